@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* hvrepl: everything public, in one include. Headers are C99 and C++11. */
+#ifndef HVREPL_HVREPL_H
+#define HVREPL_HVREPL_H
+
+#include <hvrepl/disk.h>
+#include <hvrepl/env.h>
+#include <hvrepl/error.h>
+#include <hvrepl/storage.h>
+#include <hvrepl/types.h>
+#include <hvrepl/version.h>
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Locks and condition variables; the only place that names the platform's. */
+#ifndef HVRI_BASE_SYNC_H
+#define HVRI_BASE_SYNC_H
+
+#include <pthread.h>
+
+typedef pthread_mutex_t hvri_mutex;
+typedef pthread_cond_t hvri_cond;
+
+#define HVRI_MUTEX_INIT PTHREAD_MUTEX_INITIALIZER
+
+/* Default attributes: these calls cannot fail on the platforms we build for. */
+static inline void hvri_mutex_init(hvri_mutex *mutex)
+{
+	(void)pthread_mutex_init(mutex, NULL);
+}
+static inline void hvri_mutex_destroy(hvri_mutex *mutex)
+{
+	(void)pthread_mutex_destroy(mutex);
+}
+static inline void hvri_lock(hvri_mutex *mutex)
+{
+	(void)pthread_mutex_lock(mutex);
+}
+static inline void hvri_unlock(hvri_mutex *mutex)
+{
+	(void)pthread_mutex_unlock(mutex);
+}
+static inline void hvri_cond_init(hvri_cond *cond)
+{
+	(void)pthread_cond_init(cond, NULL);
+}
+static inline void hvri_cond_destroy(hvri_cond *cond)
+{
+	(void)pthread_cond_destroy(cond);
+}
+static inline void hvri_wait(hvri_cond *cond, hvri_mutex *mutex)
+{
+	(void)pthread_cond_wait(cond, mutex);
+}
+static inline void hvri_wake_all(hvri_cond *cond)
+{
+	(void)pthread_cond_broadcast(cond);
+}
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Fake disks and storage that lose power. All of one `sim` share one count of
+ * I/O, so that "crash at I/O k" means the same instant everywhere.
+ *
+ * What was written but not flushed is pending. A power loss keeps or drops
+ * each 512-byte sector of each pending write on its own (torn, lost,
+ * reordered); a kept one may be garbage. A process crash keeps them all.
+ * A removed object's bytes come back only if the remove is undone, and then
+ * as they were at the last flush. From the crash on every callback fails;
+ * sim_restart() ends that.
+ * Single-threaded.
+ */
+#ifndef SIM_H
+#define SIM_H
+
+#include <hvrepl/hvrepl.h>
+#include <stdbool.h>
+
+#define SIM_SECTOR 512u
+#define SIM_OWNED_MAX 64u /* Disks and storages of one sim. */
+
+struct sim_image; /* Bytes with a list of pending writes. */
+
+struct sim {
+	uint64_t random;   /* State of the seeded generator. */
+	uint64_t io_count; /* Writes, flushes, resizes, removes so far. */
+	uint64_t crash_at; /* I/O number that crashes; UINT64_MAX: none. */
+	bool crashed;
+	/* One I/O that fails, reads counted too (own count). */
+	uint64_t call_count;
+	uint64_t fail_at;  /* UINT64_MAX: none. */
+	int32_t fail_code; /* HVREPL_E_DISK_IO, HVREPL_E_NO_SPACE... */
+	bool fail_on;      /* ...and all after it. */
+	/* Percent of pending sectors that survive a power loss, and of the
+	 * survivors that are garbage. */
+	unsigned survive_percent, garbage_percent;
+	struct sim_image *images; /* All, for restart. */
+	void *owned[SIM_OWNED_MAX];
+	unsigned owned_count;
+	/* Optional: called before each I/O, to interleave other work. */
+	void (*hook)(void *argument);
+	void *hook_argument;
+};
+
+void sim_init(struct sim *sim, uint64_t seed);
+/* Frees every disk and storage of the sim. */
+void sim_free(struct sim *sim);
+/* Resolve pending writes (power loss or process crash) and work again. */
+void sim_restart(struct sim *sim, bool power_loss);
+
+struct sim_disk {
+	struct sim *sim;
+	struct sim_image *image;
+	uint32_t flags;      /* HVREPL_DISK_* given by info. */
+	uint32_t block_size; /* 512 unless changed. */
+	uint64_t token;      /* Given by info; outside changes move it. */
+	unsigned released;   /* How often release was called. */
+};
+struct sim_disk *sim_disk_new(struct sim *sim, uint64_t size);
+/* As the library takes it. */
+struct hvrepl_disk sim_disk_handle(struct sim_disk *disk);
+/* What a reader sees now. */
+const uint8_t *sim_disk_bytes(const struct sim_disk *disk);
+uint64_t sim_disk_size(const struct sim_disk *disk);
+/* Write behind the library's back, durable at once, no I/O counted. */
+void sim_disk_poke(struct sim_disk *disk, uint64_t offset, const void *bytes,
+		   size_t length);
+
+struct sim_storage {
+	struct sim *sim;
+	uint64_t capacity; /* Bytes; UINT64_MAX: no limit. */
+	unsigned released;
+};
+struct sim_storage *sim_storage_new(struct sim *sim);
+struct hvrepl_storage sim_storage_handle(struct sim_storage *storage);
+/* Bytes of one object as a reader sees it now, or NULL. For tests that damage
+ * it: what is changed here is durable. */
+uint8_t *sim_object_bytes(struct sim_storage *storage, const char *id,
+			  uint64_t *size_out);
+/* Sum of the sizes of all objects, and their number. */
+uint64_t sim_storage_used(const struct sim_storage *storage);
+unsigned sim_storage_objects(const struct sim_storage *storage);
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Deterministic env, seeded bytes and the runner every test program uses. */
+#include "testing.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t env_monotonic(void *user)
+{
+	return ((struct test_env *)user)->now_ns;
+}
+
+static uint64_t env_utc(void *user)
+{
+	return ((struct test_env *)user)->utc_ns;
+}
+
+uint64_t test_random(uint64_t *state)
+{
+	uint64_t x = *state;
+
+	x ^= x >> 12;
+	x ^= x << 25;
+	x ^= x >> 27;
+	*state = x;
+	return x * 0x2545f4914f6cdd1dull;
+}
+
+void test_fill(void *bytes, size_t length, uint64_t seed)
+{
+	uint64_t state = seed * 2 + 1;
+	uint8_t *to = bytes;
+
+	for (size_t i = 0; i < length; i += 8) {
+		uint64_t value = test_random(&state);
+
+		memcpy(to + i, &value, length - i < 8 ? length - i : 8);
+	}
+}
+
+static int32_t env_random(void *user, void *buffer, size_t length)
+{
+	struct test_env *env = user;
+
+	test_fill(buffer, length, test_random(&env->random_state));
+	return HVREPL_OK;
+}
+
+static void *env_alloc(void *user, size_t size, size_t alignment)
+{
+	struct test_env *env = user;
+	void *memory;
+
+	if (__atomic_load_n(&env->alloc_fail_at, __ATOMIC_RELAXED) >= 0 &&
+	    __atomic_sub_fetch(&env->alloc_fail_at, 1, __ATOMIC_RELAXED) < 0) {
+		if (env->alloc_fail_on)
+			__atomic_store_n(&env->alloc_fail_at, 0,
+					 __ATOMIC_RELAXED);
+		return NULL;
+	}
+	if (posix_memalign(&memory, alignment < 16 ? 16 : alignment, size) != 0)
+		return NULL;
+	__atomic_add_fetch(&env->alloc_count, 1, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&env->alloc_live, 1, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&env->alloc_bytes, size, __ATOMIC_RELAXED);
+	return memory;
+}
+
+static void env_free(void *user, void *memory, size_t size)
+{
+	struct test_env *env = user;
+
+	__atomic_sub_fetch(&env->alloc_live, 1, __ATOMIC_RELAXED);
+	__atomic_sub_fetch(&env->alloc_bytes, size, __ATOMIC_RELAXED);
+	free(memory);
+}
+
+void test_env_init(struct test_env *env, uint64_t seed)
+{
+	*env = (struct test_env){
+		.env = HVREPL_ENV_INIT,
+		.now_ns = 1000000000ull,
+		.utc_ns = 1700000000ull * 1000000000ull,
+		.random_state = seed * 2 + 1,
+		.alloc_fail_at = -1,
+	};
+	env->env.user = env;
+	env->env.monotonic_ns = env_monotonic;
+	env->env.utc_ns = env_utc;
+	env->env.random = env_random;
+	env->env.alloc = env_alloc;
+	env->env.free = env_free;
+}
+
+int test_run(Suite *suite)
+{
+	SRunner *runner = srunner_create(suite);
+	int failed, run;
+
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	run = srunner_ntests_run(runner);
+	srunner_free(runner);
+	printf("%d passed, %d failed\n", run - failed, failed);
+	return failed == 0 && run > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What every test needs: an env that counts and fails, and a main(). */
+#ifndef TESTING_H
+#define TESTING_H
+
+#include <check.h>
+#include <hvrepl/hvrepl.h>
+#include <stdbool.h>
+
+/* A deterministic env: virtual clock, seeded entropy, counted memory. */
+struct test_env {
+	struct hvrepl_env env; /* Pass this one. */
+	uint64_t now_ns;       /* Monotonic; the test moves it. */
+	uint64_t utc_ns;
+	uint64_t random_state;
+	long alloc_fail_at;    /* n-th allocation from now fails; -1 never. */
+	bool alloc_fail_on;    /* ...and all after it. */
+	long alloc_count;      /* Allocations so far. */
+	long alloc_live;       /* Not yet freed. */
+	size_t alloc_bytes;    /* Live bytes. */
+};
+
+void test_env_init(struct test_env *env, uint64_t seed);
+
+/* xorshift64*: the same numbers on every machine. */
+uint64_t test_random(uint64_t *state);
+void test_fill(void *bytes, size_t length, uint64_t seed);
+
+/* Runs the suite and prints one "N passed, N failed" line; exit status. */
+int test_run(Suite *suite);
+#endif
