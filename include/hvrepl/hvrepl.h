@@ -7,6 +7,7 @@
 #include <hvrepl/env.h>
 #include <hvrepl/error.h>
 #include <hvrepl/storage.h>
+#include <hvrepl/store.h>
 #include <hvrepl/types.h>
 #include <hvrepl/version.h>
 

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store as the rooms above use it; <hvrepl/store.h> has the public part,
+ * whose functions exist here as hvri_* with the same arguments.
+ *
+ * Receiving, for each cut:
+ *   segment_begin(disk 0..n-1)   says from which chunk on (T6, resume)
+ *   segment_append(disk, chunk)  stored digest checked, appended as received
+ *   flush()                      what came so far survives a crash
+ *   segment_end(disk)            count and root agree
+ *   point_commit()               durable; only now acknowledge (S4)
+ * While no point exists (L2) the same calls write straight into the base:
+ * window_commit() ends a cut whose frontier is not closed yet, point_commit()
+ * the one that closes it and makes the first point.
+ */
+#ifndef HVRI_STORE_STORE_H
+#define HVRI_STORE_STORE_H
+
+#include "base/io.h"
+#include "format/segment.h"
+
+#include <hvrepl/store.h>
+
+/* Public twins; see <hvrepl/store.h>. `options` is complete here. */
+HVRI_MUST_CHECK int32_t hvri_store_open(
+	const struct hvrepl_env *env, const struct hvrepl_storage *storage,
+	const struct hvrepl_store_disk *disks, uint32_t disk_count,
+	const struct hvrepl_store_options *options, hvrepl_store **store_out,
+	struct hvrepl_error *error);
+HVRI_MUST_CHECK int32_t hvri_store_destroy(hvrepl_store *store);
+HVRI_MUST_CHECK int32_t hvri_store_remove(const struct hvrepl_env *env,
+					  const struct hvrepl_storage *storage,
+					  struct hvrepl_error *error);
+void hvri_store_info(hvrepl_store *store, struct hvrepl_store_info *info_out);
+/* i-th oldest point; NOT_FOUND past the end. */
+HVRI_MUST_CHECK int32_t hvri_store_point_at(hvrepl_store *store, uint32_t i,
+					    struct hvrepl_point *point_out);
+/* By identity; cut may be none: then any. */
+HVRI_MUST_CHECK int32_t hvri_store_point_find(hvrepl_store *store,
+					      const struct hvrepl_uuid *epoch,
+					      uint64_t number,
+					      const struct hvrepl_uuid *cut,
+					      struct hvrepl_point *point_out);
+HVRI_MUST_CHECK int32_t hvri_store_pin(hvrepl_store *store, uint64_t point,
+				       uint32_t pins);
+HVRI_MUST_CHECK int32_t hvri_store_unpin(hvrepl_store *store, uint64_t point,
+					 uint32_t pins);
+HVRI_MUST_CHECK int32_t hvri_store_drop(hvrepl_store *store, uint64_t point,
+					struct hvrepl_error *error);
+HVRI_MUST_CHECK int32_t hvri_store_config(hvrepl_store *store, uint64_t point,
+					  void *buffer,
+					  uint32_t *length_inout);
+HVRI_MUST_CHECK int32_t hvri_store_maintain(hvrepl_store *store,
+					    uint32_t *more_out,
+					    struct hvrepl_error *error);
+
+/* The owner's own bytes, kept beside the points in the same log: ownership
+ * (O1). Replaced whole, durable on return, never looked into. */
+HVRI_MUST_CHECK int32_t hvri_store_set_blob(hvrepl_store *store,
+					    const void *blob, uint32_t length);
+/* *length_inout: room, then length; LIMIT when the room is too small. */
+HVRI_MUST_CHECK int32_t hvri_store_blob(hvrepl_store *store, void *buffer,
+					uint32_t *length_inout);
+
+/* What is held of a segment that is not part of a point yet. */
+struct hvri_store_partial {
+	struct hvri_segment_identity identity;
+	uint64_t frontier; /* INITIAL only: durable frontier, bytes. */
+	uint32_t received; /* Chunks held: the next sequence expected. */
+	uint32_t durable;  /* Of those, how many survive a crash. */
+	uint32_t complete; /* 1: segment_end() was done. */
+};
+/* NOT_FOUND when the disk has none. */
+HVRI_MUST_CHECK int32_t hvri_store_partial(hvrepl_store *store, uint32_t disk,
+					   struct hvri_store_partial *out);
+
+/* Start or go on with a segment. A partial one of another cut is dropped, on
+ * all disks (T6). *next_out: the sequence to send first. WRONG_DISK: other VM,
+ * disk or size. STATE: does not follow the newest point, or the store does not
+ * receive now. NO_SPACE: refused at the high-water mark. */
+HVRI_MUST_CHECK int32_t hvri_store_segment_begin(
+	hvrepl_store *store, uint32_t disk,
+	const uint8_t header[HVRI_SEGMENT_HEADER_SIZE], uint32_t *next_out,
+	struct hvrepl_error *error);
+/* One encoded chunk, as received. One held already is fine and does nothing;
+ * a gap is PROTOCOL. */
+HVRI_MUST_CHECK int32_t hvri_store_segment_append(hvrepl_store *store,
+						  uint32_t disk,
+						  const void *chunk,
+						  size_t length);
+/* Everything appended so far, of all disks, is durable. */
+HVRI_MUST_CHECK int32_t hvri_store_flush(hvrepl_store *store);
+/* CORRUPT when count or root differ: the segment is dropped. */
+HVRI_MUST_CHECK int32_t hvri_store_segment_end(hvrepl_store *store,
+					       uint32_t disk,
+					       uint32_t chunk_count,
+					       const uint8_t root[32]);
+/* Forget all partial segments. */
+HVRI_MUST_CHECK int32_t hvri_store_segments_drop(hvrepl_store *store);
+
+struct hvri_store_point_commit {
+	uint64_t number;
+	struct hvrepl_uuid epoch;
+	struct hvrepl_uuid cut;
+	uint64_t utc_ns;
+	uint32_t pins;
+	const void *config; /* NULL: that of the point before. */
+	uint32_t config_length;
+	uint64_t config_version;
+};
+/* All disks' segments are complete and of this cut (a disk without changes
+ * still has an empty one): make the point durable. The caller acknowledges
+ * after OK only. *point_out (optional): its key. */
+HVRI_MUST_CHECK int32_t
+hvri_store_point_commit(hvrepl_store *store,
+			const struct hvri_store_point_commit *commit,
+			uint64_t *point_out, struct hvrepl_error *error);
+/* INITIAL only: the segments of this cut are complete; `frontiers`, one a
+ * disk, is how far the base now holds content. Durable on return. */
+HVRI_MUST_CHECK int32_t
+hvri_store_window_commit(hvrepl_store *store, const struct hvrepl_uuid *cut,
+			 const uint64_t *frontiers,
+			 struct hvrepl_error *error);
+
+/* The base, as it is, becomes the only point of the store: the old primary
+ * begins to receive (join), or a replica was seeded by other means. From
+ * EMPTY, INITIAL or BASE_ONLY. With HVREPL_PIN_TAIL it stays readable while
+ * later points are merged, until it is unpinned. */
+HVRI_MUST_CHECK int32_t
+hvri_store_adopt(hvrepl_store *store,
+		 const struct hvri_store_point_commit *commit,
+		 uint64_t *point_out, struct hvrepl_error *error);
+/* The other way at once, without a failover: no points, base is the disk. From
+ * EMPTY or BASE_ONLY (an old primary's own store). */
+HVRI_MUST_CHECK int32_t hvri_store_base_only(hvrepl_store *store,
+					     struct hvrepl_error *error);
+/* Disk `i` as it is now, read and written straight; STATE unless BASE_ONLY.
+ * Same ownership as hvrepl_view_disk(); keeps the store BUSY. */
+HVRI_MUST_CHECK int32_t hvri_store_base_disk(hvrepl_store *store, uint32_t i,
+					     struct hvrepl_disk *disk_out);
+
+/* Merge by hand; hvri_store_maintain() does it by policy. Target 0: the newest
+ * point. One bounded piece per advance (S4). */
+HVRI_MUST_CHECK int32_t hvri_store_merge_begin(hvrepl_store *store,
+					       uint64_t target,
+					       struct hvrepl_error *error);
+HVRI_MUST_CHECK int32_t hvri_store_merge_advance(hvrepl_store *store,
+						 uint32_t *more_out,
+						 struct hvrepl_error *error);
+/* Points go by policy; *dropped_out: how many went. */
+HVRI_MUST_CHECK int32_t hvri_store_retention(hvrepl_store *store,
+					     uint32_t *dropped_out);
+/* One bounded piece of joining and moving logs (S6). */
+HVRI_MUST_CHECK int32_t hvri_store_compact(hvrepl_store *store,
+					   uint32_t *more_out);
+
+HVRI_MUST_CHECK int32_t hvri_view_open(hvrepl_store *store, uint64_t point,
+				       uint32_t kind, hvrepl_view **view_out,
+				       struct hvrepl_error *error);
+HVRI_MUST_CHECK int32_t hvri_view_close(hvrepl_view *view);
+uint64_t hvri_view_point(const hvrepl_view *view);
+HVRI_MUST_CHECK int32_t hvri_view_disk(hvrepl_view *view, uint32_t index,
+				       struct hvrepl_disk *disk_out);
+/* S7: next range at or after `offset` that may differ between the view and the
+ * newest point at the peer: written in the overlay, or changed by a point the
+ * failover skipped. Length 0: none. Seeds the tracker's map. */
+HVRI_MUST_CHECK int32_t hvri_view_next_changed(hvrepl_view *view,
+					       uint32_t disk, uint64_t offset,
+					       struct hvrepl_extent *out);
+
+HVRI_MUST_CHECK int32_t hvri_store_commit_begin(hvrepl_store *store,
+						struct hvrepl_error *error);
+HVRI_MUST_CHECK int32_t hvri_store_commit_advance(hvrepl_store *store,
+						  uint32_t *more_out,
+						  struct hvrepl_error *error);
+HVRI_MUST_CHECK int32_t hvri_store_cancel(hvrepl_store *store,
+					  uint32_t *more_out,
+					  struct hvrepl_error *error);
+
+/*
+ * Digest of a whole disk for verify, in bounded pieces. Blocks of 64 KiB are
+ * digested under the run's key, all-zero ones left out, and the (offset,
+ * digest) pairs go into one SHA-256: both sides get the same for the same
+ * content, and holes cost nothing.
+ */
+struct hvri_disk_digest {
+	const struct hvri_env *env;
+	const struct hvri_disk *disk;
+	struct hvri_gmac gmac;
+	struct hvri_sha256 sha;
+	uint32_t disk_index;
+	uint64_t at;
+	uint8_t *buffer;
+};
+HVRI_MUST_CHECK int32_t
+hvri_disk_digest_begin(struct hvri_disk_digest *digest,
+		       const struct hvri_env *env, const struct hvri_disk *disk,
+		       uint32_t disk_index, const uint8_t key[HVRI_GMAC_KEY]);
+/* *more_out 0: digest_out is filled. */
+HVRI_MUST_CHECK int32_t
+hvri_disk_digest_advance(struct hvri_disk_digest *digest, uint32_t *more_out,
+			 uint8_t digest_out[32]);
+void hvri_disk_digest_free(struct hvri_disk_digest *digest);
+#endif
