@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Disks and storage on local files and directories. */
+#ifndef HVREPL_BACKENDS_LOCAL_H
+#define HVREPL_BACKENDS_LOCAL_H
+
+#include <hvrepl/disk.h>
+#include <hvrepl/error.h>
+#include <hvrepl/storage.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Writes are refused with READ_ONLY; several readers may share the file. */
+#define HVREPL_FILE_READ_ONLY (1u << 0)
+/** The caller promises HVREPL_DISK_EXCLUSIVE: nobody else ever writes it. */
+#define HVREPL_FILE_EXCLUSIVE (1u << 1)
+/**
+ * Take no lock. For a disk that a hypervisor has open and locked, when the
+ * caller knows that only one of them writes.
+ */
+#define HVREPL_FILE_NO_LOCK (1u << 2)
+/** zero() keeps the space reserved, instead of making a hole. */
+#define HVREPL_FILE_KEEP_ALLOCATED (1u << 3)
+
+/**
+ * A regular file or a block device as a disk.
+ *
+ * Its identity token (protocols T9) is inode, ctime, mtime and size. A block
+ * device has no token: without HVREPL_FILE_EXCLUSIVE an unclean close of what
+ * tracks it costs a compare of the whole disk. After a flush that failed every
+ * later write and flush fails too: what reached the disk is unknown, and the
+ * kernel tells only once. Open it anew.
+ *
+ * @param path      Copied. A symbolic link is followed.
+ * @param flags     HVREPL_FILE_*.
+ * @param disk_out  Filled on success: ops static, `user` owned by the disk;
+ *                  give it to the library, or call disk_out->release(user).
+ * @param error     Optional; sys_errno is set where there is one.
+ * @return OK; BUSY when another opener holds it (this process included);
+ *         NOT_FOUND, INVALID (neither file nor block device), DISK_IO, NOMEM.
+ * @threadsafety Any thread; the disk's callbacks too. They block.
+ * @since 0.1
+ */
+HVREPL_API int32_t hvrepl_file_disk_open(const char *path, uint32_t flags,
+					 struct hvrepl_disk *disk_out,
+					 struct hvrepl_error *error);
+
+/**
+ * Make a new file of `size` bytes (a multiple of 512), all zeroes and without
+ * space reserved; durable when it returns. EXISTS when something is there.
+ * @threadsafety Any thread. @since 0.1
+ */
+HVREPL_API int32_t hvrepl_file_disk_create(const char *path, uint64_t size,
+					   struct hvrepl_error *error);
+
+/** Make the directory (0700) if it is not there; its parent must be. */
+#define HVREPL_DIR_CREATE (1u << 0)
+/** Nothing is changed, no lock file is made; readers may share it. */
+#define HVREPL_DIR_READ_ONLY (1u << 1)
+
+/**
+ * A directory as storage: one file per object. The directory belongs to
+ * hvrepl; names starting with '.' in it are the backend's own. A file ".lock"
+ * in it is held locked, so that two daemons cannot run on one store.
+ *
+ * A symbolic link in the directory is never followed. After a flush or sync
+ * that failed, that object (or the whole directory) refuses further writes.
+ *
+ * @param path         Copied.
+ * @param flags        HVREPL_DIR_*.
+ * @param storage_out  As disk_out of hvrepl_file_disk_open().
+ * @param error        Optional.
+ * @return OK; BUSY when another opener holds it; NOT_FOUND, STORAGE_IO, NOMEM.
+ * @threadsafety Any thread; the storage's callbacks too. They block.
+ * @since 0.1
+ */
+HVREPL_API int32_t hvrepl_dir_storage_open(const char *path, uint32_t flags,
+					   struct hvrepl_storage *storage_out,
+					   struct hvrepl_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

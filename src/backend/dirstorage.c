@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A directory as storage: objects are files, names durable at first flush. */
+#include "backend/fileio.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <hvrepl/backends/local.h>
+#include <linux/falloc.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define LOCK_NAME ".lock"
+#define FLAGS_KNOWN (HVREPL_DIR_CREATE | HVREPL_DIR_READ_ONLY)
+
+struct dir_storage {
+	int dir_fd, lock_fd;
+	bool read_only;
+	/* Names made, and how many of them an fsync of the directory covered.
+	 * Starts at one: what an earlier process made may not be durable. */
+	atomic_uint_fast64_t names_made, names_synced;
+	atomic_bool poisoned; /* An fsync of the directory failed. */
+};
+
+struct dir_object {
+	int fd;
+	bool read_only;
+	atomic_bool poisoned;
+};
+
+static bool id_is_valid(const char *id)
+{
+	size_t length = strlen(id);
+
+	return length > 0 && length <= HVREPL_OBJECT_ID_MAX && id[0] != '.' &&
+	       strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789._-") == length;
+}
+
+static int32_t io_code(int sys_errno)
+{
+	return hvri_sys_code(sys_errno, HVREPL_E_STORAGE_IO);
+}
+
+static int32_t storage_open(void *user, const char *id, uint32_t flags,
+			    void **object_out)
+{
+	struct dir_storage *storage = user;
+	bool create = (flags & HVREPL_OBJECT_CREATE) != 0;
+	bool read_only = (flags & HVREPL_OBJECT_READ_ONLY) != 0 ||
+			 storage->read_only;
+	struct dir_object *object;
+	struct stat st;
+
+	if (!id_is_valid(id))
+		return HVREPL_E_INVALID;
+	if (create && storage->read_only)
+		return HVREPL_E_READ_ONLY;
+	if (create && atomic_load(&storage->poisoned))
+		return HVREPL_E_POISONED;
+	object = calloc(1, sizeof(*object));
+	if (object == NULL)
+		return HVREPL_E_NOMEM;
+	object->read_only = read_only;
+	object->fd = openat(storage->dir_fd, id,
+			    (read_only && !create ? O_RDONLY : O_RDWR) |
+				    (create ? O_CREAT | O_EXCL : 0) |
+				    O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK,
+			    0600);
+	if (object->fd < 0 || fstat(object->fd, &st) < 0 ||
+	    !S_ISREG(st.st_mode)) {
+		int32_t rc = object->fd < 0 ? io_code(errno) :
+					      HVREPL_E_STORAGE_IO;
+
+		if (object->fd >= 0)
+			close(object->fd);
+		free(object);
+		return rc;
+	}
+	if (create)
+		atomic_fetch_add(&storage->names_made, 1);
+	*object_out = object;
+	return HVREPL_OK;
+}
+
+static void storage_close(void *user, void *object_user)
+{
+	struct dir_object *object = object_user;
+
+	(void)user;
+	close(object->fd);
+	free(object);
+}
+
+static int32_t storage_size(void *user, void *object_user, uint64_t *size_out)
+{
+	struct dir_object *object = object_user;
+	struct stat st;
+
+	(void)user;
+	if (fstat(object->fd, &st) < 0)
+		return HVREPL_E_STORAGE_IO;
+	*size_out = (uint64_t)st.st_size;
+	return HVREPL_OK;
+}
+
+static int32_t storage_read(void *user, hvrepl_op *op, void *object_user,
+			    uint64_t offset, void *buffer, size_t length)
+{
+	struct dir_object *object = object_user;
+	struct hvrepl_iovec iov = { buffer, length };
+
+	(void)user, (void)op;
+	return hvri_fd_read(object->fd, offset, &iov, 1, HVREPL_E_STORAGE_IO);
+}
+
+static int32_t may_change(const struct dir_object *object)
+{
+	if (object->read_only)
+		return HVREPL_E_READ_ONLY;
+	return atomic_load(&object->poisoned) ? HVREPL_E_POISONED : HVREPL_OK;
+}
+
+static int32_t storage_write(void *user, hvrepl_op *op, void *object_user,
+			     uint64_t offset, const struct hvrepl_iovec *iov,
+			     uint32_t iov_count)
+{
+	struct dir_object *object = object_user;
+	int32_t rc = may_change(object);
+
+	(void)user, (void)op;
+	if (rc == HVREPL_OK)
+		rc = hvri_fd_write(object->fd, offset, iov, iov_count,
+				   HVREPL_E_STORAGE_IO);
+	return rc;
+}
+
+/* Names made before the call are durable afterwards. Two at once may both
+ * sync; neither returns before an fsync that began after it was called. */
+static int32_t sync_names(struct dir_storage *storage, bool always)
+{
+	uint_fast64_t made = atomic_load(&storage->names_made);
+	uint_fast64_t synced = atomic_load(&storage->names_synced);
+
+	if (atomic_load(&storage->poisoned))
+		return HVREPL_E_POISONED;
+	if (!always && synced >= made)
+		return HVREPL_OK;
+	if (fsync(storage->dir_fd) < 0) {
+		int32_t rc = io_code(errno);
+
+		atomic_store(&storage->poisoned, true);
+		return rc;
+	}
+	while (synced < made &&
+	       !atomic_compare_exchange_weak(&storage->names_synced, &synced,
+					     made))
+		;
+	return HVREPL_OK;
+}
+
+static int32_t storage_flush(void *user, hvrepl_op *op, void *object_user)
+{
+	struct dir_object *object = object_user;
+
+	(void)op;
+	if (object->read_only)
+		return HVREPL_OK;
+	if (atomic_load(&object->poisoned))
+		return HVREPL_E_POISONED;
+	if (fdatasync(object->fd) < 0) {
+		int32_t rc = io_code(errno);
+
+		/* The kernel reports a lost write once and forgets it. */
+		atomic_store(&object->poisoned, true);
+		return rc;
+	}
+	return sync_names(user, false);
+}
+
+static int32_t storage_resize(void *user, void *object_user, uint64_t size)
+{
+	struct dir_object *object = object_user;
+	int32_t rc = may_change(object);
+
+	(void)user;
+	if (rc < 0)
+		return rc;
+	if (size > INT64_MAX)
+		return HVREPL_E_NO_SPACE;
+	return ftruncate(object->fd, (off_t)size) == 0 ? HVREPL_OK :
+							 io_code(errno);
+}
+
+static int32_t storage_punch(void *user, void *object_user, uint64_t offset,
+			     uint64_t length)
+{
+	struct dir_object *object = object_user;
+	int32_t rc = may_change(object);
+	uint64_t size = 0;
+	int failed;
+
+	if (rc < 0 || length == 0)
+		return rc;
+	failed = hvri_fd_fallocate(object->fd,
+				   FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
+				   offset, length);
+	if (failed == 0)
+		return HVREPL_OK;
+	if (failed != EOPNOTSUPP && failed != ENOSYS)
+		return io_code(failed);
+	/* No holes here: the promise about content can still be kept. */
+	rc = storage_size(user, object, &size);
+	if (rc < 0 || offset >= size)
+		return rc;
+	return hvri_fd_write_zeroes(object->fd, offset,
+				    length < size - offset ? length :
+							     size - offset,
+				    HVREPL_E_STORAGE_IO);
+}
+
+static int32_t storage_remove(void *user, const char *id)
+{
+	struct dir_storage *storage = user;
+
+	if (!id_is_valid(id))
+		return HVREPL_E_INVALID;
+	if (storage->read_only)
+		return HVREPL_E_READ_ONLY;
+	return unlinkat(storage->dir_fd, id, 0) == 0 ? HVREPL_OK :
+						       io_code(errno);
+}
+
+static int32_t storage_sync(void *user)
+{
+	struct dir_storage *storage = user;
+
+	return storage->read_only ? HVREPL_OK : sync_names(storage, true);
+}
+
+struct names {
+	char (*ids)[HVREPL_OBJECT_ID_MAX + 1];
+	size_t count, room;
+};
+
+static int32_t add_name(struct names *names, const char *id)
+{
+	if (names->count == names->room) {
+		size_t room = names->room == 0 ? 64 : names->room * 2;
+		void *larger = realloc(names->ids, room * sizeof(*names->ids));
+
+		if (larger == NULL)
+			return HVREPL_E_NOMEM;
+		names->ids = larger;
+		names->room = room;
+	}
+	memcpy(names->ids[names->count++], id, strlen(id) + 1);
+	return HVREPL_OK;
+}
+
+static int32_t collect(int dir_fd, const char *prefix, struct names *names)
+{
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	int32_t rc = HVREPL_OK;
+	struct dirent *entry;
+
+	if (dir == NULL) {
+		if (fd >= 0)
+			close(fd);
+		return HVREPL_E_STORAGE_IO;
+	}
+	while (rc == HVREPL_OK && (errno = 0, entry = readdir(dir)) != NULL)
+		if (id_is_valid(entry->d_name) &&
+		    strncmp(entry->d_name, prefix, strlen(prefix)) == 0)
+			rc = add_name(names, entry->d_name);
+	if (rc == HVREPL_OK && errno != 0)
+		rc = HVREPL_E_STORAGE_IO;
+	closedir(dir);
+	return rc;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+/* The names are collected first: found() may make and remove objects. */
+static int32_t storage_list(void *user, const char *prefix,
+			    int32_t (*found)(void *argument, const char *id,
+					     uint64_t size),
+			    void *argument)
+{
+	struct dir_storage *storage = user;
+	struct names names = { 0 };
+	int32_t rc = collect(storage->dir_fd, prefix, &names);
+
+	if (names.count > 1)
+		qsort(names.ids, names.count, sizeof(*names.ids),
+		      compare_names);
+	for (size_t i = 0; i < names.count && rc == HVREPL_OK; i++) {
+		struct stat st;
+
+		if (fstatat(storage->dir_fd, names.ids[i], &st,
+			    AT_SYMLINK_NOFOLLOW) < 0) {
+			if (errno != ENOENT)
+				rc = HVREPL_E_STORAGE_IO;
+		} else if (S_ISREG(st.st_mode)) {
+			int32_t stop = found(argument, names.ids[i],
+					     (uint64_t)st.st_size);
+
+			rc = stop < 0 ? stop : HVREPL_OK;
+		}
+	}
+	free(names.ids);
+	return rc;
+}
+
+static int32_t storage_free_space(void *user, uint64_t *bytes_out)
+{
+	struct dir_storage *storage = user;
+	struct statvfs st;
+
+	if (fstatvfs(storage->dir_fd, &st) < 0)
+		return HVREPL_E_STORAGE_IO;
+	*bytes_out = (uint64_t)st.f_bavail * (uint64_t)st.f_frsize;
+	return HVREPL_OK;
+}
+
+static void storage_release(void *user)
+{
+	struct dir_storage *storage = user;
+
+	if (storage->lock_fd >= 0)
+		close(storage->lock_fd);
+	if (storage->dir_fd >= 0)
+		close(storage->dir_fd);
+	free(storage);
+}
+
+static const struct hvrepl_storage_ops dir_storage_ops = {
+	.struct_size = sizeof(dir_storage_ops),
+	.open = storage_open,
+	.close = storage_close,
+	.size = storage_size,
+	.read = storage_read,
+	.write = storage_write,
+	.flush = storage_flush,
+	.resize = storage_resize,
+	.punch = storage_punch,
+	.remove = storage_remove,
+	.sync = storage_sync,
+	.list = storage_list,
+	.free_space = storage_free_space,
+};
+
+int32_t hvri_dir_open(const char *path, bool create, bool read_only,
+		      int *dir_fd_out, int *lock_fd_out,
+		      struct hvrepl_error *error)
+{
+	int dir_fd, lock_fd = -1;
+	int32_t rc = HVREPL_OK;
+
+	if (create && !read_only && mkdir(path, 0700) < 0 && errno != EEXIST)
+		return hvri_sys_fail(error, io_code(errno), errno,
+				     "cannot make the directory %s: %s", path,
+				     strerror(errno));
+	dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir_fd < 0)
+		return hvri_sys_fail(error, io_code(errno), errno,
+				     "cannot open the directory %s: %s", path,
+				     strerror(errno));
+	lock_fd = openat(dir_fd, LOCK_NAME,
+			 (read_only ? O_RDONLY : O_RDWR | O_CREAT) |
+				 O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK,
+			 0600);
+	if (lock_fd >= 0)
+		rc = hvri_fd_lock(lock_fd, read_only, HVREPL_E_STORAGE_IO);
+	else if (!read_only || errno != ENOENT)
+		rc = io_code(errno);
+	if (rc < 0) {
+		if (rc == HVREPL_E_BUSY)
+			hvri_sys_fail(error, rc, 0,
+				      "%s is in use by another process (or "
+				      "twice in this one): stop that one first",
+				      path);
+		else
+			hvri_sys_fail(error, rc, errno,
+				      "cannot lock " LOCK_NAME " in %s: %s",
+				      path, strerror(errno));
+		if (lock_fd >= 0)
+			close(lock_fd);
+		close(dir_fd);
+		return rc;
+	}
+	*dir_fd_out = dir_fd;
+	*lock_fd_out = lock_fd;
+	return HVREPL_OK;
+}
+
+int32_t hvrepl_dir_storage_open(const char *path, uint32_t flags,
+				struct hvrepl_storage *storage_out,
+				struct hvrepl_error *error)
+{
+	struct dir_storage *storage;
+	int32_t rc;
+
+	if (path == NULL || storage_out == NULL || (flags & ~FLAGS_KNOWN) != 0)
+		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
+				     "a path, known flags and storage_out are "
+				     "needed");
+	storage = calloc(1, sizeof(*storage));
+	if (storage == NULL)
+		return hvri_sys_fail(error, HVREPL_E_NOMEM, 0, "out of memory");
+	storage->read_only = (flags & HVREPL_DIR_READ_ONLY) != 0;
+	atomic_init(&storage->names_made, 1);
+	rc = hvri_dir_open(path, (flags & HVREPL_DIR_CREATE) != 0,
+			   storage->read_only, &storage->dir_fd,
+			   &storage->lock_fd, error);
+	if (rc < 0) {
+		free(storage);
+		return rc;
+	}
+	storage_out->ops = &dir_storage_ops;
+	storage_out->user = storage;
+	storage_out->release = storage_release;
+	return HVREPL_OK;
+}

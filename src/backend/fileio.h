@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whole reads and writes of file descriptors, and errno in hvrepl's codes. */
+#ifndef HVRI_BACKEND_FILEIO_H
+#define HVRI_BACKEND_FILEIO_H
+
+#include <hvrepl/error.h>
+#include <stdbool.h>
+
+#define HVRI_PRINTF_LIKE(fmt, first) __attribute__((format(printf, fmt, first)))
+#define HVRI_COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
+
+/* Fill `error` (may be NULL), return `code`. */
+int32_t hvri_sys_fail(struct hvrepl_error *error, int32_t code, int sys_errno,
+		      const char *format, ...) HVRI_PRINTF_LIKE(4, 5);
+
+/* Code of an errno; `other` for those without a meaning of their own. */
+int32_t hvri_sys_code(int sys_errno, int32_t other);
+
+/* All bytes or a failure. A read that meets the end is `other`. */
+int32_t hvri_fd_read(int fd, uint64_t offset, const struct hvrepl_iovec *iov,
+		     uint32_t iov_count, int32_t other);
+int32_t hvri_fd_write(int fd, uint64_t offset, const struct hvrepl_iovec *iov,
+		      uint32_t iov_count, int32_t other);
+
+/* Whole-file lock that lives as long as the descriptor's open file and also
+ * keeps other openers of this process out. BUSY when held by another. */
+int32_t hvri_fd_lock(int fd, bool shared, int32_t other);
+
+/* fallocate() retried over EINTR; errno or 0. */
+int hvri_fd_fallocate(int fd, int mode, uint64_t offset, uint64_t length);
+
+/* Write zeroes over [offset, offset + length). */
+int32_t hvri_fd_write_zeroes(int fd, uint64_t offset, uint64_t length,
+			     int32_t other);
+
+/* Open a directory and hold its file ".lock" (shared when read_only), so that
+ * one process has it at a time. lock_fd may come out -1 when read_only. */
+int32_t hvri_dir_open(const char *path, bool create, bool read_only,
+		      int *dir_fd_out, int *lock_fd_out,
+		      struct hvrepl_error *error);
+#endif
