@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the driver uses of cuts and trackers beyond the public headers: the
+ * spool. Chunks of a disk carry sequence 0, 1, 2...; they are in sequence and
+ * may be shipped while the cut is still being read.
+ */
+#ifndef HVRI_TRACKER_CUT_H
+#define HVRI_TRACKER_CUT_H
+
+#include "format/segment.h"
+
+#include <hvrepl/cut.h>
+
+/* Identity, size, block size and time of a disk's part; lives as long as the
+ * cut. NULL for an index out of range. */
+const struct hvri_segment_header *hvri_cut_header(hvrepl_cut *cut,
+						  uint32_t disk);
+
+/* Encoded chunk `sequence`, borrowed until hvri_cut_release_through() reaches
+ * it or the cut is closed. OK; PENDING: not read yet; NOT_FOUND: the part is
+ * complete and has fewer; STATE: released before; VOIDED; STORAGE_IO, NOMEM or
+ * CORRUPT from the spill. One thread at a time for one disk. */
+HVRI_MUST_CHECK int32_t hvri_cut_chunk(hvrepl_cut *cut, uint32_t disk,
+				       uint32_t sequence,
+				       const uint8_t **bytes_out,
+				       uint32_t *length_out);
+/* The replica has chunks 0 to `sequence` durably: forget them (T4). */
+void hvri_cut_release_through(hvrepl_cut *cut, uint32_t disk,
+			      uint32_t sequence);
+/* Chunks so far, and whether that is all of them. */
+void hvri_cut_progress(hvrepl_cut *cut, uint32_t disk, uint32_t *chunks_out,
+		       bool *complete_out);
+
+/* Called (any thread, no locks held) when a chunk was added, the cut was
+ * completed or voided: look again. One listener; NULL for none. Set before the
+ * first advance. */
+void hvri_cut_listen(hvrepl_cut *cut, void (*changed)(void *user), void *user);
+
+/* T5: give up the newest spooled cut of the group that is not settled, with
+ * everything after it; NOT_FOUND when there is none. */
+HVRI_MUST_CHECK int32_t hvri_group_fold_newest(hvrepl_group *group);
+/* Bytes held in memory and spilled, of all cuts; cuts missed and voided. */
+struct hvri_group_counts {
+	uint64_t memory, spilled;
+	uint64_t cuts, missed, voided, folded;
+};
+void hvri_group_count(hvrepl_group *group, struct hvri_group_counts *out);
+#endif
