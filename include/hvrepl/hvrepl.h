@@ -3,11 +3,13 @@
 #ifndef HVREPL_HVREPL_H
 #define HVREPL_HVREPL_H
 
+#include <hvrepl/cut.h>
 #include <hvrepl/disk.h>
 #include <hvrepl/env.h>
 #include <hvrepl/error.h>
 #include <hvrepl/storage.h>
 #include <hvrepl/store.h>
+#include <hvrepl/tracker.h>
 #include <hvrepl/types.h>
 #include <hvrepl/version.h>
 
