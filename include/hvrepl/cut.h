@@ -76,6 +76,8 @@ struct hvrepl_cut_info {
 	uint64_t read_bytes;    /* Of these read so far. */
 	uint64_t spool_bytes;   /* Encoded chunks held now. */
 };
+#define HVREPL_CUT_INFO_INIT \
+	{ sizeof(struct hvrepl_cut_info), 0, 0, 0, { { 0 } }, 0, 0, 0, 0 }
 /** @returns HVREPL_OK, INVALID. Any thread. @since 0.1 */
 HVREPL_API int32_t hvrepl_cut_get_info(hvrepl_cut *cut,
 				       struct hvrepl_cut_info *info);
@@ -90,6 +92,8 @@ struct hvrepl_cut_disk {
 	uint64_t limit;         /* Bytes; at most disk_size. */
 	uint64_t changed_bytes; /* 0 until known. */
 };
+#define HVREPL_CUT_DISK_INIT \
+	{ sizeof(struct hvrepl_cut_disk), 0, { { 0 } }, { { 0 } }, 0, 0, 0, 0 }
 /** Disk `index` of 0 to disk_count - 1. @returns OK, INVALID. @since 0.1 */
 HVREPL_API int32_t hvrepl_cut_get_disk(hvrepl_cut *cut, uint32_t index,
 				       struct hvrepl_cut_disk *disk);

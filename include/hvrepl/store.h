@@ -135,6 +135,7 @@ struct hvrepl_store_info {
 };
 #define HVREPL_STORE_INFO_INIT \
 	{ sizeof(struct hvrepl_store_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+/** @returns HVREPL_OK, INVALID. Any thread; callback-safe. @since 0.1 */
 HVREPL_API int32_t hvrepl_store_info(hvrepl_store *store,
 				     struct hvrepl_store_info *info_out);
 

@@ -343,6 +343,10 @@ struct hvrepl_tracker_info {
 	uint64_t acknowledged_point;
 	struct hvrepl_uuid acknowledged_cut;
 };
+#define HVREPL_TRACKER_INFO_INIT                                           \
+	{ sizeof(struct hvrepl_tracker_info), 0, 0, 0, 0, 0, 0, 0, 0, 0,   \
+	  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, { { 0 } }, { { 0 } }, 0,           \
+	  { { 0 } }, { { 0 } }, 0, { { 0 } } }
 
 /**
  * Fill `info` (set its struct_size first). Counting dirty_bytes walks the map.
