@@ -7,6 +7,7 @@
 #include <hvrepl/disk.h>
 #include <hvrepl/env.h>
 #include <hvrepl/error.h>
+#include <hvrepl/relationship.h>
 #include <hvrepl/storage.h>
 #include <hvrepl/store.h>
 #include <hvrepl/tracker.h>

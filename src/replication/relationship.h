@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One VM's replication between two sites: everything that is decided about it.
+ *
+ *   hvri_relationship_step(relationship, event, update)
+ *
+ * Pure: no I/O, no clock, no memory taken. What happened comes in as one event
+ * (with the time and fresh ids inside it); what is to be done comes back as an
+ * update. The contract with the driver:
+ *
+ *  1. The driver performs an update in this order: `persist`, then `actions` in
+ *     order, then `sends` in order, `timers`, `notices`, `jobs`. Until
+ *     `persist` is durable nothing after it may happen, and no other event is
+ *     fed (events wait; peers' messages may be lost with their session). A
+ *     persist that fails is tried again; one that finds another writer ends
+ *     the relationship: fence its disks, drop the object, start over from the
+ *     state store.
+ *  2. An action with a token is started and ends in exactly one DONE event with
+ *     that token, at once or later, unless the object is dropped. Actions of
+ *     one update may run beside each other except where stated; an action is
+ *     never started before the DONE of FENCE, ARM, OPEN_OVERLAY, DROP_OVERLAY,
+ *     FOLD-cancelling, ADOPT that came before it (the step sees to that).
+ *  3. All actions may be repeated: after a crash the START step asks again for
+ *     what may not have finished.
+ *  4. Guest writes are admitted from ARM on until FENCE is started; after START
+ *     they are not.
+ *  5. Messages are sent in order within a session, to its peer, with the two
+ *     incarnations as filled in; ones that cannot be sent are dropped.
+ *     Connecting, retrying (L4) and authorising sessions is the driver's.
+ */
+#ifndef HVRI_REPLICATION_RELATIONSHIP_H
+#define HVRI_REPLICATION_RELATIONSHIP_H
+
+#include "format/message.h"
+
+#include <hvrepl/event.h>
+
+/* ---- What happened. ---- */
+
+enum hvri_event_type {
+	HVRI_EVENT_START = 1,    /* start: first event after create / load. */
+	HVRI_EVENT_OPERATION,    /* operation: an operator asks, here. */
+	HVRI_EVENT_SESSION_UP,   /* A session with the peer's node stands. */
+	HVRI_EVENT_SESSION_DOWN, /* It ended; its messages are gone. */
+	HVRI_EVENT_MESSAGE,      /* message, authorised */
+	HVRI_EVENT_TIMER,        /* timer */
+	HVRI_EVENT_DONE,         /* done: an action with a token ended. */
+	/* Owner's data plane. */
+	HVRI_EVENT_CUT_VOIDED,   /* cut, code: given up after CUT's DONE. */
+	HVRI_EVENT_TRACKING_LOST, /* code: the whole disk must be compared. */
+	/* Standby's data plane, between RECEIVE's DONE and the end. */
+	HVRI_EVENT_CHUNK_DURABLE,  /* cut, chunk: [0, chunk) survive a crash. */
+	HVRI_EVENT_POINT_COMPLETE, /* cut: all disks durable, head names it. */
+	HVRI_EVENT_RECEIVE_FAILED, /* cut, code, sentence: dropped. */
+	HVRI_EVENT_TYPE_COUNT
+};
+
+/* What the driver found when it opened disks, tracker files and store. */
+struct hvri_start {
+	uint64_t incarnation; /* Fresh and random; never 0. */
+	/* The tracker file's stamp (see HVRI_ACTION_ARM). Present as soon as
+	 * there is one; several disks: the newest. */
+	bool stamped;
+	uint64_t stamp_generation;
+	bool unclean;   /* The tracker was open when we ended: hot regions. */
+	bool untrusted; /* The whole disk must be compared (T8, T9). */
+	struct hvri_point newest; /* The store's newest point, if FORM_STORE. */
+	bool has_points;          /* `newest` is one. */
+	/* FORM_STORE without points: durable frontier of the base. */
+	struct hvri_frontier frontier;
+};
+
+struct hvri_operator {
+	uint32_t operation; /* HVREPL_OPERATION_* */
+	uint64_t job;       /* Id for it; never 0, never used before. */
+	uint64_t point;     /* UNPLANNED, CHANGE_POINT, VERIFY: number; 0: newest. */
+	/* UNPLANNED, CHANGE_POINT, VERIFY: `point` as the store knows it; the
+	 * driver fills it for 0 too. number 0: the store has no such point. */
+	struct hvri_point resolved;
+	struct hvrepl_uuid epoch;       /* DISCARD: losing epoch or tail's cut. */
+	const struct hvri_setup *setup; /* ENABLE */
+	struct hvrepl_uuid peer;        /* ENABLE: id of the peer's site. */
+};
+
+/* How an action ended. Members that an action does not name are ignored. */
+struct hvri_done {
+	uint64_t token;
+	int32_t code;
+	const char *sentence;    /* On failure; may be NULL. Borrowed. */
+	struct hvrepl_uuid cut;  /* CUT: its id (T6). */
+	uint64_t utc_ns;         /* CUT: when. */
+	uint64_t bytes;          /* CUT: raw bytes in it. COMPARE: differing.
+				  * VERIFY: differing. EXPORT: sum. */
+	uint64_t count;          /* EXPORT: ranges. */
+	uint64_t chunk;          /* RECEIVE: first chunk wanted. */
+	bool hot;                /* EXPORT: some ranges were hot regions. */
+	uint8_t digest[16];      /* EXPORT: hvri_ranges_digest() over all. */
+};
+
+struct hvri_event {
+	uint32_t type;
+	uint64_t now_ns; /* Monotonic. */
+	uint64_t utc_ns;
+	struct hvrepl_uuid fresh[3]; /* Random, never used before. */
+	union {
+		struct hvri_start start;
+		struct hvri_operator operation;
+		struct {
+			const struct hvri_message *message;
+			/* HVREPL_VERB_* that the session's peer may do here. */
+			uint32_t authorised;
+		} message;
+		uint32_t timer; /* enum hvri_timer */
+		struct hvri_done done;
+		struct {
+			struct hvrepl_uuid cut;
+			uint64_t chunk;
+			int32_t code;
+			const char *sentence; /* May be NULL. */
+		} data;
+	} u;
+};
+
+/* Bits of `authorised`; as HVREPL_VERB_* of the public header. */
+#define HVRI_VERB_ENABLE (1u << 0)
+#define HVRI_VERB_RECEIVE (1u << 1)
+#define HVRI_VERB_REVERSE (1u << 2)
+#define HVRI_VERB_OVERWRITE (1u << 3)
+
+/* ---- What is to be done. ---- */
+
+enum hvri_action_type {
+	/*
+	 * Owner. CUT (token): cut all disks at one instant (T5: the step keeps
+	 * at most one open). Changes at or beyond `frontier` stay out and stay
+	 * dirty; a frontier past the last disk means all. The numbers go into
+	 * the chunks' identity: epoch, from, number. DONE as soon as the cut
+	 * stands; reading goes on by itself. BUSY: T5, counted as a miss.
+	 */
+	HVRI_ACTION_CUT = 1,
+	/* Send the cut's chunks from `chunk` on, to the end. */
+	HVRI_ACTION_SHIP,
+	/* The cut's chunks [0, chunk) are durable at the peer: let them go. */
+	HVRI_ACTION_RELEASE,
+	/* Stop sending; settle: code OK = acknowledged, negative = its changes
+	 * count as changed again. Unknown cuts are fine. */
+	HVRI_ACTION_SETTLE,
+	/* (token) From now on no guest write is admitted; DONE when those in
+	 * flight have ended and the disks are flushed. */
+	HVRI_ACTION_FENCE,
+	/* (token) Stamp (epoch, generation) into the tracker file durably, then
+	 * admit guest writes. DONE after the first admitted moment. */
+	HVRI_ACTION_ARM,
+	/* (token) Compare live content with the peer's newest point by digest,
+	 * from `from_frontier` to `frontier`, and mark what differs; what is
+	 * equal and was not written since may be cleared. */
+	HVRI_ACTION_COMPARE,
+	/* Mark the ranges of `message` as changed; before returning. */
+	HVRI_ACTION_MARK,
+	/* (token) The tracker holds changes relative to nobody: forget what is
+	 * marked and start anew with everything marked (a new replica). */
+	HVRI_ACTION_MARK_ALL,
+
+	/* Either. EXPORT (token): send everything unacknowledged as RANGES,
+	 * sequence from 0 (the fence was done). */
+	HVRI_ACTION_EXPORT,
+	/* (token) The live disk, fenced and flushed, becomes base of the store
+	 * as `point`, its only one; `pin`: keep it (HVREPL_PIN_TAIL). The
+	 * tracker file stays, for EXPORT, until the next point. If the store's
+	 * base is it already: DONE at once. */
+	HVRI_ACTION_ADOPT,
+	/* Forget the pin of tail `point`. */
+	HVRI_ACTION_UNPIN,
+
+	/* Standby. CREATE_REPLICA (token): disks and store for record.disks. */
+	HVRI_ACTION_CREATE_REPLICA,
+	/* (token) Take in `cut`, which applies to cut->from; partial data of
+	 * other cuts goes (T6). DONE: chunk = first one wanted. Then events
+	 * CHUNK_DURABLE, and POINT_COMPLETE or RECEIVE_FAILED. INITIAL: straight
+	 * into base; closed: makes the first point. */
+	HVRI_ACTION_RECEIVE,
+	/* Stop taking in; `drop`: forget what is not a point. */
+	HVRI_ACTION_STOP_RECEIVE,
+	/* (token) Stop receiving, open (or create) the durable overlay of
+	 * `epoch` on `point` under a tracker seeded as S7 says; an overlay of
+	 * another epoch is dropped first. Fenced until ARM. */
+	HVRI_ACTION_OPEN_OVERLAY,
+	/* (token) Throw overlays away; the store receives again. Nothing there
+	 * is fine. */
+	HVRI_ACTION_DROP_OVERLAY,
+	/* (token) Fold the overlay into base while the VM runs (S8). DONE when
+	 * the disk is plain again. */
+	HVRI_ACTION_FOLD,
+	/* (token) Could this site take the VM over and be replicated back?
+	 * Space, health, authorisation of `reverse`. */
+	HVRI_ACTION_CHECK_REVERSE,
+
+	/* (token) Digest of `point` at both sites (driver's own exchange). */
+	HVRI_ACTION_VERIFY,
+	/* (token) Owner: take the tracker away, the VM goes on. Standby: remove
+	 * the store, hand the disks back. */
+	HVRI_ACTION_REMOVE,
+	/* Delete the record; drop the object after this update. */
+	HVRI_ACTION_FORGET,
+	HVRI_ACTION_TYPE_COUNT
+};
+
+struct hvri_action {
+	uint32_t type;
+	uint64_t token; /* 0: no DONE. */
+	struct hvri_point point; /* CUT: number and epoch to use; ADOPT,
+				  * OPEN_OVERLAY, UNPIN, VERIFY. */
+	uint64_t from;           /* CUT: number it follows. */
+	struct hvrepl_uuid cut;  /* SHIP, RELEASE, SETTLE, STOP_RECEIVE. */
+	uint64_t chunk;          /* SHIP, RELEASE. */
+	int32_t code;            /* SETTLE */
+	struct hvri_frontier from_frontier, frontier; /* CUT, COMPARE. */
+	struct hvrepl_uuid epoch; /* ARM, OPEN_OVERLAY. */
+	uint64_t generation;      /* ARM */
+	bool pin, drop;           /* ADOPT; STOP_RECEIVE. */
+	struct hvri_cut_begin begin; /* RECEIVE */
+	const struct hvri_message *message; /* MARK: the event's. */
+};
+
+/* Timers; setting one replaces it. */
+enum hvri_timer {
+	HVRI_TIMER_CYCLE = 1,  /* The next cut falls due. */
+	HVRI_TIMER_START_WAIT, /* O3 */
+	HVRI_TIMER_RESEND,     /* An answer is overdue. */
+	HVRI_TIMER_RETRY,      /* A storage fault is tried again (L4). */
+	HVRI_TIMER_COUNT
+};
+
+struct hvri_timer_set {
+	uint32_t timer;
+	uint64_t at_ns; /* Monotonic; 0: none. */
+};
+
+/* For the application: the payload of struct hvrepl_event. */
+struct hvri_notice {
+	uint32_t type;     /* HVREPL_EVENT_STATE, _POINT, _PROGRESS, _AUDIT. */
+	uint32_t severity; /* HVREPL_SEVERITY_* */
+	int32_t code;
+	uint64_t value, total;
+	char sentence[HVRI_SENTENCE_MAX + 1];
+};
+
+struct hvri_job_end {
+	uint64_t id;
+	int32_t code;
+	char sentence[HVRI_SENTENCE_MAX + 1];
+};
+
+#define HVRI_UPDATE_ACTIONS 16u
+#define HVRI_UPDATE_SENDS 12u
+#define HVRI_UPDATE_TIMERS 8u
+#define HVRI_UPDATE_NOTICES 6u
+#define HVRI_UPDATE_JOBS 4u
+
+struct hvri_update {
+	/* OPERATION: OK = accepted (its job ends in `jobs`, now or later), or
+	 * why it was refused; then nothing else is set. */
+	int32_t code;
+	char sentence[HVRI_SENTENCE_MAX + 1];
+
+	bool persist; /* relationship->record, whole. */
+	uint32_t action_count;
+	struct hvri_action actions[HVRI_UPDATE_ACTIONS];
+	uint32_t send_count;
+	struct hvri_message sends[HVRI_UPDATE_SENDS];
+	uint32_t timer_count;
+	struct hvri_timer_set timers[HVRI_UPDATE_TIMERS];
+	uint32_t notice_count;
+	struct hvri_notice notices[HVRI_UPDATE_NOTICES];
+	uint32_t job_count;
+	struct hvri_job_end jobs[HVRI_UPDATE_JOBS];
+};
+
+/* ---- The object. Owned by the driver, changed by the step only. ---- */
+
+/* What a FENCE was asked for. */
+enum hvri_fence_purpose {
+	HVRI_FENCE_NOTHING,
+	HVRI_FENCE_HANDOVER,
+	HVRI_FENCE_CANCEL,
+	HVRI_FENCE_CHANGE,
+	HVRI_FENCE_ADOPT
+};
+
+/* The owner's open cut. */
+enum hvri_cut_stage {
+	HVRI_CUT_NONE,
+	HVRI_CUT_NAMING,   /* CUT asked for. */
+	HVRI_CUT_OFFERED,  /* Named; the peer has not accepted in this session. */
+	HVRI_CUT_SHIPPING,
+};
+
+struct hvri_open_cut {
+	uint8_t stage;
+	uint64_t token;
+	uint64_t durable_chunk;
+	struct hvri_cut_begin begin;
+};
+
+/* Tokens of what is under way; 0: none. */
+struct hvri_pending {
+	uint64_t fence, arm, overlay, drop, fold, adopt, export_ranges, compare,
+		receive, create, check, verify, remove, mark_all;
+};
+
+struct hvri_statistics {
+	uint64_t cuts, missed, points, bytes; /* Since the object was made. */
+	uint64_t last_point_utc_ns;
+	uint64_t last_contact_ns;
+};
+
+struct hvri_relationship {
+	struct hvri_record record; /* Durable part: as last persisted, once the
+				    * update is performed. */
+	bool started;
+	uint64_t incarnation, peer_incarnation;
+	bool session; /* Stands. */
+	bool greeted; /* HELLO was exchanged in this session (O2). */
+	bool hello_answered;
+	bool contact; /* The peer was heard since START. */
+	bool waited;  /* start_wait has passed. */
+	bool armed;
+	bool armed_before; /* Of a job under way: state before its fence. */
+	bool fenced;       /* FENCE is done and nothing armed since. */
+	bool overlay_open;
+	bool forgotten;
+	uint8_t fence_for; /* enum hvri_fence_purpose */
+	uint8_t joined;    /* PHASE_JOIN: how far; see join.c. */
+	bool cycle_due;    /* A cut fell due and could not be made yet. */
+	bool extra_cut;    /* cut-now. */
+	bool refusing;     /* We refuse the peer's frames (standby beyond). */
+	uint32_t retries;
+	uint64_t next_token;
+	struct hvri_pending pending;
+	struct hvri_open_cut cut;       /* As owner. */
+	struct hvri_cut_begin receiving; /* As standby; number 0: none. */
+	struct hvri_join peer_join;     /* JOIN_READY received. */
+	struct hvri_join ranges;        /* RANGES received: sums, digest. */
+	uint32_t ranges_next;           /* Sequence expected. */
+	uint64_t verify_job, cut_job;   /* Jobs that need no record. */
+	struct hvri_status peer_status;
+	/* The peer's claim, without its lineage. */
+	uint8_t peer_ownership, peer_mode;
+	bool peer_armed;
+	struct hvrepl_uuid peer_current, peer_joining;
+	struct hvri_point peer_position;
+	struct hvri_frontier peer_frontier;
+	struct hvri_statistics statistics;
+	uint64_t now_ns, utc_ns; /* Of the last event. */
+	struct hvri_claim claim_out; /* What a HELLO under way points at. */
+	struct hvri_setup setup_out;
+	uint8_t shown_state, shown_ownership, shown_mode; /* For STATE notices. */
+};
+
+/* A relationship that is not there yet: OPERATION enable (primary) or message
+ * ENABLE (replica) makes its record. START comes first all the same. */
+void hvri_relationship_init(struct hvri_relationship *relationship,
+			    const struct hvrepl_uuid *site,
+			    const struct hvrepl_uuid *vm);
+/* From a decoded record. */
+void hvri_relationship_load(struct hvri_relationship *relationship,
+			    const struct hvri_record *record);
+/* `update` is set from scratch. */
+void hvri_relationship_step(struct hvri_relationship *relationship,
+			    const struct hvri_event *event,
+			    struct hvri_update *update);
+/* Fill in the incarnations of a message the driver sends itself (RANGES). */
+void hvri_relationship_address(const struct hvri_relationship *relationship,
+			       struct hvri_message *message);
+
+/* ---- What is shown. ---- */
+
+uint32_t hvri_relationship_state(const struct hvri_relationship *relationship);
+/* As stored, except that the new side of a divergence shows it too. */
+uint32_t hvri_relationship_ownership(const struct hvri_relationship *relationship);
+/* Bit n: HVREPL_OPERATION_n would be accepted now. */
+uint32_t hvri_relationship_allowed(const struct hvri_relationship *relationship);
+/* What `operation` would answer now: OK, or a code and a sentence. */
+int32_t hvri_relationship_may(const struct hvri_relationship *relationship,
+			      uint32_t operation,
+			      char sentence_out[HVRI_SENTENCE_MAX + 1]);
+
+struct hvri_health {
+	uint32_t level;   /* HVREPL_HEALTH_* */
+	uint32_t reasons; /* HVREPL_REASON_* */
+	char sentence[HVRI_SENTENCE_MAX + 1]; /* The gravest reason. */
+};
+void hvri_relationship_health(const struct hvri_relationship *relationship,
+			      uint64_t now_ns, uint64_t utc_ns,
+			      struct hvri_health *health_out);
+
+/* Is the peer's ENABLE / REMOVE / anything else for a relationship this node
+ * does not have: what to answer with (UNKNOWN, REMOVED), or 0 when ENABLE. */
+uint32_t hvri_relationship_unknown_answer(uint32_t message_type);
+#endif
