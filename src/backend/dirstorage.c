@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A directory as storage: objects are files, names durable at first flush. */
-#include "backend/fileio.h"
+#include "backend/dir.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <hvrepl/backends/local.h>
@@ -14,7 +13,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define LOCK_NAME ".lock"
 #define FLAGS_KNOWN (HVREPL_DIR_CREATE | HVREPL_DIR_READ_ONLY)
 
 struct dir_storage {
@@ -241,51 +239,10 @@ static int32_t storage_sync(void *user)
 	return storage->read_only ? HVREPL_OK : sync_names(storage, true);
 }
 
-struct names {
-	char (*ids)[HVREPL_OBJECT_ID_MAX + 1];
-	size_t count, room;
-};
-
-static int32_t add_name(struct names *names, const char *id)
+static bool keeps(const char *name, const void *prefix)
 {
-	if (names->count == names->room) {
-		size_t room = names->room == 0 ? 64 : names->room * 2;
-		void *larger = realloc(names->ids, room * sizeof(*names->ids));
-
-		if (larger == NULL)
-			return HVREPL_E_NOMEM;
-		names->ids = larger;
-		names->room = room;
-	}
-	memcpy(names->ids[names->count++], id, strlen(id) + 1);
-	return HVREPL_OK;
-}
-
-static int32_t collect(int dir_fd, const char *prefix, struct names *names)
-{
-	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	int32_t rc = HVREPL_OK;
-	struct dirent *entry;
-
-	if (dir == NULL) {
-		if (fd >= 0)
-			close(fd);
-		return HVREPL_E_STORAGE_IO;
-	}
-	while (rc == HVREPL_OK && (errno = 0, entry = readdir(dir)) != NULL)
-		if (id_is_valid(entry->d_name) &&
-		    strncmp(entry->d_name, prefix, strlen(prefix)) == 0)
-			rc = add_name(names, entry->d_name);
-	if (rc == HVREPL_OK && errno != 0)
-		rc = HVREPL_E_STORAGE_IO;
-	closedir(dir);
-	return rc;
-}
-
-static int compare_names(const void *a, const void *b)
-{
-	return strcmp(a, b);
+	return id_is_valid(name) &&
+	       strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
 /* The names are collected first: found() may make and remove objects. */
@@ -295,27 +252,25 @@ static int32_t storage_list(void *user, const char *prefix,
 			    void *argument)
 {
 	struct dir_storage *storage = user;
-	struct names names = { 0 };
-	int32_t rc = collect(storage->dir_fd, prefix, &names);
+	struct hvri_dir_names names = { 0 };
+	int32_t rc = hvri_dir_list(storage->dir_fd, keeps, prefix,
+				   HVREPL_E_STORAGE_IO, &names);
 
-	if (names.count > 1)
-		qsort(names.ids, names.count, sizeof(*names.ids),
-		      compare_names);
 	for (size_t i = 0; i < names.count && rc == HVREPL_OK; i++) {
 		struct stat st;
 
-		if (fstatat(storage->dir_fd, names.ids[i], &st,
+		if (fstatat(storage->dir_fd, names.names[i], &st,
 			    AT_SYMLINK_NOFOLLOW) < 0) {
 			if (errno != ENOENT)
 				rc = HVREPL_E_STORAGE_IO;
 		} else if (S_ISREG(st.st_mode)) {
-			int32_t stop = found(argument, names.ids[i],
+			int32_t stop = found(argument, names.names[i],
 					     (uint64_t)st.st_size);
 
 			rc = stop < 0 ? stop : HVREPL_OK;
 		}
 	}
-	free(names.ids);
+	hvri_dir_names_free(&names);
 	return rc;
 }
 
@@ -357,50 +312,6 @@ static const struct hvrepl_storage_ops dir_storage_ops = {
 	.free_space = storage_free_space,
 };
 
-int32_t hvri_dir_open(const char *path, bool create, bool read_only,
-		      int *dir_fd_out, int *lock_fd_out,
-		      struct hvrepl_error *error)
-{
-	int dir_fd, lock_fd = -1;
-	int32_t rc = HVREPL_OK;
-
-	if (create && !read_only && mkdir(path, 0700) < 0 && errno != EEXIST)
-		return hvri_sys_fail(error, io_code(errno), errno,
-				     "cannot make the directory %s: %s", path,
-				     strerror(errno));
-	dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir_fd < 0)
-		return hvri_sys_fail(error, io_code(errno), errno,
-				     "cannot open the directory %s: %s", path,
-				     strerror(errno));
-	lock_fd = openat(dir_fd, LOCK_NAME,
-			 (read_only ? O_RDONLY : O_RDWR | O_CREAT) |
-				 O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK,
-			 0600);
-	if (lock_fd >= 0)
-		rc = hvri_fd_lock(lock_fd, read_only, HVREPL_E_STORAGE_IO);
-	else if (!read_only || errno != ENOENT)
-		rc = io_code(errno);
-	if (rc < 0) {
-		if (rc == HVREPL_E_BUSY)
-			hvri_sys_fail(error, rc, 0,
-				      "%s is in use by another process (or "
-				      "twice in this one): stop that one first",
-				      path);
-		else
-			hvri_sys_fail(error, rc, errno,
-				      "cannot lock " LOCK_NAME " in %s: %s",
-				      path, strerror(errno));
-		if (lock_fd >= 0)
-			close(lock_fd);
-		close(dir_fd);
-		return rc;
-	}
-	*dir_fd_out = dir_fd;
-	*lock_fd_out = lock_fd;
-	return HVREPL_OK;
-}
-
 int32_t hvrepl_dir_storage_open(const char *path, uint32_t flags,
 				struct hvrepl_storage *storage_out,
 				struct hvrepl_error *error)
@@ -418,8 +329,8 @@ int32_t hvrepl_dir_storage_open(const char *path, uint32_t flags,
 	storage->read_only = (flags & HVREPL_DIR_READ_ONLY) != 0;
 	atomic_init(&storage->names_made, 1);
 	rc = hvri_dir_open(path, (flags & HVREPL_DIR_CREATE) != 0,
-			   storage->read_only, &storage->dir_fd,
-			   &storage->lock_fd, error);
+			   storage->read_only, HVREPL_E_STORAGE_IO,
+			   &storage->dir_fd, &storage->lock_fd, error);
 	if (rc < 0) {
 		free(storage);
 		return rc;

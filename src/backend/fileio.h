@@ -32,10 +32,4 @@ int hvri_fd_fallocate(int fd, int mode, uint64_t offset, uint64_t length);
 /* Write zeroes over [offset, offset + length). */
 int32_t hvri_fd_write_zeroes(int fd, uint64_t offset, uint64_t length,
 			     int32_t other);
-
-/* Open a directory and hold its file ".lock" (shared when read_only), so that
- * one process has it at a time. lock_fd may come out -1 when read_only. */
-int32_t hvri_dir_open(const char *path, bool create, bool read_only,
-		      int *dir_fd_out, int *lock_fd_out,
-		      struct hvrepl_error *error);
 #endif

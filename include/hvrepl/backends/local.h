@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Disks and storage on local files and directories. */
+/* Disks, storage and state on local files and directories. */
 #ifndef HVREPL_BACKENDS_LOCAL_H
 #define HVREPL_BACKENDS_LOCAL_H
 
 #include <hvrepl/disk.h>
 #include <hvrepl/error.h>
+#include <hvrepl/state.h>
 #include <hvrepl/storage.h>
 
 #ifdef __cplusplus
@@ -78,6 +79,27 @@ HVREPL_API int32_t hvrepl_file_disk_create(const char *path, uint64_t size,
 HVREPL_API int32_t hvrepl_dir_storage_open(const char *path, uint32_t flags,
 					   struct hvrepl_storage *storage_out,
 					   struct hvrepl_error *error);
+
+/**
+ * A directory as state store: one checksummed file per key (docs/formats.md),
+ * replaced whole by write, flush, rename and flush of the directory. Held by
+ * one process at a time, as a directory storage is; not the same directory.
+ *
+ * A blob that was damaged gives CORRUPT, to get and to put alike: what is
+ * unreadable is never overwritten. get gives LIMIT and the length when the
+ * buffer is too small. After a flush that failed every put is POISONED.
+ *
+ * @param path       Copied.
+ * @param flags      HVREPL_DIR_*.
+ * @param state_out  As disk_out of hvrepl_file_disk_open().
+ * @param error      Optional.
+ * @return OK; BUSY when another opener holds it; NOT_FOUND, STATE_IO, NOMEM.
+ * @threadsafety Any thread; the callbacks too, one at a time. A put blocks for
+ * two flushes. @since 0.1
+ */
+HVREPL_API int32_t hvrepl_dir_state_open(const char *path, uint32_t flags,
+					 struct hvrepl_state *state_out,
+					 struct hvrepl_error *error);
 
 #ifdef __cplusplus
 }
