@@ -53,6 +53,16 @@ static int32_t no_callback(void *user, hvrepl_op *op, uint64_t offset,
 	return HVREPL_E_UNSUPPORTED;
 }
 
+static bool all_are(size_t offset, size_t length, uint8_t value)
+{
+	const uint8_t *bytes = sim_disk_bytes(fake) + offset;
+
+	for (size_t i = 0; i < length; i++)
+		if (bytes[i] != value)
+			return false;
+	return true;
+}
+
 START_TEST(an_incomplete_disk_is_refused_and_still_released_once)
 {
 	struct hvrepl_disk handle = sim_disk_handle(fake);
@@ -131,8 +141,7 @@ START_TEST(zeroing_works_with_and_without_the_callback)
 			disk.ops.zero = NULL;
 		ck_assert_int_eq(hvri_disk_zero(&env, &disk, 512, 128 * 1024),
 				 HVREPL_OK);
-		for (size_t i = 0; i < SIZE; i++)
-			ck_assert_uint_eq(sim_disk_bytes(fake)[i], 0);
+		ck_assert(all_are(0, SIZE, 0));
 	}
 	test.alloc_fail_at = 0;
 	ck_assert_int_eq(hvri_disk_zero(&env, &disk, 0, 512), HVREPL_E_NOMEM);
@@ -248,8 +257,7 @@ START_TEST(the_fake_disk_keeps_what_was_flushed_and_tears_the_rest)
 				 HVREPL_E_DISK_IO);
 		ck_assert_int_eq(hvri_disk_flush(&disk), HVREPL_E_DISK_IO);
 		sim_restart(&sim, true);
-		for (unsigned i = 0; i < 1024; i++)
-			ck_assert_uint_eq(sim_disk_bytes(fake)[i], 0x11);
+		ck_assert(all_are(0, 1024, 0x11));
 		for (unsigned i = 0; i < 1024; i += 512)
 			there += sim_disk_bytes(fake)[4096 + i] == 0x22;
 		kept += there == 2;
