@@ -10,6 +10,7 @@
  * Linux. Not fork-safe after the first create or open.
  */
 #include <hvrepl/backends/local.h>
+#include <hvrepl/backends/loop.h>
 #include <hvrepl/backends/memory.h>
 #include <hvrepl/backends/pool.h>
 
