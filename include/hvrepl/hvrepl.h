@@ -3,11 +3,14 @@
 #ifndef HVREPL_HVREPL_H
 #define HVREPL_HVREPL_H
 
+#include <hvrepl/channel.h>
 #include <hvrepl/cut.h>
 #include <hvrepl/disk.h>
 #include <hvrepl/env.h>
 #include <hvrepl/error.h>
+#include <hvrepl/event.h>
 #include <hvrepl/relationship.h>
+#include <hvrepl/state.h>
 #include <hvrepl/storage.h>
 #include <hvrepl/store.h>
 #include <hvrepl/tracker.h>
