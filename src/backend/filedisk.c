@@ -48,6 +48,41 @@ static void fill_token(struct hvrepl_disk_info *out, const struct stat *st)
 	out->token_length = 8 * (uint32_t)HVRI_COUNT_OF(parts);
 }
 
+static uint64_t get_u64(const uint8_t *from)
+{
+	uint64_t value = 0;
+
+	for (int i = 0; i < 8; i++)
+		value |= (uint64_t)from[i] << (8 * i);
+	return value;
+}
+
+/* Nanoseconds since 1970 of the seconds at `at` and what follows them. */
+static uint64_t token_time(const uint8_t *at)
+{
+	uint64_t ns;
+
+	if (__builtin_mul_overflow(get_u64(at), 1000000000u, &ns) ||
+	    __builtin_add_overflow(ns, get_u64(at + 8), &ns))
+		return UINT64_MAX;
+	return ns;
+}
+
+int32_t hvrepl_file_token_check(void *user, const uint8_t *saved,
+				uint32_t saved_length, uint64_t saved_utc_ns,
+				const uint8_t *now, uint32_t now_length)
+{
+	const uint64_t *slack_ns = user;
+	uint64_t latest;
+
+	if (slack_ns == NULL || saved_length != 48 || now_length != 48 ||
+	    memcmp(saved, now, 8) != 0 || memcmp(saved + 40, now + 40, 8) != 0)
+		return 0;
+	if (__builtin_add_overflow(saved_utc_ns, *slack_ns, &latest))
+		return 0;
+	return token_time(now + 8) <= latest && token_time(now + 24) <= latest;
+}
+
 static int32_t disk_info(void *user, struct hvrepl_disk_info *out)
 {
 	struct file_disk *disk = user;

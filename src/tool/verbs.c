@@ -5,8 +5,9 @@
 #include <string.h>
 
 /* One line here, one `const struct tool_verb tool_verb_NAME` in its file. */
-#define VERBS(X) \
-	X(help)  \
+#define VERBS(X)       \
+	X(site_check)  \
+	X(help)        \
 	X(completion)
 
 #define DECLARE(name) extern const struct tool_verb tool_verb_##name;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MIB (1024u * 1024u)
@@ -240,6 +241,38 @@ START_TEST(what_is_no_disk_is_refused_with_a_sentence)
 }
 END_TEST
 
+START_TEST(a_token_is_believed_only_for_the_same_file_in_time)
+{
+	struct hvrepl_disk_info saved = { sizeof(saved), 0, 0, 0, 0, { 0 } };
+	struct hvrepl_disk_info now = saved;
+	struct timespec times[2] = { { 100, 0 }, { 100, 0 } };
+	const uint64_t second = 1000000000u;
+	uint64_t slack = 5 * second, utc;
+	struct hvrepl_disk disk;
+	struct timespec clock;
+
+	ck_assert_int_eq(hvrepl_file_disk_create(path, MIB, NULL), HVREPL_OK);
+	ck_assert_int_eq(hvrepl_file_disk_open(path, 0, &disk, NULL), HVREPL_OK);
+	ck_assert_int_eq(disk.ops->info(disk.user, &saved), HVREPL_OK);
+	clock_gettime(CLOCK_REALTIME, &clock);
+	utc = (uint64_t)clock.tv_sec * second;
+	/* ctime moves, to now. */
+	ck_assert_int_eq(futimens(open(path, O_RDONLY | O_CLOEXEC), times), 0);
+	ck_assert_int_eq(disk.ops->info(disk.user, &now), HVREPL_OK);
+	ck_assert_int_eq(hvrepl_file_token_check(&slack, saved.token, 48, utc,
+						 now.token, 48), 1);
+	ck_assert_int_eq(hvrepl_file_token_check(&slack, saved.token, 48,
+						 utc - 60 * second, now.token,
+						 48), 0);
+	ck_assert_int_eq(hvrepl_file_token_check(&slack, saved.token, 47, utc,
+						 now.token, 48), 0);
+	now.token[0] ^= 1;
+	ck_assert_int_eq(hvrepl_file_token_check(&slack, saved.token, 48, utc,
+						 now.token, 48), 0);
+	disk.release(disk.user);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("file disk");
@@ -251,6 +284,7 @@ int main(void)
 	tcase_add_test(tc, zeroed_ranges_read_as_zeroes_and_give_space_back);
 	tcase_add_test(tc, only_written_ranges_are_allocated);
 	tcase_add_test(tc, a_write_from_outside_moves_the_identity_token);
+	tcase_add_test(tc, a_token_is_believed_only_for_the_same_file_in_time);
 	tcase_add_test(tc, a_second_opener_is_refused);
 	tcase_add_test(tc, what_is_no_disk_is_refused_with_a_sentence);
 	suite_add_tcase(suite, tc);

@@ -55,6 +55,23 @@ HVREPL_API int32_t hvrepl_file_disk_open(const char *path, uint32_t flags,
 HVREPL_API int32_t hvrepl_file_disk_create(const char *path, uint64_t size,
 					   struct hvrepl_error *error);
 
+/**
+ * A token_check for hvrepl_tracker_options over tokens of file disks: after an
+ * unclean end the file counts as unchanged by others if it is the same file of
+ * the same size and was not modified later than `saved_utc_ns` plus a slack.
+ * The owner itself wrote up to its end, so save (hvrepl_tracker_save) more
+ * often than the slack.
+ *
+ * @param user  Points to the slack in nanoseconds, a const uint64_t.
+ * @return 1 or 0.
+ * @threadsafety Any thread; callback-safe. @since 0.1
+ */
+HVREPL_API int32_t hvrepl_file_token_check(void *user, const uint8_t *saved,
+					   uint32_t saved_length,
+					   uint64_t saved_utc_ns,
+					   const uint8_t *now,
+					   uint32_t now_length);
+
 /** Make the directory (0700) if it is not there; its parent must be. */
 #define HVREPL_DIR_CREATE (1u << 0)
 /** Nothing is changed, no lock file is made; readers may share it. */

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Talking to the daemon: one request over its control socket. */
+#ifndef TOOL_CLIENT_H
+#define TOOL_CLIENT_H
+
+#include "tool.h"
+
+/* Every verb that talks to a daemon starts its options with these two. */
+#define TOOL_CLIENT_OPTIONS \
+	{ "config", "FILE", "The site's configuration; its control socket is used" }, \
+	{ "socket", "PATH", "The daemon's control socket" }
+
+/*
+ * GET (body NULL) or POST `path`. TOOL_OK with *answer_out to be released, or
+ * another exit code after the error, the daemon's own included, was printed.
+ * Takes `body`.
+ */
+int tool_request(const struct tool_run *run, const char *path, json_t *body,
+		 json_t **answer_out);
+/* "/v1/vms/NAME/tail", NAME escaped; NULL when out of memory. */
+char *tool_vm_path(const char *vm, const char *tail);
+
+#endif
