@@ -161,6 +161,7 @@ struct hvri_record {
 	struct hvri_point last_cut;  /* Owner: newest cut named. */
 	struct hvri_point last_acked; /* Owner: newest the peer has; lazy. */
 	struct hvri_point failover;  /* The point an overlay lies on. */
+	struct hvrepl_uuid overlay;  /* Its name: the epoch it was made for. */
 	struct hvri_point tail;      /* Own end kept as a point, or none. */
 	struct hvri_frontier frontier;
 	struct hvri_job job;

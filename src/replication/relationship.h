@@ -49,7 +49,8 @@ enum hvri_event_type {
 	HVRI_EVENT_CUT_VOIDED,   /* cut, code: given up after CUT's DONE. */
 	HVRI_EVENT_TRACKING_LOST, /* code: the whole disk must be compared. */
 	/* Standby's data plane, between RECEIVE's DONE and the end. */
-	HVRI_EVENT_CHUNK_DURABLE,  /* cut, chunk: [0, chunk) survive a crash. */
+	HVRI_EVENT_CHUNK_DURABLE,  /* cut, chunk: [0, chunk) survive a crash.
+				    * Optional: the data plane may do this. */
 	HVRI_EVENT_POINT_COMPLETE, /* cut: all disks durable, head names it. */
 	HVRI_EVENT_RECEIVE_FAILED, /* cut, code, sentence: dropped. */
 	HVRI_EVENT_TYPE_COUNT
@@ -182,8 +183,8 @@ enum hvri_action_type {
 	/* Stop taking in; `drop`: forget what is not a point. */
 	HVRI_ACTION_STOP_RECEIVE,
 	/* (token) Stop receiving, open (or create) the durable overlay of
-	 * `epoch` on `point` under a tracker seeded as S7 says; an overlay of
-	 * another epoch is dropped first. Fenced until ARM. */
+	 * name `epoch` on `point` under a tracker seeded as S7 says; one of
+	 * another name is dropped first. Fenced until ARM. */
 	HVRI_ACTION_OPEN_OVERLAY,
 	/* (token) Throw overlays away; the store receives again. Nothing there
 	 * is fine. */
@@ -215,7 +216,7 @@ struct hvri_action {
 	uint64_t chunk;          /* SHIP, RELEASE. */
 	int32_t code;            /* SETTLE */
 	struct hvri_frontier from_frontier, frontier; /* CUT, COMPARE. */
-	struct hvrepl_uuid epoch; /* ARM, OPEN_OVERLAY. */
+	struct hvrepl_uuid epoch; /* ARM; OPEN_OVERLAY: name of the overlay. */
 	uint64_t generation;      /* ARM */
 	bool pin, drop;           /* ADOPT; STOP_RECEIVE. */
 	struct hvri_cut_begin begin; /* RECEIVE */
@@ -274,6 +275,7 @@ struct hvri_update {
 	struct hvri_notice notices[HVRI_UPDATE_NOTICES];
 	uint32_t job_count;
 	struct hvri_job_end jobs[HVRI_UPDATE_JOBS];
+	bool overflow; /* Never set: the arrays are large enough (tested). */
 };
 
 /* ---- The object. Owned by the driver, changed by the step only. ---- */
@@ -284,10 +286,10 @@ enum hvri_fence_purpose {
 	HVRI_FENCE_HANDOVER,
 	HVRI_FENCE_CANCEL,
 	HVRI_FENCE_CHANGE,
-	HVRI_FENCE_ADOPT
+	HVRI_FENCE_JOIN
 };
 
-/* The owner's open cut. */
+/* The owner's open cut; one at a time (T5). */
 enum hvri_cut_stage {
 	HVRI_CUT_NONE,
 	HVRI_CUT_NAMING,   /* CUT asked for. */
@@ -296,65 +298,79 @@ enum hvri_cut_stage {
 };
 
 struct hvri_open_cut {
-	uint8_t stage;
-	uint64_t token;
-	uint64_t durable_chunk;
+	uint8_t stage; /* enum hvri_cut_stage */
 	struct hvri_cut_begin begin;
 };
 
-/* Tokens of what is under way; 0: none. */
-struct hvri_pending {
-	uint64_t fence, arm, overlay, drop, fold, adopt, export_ranges, compare,
-		receive, create, check, verify, remove, mark_all;
+/* How far a planned failover is at the owner, before it relinquishes. */
+enum hvri_handover_stage {
+	HVRI_HANDOVER_NONE,
+	HVRI_HANDOVER_CHECKING,
+	HVRI_HANDOVER_FENCING,
+	HVRI_HANDOVER_FINAL, /* The last cut is under way. */
 };
 
-struct hvri_statistics {
-	uint64_t cuts, missed, points, bytes; /* Since the object was made. */
+/* Tokens of what is under way; 0: nothing. */
+struct hvri_pending {
+	uint64_t cut, fence, arm, overlay, drop, fold, adopt, export_ranges,
+		compare, receive, create, check, verify, remove, mark_all;
+};
+
+struct hvri_statistics { /* Since the object was made. */
+	uint64_t cuts, missed, points, bytes;
 	uint64_t last_point_utc_ns;
 	uint64_t last_contact_ns;
 };
 
 struct hvri_relationship {
-	struct hvri_record record; /* Durable part: as last persisted, once the
-				    * update is performed. */
+	struct hvri_record record; /* Durable once the update is performed. */
 	bool started;
-	uint64_t incarnation, peer_incarnation;
 	bool session; /* Stands. */
 	bool greeted; /* HELLO was exchanged in this session (O2). */
 	bool hello_answered;
 	bool contact; /* The peer was heard since START. */
 	bool waited;  /* start_wait has passed. */
 	bool armed;
-	bool armed_before; /* Of a job under way: state before its fence. */
-	bool fenced;       /* FENCE is done and nothing armed since. */
+	bool fenced;      /* FENCE is done and nothing was armed since. */
+	bool armed_before; /* Before the fence of a handover under way. */
 	bool overlay_open;
+	bool peer_ready; /* Standby in our epoch, where we believe it to be. */
+	bool refusing;   /* Standby: the owner's frames are not for us. */
+	bool cycle_due;
+	bool acks_unsure; /* No acknowledgement was seen since START. */
+	bool base_marked; /* INITIAL: MARK_ALL was done or is not needed. */
 	bool forgotten;
-	uint8_t fence_for; /* enum hvri_fence_purpose */
-	uint8_t joined;    /* PHASE_JOIN: how far; see join.c. */
-	bool cycle_due;    /* A cut fell due and could not be made yet. */
-	bool extra_cut;    /* cut-now. */
-	bool refusing;     /* We refuse the peer's frames (standby beyond). */
+	uint8_t fence_for;      /* enum hvri_fence_purpose */
+	uint8_t handover_stage; /* enum hvri_handover_stage */
 	uint32_t retries;
+	uint32_t unknown_seen;
+	uint64_t incarnation, peer_incarnation;
 	uint64_t next_token;
+	uint64_t next_point;
 	struct hvri_pending pending;
-	struct hvri_open_cut cut;       /* As owner. */
-	struct hvri_cut_begin receiving; /* As standby; number 0: none. */
-	struct hvri_join peer_join;     /* JOIN_READY received. */
-	struct hvri_join ranges;        /* RANGES received: sums, digest. */
-	uint32_t ranges_next;           /* Sequence expected. */
-	uint64_t verify_job, cut_job;   /* Jobs that need no record. */
+	struct hvri_open_cut cut;        /* As owner. */
+	struct hvri_cut_begin receiving; /* As standby; number 0: nothing. */
+	struct hvri_frontier comparing;  /* End of the COMPARE under way. */
+	bool joined;                     /* JOIN_READY was accepted. */
+	struct hvri_join peer_join;      /* Its content. */
+	struct hvri_join ranges;         /* RANGES received: sums, digest. */
+	uint32_t ranges_next;            /* Sequence expected. */
+	uint64_t forward_job, verify_job, cut_job; /* Jobs without a record. */
+	struct hvri_point change_to;     /* CHANGE_POINT, until fenced. */
 	struct hvri_status peer_status;
 	/* The peer's claim, without its lineage. */
-	uint8_t peer_ownership, peer_mode;
+	uint8_t peer_ownership, peer_mode, peer_phase;
 	bool peer_armed;
 	struct hvrepl_uuid peer_current, peer_joining;
 	struct hvri_point peer_position;
 	struct hvri_frontier peer_frontier;
+	uint32_t rule; /* Row of the last verdict, for explanations. */
 	struct hvri_statistics statistics;
 	uint64_t now_ns, utc_ns; /* Of the last event. */
-	struct hvri_claim claim_out; /* What a HELLO under way points at. */
+	struct hvri_claim claim_out; /* What a HELLO of an update points at. */
 	struct hvri_setup setup_out;
-	uint8_t shown_state, shown_ownership, shown_mode; /* For STATE notices. */
+	struct hvri_status status_sent;
+	uint8_t shown_state, shown_ownership, shown_mode;
 };
 
 /* A relationship that is not there yet: OPERATION enable (primary) or message

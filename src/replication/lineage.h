@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Epochs and their ancestry: what descends from what, and what came of it. */
+#ifndef HVRI_REPLICATION_LINEAGE_H
+#define HVRI_REPLICATION_LINEAGE_H
+
+#include "base/env.h"
+#include "format/record.h"
+
+/* NULL when unknown (none is never known). */
+struct hvri_epoch *hvri_lineage_find(struct hvri_lineage *lineage,
+				     const struct hvrepl_uuid *id);
+const struct hvri_epoch *
+hvri_lineage_look(const struct hvri_lineage *lineage,
+		  const struct hvrepl_uuid *id);
+
+/* Is `ancestor` on the path of `id` (itself included)? */
+bool hvri_lineage_on_path(const struct hvri_lineage *lineage,
+			  const struct hvrepl_uuid *id,
+			  const struct hvrepl_uuid *ancestor);
+/* Is an epoch on the path of `id` known abandoned or refused? */
+bool hvri_lineage_dead(const struct hvri_lineage *lineage,
+		       const struct hvrepl_uuid *id);
+bool hvri_outcome_dead(uint8_t outcome);
+
+/* Nearest common ancestor; false when there is none (unrelated, or pruned). */
+bool hvri_lineage_common(const struct hvri_lineage *lineage,
+			 const struct hvrepl_uuid *a,
+			 const struct hvrepl_uuid *b,
+			 struct hvrepl_uuid *common_out);
+/* Smallest fork point between `ancestor` and its descendant `id`: data of the
+ * ancestor beyond it is not in the descendant. UINT64_MAX when they are one. */
+uint64_t hvri_lineage_fork(const struct hvri_lineage *lineage,
+			   const struct hvrepl_uuid *ancestor,
+			   const struct hvrepl_uuid *id);
+
+uint64_t hvri_lineage_next_ordinal(const struct hvri_lineage *lineage);
+/* LIMIT: full; contact with the peer lets old ones be pruned. Known: OK. */
+HVRI_MUST_CHECK int32_t hvri_lineage_add(struct hvri_lineage *lineage,
+					 const struct hvri_epoch *epoch);
+/* Only from OPEN: an outcome is final. */
+void hvri_lineage_decide(struct hvri_lineage *lineage,
+			 const struct hvrepl_uuid *id, uint8_t outcome);
+
+/* Does `theirs` know an epoch entered by `site`, or its outcome, that `mine`
+ * does not (O2)? Then `mine` was restored from a backup. */
+bool hvri_lineage_knows_more(const struct hvri_lineage *theirs,
+			     const struct hvri_lineage *mine,
+			     const struct hvrepl_uuid *site);
+/* Take over what `theirs` knows. LIMIT; PROTOCOL when the two contradict each
+ * other. Nothing is changed on failure. *changed_out: anything new? */
+HVRI_MUST_CHECK int32_t hvri_lineage_merge(struct hvri_lineage *mine,
+					   const struct hvri_lineage *theirs,
+					   bool *changed_out);
+/* Both sides confirmed `committed` (O1): once more than half of the room is
+ * used, drop epochs older than its parent, except those in `keep`. */
+void hvri_lineage_prune(struct hvri_lineage *lineage,
+			const struct hvrepl_uuid *committed,
+			const struct hvrepl_uuid *keep, size_t keep_count);
+#endif
