@@ -9,6 +9,7 @@
 #include <hvrepl/env.h>
 #include <hvrepl/error.h>
 #include <hvrepl/event.h>
+#include <hvrepl/log.h>
 #include <hvrepl/relationship.h>
 #include <hvrepl/state.h>
 #include <hvrepl/storage.h>
