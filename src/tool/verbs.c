@@ -6,6 +6,8 @@
 
 /* One line here, one `const struct tool_verb tool_verb_NAME` in its file. */
 #define VERBS(X)       \
+	X(log_create)  \
+	X(log_apply)   \
 	X(site_check)  \
 	X(help)        \
 	X(completion)
