@@ -13,5 +13,6 @@
 #include <hvrepl/backends/loop.h>
 #include <hvrepl/backends/memory.h>
 #include <hvrepl/backends/pool.h>
+#include <hvrepl/backends/tls.h>
 
 #endif

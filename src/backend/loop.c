@@ -19,12 +19,6 @@
 #define WAIT_MAX_MS 3600000
 #define NS_PER_MS 1000000u
 
-struct post {
-	struct post *next;
-	void (*function)(void *argument);
-	void *argument;
-};
-
 struct hvrepl_loop_watch {
 	struct hvrepl_loop_watch *next_gone;
 	hvrepl_loop *loop;
@@ -58,7 +52,7 @@ struct hvrepl_loop {
 	atomic_bool woken;
 	_Atomic pthread_t thread; /* Valid while running. */
 	pthread_mutex_t mutex;
-	struct post *posts, **posts_end;
+	struct hvri_loop_post *posts, **posts_end;
 	struct hvrepl_loop_timer *timers;
 	struct hvrepl_loop_attachment *attachments;
 	struct hvrepl_loop_watch *gone; /* Events in hand may name them. */
@@ -73,9 +67,9 @@ uint64_t hvrepl_loop_now(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-bool hvri_loop_is_here(const hvrepl_loop *loop)
+bool hvri_loop_is_current(const hvrepl_loop *loop)
 {
-	return !atomic_load(&loop->running) ||
+	return atomic_load(&loop->running) &&
 	       pthread_equal(atomic_load(&loop->thread), pthread_self());
 }
 
@@ -117,7 +111,7 @@ void hvrepl_loop_wake(hvrepl_loop *loop)
 
 	/* On the loop's own thread the flag is seen before the next wait. */
 	if (!atomic_exchange(&loop->woken, true) &&
-	    (!atomic_load(&loop->running) || !hvri_loop_is_here(loop)))
+	    !hvri_loop_is_current(loop))
 		while (write(loop->event_fd, &one, sizeof(one)) < 0 &&
 		       errno == EINTR)
 			;
@@ -129,26 +123,34 @@ void hvrepl_loop_stop(hvrepl_loop *loop)
 	hvrepl_loop_wake(loop);
 }
 
-int32_t hvrepl_loop_post(hvrepl_loop *loop, void (*function)(void *argument),
-			 void *argument)
+void hvri_loop_post(hvrepl_loop *loop, struct hvri_loop_post *post)
 {
-	struct post *post = malloc(sizeof(*post));
-
-	if (post == NULL)
-		return HVREPL_E_NOMEM;
-	*post = (struct post){ NULL, function, argument };
+	post->next = NULL;
 	pthread_mutex_lock(&loop->mutex);
 	*loop->posts_end = post;
 	loop->posts_end = &post->next;
 	pthread_mutex_unlock(&loop->mutex);
 	hvrepl_loop_wake(loop);
+}
+
+int32_t hvrepl_loop_post(hvrepl_loop *loop, void (*function)(void *argument),
+			 void *argument)
+{
+	struct hvri_loop_post *post = calloc(1, sizeof(*post));
+
+	if (post == NULL)
+		return HVREPL_E_NOMEM;
+	post->function = function;
+	post->argument = argument;
+	post->ours = true;
+	hvri_loop_post(loop, post);
 	return HVREPL_OK;
 }
 
 /* Those posted before the call; what they post waits for the next round. */
 static bool run_posts(hvrepl_loop *loop)
 {
-	struct post *posts;
+	struct hvri_loop_post *posts;
 	bool any;
 
 	pthread_mutex_lock(&loop->mutex);
@@ -158,11 +160,13 @@ static bool run_posts(hvrepl_loop *loop)
 	pthread_mutex_unlock(&loop->mutex);
 	any = posts != NULL;
 	while (posts != NULL) {
-		struct post *post = posts;
+		struct hvri_loop_post post = *posts;
 
-		posts = post->next;
-		post->function(post->argument);
-		free(post);
+		/* It may be posted again, or freed, inside its function. */
+		if (post.ours)
+			free(posts);
+		posts = post.next;
+		post.function(post.argument);
 	}
 	return any;
 }

@@ -6,8 +6,18 @@
 #include <hvrepl/backends/loop.h>
 #include <stdbool.h>
 
-/* Is this the loop's thread? True for everybody while it does not run. */
-bool hvri_loop_is_here(const hvrepl_loop *loop);
+/* Does the loop run, and on this thread? */
+bool hvri_loop_is_current(const hvrepl_loop *loop);
+
+/* A posted function whose memory is the poster's: posting cannot fail. In use
+ * until its function begins. */
+struct hvri_loop_post {
+	struct hvri_loop_post *next;
+	void (*function)(void *argument);
+	void *argument;
+	bool ours; /* Allocated by hvrepl_loop_post(). */
+};
+void hvri_loop_post(hvrepl_loop *loop, struct hvri_loop_post *post);
 
 /* Something that has to know when its loop goes; embedded. Loop thread. */
 struct hvri_loop_member {

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Options of sockets and the text of addresses. */
+#include "backend/tcp.h"
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+
+#define KEEPALIVE_IDLE_S 15
+#define KEEPALIVE_INTERVAL_S 5
+#define KEEPALIVE_PROBES 3
+#define UNACKNOWLEDGED_MAX_MS 30000
+
+void hvri_tcp_format(const struct sockaddr *address, socklen_t length,
+		     char text_out[HVRI_ADDRESS_TEXT])
+{
+	char host[INET6_ADDRSTRLEN + 1], port[8];
+
+	if (getnameinfo(address, length, host, sizeof(host), port, sizeof(port),
+			NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+		snprintf(text_out, HVRI_ADDRESS_TEXT, "?");
+	else if (address->sa_family == AF_INET6)
+		snprintf(text_out, HVRI_ADDRESS_TEXT, "[%s]:%s", host, port);
+	else
+		snprintf(text_out, HVRI_ADDRESS_TEXT, "%s:%s", host, port);
+}
+
+static void set(int fd, int level, int option, int value)
+{
+	(void)setsockopt(fd, level, option, &value, sizeof(value));
+}
+
+void hvri_tcp_tune(int fd)
+{
+	set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	set(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
+	set(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
+	set(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+	/* Keepalive is silent while there is something unacknowledged. */
+	set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKNOWLEDGED_MAX_MS);
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* TLS over a descriptor: credentials, and one connection's state machine. */
+#ifndef HVRI_BACKEND_TLS_H
+#define HVRI_BACKEND_TLS_H
+
+#include <hvrepl/backends/tls.h>
+#include <openssl/ssl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#define HVRI_TLS_ALPN "\x08hvrepl/1" /* As on the wire: length first. */
+#define HVRI_TLS_GREETING "hvrepl/1"
+#define HVRI_TLS_GREETING_LENGTH 8u
+#define HVRI_TLS_RECORD 16384u
+#define HVRI_TLS_NAMES_MAX 64u
+
+/* The files as they were read once; shared by connections. */
+struct hvri_tls_context {
+	atomic_int references;
+	SSL_CTX *client, *server;
+	uint64_t expires_utc_ns;
+	char name[HVREPL_PEER_NAME_MAX + 1];
+};
+/* Those in use now, with a reference for the caller. */
+struct hvri_tls_context *hvri_tls_current(hvrepl_tls *tls);
+void hvri_tls_context_drop(struct hvri_tls_context *context);
+const struct hvrepl_tls_options *hvri_tls_options(const hvrepl_tls *tls);
+hvrepl_tls *hvri_tls_hold(hvrepl_tls *tls);
+
+/* Subject alternative names of a certificate, canonical: lower case, no
+ * wildcards. */
+struct hvri_tls_names {
+	char (*names)[HVREPL_PEER_NAME_MAX + 1];
+	uint32_t count;
+	uint32_t dns_count; /* These come first; then addresses. */
+};
+int32_t hvri_tls_names_of(X509 *cert, struct hvri_tls_names *names_out);
+void hvri_tls_names_free(struct hvri_tls_names *names);
+/* Lower case, and an address in its usual form; false when it cannot be one. */
+bool hvri_tls_canonical(const char *name,
+			char out[HVREPL_PEER_NAME_MAX + 1]);
+bool hvri_tls_has_both_usages(X509 *cert);
+uint64_t hvri_tls_not_after(const X509 *cert);
+
+/* Bytes still to be sent. */
+struct hvri_tls_out {
+	const struct hvrepl_iovec *iov;
+	uint32_t count;
+	size_t skip;
+};
+
+struct hvri_tls_session {
+	SSL *ssl;
+	struct hvri_tls_context *context;
+	bool server;
+	int fd;
+	uint32_t want;       /* HVREPL_LOOP_*: what the last call waits for. */
+	uint32_t step;       /* HVREPL_STEP_* */
+	bool greeting_done;
+	uint32_t greeting_at;
+	char expected[HVREPL_PEER_NAME_MAX + 1]; /* Client: whom we called. */
+	char peer[HVREPL_PEER_NAME_MAX + 1];     /* When done: who it is. */
+	const char *const *known; /* Server: names it may have; or NULL. */
+	uint32_t known_count;
+	int verify_error;    /* X509_V_*, and our own below. */
+	char verify_name[HVREPL_PEER_NAME_MAX + 1];
+	uint64_t peer_expires_utc_ns;
+	/* Sending. */
+	uint8_t record[HVRI_TLS_RECORD];
+	size_t record_length;
+	/* Since the last change of keys. */
+	uint64_t rekey_bytes, rekey_records, rekey_ns;
+	uint64_t sent_bytes, sent_records, keyed_ns, rekeys;
+};
+#define HVRI_VERIFY_NO_USAGE (-1)
+#define HVRI_VERIFY_NO_NAME (-2)
+#define HVRI_VERIFY_NOT_KNOWN (-3)
+
+/* `expected` for a client, `known` (may be NULL, borrowed until done) for a
+ * server. The descriptor stays the caller's. */
+int32_t hvri_tls_session_init(struct hvri_tls_session *session, hvrepl_tls *tls,
+			      int fd, const char *expected,
+			      const char *const *known, uint32_t known_count);
+void hvri_tls_session_free(struct hvri_tls_session *session);
+/* OK when both sides are proved and know it; PENDING: wait for session->want;
+ * negative: failed, with a sentence, at session->step. */
+int32_t hvri_tls_handshake(struct hvri_tls_session *session,
+			   struct hvrepl_error *error);
+int32_t hvri_tls_exporter(struct hvri_tls_session *session,
+			  uint8_t out[HVREPL_EXPORTER_SIZE]);
+/* OK when all of `out` is in the socket, PENDING otherwise; stops (PENDING,
+ * want = WRITE) after about `budget` bytes. */
+int32_t hvri_tls_send(struct hvri_tls_session *session,
+		      struct hvri_tls_out *out, size_t budget);
+/* OK with *received_out >= 1; or 0: the peer has closed in order. */
+int32_t hvri_tls_receive(struct hvri_tls_session *session, void *buffer,
+			 size_t length, size_t *received_out);
+/* Say that nothing follows; may be PENDING as above. */
+int32_t hvri_tls_shutdown(struct hvri_tls_session *session);
+
+/* Fill `error` for a handshake that failed now; returns its code. Looks at the
+ * thread's error queue and at the session; sets session->step. */
+int32_t hvri_tls_explain(struct hvri_tls_session *session, int ssl_result,
+			 int sys_errno, struct hvrepl_error *error);
+#endif

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Why a handshake failed, in a sentence for whoever has to put it right. */
+#include "backend/fileio.h"
+#include "backend/tls.h"
+
+#include <openssl/err.h>
+#include <string.h>
+
+const char *hvrepl_step_name(uint32_t step)
+{
+	static const char *const names[] = {
+		"nothing", "name lookup", "TCP connection", "TLS handshake",
+		"their certificate", "our certificate at the peer", "done",
+	};
+
+	return names[step <= HVREPL_STEP_DONE ? step : 0];
+}
+
+/* About the certificate of the other side, which we refused. */
+static int32_t explain_theirs(const struct hvri_tls_session *session,
+			      struct hvrepl_error *error)
+{
+	const char *who = session->verify_name[0] != 0 ? session->verify_name :
+							 "the peer";
+	const int32_t code = HVREPL_E_UNAUTHENTICATED;
+
+	switch (session->verify_error) {
+	case X509_V_ERR_CERT_HAS_EXPIRED:
+		return hvri_sys_fail(error, code, 0,
+				     "the certificate of %s has expired (or a "
+				     "clock is wrong): renew it there", who);
+	case X509_V_ERR_CERT_NOT_YET_VALID:
+		return hvri_sys_fail(error, code, 0,
+				     "the certificate of %s is not valid yet: "
+				     "check the clocks of both machines", who);
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+	case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+	case X509_V_ERR_CERT_SIGNATURE_FAILURE:
+		return hvri_sys_fail(error, code, 0,
+				     "the certificate of %s is not signed by a "
+				     "CA in our CA file: use one CA for both "
+				     "sites, or add theirs", who);
+	case X509_V_ERR_INVALID_PURPOSE:
+	case HVRI_VERIFY_NO_USAGE:
+		return hvri_sys_fail(error, code, 0,
+				     "the certificate of %s lacks an extended "
+				     "key usage: it needs serverAuth and "
+				     "clientAuth", who);
+	case X509_V_ERR_HOSTNAME_MISMATCH:
+	case HVRI_VERIFY_NO_NAME:
+		return hvri_sys_fail(error, code, 0,
+				     "the peer's certificate is for %s, not for "
+				     "%s: call it by that name, or get it one "
+				     "with this name", who, session->expected);
+	case HVRI_VERIFY_NOT_KNOWN:
+		return hvri_sys_fail(error, code, 0,
+				     "%s is not among the peers of this site: "
+				     "add it if it should be", who);
+	default:
+		return hvri_sys_fail(error, code, 0,
+				     "the certificate of %s was refused: %s",
+				     who,
+				     X509_verify_cert_error_string(
+					     session->verify_error));
+	}
+}
+
+static const char *meaning_of_alert(int alert)
+{
+	switch (alert) {
+	case SSL_AD_UNKNOWN_CA:
+		return "it does not know the CA that signed it";
+	case SSL_AD_CERTIFICATE_EXPIRED:
+		return "it has expired, or a clock is wrong";
+	case SSL_AD_CERTIFICATE_REVOKED:
+		return "it was revoked";
+	case SSL_AD_BAD_CERTIFICATE:
+		return "it does not expect our name";
+	case SSL_AD_UNSUPPORTED_CERTIFICATE:
+		return "it lacks serverAuth or clientAuth";
+	case SSL_AD_CERTIFICATE_UNKNOWN:
+	case SSL_AD_ACCESS_DENIED:
+		return "it is not accepted there";
+	case SSL_AD_CERTIFICATE_REQUIRED:
+		return "we sent none";
+	default:
+		return NULL;
+	}
+}
+
+/* An alert is what the peer says. */
+static int32_t explain_alert(struct hvri_tls_session *session, int alert,
+			     struct hvrepl_error *error)
+{
+	const char *meaning = meaning_of_alert(alert);
+
+	if (meaning != NULL) {
+		session->step = HVREPL_STEP_ACCEPTANCE;
+		return hvri_sys_fail(error, HVREPL_E_PEER_REFUSED, 0,
+				     "the peer refused our certificate: %s; "
+				     "look there, and at our certificate file",
+				     meaning);
+	}
+	if (alert == SSL_AD_NO_APPLICATION_PROTOCOL)
+		return hvri_sys_fail(error, HVREPL_E_PEER_VERSION, 0,
+				     "the peer speaks TLS, but not hvrepl/1: is "
+				     "that the right port?");
+	if (alert == SSL_AD_PROTOCOL_VERSION)
+		return hvri_sys_fail(error, HVREPL_E_PEER_VERSION, 0,
+				     "the peer has no TLS 1.3: upgrade it");
+	return hvri_sys_fail(error, HVREPL_E_PEER_REFUSED, 0,
+			     "the peer broke off the TLS handshake: %s",
+			     SSL_alert_desc_string_long(alert));
+}
+
+static int32_t explain_reason(struct hvri_tls_session *session,
+			      unsigned long queued, struct hvrepl_error *error)
+{
+	int reason = ERR_GET_REASON(queued);
+	const char *text = ERR_reason_error_string(queued);
+
+	if (reason >= SSL_AD_REASON_OFFSET &&
+	    reason < SSL_AD_REASON_OFFSET + 256)
+		return explain_alert(session, reason - SSL_AD_REASON_OFFSET,
+				     error);
+	switch (reason) {
+	case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
+		session->step = HVREPL_STEP_CERTIFICATE;
+		return hvri_sys_fail(error, HVREPL_E_UNAUTHENTICATED, 0,
+				     "the peer sent no certificate: give it one "
+				     "signed by our CA");
+	case SSL_R_UNSUPPORTED_PROTOCOL:
+	case SSL_R_UNKNOWN_PROTOCOL:
+	case SSL_R_VERSION_TOO_LOW:
+		return hvri_sys_fail(error, HVREPL_E_PEER_VERSION, 0,
+				     "the peer has no TLS 1.3: upgrade it");
+	case SSL_R_NO_APPLICATION_PROTOCOL:
+		return hvri_sys_fail(error, HVREPL_E_PEER_VERSION, 0,
+				     "the peer speaks TLS, but not hvrepl/1: "
+				     "something else uses this port");
+	case SSL_R_WRONG_VERSION_NUMBER:
+	case SSL_R_HTTP_REQUEST:
+	case SSL_R_HTTPS_PROXY_REQUEST:
+	case SSL_R_PACKET_LENGTH_TOO_LONG:
+		return hvri_sys_fail(error, HVREPL_E_PROTOCOL, 0,
+				     "what is at the other end does not speak "
+				     "TLS: is that the right port?");
+	case SSL_R_UNEXPECTED_EOF_WHILE_READING:
+		return hvri_sys_fail(error, HVREPL_E_DISCONNECTED, 0,
+				     "the peer closed the connection during the "
+				     "handshake");
+	default:
+		return hvri_sys_fail(error, HVREPL_E_PROTOCOL, 0,
+				     "the TLS handshake failed: %s",
+				     text != NULL ? text : "no reason given");
+	}
+}
+
+int32_t hvri_tls_explain(struct hvri_tls_session *session, int ssl_result,
+			 int sys_errno, struct hvrepl_error *error)
+{
+	unsigned long queued = ERR_peek_error();
+	int32_t code;
+
+	if (session->verify_error != X509_V_OK) {
+		session->step = HVREPL_STEP_CERTIFICATE;
+		code = explain_theirs(session, error);
+	} else if (queued != 0) {
+		code = explain_reason(session, queued, error);
+	} else if (ssl_result == SSL_ERROR_SYSCALL && sys_errno != 0) {
+		code = hvri_sys_fail(error, HVREPL_E_DISCONNECTED, sys_errno,
+				     "the connection broke during the "
+				     "handshake: %s", strerror(sys_errno));
+	} else {
+		code = hvri_sys_fail(error, HVREPL_E_DISCONNECTED, 0,
+				     "the peer closed the connection during the "
+				     "handshake");
+	}
+	ERR_clear_error();
+	return code;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Certificates for tests: CAs and leaves with whatever fault is wanted. */
+#ifndef PKI_H
+#define PKI_H
+
+#include "tempdir.h"
+
+#define PKI_SERVER 1u
+#define PKI_CLIENT 2u
+#define PKI_BOTH 3u
+#define PKI_NO_EXTENSION 4u /* No extended key usage at all. */
+
+struct pki_ca; /* A key and its certificate. */
+
+/* New CA; writes DIR/NAME.pem. */
+struct pki_ca *pki_ca_new(const struct tempdir *dir, const char *name);
+void pki_ca_free(struct pki_ca *ca);
+
+/* DIR/NAME.pem and DIR/NAME.key, signed by `ca`, valid from now + first to
+ * now + last seconds. `alternatives` is OpenSSL's syntax ("DNS:a,IP:127.0.0.1")
+ * or NULL for none. */
+void pki_leaf(const struct pki_ca *ca, const struct tempdir *dir,
+	      const char *name, const char *alternatives, unsigned usages,
+	      long first, long last);
+/* As usual: good for an hour, both usages, DNS:NAME. */
+void pki_good(const struct pki_ca *ca, const struct tempdir *dir,
+	      const char *name);
+#endif

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Channels over TLS: transfers, threads, closing, the loop's end. */
+#define _GNU_SOURCE
+#include "tlsrig.h"
+
+#include <pthread.h>
+
+/* A stream of seeded bytes through one direction of a pair of channels. */
+struct stream {
+	struct hvrepl_op send_op, receive_op; /* First: found by cast. */
+	const struct hvrepl_channel *from, *to;
+	uint8_t *bytes, *got;
+	size_t total, sent, received, piece, last;
+	size_t send_piece, receive_piece;
+	struct hvrepl_iovec iov[3];
+	int32_t send_rc, receive_rc;
+	unsigned pendings;
+};
+
+static unsigned streams_open;
+
+static void stream_over(void)
+{
+	if (--streams_open == 0)
+		hvrepl_loop_stop(loop);
+}
+
+static void send_more(struct stream *stream)
+{
+	while (stream->sent < stream->total && stream->send_rc >= 0) {
+		size_t piece = stream->total - stream->sent;
+		uint8_t *at = stream->bytes + stream->sent;
+
+		if (piece > stream->send_piece)
+			piece = stream->send_piece;
+		/* A small head, nothing, the rest: as frames look. */
+		stream->iov[0] = (struct hvrepl_iovec){ at, piece / 3 };
+		stream->iov[1] = (struct hvrepl_iovec){ at, 0 };
+		stream->iov[2] = (struct hvrepl_iovec){ at + piece / 3,
+							piece - piece / 3 };
+		stream->piece = piece;
+		stream->send_rc = stream->from->ops->send(stream->from->user,
+							  &stream->send_op,
+							  stream->iov, 3);
+		if (stream->send_rc == HVREPL_PENDING) {
+			stream->pendings++;
+			return;
+		}
+		if (stream->send_rc == HVREPL_OK)
+			stream->sent += piece;
+	}
+}
+
+static void sent_one(struct hvrepl_op *op, int32_t result)
+{
+	struct stream *stream = (struct stream *)op;
+
+	stream->send_rc = result;
+	if (result == HVREPL_OK)
+		stream->sent += stream->piece;
+	send_more(stream);
+}
+
+static void receive_more(struct stream *stream)
+{
+	while (stream->received < stream->total) {
+		size_t room = stream->total - stream->received;
+
+		if (room > stream->receive_piece)
+			room = stream->receive_piece;
+		stream->receive_rc = stream->to->ops->receive(
+			stream->to->user, &stream->receive_op,
+			stream->got + stream->received, room, &stream->last);
+		if (stream->receive_rc == HVREPL_PENDING)
+			return;
+		if (stream->receive_rc < 0 || stream->last == 0)
+			break;
+		stream->received += stream->last;
+	}
+	stream_over();
+}
+
+static void received_one(struct hvrepl_op *op, int32_t result)
+{
+	struct stream *stream =
+		(struct stream *)((char *)op -
+				  offsetof(struct stream, receive_op));
+
+	stream->receive_rc = result;
+	if (result < 0 || stream->last == 0) {
+		stream_over();
+		return;
+	}
+	stream->received += stream->last;
+	receive_more(stream);
+}
+
+static void stream_init(struct stream *stream, const struct side *from,
+			const struct side *to, size_t total, size_t send_piece,
+			size_t receive_piece)
+{
+	*stream = (struct stream){
+		.send_op.complete = sent_one,
+		.receive_op.complete = received_one,
+		.from = &from->channel,
+		.to = &to->channel,
+		.bytes = malloc(total),
+		.got = malloc(total),
+		.total = total,
+		.send_piece = send_piece,
+		.receive_piece = receive_piece,
+	};
+	test_fill(stream->bytes, total, total);
+	streams_open++;
+}
+
+static void stream_check(struct stream *stream)
+{
+	ck_assert_uint_eq(stream->received, stream->total);
+	ck_assert_uint_eq(stream->sent, stream->total);
+	ck_assert_mem_eq(stream->bytes, stream->got, stream->total);
+	free(stream->bytes);
+	free(stream->got);
+}
+
+static void start_streams(void *argument)
+{
+	struct stream *streams = argument;
+
+	for (int i = 0; i < 2; i++) {
+		receive_more(&streams[i]);
+		send_more(&streams[i]);
+	}
+}
+
+START_TEST(large_transfers_run_both_ways_at_once)
+{
+	struct stream streams[2];
+
+	join_sides();
+	streams_open = 0;
+	stream_init(&streams[0], &client, &server, 24u << 20, 3000000, 100000);
+	stream_init(&streams[1], &server, &client, 20u << 20, 70000, 65536);
+	ck_assert_int_eq(hvrepl_loop_post(loop, start_streams, streams),
+			 HVREPL_OK);
+	ck_assert_int_eq(hvrepl_loop_run(loop), HVREPL_OK);
+	/* The sockets are smaller than that: sends had to wait. */
+	ck_assert_uint_gt(streams[0].pendings, 0);
+	stream_check(&streams[0]);
+	stream_check(&streams[1]);
+}
+END_TEST
+
+START_TEST(one_byte_at_a_time_is_slow_but_right)
+{
+	struct stream streams[2];
+
+	join_sides();
+	streams_open = 0;
+	stream_init(&streams[0], &client, &server, 5000, 7, 1);
+	stream_init(&streams[1], &server, &client, 40000, 40000, 1);
+	ck_assert_int_eq(hvrepl_loop_post(loop, start_streams, streams),
+			 HVREPL_OK);
+	ck_assert_int_eq(hvrepl_loop_run(loop), HVREPL_OK);
+	stream_check(&streams[0]);
+	stream_check(&streams[1]);
+}
+END_TEST
+
+START_TEST(keys_change_during_a_transfer)
+{
+	struct stream streams[2];
+
+	tear_down();
+	set_up(0);
+	hvrepl_tls_destroy(primary);
+	primary_options.rekey_bytes = 50000;
+	primary = credentials("primary.test", &primary_options);
+	join_sides();
+	streams_open = 0;
+	stream_init(&streams[0], &client, &server, 2u << 20, 100000, 65536);
+	stream_init(&streams[1], &server, &client, 2u << 20, 100000, 65536);
+	ck_assert_int_eq(hvrepl_loop_post(loop, start_streams, streams),
+			 HVREPL_OK);
+	ck_assert_int_eq(hvrepl_loop_run(loop), HVREPL_OK);
+	stream_check(&streams[0]);
+	stream_check(&streams[1]);
+}
+END_TEST
+
+/* Operations from threads that are not the loop's. */
+struct waiter {
+	struct side *side;
+	uint8_t *bytes;
+	size_t total;
+	int32_t rc;
+};
+
+static void *send_from_thread(void *argument)
+{
+	struct waiter *waiter = argument;
+	size_t at = 0;
+
+	while (at < waiter->total && waiter->rc == HVREPL_OK) {
+		size_t piece = waiter->total - at;
+		struct hvrepl_iovec iov;
+		struct hvri_op_wait wait;
+
+		if (piece > 150000)
+			piece = 150000;
+		iov = (struct hvrepl_iovec){ waiter->bytes + at, piece };
+		hvri_op_wait_init(&wait);
+		waiter->rc = waiter->side->channel.ops->send(
+			waiter->side->channel.user, &wait.op, &iov, 1);
+		waiter->rc = hvri_op_wait_end(&wait, waiter->rc);
+		at += piece;
+	}
+	return NULL;
+}
+
+static void *receive_from_thread(void *argument)
+{
+	struct waiter *waiter = argument;
+	size_t at = 0, got = 1;
+
+	while (at < waiter->total && waiter->rc == HVREPL_OK && got > 0) {
+		struct hvri_op_wait wait;
+
+		hvri_op_wait_init(&wait);
+		waiter->rc = waiter->side->channel.ops->receive(
+			waiter->side->channel.user, &wait.op,
+			waiter->bytes + at, waiter->total - at, &got);
+		waiter->rc = hvri_op_wait_end(&wait, waiter->rc);
+		at += waiter->rc == HVREPL_OK ? got : 0;
+	}
+	return NULL;
+}
+
+static void *run_the_loop(void *argument)
+{
+	(void)argument;
+	if (hvrepl_loop_run(loop) != HVREPL_OK)
+		abort();
+	return NULL;
+}
+
+START_TEST(channels_are_used_from_other_threads)
+{
+	struct waiter waiters[4];
+	pthread_t threads[4], runner;
+
+	join_sides();
+	for (int i = 0; i < 4; i++) {
+		waiters[i] = (struct waiter){ i / 2 == 0 ? &client : &server,
+					      malloc(4u << 20), 4u << 20,
+					      HVREPL_OK };
+		test_fill(waiters[i].bytes, waiters[i].total,
+			  i % 2 == 0 ? (uint64_t)i + 1 : 99);
+	}
+	pthread_create(&runner, NULL, run_the_loop, NULL);
+	for (int i = 0; i < 4; i++)
+		pthread_create(&threads[i], NULL,
+			       i % 2 == 0 ? send_from_thread :
+					    receive_from_thread,
+			       &waiters[i]);
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	/* Closing from outside, too. */
+	client.channel.ops->close(client.channel.user);
+	hvrepl_loop_stop(loop);
+	pthread_join(runner, NULL);
+	for (int i = 0; i < 4; i++)
+		ck_assert_int_eq(waiters[i].rc, HVREPL_OK);
+	ck_assert_mem_eq(waiters[0].bytes, waiters[3].bytes, 4u << 20);
+	ck_assert_mem_eq(waiters[2].bytes, waiters[1].bytes, 4u << 20);
+	for (int i = 0; i < 4; i++)
+		free(waiters[i].bytes);
+}
+END_TEST
+
+/* An operation that stops the loop when it is over. */
+struct last_op {
+	struct hvrepl_op op;
+	int32_t result;
+	unsigned completions;
+};
+
+static void last_done(struct hvrepl_op *op, int32_t result)
+{
+	struct last_op *last = (struct last_op *)op;
+
+	last->result = result;
+	last->completions++;
+	hvrepl_loop_stop(loop);
+}
+
+static void close_client(void *argument)
+{
+	(void)argument;
+	client.channel.ops->close(client.channel.user);
+}
+
+static int32_t receive_now(struct last_op *last, void *buffer, size_t room,
+			   size_t *got)
+{
+	int32_t rc = server.channel.ops->receive(server.channel.user, &last->op,
+						 buffer, room, got);
+
+	if (rc != HVREPL_PENDING)
+		return rc;
+	ck_assert_int_eq(hvrepl_loop_run(loop), HVREPL_OK);
+	return last->result;
+}
+
+static void send_and_close(void *argument)
+{
+	struct stream *stream = argument;
+
+	send_more(stream);
+	client.channel.ops->close(client.channel.user);
+}
+
+START_TEST(closing_delivers_what_was_sent_and_then_the_end)
+{
+	struct last_op last = { .op.complete = last_done };
+	struct stream stream;
+	uint8_t buffer[3000];
+	size_t got = 0, at = 0;
+
+	join_sides();
+	streams_open = 0;
+	stream_init(&stream, &client, &server, 20000, 20000, 1);
+	ck_assert_int_eq(hvrepl_loop_post(loop, send_and_close, &stream),
+			 HVREPL_OK);
+	do {
+		ck_assert_int_eq(receive_now(&last, buffer, sizeof(buffer),
+					     &got),
+				 HVREPL_OK);
+		ck_assert_mem_eq(stream.bytes + at, buffer, got);
+		at += got;
+	} while (got > 0);
+	ck_assert_uint_eq(at, 20000);
+	/* The end stays the end. */
+	ck_assert_int_eq(receive_now(&last, buffer, 10, &got), HVREPL_OK);
+	ck_assert_uint_eq(got, 0);
+	ck_assert_int_eq(client.channel.ops->send(client.channel.user, &last.op,
+						  stream.iov, 3),
+			 HVREPL_E_CLOSED);
+	free(stream.bytes);
+	free(stream.got);
+}
+END_TEST
+
+START_TEST(closing_in_mid_stream_ends_the_operations_of_both_sides)
+{
+	struct last_op receiving = { .op.complete = last_done };
+	struct last_op sending = { .op.complete = last_done };
+	static uint8_t bytes[32u << 20];
+	struct hvrepl_iovec iov = { bytes, sizeof(bytes) };
+	uint8_t buffer[10];
+	size_t got = 0;
+	int32_t rc;
+
+	join_sides();
+	/* Nobody reads: the send stays. */
+	ck_assert_int_eq(client.channel.ops->send(client.channel.user,
+						  &sending.op, &iov, 1),
+			 HVREPL_PENDING);
+	ck_assert_int_eq(client.channel.ops->receive(client.channel.user,
+						     &receiving.op, buffer,
+						     sizeof(buffer), &got),
+			 HVREPL_PENDING);
+	ck_assert_int_eq(client.channel.ops->send(client.channel.user,
+						  &sending.op, &iov, 1),
+			 HVREPL_E_STATE);
+	ck_assert_int_eq(hvrepl_loop_post(loop, close_client, NULL), HVREPL_OK);
+	ck_assert_int_eq(hvrepl_loop_run(loop), HVREPL_OK);
+	ck_assert_uint_eq(sending.completions, 1);
+	ck_assert_int_eq(sending.result, HVREPL_E_CLOSED);
+	ck_assert_uint_eq(receiving.completions, 1);
+	ck_assert_int_eq(receiving.result, HVREPL_E_CLOSED);
+	/* The other side gets what came through, then a loss or the end:
+	 * never more, never other bytes. */
+	do {
+		struct last_op last = { .op.complete = last_done };
+		static uint8_t piece[65536];
+
+		rc = receive_now(&last, piece, sizeof(piece), &got);
+		for (size_t i = 0; rc == HVREPL_OK && i < got; i++)
+			ck_assert_uint_eq(piece[i], 0);
+	} while (rc == HVREPL_OK && got > 0);
+	ck_assert(rc == HVREPL_OK || rc == HVREPL_E_DISCONNECTED);
+}
+END_TEST
+
+START_TEST(destroying_the_loop_breaks_its_connections)
+{
+	struct last_op last = { .op.complete = last_done };
+	uint8_t buffer[10];
+	size_t got;
+
+	join_sides();
+	ck_assert_int_eq(server.channel.ops->receive(server.channel.user,
+						     &last.op, buffer, 10,
+						     &got),
+			 HVREPL_PENDING);
+	last.completions = 0;
+	hvrepl_loop_destroy(loop);
+	ck_assert_uint_eq(last.completions, 1);
+	ck_assert_int_eq(last.result, HVREPL_E_CLOSED);
+	ck_assert_int_eq(server.channel.ops->receive(server.channel.user,
+						     &last.op, buffer, 10,
+						     &got),
+			 HVREPL_E_CLOSED);
+	listener = NULL;
+	ck_assert_int_eq(hvrepl_loop_create(&loop, NULL), HVREPL_OK);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("TLS channel");
+	TCase *tc = tcase_create("channels");
+
+	tcase_set_timeout(tc, 30);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, large_transfers_run_both_ways_at_once);
+	tcase_add_test(tc, one_byte_at_a_time_is_slow_but_right);
+	tcase_add_test(tc, keys_change_during_a_transfer);
+	tcase_add_test(tc, channels_are_used_from_other_threads);
+	tcase_add_test(tc, closing_delivers_what_was_sent_and_then_the_end);
+	tcase_add_test(tc, closing_in_mid_stream_ends_the_operations_of_both_sides);
+	tcase_add_test(tc, destroying_the_loop_breaks_its_connections);
+	suite_add_tcase(suite, tc);
+	return test_run(suite);
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Connecting and listening: families, limits, deadlines, failed steps. */
+#define _GNU_SOURCE
+#include "tlsrig.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+START_TEST(a_connection_gives_two_channels_bound_to_each_other)
+{
+	struct hvrepl_channel_info a = { .struct_size = sizeof(a) },
+				   b = { .struct_size = sizeof(b) };
+
+	join_sides();
+	client.channel.ops->info(client.channel.user, &a);
+	server.channel.ops->info(server.channel.user, &b);
+	ck_assert_str_eq(a.peer, "replica.test");
+	ck_assert_str_eq(b.peer, "primary.test");
+	ck_assert_uint_eq(a.mechanism, HVREPL_MECHANISM_X509);
+	ck_assert_mem_eq(a.exporter, b.exporter, HVREPL_EXPORTER_SIZE);
+	ck_assert_uint_eq(client.step, HVREPL_STEP_DONE);
+	ck_assert_ptr_nonnull(strstr(client.address, "127.0.0.1:"));
+	ck_assert_ptr_nonnull(strstr(server.address, "127.0.0.1:"));
+}
+END_TEST
+
+START_TEST(ipv6_and_names_work_too)
+{
+	start_listening(NULL, 0); /* Both families. */
+	dial("localhost", hvrepl_listener_port(listener), "replica.test", 0);
+	await(2);
+	ck_assert_msg(client.code == HVREPL_OK, "%s", client.sentence);
+	tear_down();
+	set_up(0);
+	start_listening("::1", 0);
+	dial("::1", hvrepl_listener_port(listener), "replica.test", 0);
+	await(2);
+	ck_assert_msg(client.code == HVREPL_OK, "%s", client.sentence);
+	ck_assert_ptr_nonnull(strstr(client.address, "[::1]:"));
+}
+END_TEST
+
+static int raw_connect(uint32_t port)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET,
+				  .sin_port = htons((uint16_t)port) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	return fd;
+}
+
+/* Slowloris: silent connections take no handshake place for ever. */
+START_TEST(silent_connections_are_dropped_at_the_deadline)
+{
+	int silent[3];
+
+	tear_down();
+	set_up(SECOND / 5);
+	start_listening("127.0.0.1", 2);
+	for (int i = 0; i < 3; i++)
+		silent[i] = raw_connect(hvrepl_listener_port(listener));
+	/* One byte now and then does not help. */
+	ck_assert_int_eq(write(silent[0], "\x16", 1), 1);
+	dial("127.0.0.1", hvrepl_listener_port(listener), "replica.test", 0);
+	/* Three refusals and both sides of the honest one. */
+	await(2);
+	ck_assert_int_eq(server.code, HVREPL_E_TIMEOUT);
+	ck_assert_ptr_nonnull(strstr(server.sentence, "took too long"));
+	await(3);
+	ck_assert_int_eq(client.code, HVREPL_OK);
+	ck_assert_ptr_nonnull(server.channel.ops);
+	ck_assert_uint_eq(server.settled, 4);
+	for (int i = 0; i < 3; i++)
+		close(silent[i]);
+}
+END_TEST
+
+START_TEST(each_failed_step_is_named)
+{
+	int taken = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in at = { .sin_family = AF_INET };
+	socklen_t length = sizeof(at);
+
+	/* A port that is bound and not listened on refuses. */
+	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	ck_assert_int_eq(bind(taken, (struct sockaddr *)&at, length), 0);
+	ck_assert_int_eq(getsockname(taken, (struct sockaddr *)&at, &length),
+			 0);
+	dial("127.0.0.1", ntohs(at.sin_port), "replica.test", 0);
+	await(1);
+	ck_assert_uint_eq(client.step, HVREPL_STEP_TCP);
+	ck_assert_int_eq(client.code, HVREPL_E_UNAVAILABLE);
+	ck_assert_ptr_nonnull(strstr(client.sentence, "nothing listens there"));
+	/* Listening, but nobody ever answers the handshake. */
+	ck_assert_int_eq(listen(taken, 5), 0);
+	hvrepl_tls_destroy(primary);
+	primary_options.handshake_timeout_ns = SECOND / 5;
+	primary = credentials("primary.test", &primary_options);
+	dial("127.0.0.1", ntohs(at.sin_port), "replica.test", 0);
+	await(1);
+	ck_assert_uint_eq(client.step, HVREPL_STEP_TLS);
+	ck_assert_int_eq(client.code, HVREPL_E_TIMEOUT);
+	close(taken);
+	dial("no-such-host.invalid", 1, NULL, SECOND);
+	await(1);
+	ck_assert_uint_eq(client.step, HVREPL_STEP_NAME);
+	ck_assert_ptr_nonnull(strstr(client.sentence, "no-such-host.invalid"));
+	start_listening("127.0.0.1", 0);
+	dial("127.0.0.1", hvrepl_listener_port(listener), "other.test", 0);
+	await(2);
+	ck_assert_uint_eq(client.step, HVREPL_STEP_CERTIFICATE);
+	ck_assert_int_eq(client.code, HVREPL_E_UNAUTHENTICATED);
+	ck_assert_uint_eq(server.step, HVREPL_STEP_ACCEPTANCE);
+	ck_assert_str_eq(hvrepl_step_name(client.step), "their certificate");
+}
+END_TEST
+
+START_TEST(an_unanswered_connect_ends_at_its_deadline)
+{
+	int full = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fds[8];
+	struct sockaddr_in at = { .sin_family = AF_INET };
+	socklen_t length = sizeof(at);
+
+	/* A full backlog drops further attempts without a word. */
+	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	ck_assert_int_eq(bind(full, (struct sockaddr *)&at, length), 0);
+	ck_assert_int_eq(listen(full, 0), 0);
+	ck_assert_int_eq(getsockname(full, (struct sockaddr *)&at, &length), 0);
+	for (int i = 0; i < 8; i++) {
+		fds[i] = socket(AF_INET,
+				SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		(void)connect(fds[i], (struct sockaddr *)&at, length);
+	}
+	dial("127.0.0.1", ntohs(at.sin_port), "replica.test", SECOND / 5);
+	await(1);
+	ck_assert_uint_eq(client.step, HVREPL_STEP_TCP);
+	ck_assert_int_eq(client.code, HVREPL_E_TIMEOUT);
+	ck_assert_ptr_nonnull(strstr(client.sentence, "no answer"));
+	for (int i = 0; i < 8; i++)
+		close(fds[i]);
+	close(full);
+}
+END_TEST
+
+START_TEST(an_attempt_ends_when_its_loop_does)
+{
+	int quiet = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in at = { .sin_family = AF_INET };
+	socklen_t length = sizeof(at);
+
+	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	ck_assert_int_eq(bind(quiet, (struct sockaddr *)&at, length), 0);
+	ck_assert_int_eq(listen(quiet, 1), 0);
+	ck_assert_int_eq(getsockname(quiet, (struct sockaddr *)&at, &length),
+			 0);
+	dial("127.0.0.1", ntohs(at.sin_port), "replica.test", 0);
+	hvrepl_loop_destroy(loop);
+	ck_assert_uint_eq(client.settled, 1);
+	ck_assert_int_eq(client.code, HVREPL_E_CANCELLED);
+	ck_assert_int_eq(hvrepl_loop_create(&loop, NULL), HVREPL_OK);
+	close(quiet);
+}
+END_TEST
+
+START_TEST(bad_arguments_and_taken_ports_are_refused)
+{
+	struct hvrepl_tls_listen listen = HVREPL_TLS_LISTEN_INIT;
+	struct hvrepl_tls_connect connect = HVREPL_TLS_CONNECT_INIT;
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	hvrepl_listener *second;
+
+	start_listening("127.0.0.1", 0);
+	listen.address = "127.0.0.1";
+	listen.port = hvrepl_listener_port(listener);
+	listen.accepted = on_accepted;
+	ck_assert_int_eq(hvrepl_tls_listen(loop, replica, &listen, &second,
+					   &error),
+			 HVREPL_E_BUSY);
+	ck_assert_ptr_nonnull(strstr(error.sentence, "in use"));
+	listen.address = "localhost";
+	ck_assert_int_eq(hvrepl_tls_listen(loop, replica, &listen, &second,
+					   &error),
+			 HVREPL_E_INVALID);
+	connect.host = "x.test";
+	connect.done = on_done;
+	ck_assert_int_eq(hvrepl_tls_connect(loop, primary, &connect, &error),
+			 HVREPL_E_INVALID);
+	connect.port = 1;
+	connect.peer = "not a name";
+	ck_assert_int_eq(hvrepl_tls_connect(loop, primary, &connect, &error),
+			 HVREPL_E_INVALID);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("TLS connect");
+	TCase *tc = tcase_create("channels");
+
+	tcase_set_timeout(tc, 30);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, a_connection_gives_two_channels_bound_to_each_other);
+	tcase_add_test(tc, ipv6_and_names_work_too);
+	tcase_add_test(tc, silent_connections_are_dropped_at_the_deadline);
+	tcase_add_test(tc, each_failed_step_is_named);
+	tcase_add_test(tc, an_unanswered_connect_ends_at_its_deadline);
+	tcase_add_test(tc, an_attempt_ends_when_its_loop_does);
+	tcase_add_test(tc, bad_arguments_and_taken_ports_are_refused);
+	suite_add_tcase(suite, tc);
+	return test_run(suite);
+}
