@@ -18,9 +18,12 @@
 struct hvri_tls_context {
 	atomic_int references;
 	SSL_CTX *client, *server;
+	BIO_METHOD *socket;
 	uint64_t expires_utc_ns;
 	char name[HVREPL_PEER_NAME_MAX + 1];
 };
+/* How sessions reach their descriptor. NULL: no memory. */
+BIO_METHOD *hvri_tls_socket_method(void);
 /* Those in use now, with a reference for the caller. */
 struct hvri_tls_context *hvri_tls_current(hvrepl_tls *tls);
 void hvri_tls_context_drop(struct hvri_tls_context *context);

@@ -57,6 +57,7 @@ void hvri_tls_context_drop(struct hvri_tls_context *context)
 		return;
 	SSL_CTX_free(context->client);
 	SSL_CTX_free(context->server);
+	BIO_meth_free(context->socket);
 	free(context);
 }
 
@@ -208,7 +209,9 @@ static int32_t load(const struct hvrepl_tls_options *files,
 	atomic_init(&context->references, 1);
 	context->client = new_context(false);
 	context->server = new_context(true);
-	if (context->client == NULL || context->server == NULL)
+	context->socket = hvri_tls_socket_method();
+	if (context->client == NULL || context->server == NULL ||
+	    context->socket == NULL)
 		rc = hvri_sys_fail(error, HVREPL_E_NOMEM, 0,
 				   "cannot set up TLS: %s", openssl_reason());
 	else

@@ -6,9 +6,10 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/err.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#define SOCKET_KIND 0x7d
 
 /*
  * OpenSSL reads and writes the socket through this, not through its own socket
@@ -61,22 +62,20 @@ static long socket_control(BIO *bio, int command, long number, void *pointer)
 	return command == BIO_CTRL_FLUSH;
 }
 
-static BIO_METHOD *socket_method;
-static pthread_once_t socket_method_once = PTHREAD_ONCE_INIT;
-
-static void make_socket_method(void)
+BIO_METHOD *hvri_tls_socket_method(void)
 {
-	BIO_METHOD *method = BIO_meth_new(BIO_get_new_index() |
-						  BIO_TYPE_SOURCE_SINK,
+	/* The kind only has to be unlike OpenSSL's own; a number from
+	 * BIO_get_new_index() would have to be kept in a global. */
+	BIO_METHOD *method = BIO_meth_new(BIO_TYPE_SOURCE_SINK | SOCKET_KIND,
 					  "hvrepl socket");
 
 	if (method == NULL || BIO_meth_set_write_ex(method, socket_write) != 1 ||
 	    BIO_meth_set_read_ex(method, socket_read) != 1 ||
 	    BIO_meth_set_ctrl(method, socket_control) != 1) {
 		BIO_meth_free(method);
-		return;
+		return NULL;
 	}
-	socket_method = method;
+	return method;
 }
 
 static bool is_known(struct hvri_tls_session *session,
@@ -181,7 +180,6 @@ int32_t hvri_tls_session_init(struct hvri_tls_session *session, hvrepl_tls *tls,
 	BIO *bio;
 
 	memset(session, 0, sizeof(*session));
-	pthread_once(&socket_method_once, make_socket_method);
 	session->server = expected == NULL;
 	session->fd = fd;
 	session->known = known;
@@ -196,7 +194,7 @@ int32_t hvri_tls_session_init(struct hvri_tls_session *session, hvrepl_tls *tls,
 	session->context = hvri_tls_current(tls);
 	session->ssl = SSL_new(session->server ? session->context->server :
 						 session->context->client);
-	bio = socket_method == NULL ? NULL : BIO_new(socket_method);
+	bio = BIO_new(session->context->socket);
 	if (session->ssl == NULL || bio == NULL) {
 		BIO_free(bio);
 		hvri_tls_session_free(session);
