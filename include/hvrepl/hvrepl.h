@@ -9,7 +9,9 @@
 #include <hvrepl/env.h>
 #include <hvrepl/error.h>
 #include <hvrepl/event.h>
+#include <hvrepl/guest.h>
 #include <hvrepl/log.h>
+#include <hvrepl/node.h>
 #include <hvrepl/relationship.h>
 #include <hvrepl/state.h>
 #include <hvrepl/storage.h>

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The node: one replication endpoint. It decides and drives; the application
+ * lends it state storage, channels, disks and threads.
+ *
+ * Control plane: every hvrepl_node_* and hvrepl_vm_* function is to be called
+ * by one thread at a time, except those marked "any thread". Control callbacks
+ * run inside hvrepl_node_process() and nowhere else. A function that is not
+ * callback-safe returns HVREPL_E_REENTRANT inside one.
+ */
+#ifndef HVREPL_NODE_H
+#define HVREPL_NODE_H
+
+#include <hvrepl/channel.h>
+#include <hvrepl/disk.h>
+#include <hvrepl/env.h>
+#include <hvrepl/error.h>
+#include <hvrepl/event.h>
+#include <hvrepl/guest.h>
+#include <hvrepl/relationship.h>
+#include <hvrepl/state.h>
+#include <hvrepl/storage.h>
+#include <hvrepl/store.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct hvrepl_node hvrepl_node;
+
+#define HVREPL_NAME_MAX 63u       /* Bytes of a name, without the zero. */
+#define HVREPL_VM_DISKS_MAX 64u   /* Disks of one VM. */
+
+/** A disk of a VM, as asked for or announced. */
+struct hvrepl_disk_spec {
+	struct hvrepl_uuid id;
+	uint64_t size; /* Bytes. */
+	char name[HVREPL_NAME_MAX + 1]; /* A label, never a path. */
+};
+
+#define HVREPL_VM_OPEN_CREATE (1u << 0) /* Disks must be new and all zero. */
+
+/**
+ * Where a VM lives at this site. Both callbacks run on the control thread and
+ * may block shortly.
+ */
+struct hvrepl_vmm_ops {
+	uint32_t struct_size; /* sizeof(struct hvrepl_vmm_ops) */
+	uint32_t reserved;    /* Must be zero. */
+	/**
+	 * Bring the disks and the storage of a replica VM: with
+	 * HVREPL_VM_OPEN_CREATE when a primary enables replication to here,
+	 * without when the node starts and knows the VM. `vm_name` and the
+	 * names in `specs` come from the peer: labels, never paths.
+	 * On success all `disk_count` disks and the storage are taken over.
+	 */
+	int32_t (*open_replica)(void *user, const struct hvrepl_uuid *vm,
+				const char *vm_name, const char *peer,
+				const struct hvrepl_disk_spec *specs,
+				uint32_t disk_count, uint32_t flags,
+				struct hvrepl_disk *disks_out,
+				struct hvrepl_storage *storage_out);
+	/** Replication was removed: disks stay or go as the site sees fit. */
+	void (*removed)(void *user, const struct hvrepl_uuid *vm);
+};
+
+#define HVREPL_VERB_ENABLE (1u << 0)    /* Start sending a VM here. */
+#define HVREPL_VERB_RECEIVE (1u << 1)   /* Send changes of a VM here. */
+#define HVREPL_VERB_REVERSE (1u << 2)   /* Take a VM over in a failover. */
+#define HVREPL_VERB_OVERWRITE (1u << 3) /* Resynchronize over our bytes. */
+#define HVREPL_VERB_ALL 0xfu
+
+/** Which peer may do what here. Without an entry: nothing. */
+struct hvrepl_authorisation {
+	uint32_t struct_size; /* sizeof(struct hvrepl_authorisation) */
+	uint32_t verbs;       /* HVREPL_VERB_* */
+	/** Identity as the channel proved it, exact; copied. */
+	const char *peer;
+	/** Peers of one trust group may take over each other's VMs; copied. */
+	const char *trust_group;
+};
+
+struct hvrepl_node_config {
+	uint32_t struct_size; /* sizeof(struct hvrepl_node_config) */
+	uint32_t flags;       /* Must be zero. */
+	const struct hvrepl_env *env;   /* Copied. */
+	const char *site;               /* This site's name; copied. */
+	struct hvrepl_state state;      /* Taken; mandatory. */
+	const struct hvrepl_vmm_ops *vmm; /* Copied; NULL: no replica here. */
+	/** From any thread: hvrepl_node_process() has work now. Optional. */
+	void (*wake)(void *user);
+	/**
+	 * May a disk be taken as unchanged by others after an unclean end? See
+	 * struct hvrepl_tracker_options. Any thread. Optional.
+	 */
+	int32_t (*token_check)(void *user, const uint8_t *saved,
+			       uint32_t saved_length, uint64_t saved_utc_ns,
+			       const uint8_t *now, uint32_t now_length);
+	/** Given to vmm callbacks, wake and token_check. */
+	void *user;
+	void (*release)(void *user); /* Once, at the end or on failure. */
+	/** A former owner waits this long for contact before it lets its VMs
+	 * write (O3). 0: 10 s. */
+	uint64_t start_wait_ns;
+	/** What then: HVREPL_START_*. */
+	uint32_t start_without_peer;
+	uint32_t compression_level; /* zstd level 1 to 19; 0: 1; 100: off. */
+	uint64_t spool_memory;      /* Bytes per VM in memory. 0: 64 MiB. */
+	/** First and longest pause between connection attempts (L4).
+	 * 0: 1 s and 60 s. */
+	uint64_t retry_min_ns, retry_max_ns;
+};
+#define HVREPL_START_ALLOW 0u  /* Production does not depend on the link. */
+#define HVREPL_START_REFUSE 1u /* Stay fenced until the peer was heard. */
+
+/**
+ * Make a node. Nothing runs before the first hvrepl_node_process().
+ * On failure config->release has been called and `*out` is untouched.
+ * @since 0.1
+ */
+HVREPL_API int32_t hvrepl_node_create(const struct hvrepl_node_config *config,
+				      hvrepl_node **out,
+				      struct hvrepl_error *error);
+/** Start the end: sessions close, jobs are cancelled; EVENT_CLOSED follows. */
+HVREPL_API int32_t hvrepl_node_close(hvrepl_node *node);
+/** NULL is fine. BUSY before the node is closed and drained. */
+HVREPL_API int32_t hvrepl_node_destroy(hvrepl_node *node);
+
+/**
+ * Do what is due, at most about `budget` pieces of work (0: all of it).
+ * @return 1 when more is due at once, 0 when not, or a negative code.
+ */
+HVREPL_API int32_t hvrepl_node_process(hvrepl_node *node, uint32_t budget);
+/** When process() is next due by the env's monotonic clock. */
+HVREPL_API uint64_t hvrepl_node_deadline(hvrepl_node *node);
+/**
+ * Run function(argument) inside the next process(). Any thread.
+ * The function may call everything but process, close and destroy.
+ */
+HVREPL_API int32_t hvrepl_node_post(hvrepl_node *node,
+				    void (*function)(void *argument),
+				    void *argument);
+
+/** Add, replace or (verbs = 0) take away one entry; sessions that lose their
+ * right are closed. */
+HVREPL_API int32_t
+hvrepl_node_authorise(hvrepl_node *node,
+		      const struct hvrepl_authorisation *entry);
+
+/** How to reach a peer. */
+struct hvrepl_peer_config {
+	uint32_t struct_size; /* sizeof(struct hvrepl_peer_config) */
+	uint32_t reserved;
+	const char *name; /* Identity the peer must prove; copied. */
+	/**
+	 * Start connecting; end with hvrepl_node_connected() or
+	 * hvrepl_node_connect_failed(), from any thread. NULL: the peer calls.
+	 */
+	int32_t (*connect)(void *user);
+	void *user;
+	void (*release)(void *user);
+};
+HVREPL_API int32_t hvrepl_node_add_peer(hvrepl_node *node,
+					const struct hvrepl_peer_config *peer,
+					struct hvrepl_error *error);
+
+#define HVREPL_CHANNEL_INITIATOR (1u << 0) /* We connected. */
+/**
+ * Hand an authenticated channel to the node. Taken, also on failure.
+ * Any thread.
+ */
+HVREPL_API int32_t hvrepl_node_connected(hvrepl_node *node,
+					 const struct hvrepl_channel *channel,
+					 uint32_t flags);
+/** An attempt of `peer` failed; the next one follows by itself. Any thread. */
+HVREPL_API int32_t hvrepl_node_connect_failed(hvrepl_node *node,
+					      const char *peer, int32_t code);
+
+/** A VM whose disks this site brings itself (the first primary). */
+struct hvrepl_vm_config {
+	uint32_t struct_size; /* sizeof(struct hvrepl_vm_config) */
+	uint32_t flags;       /* Must be zero. */
+	struct hvrepl_uuid id;
+	const char *name; /* Copied. */
+	const struct hvrepl_disk_spec *specs; /* Copied; sizes checked. */
+	struct hvrepl_disk *disks;            /* Taken. */
+	uint32_t disk_count;
+	uint32_t points_max;  /* Kept at the replica beside the newest: 0-24. */
+	struct hvrepl_storage storage; /* Taken: tracker files, logs, points. */
+	uint64_t cycle_ns;    /* Between recovery points. 0: 30 s. */
+};
+/** Disks are tracked from here on and writable as the record says. */
+HVREPL_API int32_t hvrepl_node_add_vm(hvrepl_node *node,
+				      const struct hvrepl_vm_config *config,
+				      struct hvrepl_error *error);
+
+/** What an operator asks for. */
+struct hvrepl_operation {
+	uint32_t struct_size; /* sizeof(struct hvrepl_operation) */
+	uint32_t type;        /* HVREPL_OPERATION_* */
+	struct hvrepl_uuid vm;
+	const char *peer;     /* ENABLE: to whom. */
+	uint64_t point;       /* UNPLANNED, CHANGE_POINT, VERIFY; 0: newest. */
+	struct hvrepl_uuid epoch; /* DISCARD: the one that is to lose. */
+	uint32_t flags;       /* HVREPL_OPERATE_* */
+	uint32_t reserved;
+};
+/**
+ * Start an operation: refused at once with a sentence, or a job that survives
+ * restarts and ends with EVENT_JOB_DONE carrying *job_out.
+ */
+HVREPL_API int32_t hvrepl_node_operate(hvrepl_node *node,
+				       const struct hvrepl_operation *operation,
+				       uint64_t *job_out,
+				       struct hvrepl_error *error);
+
+/* ---- What is shown. All of it from the control plane's thread. ---- */
+
+/** The oldest event not taken yet. @return 1: filled, 0: none. @since 0.1 */
+HVREPL_API int32_t hvrepl_node_next_event(hvrepl_node *node,
+					  struct hvrepl_event *event);
+
+struct hvrepl_node_status {
+	uint32_t struct_size; /* Set by the caller; never written past. */
+	uint32_t vm_count;
+	struct hvrepl_uuid id;
+	uint64_t incarnation;
+	uint32_t session_count; /* Up. */
+	uint32_t peer_count;
+	char site[HVREPL_NAME_MAX + 1];
+};
+#define HVREPL_NODE_STATUS_INIT \
+	{ sizeof(struct hvrepl_node_status), 0, { { 0 } }, 0, 0, 0, { 0 } }
+HVREPL_API int32_t hvrepl_node_get_status(hvrepl_node *node,
+					  struct hvrepl_node_status *status);
+
+struct hvrepl_peer_status {
+	uint32_t struct_size; /* Set by the caller; never written past. */
+	uint32_t connected;   /* 1: a session is up. */
+	uint32_t failures;    /* Attempts since the last success. */
+	int32_t code;         /* Of the last one that failed or ended. */
+	uint64_t retry_ns;    /* Monotonic; UINT64_MAX: none is due. */
+	uint64_t sent_bytes, received_bytes; /* Of the session. */
+	struct hvrepl_uuid node;
+	char name[HVREPL_PEER_NAME_MAX + 1];
+	char site[HVREPL_NAME_MAX + 1];
+};
+#define HVREPL_PEER_STATUS_INIT                                        \
+	{ sizeof(struct hvrepl_peer_status), 0, 0, 0, 0, 0, 0, { { 0 } }, \
+	  { 0 }, { 0 } }
+/** Peer `index` of those added; NOT_FOUND past the last. @since 0.1 */
+HVREPL_API int32_t hvrepl_node_get_peer(hvrepl_node *node, uint32_t index,
+					struct hvrepl_peer_status *status);
+/** Try all peers now that are not connected, whatever their pause. */
+HVREPL_API int32_t hvrepl_node_connect_now(hvrepl_node *node);
+
+struct hvrepl_vm_status {
+	uint32_t struct_size; /* Set by the caller; never written past. */
+	uint32_t mode;        /* HVREPL_MODE_* */
+	uint32_t state;       /* HVREPL_STATE_* */
+	uint32_t ownership;   /* HVREPL_OWNERSHIP_* */
+	uint32_t health;      /* HVREPL_HEALTH_* */
+	uint32_t reasons;     /* HVREPL_REASON_* */
+	uint32_t allowed;     /* Bit n: HVREPL_OPERATION_n. */
+	uint32_t writable;    /* 1: guests may write here now. */
+	uint32_t disk_count;
+	uint32_t point_count;
+	int32_t open_code;    /* Negative: the VM could not be opened. */
+	uint32_t connected;   /* 1: a session with its peer is up. */
+	struct hvrepl_uuid id;
+	struct hvrepl_uuid epoch;   /* Current. */
+	struct hvrepl_uuid peer;    /* Node id. */
+	uint64_t last_point;        /* Owner: newest acknowledged. Standby:
+				     * newest held. */
+	uint64_t last_point_utc_ns;
+	uint64_t last_cut;          /* Owner: newest named. */
+	uint64_t dirty_bytes;       /* Owner: changed, in no cut. */
+	uint64_t cuts, missed, points; /* Since the site started. */
+	uint64_t sent_bytes, received_bytes; /* Of chunks. */
+	uint64_t progress, total;   /* Bytes of a transfer under way. */
+	uint64_t cycle_ns;
+	uint64_t job;               /* Under way; 0: none. */
+	char name[HVREPL_NAME_MAX + 1];
+	char peer_name[HVREPL_PEER_NAME_MAX + 1];
+	char sentence[HVREPL_SENTENCE_MAX]; /* Of health. */
+};
+#define HVREPL_VM_STATUS_INIT                                              \
+	{ sizeof(struct hvrepl_vm_status), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+	  { { 0 } }, { { 0 } }, { { 0 } }, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  \
+	  0, 0, { 0 }, { 0 }, { 0 } }
+/** VM `index`, in no particular order; NOT_FOUND past the last. @since 0.1 */
+HVREPL_API int32_t hvrepl_node_get_vm(hvrepl_node *node, uint32_t index,
+				      struct hvrepl_vm_status *status);
+/** The VM of this id. @since 0.1 */
+HVREPL_API int32_t hvrepl_vm_get_status(hvrepl_node *node,
+					const struct hvrepl_uuid *vm,
+					struct hvrepl_vm_status *status);
+/** Disk `index` of a VM; NOT_FOUND past the last. @since 0.1 */
+HVREPL_API int32_t hvrepl_vm_get_disk(hvrepl_node *node,
+				      const struct hvrepl_uuid *vm,
+				      uint32_t index,
+				      struct hvrepl_disk_spec *spec_out);
+/** Recovery point `index` held here, oldest first; NOT_FOUND past the last. */
+HVREPL_API int32_t hvrepl_vm_get_point(hvrepl_node *node,
+				       const struct hvrepl_uuid *vm,
+				       uint32_t index,
+				       struct hvrepl_point *point_out);
+
+struct hvrepl_epoch {
+	uint32_t struct_size; /* Set by the caller; never written past. */
+	uint32_t outcome;     /* HVREPL_OUTCOME_* */
+	uint32_t planned;     /* 1: child of a planned failover. */
+	uint32_t current;     /* 1: the VM's present one here. */
+	struct hvrepl_uuid id, parent;
+	struct hvrepl_uuid owner; /* Node id. */
+	uint64_t fork_point;
+};
+#define HVREPL_EPOCH_INIT                                               \
+	{ sizeof(struct hvrepl_epoch), 0, 0, 0, { { 0 } }, { { 0 } }, \
+	  { { 0 } }, 0 }
+/** Epoch `index` of the VM's lineage; NOT_FOUND past the last. @since 0.1 */
+HVREPL_API int32_t hvrepl_vm_get_epoch(hvrepl_node *node,
+				       const struct hvrepl_uuid *vm,
+				       uint32_t index,
+				       struct hvrepl_epoch *epoch_out);
+
+/**
+ * The guest's door to a disk; good until the node is destroyed. Close the doors
+ * before that: I/O afterwards is the caller's mistake. @since 0.1
+ */
+HVREPL_API int32_t hvrepl_vm_open_disk(hvrepl_node *node,
+				       const struct hvrepl_uuid *vm,
+				       const struct hvrepl_uuid *disk,
+				       hvrepl_guest_disk **out);
+/**
+ * A view of a recovery point held here, of all disks, read-only; see
+ * hvrepl_view_open(). `point` is the point's number; the newest of that number.
+ * @since 0.1
+ */
+HVREPL_API int32_t hvrepl_vm_open_view(hvrepl_node *node,
+				       const struct hvrepl_uuid *vm,
+				       uint64_t point, hvrepl_view **out,
+				       struct hvrepl_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
