@@ -10,6 +10,7 @@
 #include <hvrepl/error.h>
 #include <hvrepl/event.h>
 #include <hvrepl/guest.h>
+#include <hvrepl/inspect.h>
 #include <hvrepl/log.h>
 #include <hvrepl/node.h>
 #include <hvrepl/relationship.h>

@@ -8,6 +8,7 @@
 #define VERBS(X)       \
 	X(log_create)  \
 	X(log_apply)   \
+	X(inspect)     \
 	X(site_check)  \
 	X(help)        \
 	X(completion)

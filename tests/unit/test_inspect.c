@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Describing files: what is said of good, damaged and foreign ones. */
+#include "format/apply_record.h"
+#include "logbuf.h"
+#include "testing.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct test_env test;
+static struct logbuf buffer;
+
+/* A visitor that writes the walk down as one line of text. */
+struct told {
+	char text[16384];
+	size_t length;
+	unsigned calls, fail_at; /* n-th callback fails. */
+	int depth;
+};
+static struct told told;
+
+static int32_t tell(struct told *to, const char *format, const char *key,
+		    const char *value)
+{
+	int wrote = snprintf(to->text + to->length,
+			     sizeof(to->text) - to->length, format,
+			     key != NULL ? key : "-", value);
+
+	ck_assert_int_gt(wrote, 0);
+	to->length += (size_t)wrote;
+	ck_assert_uint_lt(to->length, sizeof(to->text));
+	return to->calls++ == to->fail_at ? HVREPL_E_CANCELLED : HVREPL_OK;
+}
+
+static int32_t on_begin(void *user, const char *key, uint32_t node)
+{
+	struct told *to = user;
+
+	to->depth++;
+	return tell(to, "%s%s ", key, node == HVREPL_NODE_LIST ? "[" : "{");
+}
+
+static int32_t on_end(void *user)
+{
+	struct told *to = user;
+
+	to->depth--;
+	ck_assert_int_ge(to->depth, 0);
+	return tell(to, "%.0s%s ", NULL, "}");
+}
+
+static int32_t on_value(void *user, const char *key,
+			const struct hvrepl_value *value)
+{
+	char text[300];
+
+	switch (value->type) {
+	case HVREPL_VALUE_NUMBER:
+	case HVREPL_VALUE_BOOL:
+		snprintf(text, sizeof(text), "%llu",
+			 (unsigned long long)value->number);
+		break;
+	case HVREPL_VALUE_TEXT:
+		snprintf(text, sizeof(text), "%.*s", (int)value->length,
+			 (const char *)value->bytes);
+		break;
+	default:
+		snprintf(text, sizeof(text), "%zu:%02x", value->length,
+			 *(const uint8_t *)value->bytes);
+		break;
+	}
+	return tell(user, "%s=%s ", key, text);
+}
+
+static int32_t inspect(uint32_t flags, struct hvrepl_error *error)
+{
+	struct hvrepl_log_source source = logbuf_source(&buffer);
+	struct hvrepl_visitor visitor = HVREPL_VISITOR_INIT;
+
+	told.length = told.calls = 0;
+	told.depth = 0;
+	told.text[0] = 0;
+	visitor.user = &told;
+	visitor.begin = on_begin;
+	visitor.end = on_end;
+	visitor.value = on_value;
+	return hvrepl_inspect(&test.env, &source, flags, &visitor, error);
+}
+
+static void assert_told(const char *words)
+{
+	ck_assert_msg(strstr(told.text, words) != NULL, "no '%s' in: %s",
+		      words, told.text);
+}
+
+static void make_log(void)
+{
+	struct hvrepl_log_info info = HVREPL_LOG_INFO_INIT;
+	struct hvrepl_log_sink sink = logbuf_sink(&buffer);
+	hvrepl_log_writer *writer = NULL;
+	uint8_t block[4096];
+
+	test_fill(block, sizeof(block), 3);
+	info.disk_size = 1 << 20;
+	info.vm.bytes[0] = 0x5a;
+	info.from_point = 41;
+	info.to_point = 42;
+	ck_assert_int_eq(hvrepl_log_writer_create(&test.env, &info, 1, &sink,
+						  &writer, NULL),
+			 HVREPL_OK);
+	ck_assert_int_eq(hvrepl_log_writer_add(writer, 8192, block, 4096),
+			 HVREPL_OK);
+	ck_assert_int_eq(hvrepl_log_writer_add_discard(writer, 65536, 65536),
+			 HVREPL_OK);
+	ck_assert_int_eq(hvrepl_log_writer_finish(writer, 0, NULL, NULL),
+			 HVREPL_OK);
+	hvrepl_log_writer_destroy(writer);
+}
+
+static void setup(void)
+{
+	test_env_init(&test, 9);
+	logbuf_init(&buffer);
+	memset(&told, 0, sizeof(told));
+	told.fail_at = UINT32_MAX;
+	make_log();
+	buffer.released = 0;
+}
+
+static void teardown(void)
+{
+	logbuf_free(&buffer);
+	ck_assert_int_eq(test.alloc_live, 0);
+}
+
+START_TEST(segment_is_described)
+{
+	ck_assert_int_eq(inspect(0, NULL), HVREPL_OK);
+	assert_told("kind=segment length=");
+	assert_told("vm=16:5a ");
+	assert_told("from_point=41 to_point=42 disk_size=1048576 ");
+	assert_told("chunk_count=2 data_bytes=4096 stored_bytes=4096 "
+		    "zero_bytes=0 discard_bytes=65536 root=32:");
+	assert_told("valid=1 ");
+	ck_assert_ptr_null(strstr(told.text, "chunks"));
+	ck_assert_uint_eq(buffer.released, 1);
+	ck_assert_int_eq(inspect(HVREPL_INSPECT_DETAILS, NULL), HVREPL_OK);
+	assert_told("chunks[ -{ position=256 kind=data raw_length=4096 "
+		    "stored_length=4096 extents[ -{ offset=8192 length=4096 } "
+		    "} } -{ ");
+	assert_told("kind=discard raw_length=0 stored_length=0 extents[ -{ "
+		    "offset=65536 length=65536 } } } } ");
+	ck_assert_int_eq(told.depth, 0);
+}
+END_TEST
+
+START_TEST(damaged_segment_is_described_as_far_as_it_goes)
+{
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+
+	buffer.bytes[400] ^= 1;
+	ck_assert_int_eq(inspect(HVREPL_INSPECT_DETAILS, &error),
+			 HVREPL_E_CORRUPT);
+	ck_assert_ptr_nonnull(strstr(error.sentence, "damaged near byte 256"));
+	assert_told("from_point=41");
+	assert_told("chunks[ } damage=the log is damaged near byte 256");
+	assert_told("valid=0 ");
+	buffer.bytes[400] ^= 1;
+	buffer.length -= 1;
+	ck_assert_int_eq(inspect(0, &error), HVREPL_E_TRUNCATED);
+	assert_told("valid=0 ");
+	buffer.length = 100;
+	ck_assert_int_eq(inspect(0, &error), HVREPL_E_TRUNCATED);
+	assert_told("kind=segment length=100 damage=");
+	buffer.bytes[8] = 9;
+	buffer.length = 4000;
+	ck_assert_int_eq(inspect(0, &error), HVREPL_E_FORMAT_TOO_NEW);
+	assert_told("newer hvrepl");
+}
+END_TEST
+
+START_TEST(foreign_file_is_no_file_of_ours)
+{
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+
+	buffer.bytes[0] = 'x';
+	ck_assert_int_eq(inspect(0, &error), HVREPL_E_UNSUPPORTED);
+	ck_assert_ptr_nonnull(strstr(error.sentence, "no file of hvrepl's"));
+	ck_assert_uint_eq(told.calls, 0);
+	buffer.length = 0;
+	ck_assert_int_eq(inspect(0, &error), HVREPL_E_UNSUPPORTED);
+	ck_assert_uint_eq(buffer.released, 2);
+}
+END_TEST
+
+START_TEST(apply_record_is_described)
+{
+	struct hvri_apply_record record = { .disk_size = 77777,
+					    .granule = 4096 };
+
+	memset(record.kept, 0x99, sizeof(record.kept));
+	hvri_apply_record_encode(&record, buffer.bytes);
+	buffer.length = HVRI_APPLY_RECORD_SIZE;
+	ck_assert_int_eq(inspect(0, NULL), HVREPL_OK);
+	assert_told("kind=apply-record length=160 version=1 disk_size=77777 "
+		    "granule=4096 ");
+	assert_told("kept=32:99 valid=1 ");
+	for (size_t i = 8; i < 8u * HVRI_APPLY_RECORD_SIZE; i++) {
+		buffer.bytes[i / 8] ^= (uint8_t)(1u << (i % 8));
+		ck_assert_int_lt(inspect(0, NULL), 0);
+		buffer.bytes[i / 8] ^= (uint8_t)(1u << (i % 8));
+	}
+	buffer.length--;
+	ck_assert_int_eq(inspect(0, NULL), HVREPL_E_TRUNCATED);
+	buffer.length += 2;
+	ck_assert_int_eq(inspect(0, NULL), HVREPL_E_CORRUPT);
+}
+END_TEST
+
+/* A visitor may end the walk at any call; so may memory. */
+START_TEST(failing_visitor_ends_the_walk)
+{
+	unsigned calls;
+
+	ck_assert_int_eq(inspect(HVREPL_INSPECT_DETAILS, NULL), HVREPL_OK);
+	calls = told.calls;
+	ck_assert_uint_gt(calls, 30);
+	for (told.fail_at = 0; told.fail_at < calls; told.fail_at++) {
+		ck_assert_int_eq(inspect(HVREPL_INSPECT_DETAILS, NULL),
+				 HVREPL_E_CANCELLED);
+		ck_assert_uint_eq(told.calls, told.fail_at + 1);
+	}
+	told.fail_at = UINT32_MAX;
+	for (long n = 0;; n++) {
+		int32_t rc;
+
+		test.alloc_fail_at = n;
+		rc = inspect(0, NULL);
+		if (test.alloc_fail_at >= 0)
+			break;
+		ck_assert_int_eq(rc, HVREPL_E_NOMEM);
+		ck_assert_int_eq(test.alloc_live, 0);
+	}
+	test.alloc_fail_at = -1;
+}
+END_TEST
+
+START_TEST(bad_arguments_are_refused)
+{
+	struct hvrepl_log_source source = logbuf_source(&buffer);
+	struct hvrepl_visitor visitor = HVREPL_VISITOR_INIT;
+
+	ck_assert_int_eq(hvrepl_inspect(&test.env, &source, 0, &visitor, NULL),
+			 HVREPL_E_INVALID);
+	ck_assert_int_eq(hvrepl_inspect(&test.env, &source, 0, NULL, NULL),
+			 HVREPL_E_INVALID);
+	ck_assert_int_eq(hvrepl_inspect(NULL, &source, 0, &visitor, NULL),
+			 HVREPL_E_INVALID);
+	ck_assert_int_eq(inspect(2, NULL), HVREPL_E_TOO_NEW);
+	ck_assert_uint_eq(buffer.released, 4);
+	ck_assert_int_eq(hvrepl_inspect(&test.env, NULL, 0, &visitor, NULL),
+			 HVREPL_E_INVALID);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("inspect");
+	TCase *tcase = tcase_create("inspect");
+
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_add_test(tcase, segment_is_described);
+	tcase_add_test(tcase, damaged_segment_is_described_as_far_as_it_goes);
+	tcase_add_test(tcase, foreign_file_is_no_file_of_ours);
+	tcase_add_test(tcase, apply_record_is_described);
+	tcase_add_test(tcase, failing_visitor_ends_the_walk);
+	tcase_add_test(tcase, bad_arguments_are_refused);
+	suite_add_tcase(suite, tcase);
+	return test_run(suite);
+}
