@@ -153,8 +153,9 @@ HVREPL_API int32_t hvrepl_cut_read(hvrepl_cut *cut, uint32_t disk,
  * disk, which build on it, are void too. An open cut must be voided or DONE
  * before parts of it can be acknowledged, unless it is read directly.
  *
- * @returns HVREPL_OK; STATE: settled before, VOIDED (cannot be acknowledged),
- *          or an earlier cut of this disk is not settled yet.
+ * @returns HVREPL_OK; STATE: settled before, voided (cannot be acknowledged),
+ *          or an earlier cut of this disk is not settled yet; BUSY: not read
+ *          to its end yet, or writes from before the cut are in flight.
  * @threadsafety  Any thread; not callback-safe.
  * @since 0.1
  */
@@ -166,8 +167,8 @@ HVREPL_API int32_t hvrepl_cut_settle(hvrepl_cut *cut, uint32_t disk,
  *
  * @param result  As for hvrepl_cut_settle(). A voided cut counts as failed.
  * @returns HVREPL_OK (NULL too); VOIDED: an acknowledgement came too late, the
- *          handle is freed all the same; STATE: an earlier cut is not settled
- *          yet, nothing happened.
+ *          handle is freed all the same; STATE, BUSY: as hvrepl_cut_settle()
+ *          says, nothing happened.
  * @threadsafety  No other call on the cut may run.
  * @since 0.1
  */

@@ -119,11 +119,11 @@ struct hvrepl_tracker_options {
 	struct hvrepl_uuid owner; /* Of this host; the same after a restart. */
 	/** Id of the tracker file in the storage, copied. Mandatory. */
 	const char *object_id;
-	/** Granularity of tracking, bytes, a power of two from 512 to 1 MiB
+	/** Granularity of tracking, bytes, a power of two from 512 to 65536
 	 * and not below the disk's block_size; 0: 4096. CREATE only. */
 	uint32_t block_size;
-	/** Granularity of crash recovery, bytes, a power of two, 1 MiB to
-	 * 4 GiB - 1, a multiple of 64 blocks; 0: 16 MiB. CREATE only. */
+	/** Granularity of crash recovery, bytes, a power of two from 64 KiB to
+	 * 2 GiB, at least 64 blocks; 0: 16 MiB. CREATE only. */
 	uint32_t region_size;
 	/**
 	 * Make durable, elsewhere than in the tracker file, that after a crash
@@ -156,9 +156,9 @@ struct hvrepl_tracker_options {
  * @param disk     Taken, also on failure. Read for cuts, flushed for cooling.
  * @param storage  Where the tracker file lies. Taken, also on failure.
  * @returns HVREPL_OK; INVALID, NOT_FOUND (no file; CREATE), EXISTS, BUSY (open
- *          elsewhere; TAKE_OVER, or another cut is being made), WRONG_DISK
- *          (ids, size), CORRUPT or FORMAT_TOO_NEW (REBUILD), NOMEM, DISK_IO,
- *          STORAGE_IO, NO_SPACE.
+ *          elsewhere; TAKE_OVER), WRONG_DISK (ids; size, then REBUILD),
+ *          CORRUPT or TRUNCATED (REBUILD), FORMAT_TOO_NEW, NOMEM, DISK_IO,
+ *          STORAGE_IO, NO_SPACE, CALLBACK (random).
  * @threadsafety  Any thread.
  * @since 0.1
  */
@@ -179,8 +179,9 @@ hvrepl_tracker_attach(hvrepl_group *group, const struct hvrepl_disk *disk,
  * crash would leave it.
  *
  * @returns HVREPL_OK (NULL too); BUSY while writes are in flight or waiting,
- *          or a cut of this disk is not settled; DISK_IO, STORAGE_IO,
- *          NO_SPACE, NOMEM.
+ *          or a cut of this disk is not closed; DISK_IO, STORAGE_IO, NO_SPACE,
+ *          NOMEM; POISONED: the file may say "closed" and could not be told
+ *          otherwise, writes are refused.
  * @threadsafety  No other call on the tracker may run.
  * @since 0.1
  */

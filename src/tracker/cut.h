@@ -38,7 +38,7 @@ void hvri_cut_listen(hvrepl_cut *cut, void (*changed)(void *user), void *user);
 
 /* T5: give up the newest spooled cut of the group that is not settled, with
  * everything after it; NOT_FOUND when there is none. */
-HVRI_MUST_CHECK int32_t hvri_group_fold_newest(hvrepl_group *group);
+int32_t hvri_group_fold_newest(hvrepl_group *group);
 /* Bytes held in memory and spilled, of all cuts; cuts missed and voided. */
 struct hvri_group_counts {
 	uint64_t memory, spilled;

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Trackers, killed or without power at every I/O: no changed block is missed. */
+#include "trackbed.h"
+
+#include <string.h>
+
+#define STEPS 260
+
+/* A life: steps from `seed` until the crash or the end. True: it ended. */
+static bool live(struct bed *bed, uint64_t seed, unsigned steps)
+{
+	bed->random = seed * 2 + 1;
+	for (unsigned i = 0; i < steps && !bed->sim.crashed; i++)
+		bed_step(bed);
+	return !bed->sim.crashed;
+}
+
+/* Crash at I/O `at`; recover; go on; in the end the replica is the disk. */
+static bool crash_once(uint64_t seed, uint64_t at, bool power_loss)
+{
+	struct bed bed;
+	bool ended;
+	int32_t rc;
+
+	bed_init(&bed, seed);
+	rc = bed_attach(&bed, HVREPL_TRACKER_CREATE);
+	ck_assert_int_eq(rc, HVREPL_OK);
+	bed.sim.crash_at = bed.sim.io_count + at;
+	ended = live(&bed, seed, STEPS);
+	bed_kill(&bed);
+	sim_restart(&bed.sim, power_loss);
+	rc = bed_attach(&bed, 0);
+	ck_assert_int_eq(rc, HVREPL_OK);
+	bed_check_covered(&bed);
+	/* A second crash, soon after. */
+	bed.sim.crash_at = bed.sim.io_count + at % 23;
+	(void)live(&bed, seed + 77, STEPS / 4);
+	bed_kill(&bed);
+	sim_restart(&bed.sim, !power_loss);
+	rc = bed_attach(&bed, 0);
+	ck_assert_int_eq(rc, HVREPL_OK);
+	bed_check_covered(&bed);
+	(void)live(&bed, seed + 99, STEPS / 8);
+	bed_ship_all(&bed);
+	bed_kill(&bed);
+	bed_free(&bed);
+	return ended;
+}
+
+static void crash_everywhere(uint64_t seed, bool power_loss)
+{
+	uint64_t at = 0;
+
+	while (!crash_once(seed, at, power_loss))
+		at++;
+	ck_assert_uint_gt(at, 50);
+}
+
+/* T2 to T9 together, O9. */
+START_TEST(power_loss_at_any_io_misses_no_changed_block)
+{
+	crash_everywhere((uint64_t)_i + 1, true);
+}
+END_TEST
+
+START_TEST(killed_at_any_io_misses_no_changed_block)
+{
+	crash_everywhere((uint64_t)_i + 11, false);
+}
+END_TEST
+
+/* T8: while it is closed, attached, detached. */
+START_TEST(crash_while_attaching_or_detaching_misses_no_changed_block)
+{
+	for (uint64_t at = 0, ended = 0; !ended; at++) {
+		struct bed bed;
+		int32_t rc;
+
+		bed_init(&bed, 5);
+		rc = bed_attach(&bed, HVREPL_TRACKER_CREATE);
+		ck_assert_int_eq(rc, HVREPL_OK);
+		(void)live(&bed, 5, STEPS);
+		bed_settle(&bed);
+		bed.sim.crash_at = bed.sim.io_count + at;
+		rc = bed_detach(&bed);
+		if (rc == HVREPL_OK)
+			rc = bed_attach(&bed, 0);
+		if (rc == HVREPL_OK) {
+			(void)live(&bed, 6, STEPS / 10);
+			bed_kill(&bed);
+		}
+		ended = !bed.sim.crashed;
+		sim_restart(&bed.sim, _i == 0);
+		rc = bed_attach(&bed, 0);
+		ck_assert_int_eq(rc, HVREPL_OK);
+		bed_check_covered(&bed);
+		bed_ship_all(&bed);
+		bed_kill(&bed);
+		bed_free(&bed);
+	}
+}
+END_TEST
+
+/* A file that was never finished does not count; one that was, does. */
+START_TEST(crash_while_the_file_is_made_leaves_no_half_truth)
+{
+	for (uint64_t at = 0, ended = 0; !ended; at++) {
+		struct bed bed;
+		int32_t rc;
+
+		bed_init(&bed, 6);
+		bed.sim.crash_at = at;
+		rc = bed_attach(&bed, HVREPL_TRACKER_CREATE);
+		ended = rc == HVREPL_OK && !bed.sim.crashed;
+		if (rc == HVREPL_OK)
+			bed_kill(&bed);
+		sim_restart(&bed.sim, true);
+		rc = bed_attach(&bed, HVREPL_TRACKER_REBUILD);
+		ck_assert_int_eq(rc, HVREPL_OK);
+		bed_ship_all(&bed);
+		bed_kill(&bed);
+		bed_free(&bed);
+	}
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("tracker crash");
+	TCase *tcase = tcase_create("all");
+
+	tcase_set_timeout(tcase, 120);
+	tcase_add_loop_test(tcase, power_loss_at_any_io_misses_no_changed_block,
+			    0, 3);
+	tcase_add_loop_test(tcase, killed_at_any_io_misses_no_changed_block, 0,
+			    2);
+	tcase_add_loop_test(
+		tcase,
+		crash_while_attaching_or_detaching_misses_no_changed_block, 0,
+		2);
+	tcase_add_test(tcase,
+		       crash_while_the_file_is_made_leaves_no_half_truth);
+	suite_add_tcase(suite, tcase);
+	return test_run(suite);
+}

@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Trackers under seeded guests, cuts and shipping; see trackbed.h. */
+#include "trackbed.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define WRITE_MAX 24u /* Sectors. */
+
+static void bed_wake(void *user)
+{
+	__atomic_store_n(&((struct bed *)user)->woken, true, __ATOMIC_SEQ_CST);
+}
+
+static uint64_t pick(struct bed *bed, uint64_t below)
+{
+	return test_random(&bed->random) % below;
+}
+
+void bed_init(struct bed *bed, uint64_t seed)
+{
+	memset(bed, 0, sizeof(*bed));
+	test_env_init(&bed->env, seed);
+	sim_init(&bed->sim, seed);
+	bed->random = seed * 2 + 1;
+	bed->files = sim_storage_new(&bed->sim);
+	bed->spill = sim_storage_new(&bed->sim);
+	for (uint32_t i = 0; i < BED_DISKS; i++) {
+		/* The last region and the last block are cut short. */
+		bed->size[i] = (3 + 2 * i) * BED_REGION + 7 * SIM_SECTOR;
+		bed->disk[i] = sim_disk_new(&bed->sim, bed->size[i]);
+		bed->disk[i]->flags = HVREPL_DISK_EXCLUSIVE;
+		bed->replica[i] = calloc(1, bed->size[i]);
+	}
+	for (uint32_t i = 0; i < BED_TICKETS; i++) {
+		bed->ticket[i].ticket =
+			(struct hvrepl_ticket)HVREPL_TICKET_INIT;
+		bed->ticket[i].bed = bed;
+	}
+	for (uint32_t i = 0; i < BED_CUTS; i++)
+		for (uint32_t d = 0; d < BED_DISKS; d++)
+			bed->cut[i].expect[d] = calloc(1, bed->size[d]);
+}
+
+void bed_free(struct bed *bed)
+{
+	for (uint32_t d = 0; d < BED_DISKS; d++) {
+		free(bed->replica[d]);
+		for (uint32_t i = 0; i < BED_CUTS; i++)
+			free(bed->cut[i].expect[d]);
+	}
+	sim_free(&bed->sim);
+	ck_assert_int_eq(bed->env.alloc_live, 0);
+}
+
+int32_t bed_attach(struct bed *bed, uint32_t flags)
+{
+	static const char *const ids[BED_DISKS] = { "a.hvt", "b.hvt" };
+	struct hvrepl_group_options group = HVREPL_GROUP_OPTIONS_INIT;
+	struct hvrepl_storage spill = sim_storage_handle(bed->spill);
+	int32_t rc;
+
+	group.spool_memory = 16384;
+	group.spill = &spill;
+	group.spill_limit = 1 << 20;
+	group.cool_after_ns = 1000000;
+	group.wake = bed_wake;
+	group.wake_user = bed;
+	group.level = HVREPL_LEVEL_STORE;
+	rc = hvrepl_group_create(&bed->env.env, &group, NULL, &bed->group);
+	for (uint32_t i = 0; rc == HVREPL_OK && i < BED_DISKS; i++) {
+		struct hvrepl_tracker_options options =
+			HVREPL_TRACKER_OPTIONS_INIT;
+		struct hvrepl_disk disk = sim_disk_handle(bed->disk[i]);
+		struct hvrepl_storage files = sim_storage_handle(bed->files);
+		struct hvrepl_error error = HVREPL_ERROR_INIT;
+
+		options.flags = flags;
+		options.vm.bytes[0] = 1;
+		options.disk.bytes[0] = (uint8_t)(i + 1);
+		options.owner.bytes[0] = 9;
+		options.object_id = ids[i];
+		options.block_size = BED_BLOCK;
+		options.region_size = BED_REGION;
+		rc = hvrepl_tracker_attach(bed->group, &disk, &files, &options,
+					   &error, &bed->tracker[i]);
+		ck_assert(rc < 0 ? error.sentence[0] != 0 : true);
+	}
+	if (rc < 0)
+		bed_kill(bed);
+	return rc;
+}
+
+static void completed(struct hvrepl_ticket *ticket, int32_t result)
+{
+	struct bed_ticket *mine = (struct bed_ticket *)ticket;
+
+	mine->stage = result == HVREPL_OK ? BED_GO : BED_FREE;
+}
+
+static void begin(struct bed *bed, struct bed_ticket *mine)
+{
+	uint64_t sectors;
+	int32_t rc;
+
+	mine->disk = (uint32_t)pick(bed, BED_DISKS);
+	sectors = bed->size[mine->disk] / SIM_SECTOR;
+	mine->offset = pick(bed, sectors);
+	/* Guests come back to the same places. */
+	if (pick(bed, 2) == 0)
+		mine->offset = mine->offset % 40 +
+			       (mine->offset > sectors / 2 ? sectors / 2 : 0);
+	mine->length = 1 + pick(bed, WRITE_MAX);
+	if (pick(bed, 40) == 0)
+		mine->length = sectors;
+	mine->length = HVRI_MIN(mine->length, sectors - mine->offset) *
+		       SIM_SECTOR;
+	mine->offset *= SIM_SECTOR;
+	mine->kind = pick(bed, 6) == 0 ? HVREPL_WRITE_ZERO :
+		     pick(bed, 8) == 0 ? HVREPL_WRITE_DISCARD :
+					 HVREPL_WRITE_DATA;
+	mine->ticket.complete = completed;
+	mine->stage = BED_WAITING;
+	rc = hvrepl_tracker_write_begin(bed->tracker[mine->disk], mine->offset,
+					mine->length, mine->kind,
+					&mine->ticket);
+	if (rc == HVREPL_PENDING)
+		bed->pended++;
+	else
+		mine->stage = rc == HVREPL_OK ? BED_GO : BED_FREE;
+}
+
+/* The write reaches the disk; cuts that name a later instant have it too. */
+static void perform(struct bed *bed, struct bed_ticket *mine)
+{
+	struct hvrepl_disk disk = sim_disk_handle(bed->disk[mine->disk]);
+	uint64_t generation = hvri_wait_of(&mine->ticket)->generation;
+	uint8_t *bytes = calloc(1, mine->length);
+	struct hvrepl_iovec iov = { bytes, mine->length };
+
+	if (mine->kind == HVREPL_WRITE_DATA)
+		test_fill(bytes, mine->length, test_random(&bed->random));
+	mine->result = disk.ops->writev(disk.user, NULL, mine->offset, &iov, 1);
+	if (mine->result == HVREPL_OK || bed->sim.crashed)
+		for (uint32_t i = 0; i < BED_CUTS; i++)
+			if (bed->cut[i].cut != NULL &&
+			    generation <= bed->cut[i].cut->generation)
+				memcpy(bed->cut[i].expect[mine->disk] +
+					       mine->offset,
+				       bytes, mine->length);
+	free(bytes);
+	mine->stage = BED_WRITTEN;
+}
+
+static void end(struct bed *bed, struct bed_ticket *mine)
+{
+	mine->stage = BED_FREE;
+	ck_assert_int_eq(hvrepl_tracker_write_end(bed->tracker[mine->disk],
+						  &mine->ticket, mine->result),
+			 mine->result);
+}
+
+static void progress(struct bed *bed, struct bed_ticket *mine)
+{
+	switch (mine->stage) {
+	case BED_FREE:
+		begin(bed, mine);
+		break;
+	case BED_GO:
+		perform(bed, mine);
+		break;
+	case BED_WRITTEN:
+		end(bed, mine);
+		break;
+	case BED_WAITING:
+		break;
+	}
+}
+
+static void process(struct bed *bed)
+{
+	bed->woken = false;
+	ck_assert_int_eq(hvrepl_group_process(bed->group), HVREPL_OK);
+}
+
+static bool cut(struct bed *bed)
+{
+	struct bed_cut *place = NULL;
+
+	for (uint32_t i = 0; i < BED_CUTS; i++)
+		if (bed->cut[i].cut == NULL)
+			place = &bed->cut[i];
+	if (place == NULL ||
+	    hvrepl_group_cut(bed->group, 0, NULL, &place->cut) < 0)
+		return false;
+	place->order = bed->orders++;
+	for (uint32_t d = 0; d < BED_DISKS; d++)
+		memcpy(place->expect[d], sim_disk_bytes(bed->disk[d]),
+		       bed->size[d]);
+	return true;
+}
+
+static struct bed_cut *oldest(struct bed *bed)
+{
+	struct bed_cut *found = NULL;
+
+	for (uint32_t i = 0; i < BED_CUTS; i++)
+		if (bed->cut[i].cut != NULL &&
+		    (found == NULL || bed->cut[i].order < found->order))
+			found = &bed->cut[i];
+	return found;
+}
+
+static struct bed_cut *newest(struct bed *bed)
+{
+	struct bed_cut *found = NULL;
+
+	for (uint32_t i = 0; i < BED_CUTS; i++)
+		if (bed->cut[i].cut != NULL &&
+		    (found == NULL || bed->cut[i].order > found->order))
+			found = &bed->cut[i];
+	return found;
+}
+
+static void close_cut(struct bed *bed, struct bed_cut *place, int32_t result)
+{
+	int32_t rc;
+
+	if (atomic_load(&place->cut->state) == HVREPL_CUT_VOIDED)
+		bed->voided++;
+	rc = hvrepl_cut_close(place->cut, result);
+	ck_assert(rc == HVREPL_OK || rc == HVREPL_E_VOIDED);
+	place->cut = NULL;
+}
+
+/* All chunks of one disk onto `to`; how a replica reads them. */
+static int32_t apply(hvrepl_cut *from, uint32_t disk, uint8_t *to)
+{
+	const struct hvri_segment_header *header = hvri_cut_header(from, disk);
+	uint8_t *raw = malloc(HVRI_CHUNK_RAW_MAX);
+	int32_t rc;
+
+	for (uint32_t sequence = 0;; sequence++) {
+		const uint8_t *bytes;
+		struct hvri_chunk chunk;
+		uint32_t length, at = 0;
+
+		rc = hvri_cut_chunk(from, disk, sequence, &bytes, &length);
+		if (rc != HVREPL_OK)
+			break;
+		ck_assert_int_eq(hvri_chunk_decode(header, bytes, length,
+						   &chunk),
+				 HVREPL_OK);
+		ck_assert_uint_eq(chunk.sequence, sequence);
+		if (chunk.kind == HVRI_CHUNK_DATA)
+			ck_assert_int_eq(hvri_chunk_unpack(header, &chunk, raw),
+					 HVREPL_OK);
+		for (uint32_t i = 0; i < chunk.extent_count; i++) {
+			struct hvrepl_extent e = hvri_chunk_extent(&chunk, i);
+
+			if (chunk.kind == HVRI_CHUNK_DATA)
+				memcpy(to + e.offset, raw + at, e.length);
+			else
+				memset(to + e.offset, 0, e.length);
+			at += (uint32_t)e.length;
+		}
+		if (sequence % 3 == 0)
+			hvri_cut_release_through(from, disk, sequence);
+	}
+	free(raw);
+	return rc == HVREPL_E_NOT_FOUND ? HVREPL_OK : rc;
+}
+
+/* Ship the oldest cut if it is spooled; what arrives is the instant. */
+static void ship(struct bed *bed, bool fails)
+{
+	struct bed_cut *place = oldest(bed);
+	uint8_t *copy[BED_DISKS];
+	int32_t rc = HVREPL_OK;
+
+	if (place == NULL ||
+	    atomic_load(&place->cut->state) == HVREPL_CUT_OPEN)
+		return;
+	if (fails || atomic_load(&place->cut->state) == HVREPL_CUT_VOIDED) {
+		close_cut(bed, place, HVREPL_E_DISCONNECTED);
+		return;
+	}
+	for (uint32_t d = 0; d < BED_DISKS; d++) {
+		copy[d] = malloc(bed->size[d]);
+		memcpy(copy[d], bed->replica[d], bed->size[d]);
+		if (rc == HVREPL_OK)
+			rc = apply(place->cut, d, copy[d]);
+	}
+	for (uint32_t d = 0; d < BED_DISKS; d++) {
+		if (rc == HVREPL_OK) {
+			ck_assert_int_eq(memcmp(copy[d], place->expect[d],
+						bed->size[d]),
+					 0);
+			memcpy(bed->replica[d], copy[d], bed->size[d]);
+		}
+		free(copy[d]);
+	}
+	bed->shipped += rc == HVREPL_OK;
+	/* A crash may come between the replica's commit and this. */
+	close_cut(bed, place, rc);
+}
+
+static void advance(struct bed *bed)
+{
+	struct bed_cut *place = newest(bed);
+	uint32_t state;
+
+	if (place != NULL &&
+	    atomic_load(&place->cut->state) == HVREPL_CUT_OPEN &&
+	    hvrepl_cut_advance(place->cut, 1, &state) == HVREPL_E_VOIDED)
+		ck_assert_uint_eq(atomic_load(&place->cut->state),
+				  HVREPL_CUT_VOIDED);
+}
+
+static void flush(struct bed *bed)
+{
+	struct hvrepl_disk disk =
+		sim_disk_handle(bed->disk[pick(bed, BED_DISKS)]);
+
+	if (disk.ops->flush(disk.user, NULL) < 0)
+		return;
+}
+
+void bed_step(struct bed *bed)
+{
+	uint64_t what = pick(bed, 100);
+
+	bed->env.now_ns += 1000 + pick(bed, 20000);
+	if (what < 62)
+		progress(bed, &bed->ticket[pick(bed, BED_TICKETS)]);
+	else if (what < 72)
+		process(bed);
+	else if (what < 77)
+		(void)cut(bed);
+	else if (what < 87)
+		advance(bed);
+	else if (what < 92)
+		ship(bed, pick(bed, 8) == 0);
+	else if (what < 94)
+		flush(bed);
+	else if (what < 97)
+		bed->env.now_ns += 3000000; /* Regions cool. */
+	else if (what < 98)
+		bed->env.now_ns += 60000000; /* Waits end. */
+	else if (what < 99)
+		(void)hvrepl_tracker_save(bed->tracker[0], NULL);
+	else
+		(void)hvri_group_fold_newest(bed->group);
+}
+
+void bed_settle(struct bed *bed)
+{
+	bool busy = true;
+
+	for (unsigned round = 0; busy && round < 1000; round++) {
+		busy = false;
+		for (uint32_t i = 0; i < BED_TICKETS; i++) {
+			struct bed_ticket *mine = &bed->ticket[i];
+
+			if (mine->stage == BED_GO)
+				perform(bed, mine);
+			if (mine->stage == BED_WRITTEN)
+				end(bed, mine);
+			busy |= mine->stage != BED_FREE;
+		}
+		process(bed);
+		advance(bed);
+		ship(bed, false);
+		busy |= oldest(bed) != NULL;
+		if (bed->sim.crashed)
+			return;
+	}
+	ck_assert(!busy);
+}
+
+void bed_ship_all(struct bed *bed)
+{
+	bed_settle(bed);
+	ck_assert(cut(bed));
+	bed_settle(bed);
+	for (uint32_t d = 0; d < BED_DISKS; d++)
+		ck_assert_int_eq(memcmp(bed->replica[d],
+					sim_disk_bytes(bed->disk[d]),
+					bed->size[d]),
+				 0);
+}
+
+void bed_kill(struct bed *bed)
+{
+	bool was = bed->sim.crashed;
+
+	bed->sim.crashed = true;
+	for (uint32_t i = 0; i < BED_DISKS; i++)
+		if (bed->tracker[i] != NULL)
+			(void)hvrepl_tracker_fence(bed->tracker[i]);
+	if (bed->group != NULL)
+		process(bed);
+	for (uint32_t i = 0; i < BED_TICKETS; i++)
+		if (bed->ticket[i].stage != BED_FREE)
+			end(bed, &bed->ticket[i]);
+	for (struct bed_cut *place; (place = oldest(bed)) != NULL;)
+		close_cut(bed, place, HVREPL_E_CANCELLED);
+	if (bed->group != NULL)
+		process(bed);
+	for (uint32_t i = 0; i < BED_DISKS; i++) {
+		ck_assert_int_eq(hvrepl_tracker_detach(bed->tracker[i], 0),
+				 HVREPL_OK);
+		bed->tracker[i] = NULL;
+	}
+	ck_assert_int_eq(hvrepl_group_destroy(bed->group), HVREPL_OK);
+	bed->group = NULL;
+	bed->sim.crashed = was;
+}
+
+int32_t bed_detach(struct bed *bed)
+{
+	bed_settle(bed);
+	for (uint32_t i = 0; i < BED_DISKS; i++) {
+		int32_t rc;
+
+		if (bed->tracker[i] == NULL)
+			continue;
+		rc = hvrepl_tracker_detach(bed->tracker[i],
+					   HVREPL_DETACH_CLEAN);
+		if (rc < 0) {
+			bed_kill(bed);
+			return rc;
+		}
+		bed->tracker[i] = NULL;
+	}
+	ck_assert_int_eq(hvrepl_group_destroy(bed->group), HVREPL_OK);
+	bed->group = NULL;
+	return HVREPL_OK;
+}
+
+void bed_check_covered(struct bed *bed)
+{
+	uint64_t word = atomic_load(&bed->group->word);
+
+	for (uint32_t d = 0; d < BED_DISKS; d++) {
+		const uint8_t *disk = sim_disk_bytes(bed->disk[d]);
+		struct hvri_bitmap *map = atomic_load(
+			&bed->tracker[d]->map[hvri_generation(word) & 1]);
+
+		for (uint64_t at = 0; at < bed->size[d]; at += BED_BLOCK) {
+			uint64_t length = HVRI_MIN(BED_BLOCK,
+						   bed->size[d] - at);
+
+			if (memcmp(disk + at, bed->replica[d] + at, length) !=
+			    0)
+				ck_assert_msg(
+					hvri_bitmap_get(map, at / BED_BLOCK),
+					"disk %u block %llu differs from the "
+					"replica and is clean",
+					d,
+					(unsigned long long)(at / BED_BLOCK));
+		}
+	}
+}

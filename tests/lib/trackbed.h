@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A bed for trackers: two simulated disks in one cut group, guests that write
+ * through tickets in any interleaving a seed picks, cuts that are spooled,
+ * shipped to replica images and compared with the instant they name.
+ */
+#ifndef TRACKBED_H
+#define TRACKBED_H
+
+#include "sim.h"
+#include "testing.h"
+
+#include "tracker/internal.h"
+
+#define BED_DISKS 2u
+#define BED_TICKETS 8u
+#define BED_CUTS 4u
+#define BED_BLOCK 1024u
+#define BED_REGION 65536u
+
+struct bed;
+
+enum bed_stage { BED_FREE, BED_WAITING, BED_GO, BED_WRITTEN };
+
+struct bed_ticket {
+	struct hvrepl_ticket ticket;
+	struct bed *bed;
+	enum bed_stage stage;
+	uint32_t disk, kind;
+	uint64_t offset, length;
+	int32_t result; /* Of the disk. */
+};
+
+struct bed_cut {
+	hvrepl_cut *cut; /* NULL: free place. */
+	uint64_t order;
+	uint8_t *expect[BED_DISKS]; /* Content at the instant. */
+};
+
+struct bed {
+	struct test_env env;
+	struct sim sim;
+	struct sim_storage *files, *spill;
+	struct sim_disk *disk[BED_DISKS];
+	uint8_t *replica[BED_DISKS];
+	uint64_t size[BED_DISKS];
+	hvrepl_group *group;
+	hvrepl_tracker *tracker[BED_DISKS];
+	struct bed_ticket ticket[BED_TICKETS];
+	struct bed_cut cut[BED_CUTS];
+	uint64_t random, orders;
+	uint64_t shipped, voided, pended; /* What a run exercised. */
+	bool woken;
+};
+
+/* Storage and disks; nothing attached. */
+void bed_init(struct bed *bed, uint64_t seed);
+void bed_free(struct bed *bed);
+/* Group and trackers; the first time makes the files. Negative: a crash or a
+ * fault got in the way, and nothing is attached. */
+int32_t bed_attach(struct bed *bed, uint32_t flags);
+/* What a killed process leaves: nothing reaches disk or storage any more. */
+void bed_kill(struct bed *bed);
+/* End all writes, ship all cuts, detach cleanly. */
+int32_t bed_detach(struct bed *bed);
+/* One seeded step. */
+void bed_step(struct bed *bed);
+/* Writes ended, cuts settled. */
+void bed_settle(struct bed *bed);
+/* Cut all, ship it, compare replicas with disks. */
+void bed_ship_all(struct bed *bed);
+/* Every block that differs between disk and replica is dirty. */
+void bed_check_covered(struct bed *bed);
+#endif
