@@ -33,6 +33,7 @@ struct hvrepl_guest_info {
 #define HVREPL_GUEST_INFO_INIT \
 	{ sizeof(struct hvrepl_guest_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
+/** Fill `info_out`; OK or INVALID. Any thread. @since 0.1 */
 HVREPL_API int32_t hvrepl_guest_get_info(hvrepl_guest_disk *disk,
 					 struct hvrepl_guest_info *info_out);
 

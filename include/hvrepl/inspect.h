@@ -19,8 +19,8 @@ extern "C" {
 
 /** One value that a visitor sees. Borrowed for the call. */
 struct hvrepl_value {
-	uint32_t struct_size;
-	uint32_t type; /* HVREPL_VALUE_* */
+	uint32_t struct_size; /* Set by the library. */
+	uint32_t type;        /* HVREPL_VALUE_* */
 	uint64_t number;
 	const void *bytes;
 	size_t length;

@@ -63,6 +63,7 @@ struct hvrepl_vmm_ops {
 	/** Replication was removed: disks stay or go as the site sees fit. */
 	void (*removed)(void *user, const struct hvrepl_uuid *vm);
 };
+#define HVREPL_VMM_OPS_INIT { sizeof(struct hvrepl_vmm_ops), 0, 0, 0 }
 
 #define HVREPL_VERB_ENABLE (1u << 0)    /* Start sending a VM here. */
 #define HVREPL_VERB_RECEIVE (1u << 1)   /* Send changes of a VM here. */
@@ -79,6 +80,8 @@ struct hvrepl_authorisation {
 	/** Peers of one trust group may take over each other's VMs; copied. */
 	const char *trust_group;
 };
+#define HVREPL_AUTHORISATION_INIT \
+	{ sizeof(struct hvrepl_authorisation), 0, 0, 0 }
 
 struct hvrepl_node_config {
 	uint32_t struct_size; /* sizeof(struct hvrepl_node_config) */
@@ -110,6 +113,9 @@ struct hvrepl_node_config {
 	 * 0: 1 s and 60 s. */
 	uint64_t retry_min_ns, retry_max_ns;
 };
+#define HVREPL_NODE_CONFIG_INIT                                          \
+	{ sizeof(struct hvrepl_node_config), 0, 0, 0, { 0, 0, 0 }, 0, 0, 0, \
+	  0, 0, 0, 0, 0, 0, 0, 0 }
 #define HVREPL_START_ALLOW 0u  /* Production does not depend on the link. */
 #define HVREPL_START_REFUSE 1u /* Stay fenced until the peer was heard. */
 
@@ -160,6 +166,9 @@ struct hvrepl_peer_config {
 	void *user;
 	void (*release)(void *user);
 };
+#define HVREPL_PEER_CONFIG_INIT \
+	{ sizeof(struct hvrepl_peer_config), 0, 0, 0, 0, 0 }
+/** Add a peer. Its `release` is called once, also on failure. @since 0.1 */
 HVREPL_API int32_t hvrepl_node_add_peer(hvrepl_node *node,
 					const struct hvrepl_peer_config *peer,
 					struct hvrepl_error *error);
@@ -189,6 +198,9 @@ struct hvrepl_vm_config {
 	struct hvrepl_storage storage; /* Taken: tracker files, logs, points. */
 	uint64_t cycle_ns;    /* Between recovery points. 0: 30 s. */
 };
+#define HVREPL_VM_CONFIG_INIT                                          \
+	{ sizeof(struct hvrepl_vm_config), 0, { { 0 } }, 0, 0, 0, 0, 0, \
+	  { 0, 0, 0 }, 0 }
 /** Disks are tracked from here on and writable as the record says. */
 HVREPL_API int32_t hvrepl_node_add_vm(hvrepl_node *node,
 				      const struct hvrepl_vm_config *config,
@@ -205,6 +217,9 @@ struct hvrepl_operation {
 	uint32_t flags;       /* HVREPL_OPERATE_* */
 	uint32_t reserved;
 };
+#define HVREPL_OPERATION_INIT                                           \
+	{ sizeof(struct hvrepl_operation), 0, { { 0 } }, 0, 0, { { 0 } }, \
+	  0, 0 }
 /**
  * Start an operation: refused at once with a sentence, or a job that survives
  * restarts and ends with EVENT_JOB_DONE carrying *job_out.
@@ -231,6 +246,7 @@ struct hvrepl_node_status {
 };
 #define HVREPL_NODE_STATUS_INIT \
 	{ sizeof(struct hvrepl_node_status), 0, { { 0 } }, 0, 0, 0, { 0 } }
+/** Fill `status`; OK or INVALID. @since 0.1 */
 HVREPL_API int32_t hvrepl_node_get_status(hvrepl_node *node,
 					  struct hvrepl_node_status *status);
 

@@ -266,15 +266,23 @@ int32_t hvrepl_loop_attach(hvrepl_loop *loop,
 			   const struct hvrepl_loop_door *door,
 			   hvrepl_loop_attachment **attachment_out)
 {
-	hvrepl_loop_attachment *attachment;
+	hvrepl_loop_attachment *attachment = NULL;
+	int32_t rc = HVREPL_OK;
 
-	if (door == NULL || door->struct_size != sizeof(*door) ||
-	    door->process == NULL || door->deadline == NULL ||
-	    attachment_out == NULL)
+	if (door == NULL || door->struct_size != sizeof(*door))
 		return HVREPL_E_INVALID;
-	attachment = calloc(1, sizeof(*attachment));
-	if (attachment == NULL)
-		return HVREPL_E_NOMEM;
+	if (door->process == NULL || door->deadline == NULL ||
+	    attachment_out == NULL)
+		rc = HVREPL_E_INVALID;
+	if (rc == HVREPL_OK) {
+		attachment = calloc(1, sizeof(*attachment));
+		rc = attachment == NULL ? HVREPL_E_NOMEM : HVREPL_OK;
+	}
+	if (rc < 0) {
+		if (door->release != NULL)
+			door->release(door->user);
+		return rc;
+	}
 	attachment->loop = loop;
 	attachment->door = *door;
 	if (attachment->door.budget == 0)
@@ -317,6 +325,9 @@ static void sweep(hvrepl_loop *loop)
 
 		if (attachment->removed) {
 			*at = attachment->next;
+			if (attachment->door.release != NULL)
+				attachment->door.release(
+					attachment->door.user);
 			free(attachment);
 		} else {
 			at = &attachment->next;

@@ -4,6 +4,7 @@
 #include "tlsrig.h"
 
 #include <arpa/inet.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -26,14 +27,41 @@ START_TEST(a_connection_gives_two_channels_bound_to_each_other)
 }
 END_TEST
 
-START_TEST(ipv6_and_names_work_too)
+/* A container may lack either; there is nothing to prove then. */
+static bool machine_knows(const char *name)
 {
+	struct addrinfo *list = NULL;
+	bool can = false;
+
+	if (getaddrinfo(name, NULL, NULL, &list) != 0)
+		return false;
+	for (struct addrinfo *one = list; one != NULL && !can;
+	     one = one->ai_next) {
+		int fd = socket(one->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		can = fd >= 0 && bind(fd, one->ai_addr, one->ai_addrlen) == 0;
+		if (fd >= 0)
+			close(fd);
+	}
+	freeaddrinfo(list);
+	return can;
+}
+
+START_TEST(a_name_is_looked_up)
+{
+	if (!machine_knows("localhost"))
+		return;
 	start_listening(NULL, 0); /* Both families. */
 	dial("localhost", hvrepl_listener_port(listener), "replica.test", 0);
 	await(2);
 	ck_assert_msg(client.code == HVREPL_OK, "%s", client.sentence);
-	tear_down();
-	set_up(0);
+}
+END_TEST
+
+START_TEST(ipv6_works_too)
+{
+	if (!machine_knows("::1"))
+		return;
 	start_listening("::1", 0);
 	dial("::1", hvrepl_listener_port(listener), "replica.test", 0);
 	await(2);
@@ -204,7 +232,8 @@ int main(void)
 	tcase_set_timeout(tc, 30);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_connection_gives_two_channels_bound_to_each_other);
-	tcase_add_test(tc, ipv6_and_names_work_too);
+	tcase_add_test(tc, a_name_is_looked_up);
+	tcase_add_test(tc, ipv6_works_too);
 	tcase_add_test(tc, silent_connections_are_dropped_at_the_deadline);
 	tcase_add_test(tc, each_failed_step_is_named);
 	tcase_add_test(tc, an_unanswered_connect_ends_at_its_deadline);

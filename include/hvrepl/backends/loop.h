@@ -58,15 +58,18 @@ struct hvrepl_loop_door {
 	int32_t (*process)(void *user, uint32_t budget);
 	/** When it is next due, CLOCK_MONOTONIC ns; UINT64_MAX: never. */
 	uint64_t (*deadline)(void *user);
+	/** Optional: once, when neither is called any more; on failure too. */
+	void (*release)(void *user);
 };
-#define HVREPL_LOOP_DOOR_INIT { sizeof(struct hvrepl_loop_door), 0, 0, 0, 0 }
+#define HVREPL_LOOP_DOOR_INIT \
+	{ sizeof(struct hvrepl_loop_door), 0, 0, 0, 0, 0 }
 
 typedef struct hvrepl_loop_attachment hvrepl_loop_attachment;
 
 /**
  * From now on process() is called on the loop's thread after each wake, when
  * the deadline has come and as long as it says that there is more.
- * @param door  Copied; `user` borrowed until detached.
+ * @param door  Copied; `user` taken, see release().
  * @return OK, INVALID or NOMEM. Loop thread.
  */
 HVREPL_API int32_t hvrepl_loop_attach(hvrepl_loop *loop,
