@@ -25,6 +25,7 @@ struct hvrepl_value {
 	const void *bytes;
 	size_t length;
 };
+#define HVREPL_VALUE_INIT { sizeof(struct hvrepl_value), 0, 0, 0, 0 }
 
 #define HVREPL_NODE_OBJECT 1u /* Values with keys. */
 #define HVREPL_NODE_LIST 2u   /* Values without: key is NULL. */
