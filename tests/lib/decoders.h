@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every decoder of bytes from outside, with what must hold whatever they are. */
+#ifndef DECODERS_H
+#define DECODERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define DECODER_BYTES_MAX (512u << 10)
+
+struct decoder {
+	const char *name;
+	/* A good encoding, another one each time. */
+	size_t (*sample)(uint8_t *out, uint64_t *random);
+	/* Make the digests right again after damage, or NULL: so that what
+	 * lies behind the digest is reached too. */
+	void (*sign)(uint8_t *bytes, size_t length, uint64_t *random);
+	/* Decode; aborts when the decoder took what it must not. */
+	int32_t (*decode)(const uint8_t *bytes, size_t length);
+};
+
+extern const struct decoder decoders[];
+extern const size_t decoder_count;
+
+/* `rounds` damaged encodings from `seed` on; how many were still taken. */
+uint64_t decoder_run(const struct decoder *decoder, uint64_t seed,
+		     uint64_t rounds);
+
+#endif
