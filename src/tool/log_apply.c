@@ -8,6 +8,7 @@
 #include <hvrepl/backends.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -80,6 +81,17 @@ static int open_logs(const struct tool_run *run, struct work *work)
 					 work->error.sentence);
 	}
 	return TOOL_OK;
+}
+
+/* A chain may have more files than a shell lets a program open. */
+static void allow_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
 }
 
 static const char *phase_name(uint32_t phase)
@@ -196,6 +208,7 @@ static int run_apply(struct tool_run *run)
 	if (disk == NULL)
 		return tool_fail(run, TOOL_USAGE, HVREPL_E_INVALID,
 				 "'log apply' needs --to DISK.");
+	allow_files();
 	(void)hvrepl_default_env(&work.env);
 	status = choose_record(run, &work, disk);
 	if (status == TOOL_OK)

@@ -19,6 +19,7 @@ struct hvrepl_log_apply {
 	struct hvri_disk disk;
 	struct hvri_storage storage;
 	bool has_storage, busy;
+	bool recorded; /* The record in storage is that of this apply. */
 	char record_id[HVREPL_OBJECT_ID_MAX + 1];
 	uint32_t flags, phase, outcome;
 	int32_t failed;
@@ -130,8 +131,9 @@ static bool record_matches(const struct hvrepl_log_apply *apply)
 }
 
 static int32_t begin_writing(struct hvrepl_log_apply *apply, uint32_t log,
-			     uint32_t outcome)
+			     uint32_t outcome, bool recorded)
 {
+	apply->recorded = recorded;
 	apply->log = log;
 	apply->outcome = outcome;
 	apply->phase = HVREPL_LOG_PHASE_WRITE;
@@ -177,7 +179,7 @@ static int32_t judge(struct hvrepl_log_apply *apply,
 			       content))
 			continue;
 		HVRI_TRY(write_record(apply, kept));
-		return begin_writing(apply, i, HVREPL_LOG_APPLY_FRESH);
+		return begin_writing(apply, i, HVREPL_LOG_APPLY_FRESH, true);
 	}
 	if (digest_is(chain->result_kind, chain->result, content)) {
 		/* Flushed all the same: the one who wrote it may have died
@@ -191,7 +193,8 @@ static int32_t judge(struct hvrepl_log_apply *apply,
 	}
 	if (record_matches(apply) &&
 	    memcmp(kept, apply->record.kept, sizeof(kept)) == 0)
-		return begin_writing(apply, 0, HVREPL_LOG_APPLY_RESUMED);
+		return begin_writing(apply, 0, HVREPL_LOG_APPLY_RESUMED,
+				     true);
 	return refuse(apply, error);
 }
 
@@ -214,7 +217,8 @@ static int32_t check_logs(struct hvrepl_log_apply *apply,
 				"the log does not say which content it was "
 				"made from, so the disk cannot be checked: "
 				"allow any base if you know it is right");
-		return begin_writing(apply, 0, HVREPL_LOG_APPLY_FRESH);
+		/* Repeatable as it is: any base will do again. */
+		return begin_writing(apply, 0, HVREPL_LOG_APPLY_FRESH, false);
 	}
 	HVRI_TRY(find_record(apply));
 	HVRI_TRY(hvri_random(&apply->env, salt, sizeof(salt)));
@@ -237,7 +241,8 @@ static int32_t check_disk(struct hvrepl_log_apply *apply,
 static int32_t finish(struct hvrepl_log_apply *apply)
 {
 	HVRI_TRY(hvri_disk_flush(&apply->disk));
-	HVRI_TRY(drop_record(apply));
+	if (apply->recorded)
+		HVRI_TRY(drop_record(apply));
 	apply->phase = HVREPL_LOG_PHASE_DONE;
 	return HVREPL_OK;
 }

@@ -7,6 +7,14 @@
 /* Holds at least one record of any kind; larger so that reads are. */
 #define WINDOW (1u << 20)
 
+struct buffers {
+	/* Chunks no index page has named yet. */
+	struct hvri_segment_entry entries[HVRI_PAGE_ENTRIES];
+	struct hvrepl_extent extents[HVRI_CHUNK_EXTENTS_MAX];
+	uint8_t raw[HVRI_CHUNK_RAW_MAX];
+	uint8_t window[WINDOW];
+};
+
 struct hvrepl_log_reader {
 	struct hvri_env env;
 	struct hvri_log_source source;
@@ -21,12 +29,10 @@ struct hvrepl_log_reader {
 	int32_t failed;    /* Code of a failure, until rewind. */
 	bool busy, rooted, ended;
 	bool last_page; /* A page that was not full: only the trailer follows. */
-	/* Chunks no index page has named yet. */
-	struct hvri_segment_entry entries[HVRI_PAGE_ENTRIES];
 	uint32_t entry_count;
-	struct hvrepl_extent extents[HVRI_CHUNK_EXTENTS_MAX];
-	uint8_t *raw; /* HVRI_CHUNK_RAW_MAX */
-	uint8_t *window;
+	/* Only while chunks are read: a long chain of logs, all open, costs
+	 * what one of them does. */
+	struct buffers *buffers;
 	uint64_t window_at;
 	size_t window_length;
 };
@@ -46,12 +52,12 @@ static int32_t need(struct hvrepl_log_reader *reader, uint64_t position,
 
 		reader->window_length = 0;
 		HVRI_TRY(hvri_log_source_read(
-			&reader->source, position, reader->window,
+			&reader->source, position, reader->buffers->window,
 			(size_t)HVRI_MIN(left, WINDOW)));
 		reader->window_at = position;
 		reader->window_length = (size_t)HVRI_MIN(left, WINDOW);
 	}
-	*bytes_out = reader->window + (position - reader->window_at);
+	*bytes_out = reader->buffers->window + (position - reader->window_at);
 	return HVREPL_OK;
 }
 
@@ -74,7 +80,7 @@ static int32_t take_chunk(struct hvrepl_log_reader *reader,
 	    reader->entry_count == HVRI_PAGE_ENTRIES)
 		return HVREPL_E_CORRUPT;
 	HVRI_TRY(hvri_segment_root_add(&reader->root, chunk.stored_digest));
-	entry = &reader->entries[reader->entry_count++];
+	entry = &reader->buffers->entries[reader->entry_count++];
 	entry->position = reader->position;
 	entry->length = length;
 	memcpy(entry->stored_digest, chunk.stored_digest, 16);
@@ -118,7 +124,7 @@ static int32_t take_page(struct hvrepl_log_reader *reader)
 	for (uint32_t i = 0; i < page.count; i++) {
 		struct hvri_segment_entry entry =
 			hvri_segment_page_entry(&page, i);
-		const struct hvri_segment_entry *seen = &reader->entries[i];
+		const struct hvri_segment_entry *seen = &reader->buffers->entries[i];
 
 		if (entry.position != seen->position ||
 		    entry.length != seen->length ||
@@ -157,11 +163,24 @@ static int32_t take_trailer(struct hvrepl_log_reader *reader)
 	return HVREPL_OK;
 }
 
+static void drop_buffers(struct hvrepl_log_reader *reader)
+{
+	hvri_free(&reader->env, reader->buffers, sizeof(*reader->buffers));
+	reader->buffers = NULL;
+	reader->window_length = 0;
+}
+
 static int32_t next(struct hvrepl_log_reader *reader,
 		    struct hvri_chunk *chunk_out, const uint8_t **encoded_out,
 		    uint32_t *length_out)
 {
 	memset(chunk_out, 0, sizeof(*chunk_out));
+	if (reader->buffers == NULL && !reader->ended) {
+		reader->buffers = hvri_alloc_io(&reader->env,
+						sizeof(*reader->buffers));
+		if (reader->buffers == NULL)
+			return HVREPL_E_NOMEM;
+	}
 	while (!reader->ended) {
 		const uint8_t *magic;
 
@@ -174,6 +193,7 @@ static int32_t next(struct hvrepl_log_reader *reader,
 		else
 			HVRI_TRY(take_page(reader));
 	}
+	drop_buffers(reader);
 	return HVREPL_OK;
 }
 
@@ -197,21 +217,24 @@ int32_t hvri_log_reader_next(struct hvrepl_log_reader *reader,
 	HVRI_TRY(hvri_log_reader_next_stored(reader, &chunk, NULL, NULL));
 	if (chunk.kind == HVRI_CHUNK_DATA) {
 		reader->failed = hvri_chunk_unpack(&reader->header, &chunk,
-						   reader->raw);
+						   reader->buffers->raw);
 		if (reader->failed < 0)
 			return reader->failed;
-		out.data = reader->raw;
+		out.data = reader->buffers->raw;
 	}
 	for (uint32_t i = 0; i < chunk.extent_count; i++)
-		reader->extents[i] = hvri_chunk_extent(&chunk, i);
+		reader->buffers->extents[i] = hvri_chunk_extent(&chunk, i);
 	out.kind = chunk.kind;
 	out.sequence = chunk.sequence;
 	out.extent_count = chunk.extent_count;
-	out.extents = reader->extents;
 	out.data_length = chunk.raw_length;
 	out.stored_length = chunk.stored_length;
-	if (chunk.kind != 0)
-		out.position = reader->entries[reader->entry_count - 1].position;
+	if (chunk.kind != 0) {
+		const struct buffers *buffers = reader->buffers;
+
+		out.extents = buffers->extents;
+		out.position = buffers->entries[reader->entry_count - 1].position;
+	}
 	*chunk_out = out;
 	return HVREPL_OK;
 }
@@ -239,7 +262,7 @@ void hvri_log_reader_rewind(struct hvrepl_log_reader *reader)
 {
 	/* Not what the window held: the source may have been repaired, or
 	 * damaged, since. */
-	reader->window_length = 0;
+	drop_buffers(reader);
 	reader->failed = begin(reader);
 }
 
@@ -276,15 +299,17 @@ void hvri_log_reader_position(const struct hvrepl_log_reader *reader,
 static int32_t open_log(struct hvrepl_log_reader *reader,
 			struct hvrepl_error *error)
 {
-	const uint8_t *bytes;
+	uint8_t bytes[HVRI_SEGMENT_HEADER_SIZE];
 	int32_t rc;
 
-	reader->raw = hvri_alloc_io(&reader->env, HVRI_CHUNK_RAW_MAX);
-	reader->window = hvri_alloc_io(&reader->env, WINDOW);
-	if (reader->raw == NULL || reader->window == NULL)
-		return HVREPL_E_NOMEM;
 	HVRI_TRY(hvri_log_source_size(&reader->source, &reader->size));
-	HVRI_TRY(need(reader, 0, HVRI_SEGMENT_HEADER_SIZE, &bytes));
+	if (reader->size < sizeof(bytes))
+		return hvri_fail(error, HVREPL_E_TRUNCATED,
+				 "this is not a log, or only its beginning: it "
+				 "has %llu bytes",
+				 (unsigned long long)reader->size);
+	HVRI_TRY(hvri_log_source_read(&reader->source, 0, bytes,
+				      sizeof(bytes)));
 	rc = hvri_segment_header_decode(bytes, &reader->header);
 	if (rc == HVREPL_E_FORMAT_TOO_NEW)
 		return hvri_fail(error, rc,
@@ -332,8 +357,7 @@ void hvri_log_reader_destroy(struct hvrepl_log_reader *reader)
 	env = reader->env;
 	if (reader->rooted)
 		hvri_segment_root_free(&reader->root);
-	hvri_free(&env, reader->raw, HVRI_CHUNK_RAW_MAX);
-	hvri_free(&env, reader->window, WINDOW);
+	drop_buffers(reader);
 	hvri_log_source_drop(&reader->source);
 	hvri_free(&env, reader, sizeof(*reader));
 }

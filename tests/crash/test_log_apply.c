@@ -358,6 +358,38 @@ START_TEST(interrupted_disk_that_was_changed_since_is_refused)
 }
 END_TEST
 
+/* What knows of no base leaves the record of others alone. */
+START_TEST(log_of_any_base_does_not_end_an_interrupted_apply)
+{
+	struct hvrepl_log_info info = HVREPL_LOG_INFO_INIT;
+	struct hvrepl_log_sink sink;
+	struct logbuf kept = logs[1];
+	hvrepl_log_writer *writer = NULL;
+
+	sim.crash_at = 15;
+	ck_assert_int_lt(apply_logs(chain, 2, true, 0).rc, 0);
+	sim_restart(&sim, false);
+	sim.crash_at = UINT64_MAX;
+	logbuf_init(&logs[1]);
+	sink = logbuf_sink(&logs[1]);
+	info.disk_size = SIZE;
+	ck_assert_int_eq(hvrepl_log_writer_create(&test.env, &info, 1, &sink,
+						  &writer, NULL),
+			 HVREPL_OK);
+	ck_assert_int_eq(hvrepl_log_writer_finish(writer, 0, NULL, NULL),
+			 HVREPL_OK);
+	hvrepl_log_writer_destroy(writer);
+	ck_assert_int_eq(
+		apply_logs(second, 1, true, HVREPL_LOG_APPLY_ANY_BASE).rc,
+		HVREPL_OK);
+	ck_assert_uint_eq(sim_storage_objects(storage), 1);
+	logbuf_free(&logs[1]);
+	logs[1] = kept;
+	ck_assert_int_eq(apply_logs(chain, 2, true, 0).rc, HVREPL_OK);
+	assert_disk(2);
+}
+END_TEST
+
 /* Each callback of disk and storage fails once; the repeat completes it. */
 START_TEST(any_failed_io_is_reported_and_can_be_repeated)
 {
@@ -424,6 +456,8 @@ int main(void)
 		       apply_killed_at_any_io_is_completed_by_the_same_command);
 	tcase_add_test(tcase,
 		       interrupted_disk_that_was_changed_since_is_refused);
+	tcase_add_test(tcase,
+		       log_of_any_base_does_not_end_an_interrupted_apply);
 	tcase_add_test(tcase, any_failed_io_is_reported_and_can_be_repeated);
 	tcase_add_test(tcase,
 		       every_failed_allocation_leaves_the_disk_repeatable);
