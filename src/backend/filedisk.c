@@ -307,6 +307,12 @@ int32_t hvrepl_file_disk_open(const char *path, uint32_t flags,
 		return hvri_sys_fail(error, HVREPL_E_NOMEM, 0, "out of memory");
 	disk->flags = flags;
 	disk->fd = open_path(path, flags, &st);
+	if (disk->fd < 0 && errno == EBUSY) {
+		rc = hvri_sys_fail(error, HVREPL_E_BUSY, EBUSY,
+				   "%s is mounted or open in another program: "
+				   "unmount or close it there first", path);
+		goto failed;
+	}
 	if (disk->fd < 0 || fstat(disk->fd, &st) < 0) {
 		rc = hvri_sys_fail(error,
 				   hvri_sys_code(errno, HVREPL_E_DISK_IO),
