@@ -224,6 +224,7 @@ static void put_body(struct hvri_writer *w, const struct hvri_message *m)
 	case HVRI_MESSAGE_CANCEL_REQUEST:
 		hvri_write_uuid(w, &m->u.handover.epoch);
 		hvri_write_uuid(w, &m->u.handover.parent);
+		hvri_write_u64(w, m->u.handover.ordinal);
 		hvri_write_u64(w, m->u.handover.point);
 		break;
 	case HVRI_MESSAGE_JOIN:
@@ -331,6 +332,7 @@ static void get_body(struct hvri_reader *r,
 	case HVRI_MESSAGE_CANCEL_REQUEST:
 		hvri_read_uuid(r, &m->u.handover.epoch);
 		hvri_read_uuid(r, &m->u.handover.parent);
+		m->u.handover.ordinal = hvri_read_u64(r);
 		m->u.handover.point = hvri_read_u64(r);
 		break;
 	case HVRI_MESSAGE_JOIN:

@@ -108,6 +108,7 @@ struct hvri_durable {
 struct hvri_handover {
 	struct hvrepl_uuid epoch; /* The child. */
 	struct hvrepl_uuid parent;
+	uint64_t ordinal;
 	uint64_t point; /* GRANT, OWNED: exactly this one. */
 };
 

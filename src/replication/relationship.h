@@ -331,19 +331,20 @@ struct hvri_relationship {
 	bool contact; /* The peer was heard since START. */
 	bool waited;  /* start_wait has passed. */
 	bool armed;
+	bool arm_failed;  /* Not again before the RETRY timer. */
 	bool fenced;      /* FENCE is done and nothing was armed since. */
 	bool armed_before; /* Before the fence of a handover under way. */
 	bool overlay_open;
 	bool peer_ready; /* Standby in our epoch, where we believe it to be. */
 	bool refusing;   /* Standby: the owner's frames are not for us. */
 	bool cycle_due;
+	bool holding; /* No cut before the RETRY timer. */
 	bool acks_unsure; /* No acknowledgement was seen since START. */
 	bool base_marked; /* INITIAL: MARK_ALL was done or is not needed. */
 	bool forgotten;
 	uint8_t fence_for;      /* enum hvri_fence_purpose */
 	uint8_t handover_stage; /* enum hvri_handover_stage */
 	uint32_t retries;
-	uint32_t unknown_seen;
 	uint64_t incarnation, peer_incarnation;
 	uint64_t next_token;
 	uint64_t next_point;
@@ -355,7 +356,10 @@ struct hvri_relationship {
 	struct hvri_join peer_join;      /* Its content. */
 	struct hvri_join ranges;         /* RANGES received: sums, digest. */
 	uint32_t ranges_next;            /* Sequence expected. */
-	uint64_t forward_job, verify_job, cut_job; /* Jobs without a record. */
+	/* Jobs that need no record: a restart ends them. */
+	uint64_t forward_job, cancel_job, verify_job, cut_job;
+	struct hvri_handover checking; /* HANDOVER_CHECK being looked into. */
+	uint64_t resend_at;
 	struct hvri_point change_to;     /* CHANGE_POINT, until fenced. */
 	struct hvri_status peer_status;
 	/* The peer's claim, without its lineage. */

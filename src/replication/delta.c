@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The owner's side of replication: a cut each cycle, offered, shipped, settled. */
+#include "replication/internal.h"
+
+#include <string.h>
+
+/* Point numbers are reserved durably in blocks (T6). */
+#define NUMBER_BLOCK 256u
+
+/* Storage faults at the other side: minutes until the next attempt (L4). */
+static const uint8_t retry_minutes[] = { 1, 2, 4, 8, 10, 30 };
+
+uint64_t hvri_number(struct hvri_step *s)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_record *rec = s->rec;
+	uint64_t n = HVRI_MAX(r->next_point, hvri_newest_number(rec) + 1);
+
+	n = HVRI_MAX(n, rec->last_acked.number + 1);
+	if (n >= rec->point_reserved) {
+		rec->point_reserved = n + NUMBER_BLOCK;
+		hvri_save(s);
+	}
+	r->next_point = n + 1;
+	return n;
+}
+
+void hvri_enter_delta(struct hvri_step *s)
+{
+	s->rec->phase = HVRI_PHASE_DELTA;
+	s->rec->mode = HVREPL_MODE_PRIMARY;
+	s->rec->untrusted = false;
+	hvri_save(s);
+	hvri_timer(s, HVRI_TIMER_CYCLE, s->rec->policy.cycle_ns);
+}
+
+static void need_resync(struct hvri_step *s, const char *why)
+{
+	struct hvri_record *rec = s->rec;
+
+	if (rec->phase == HVRI_PHASE_RESYNC && rec->untrusted)
+		return;
+	hvri_drop_cut(s, HVREPL_E_UNTRUSTED);
+	rec->untrusted = true;
+	rec->phase = HVRI_PHASE_RESYNC_WANTED;
+	hvri_save(s);
+	hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_WARNING,
+		    HVREPL_E_UNTRUSTED, 0, "resynchronization needed: %s", why);
+}
+
+static void ready(struct hvri_step *s, const struct hvri_point *position)
+{
+	struct hvri_record *rec = s->rec;
+
+	s->r->acks_unsure = false;
+	s->r->peer_ready = true;
+	if (!hvri_point_equal(&rec->last_acked, position)) {
+		rec->last_acked = *position;
+		hvri_save(s);
+	}
+	if (rec->phase == HVRI_PHASE_RESYNC_WANTED && !rec->untrusted)
+		hvri_enter_delta(s);
+	else if (rec->phase == HVRI_PHASE_DELTA)
+		hvri_timer(s, HVRI_TIMER_CYCLE, rec->policy.cycle_ns);
+	if (rec->phase == HVRI_PHASE_RESYNC_WANTED && rec->untrusted &&
+	    !rec->policy.manual_resync && rec->pause == 0)
+		hvri_start_resync(s);
+}
+
+static void meet_empty(struct hvri_step *s, const struct hvri_claim *claim)
+{
+	struct hvri_record *rec = s->rec;
+
+	switch (rec->phase) {
+	case HVRI_PHASE_READY:
+		s->r->peer_ready = true;
+		return;
+	case HVRI_PHASE_INITIAL:
+		/* Windows that it lost (an older backup of it) count as never
+		 * sent. Ones we do not know of are fine. */
+		if (hvri_frontier_order(claim->frontier, rec->frontier) < 0)
+			s->r->base_marked = false;
+		if (hvri_frontier_order(claim->frontier, rec->frontier) != 0) {
+			rec->frontier = claim->frontier;
+			hvri_drop_cut(s, HVREPL_E_CANCELLED);
+			hvri_save(s);
+		}
+		s->r->peer_ready = true;
+		return;
+	case HVRI_PHASE_DELTA:
+	case HVRI_PHASE_RESYNC:
+	case HVRI_PHASE_RESYNC_WANTED:
+		hvri_drop_cut(s, HVREPL_E_UNTRUSTED);
+		hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_WARNING,
+			    HVREPL_E_NOT_FOUND, 0,
+			    "the other site has lost all recovery points; "
+			    "initial replication starts over");
+		s->r->peer_ready = true;
+		hvri_start_initial(s);
+		return;
+	default:
+		return;
+	}
+}
+
+/* The peer stands by in our epoch: is it where we believe it to be? */
+void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_record *rec = s->rec;
+	const struct hvri_point *at = &claim->position;
+
+	if (claim->phase == HVRI_PHASE_INITIAL && at->number == 0) {
+		meet_empty(s, claim);
+		return;
+	}
+	/* An old primary that has not been reversed is no replica yet. */
+	if (claim->phase == HVRI_PHASE_WAITING)
+		return;
+	if (r->cut.stage > HVRI_CUT_NAMING &&
+	    hvri_point_equal(at, &r->cut.begin.point)) {
+		ready(s, &rec->last_acked);
+		hvri_cut_durable(s, at);
+		return;
+	}
+	/* JOIN_READY says what it is. */
+	if (rec->phase == HVRI_PHASE_JOIN ||
+	    rec->phase == HVRI_PHASE_FAILED_OVER)
+		return;
+	if (rec->phase == HVRI_PHASE_INITIAL ||
+	    rec->phase == HVRI_PHASE_READY) {
+		/* It got its first point and we crashed before we knew. */
+		if (hvri_uuid_equal(&at->epoch, &rec->current) &&
+		    at->number < rec->point_reserved &&
+		    rec->phase == HVRI_PHASE_INITIAL) {
+			hvri_drop_cut(s, HVREPL_E_CANCELLED);
+			rec->peer_has_points = true;
+			rec->phase = HVRI_PHASE_DELTA;
+			ready(s, at);
+			return;
+		}
+		hvri_drop_cut(s, HVREPL_E_CANCELLED);
+		rec->last_acked = *at;
+		need_resync(s, "the other site holds points of an earlier "
+			       "replication");
+		ready(s, at);
+		return;
+	}
+	if (hvri_point_equal(at, &rec->last_acked)) {
+		ready(s, at);
+		return;
+	}
+	/* An acknowledgement that a crash of ours lost: everything since the
+	 * one on record is hot (T7). */
+	if (r->acks_unsure && at->number > rec->last_acked.number &&
+	    at->number < rec->point_reserved &&
+	    hvri_uuid_equal(&at->epoch, &rec->current)) {
+		ready(s, at);
+		return;
+	}
+	if (!rec->untrusted)
+		need_resync(s, "the other site is not at the point it had "
+			       "confirmed");
+	/* The compare is against what it has now. */
+	if (!hvri_point_equal(at, &rec->last_acked) &&
+	    rec->phase == HVRI_PHASE_RESYNC) {
+		memset(&rec->frontier, 0, sizeof(rec->frontier));
+		r->pending.compare = 0;
+	}
+	ready(s, at);
+}
+
+static void begin_cut(struct hvri_step *s, uint8_t kind)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_record *rec = s->rec;
+	struct hvri_cut_begin *cut = &r->cut.begin;
+	struct hvri_action *act;
+
+	memset(&r->cut, 0, sizeof(r->cut));
+	r->cut.stage = HVRI_CUT_NAMING;
+	cut->kind = kind;
+	cut->closed = true;
+	cut->point.epoch = rec->current;
+	cut->point.number = hvri_number(s);
+	cut->from = rec->last_acked;
+	cut->frontier.disk = rec->disk_count;
+	if (kind == HVRI_CUT_INITIAL) {
+		memset(&cut->from, 0, sizeof(cut->from));
+		cut->frontier = hvri_frontier_add(rec, rec->frontier,
+						  rec->policy.window_bytes);
+		cut->closed = hvri_frontier_closed(rec, cut->frontier);
+	}
+	if (kind == HVRI_CUT_FINAL)
+		cut->handover = rec->job.epoch;
+	if (rec->phase == HVRI_PHASE_JOIN)
+		memcpy(cut->set_digest, r->peer_join.digest,
+		       sizeof(cut->set_digest));
+	act = hvri_act_token(s, HVRI_ACTION_CUT, &r->pending.cut);
+	act->point = cut->point;
+	act->from = cut->from.number;
+	act->frontier = cut->frontier;
+}
+
+void hvri_maybe_cut(struct hvri_step *s)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_record *rec = s->rec;
+
+	if (!r->greeted || r->holding || r->cut.stage != HVRI_CUT_NONE ||
+	    rec->ownership != HVREPL_OWNERSHIP_OWNER)
+		return;
+	if (r->handover_stage == HVRI_HANDOVER_FINAL && r->peer_ready) {
+		begin_cut(s, HVRI_CUT_FINAL);
+		return;
+	}
+	if (r->handover_stage != HVRI_HANDOVER_NONE)
+		return;
+	if (rec->phase == HVRI_PHASE_JOIN) {
+		if (r->joined)
+			begin_cut(s, HVRI_CUT_DELTA);
+		return;
+	}
+	if (!r->peer_ready ||
+	    ((rec->pause | r->peer_status.pause) & HVRI_PAUSE_FETCH))
+		return;
+	if (rec->phase == HVRI_PHASE_INITIAL) {
+		if (r->base_marked)
+			begin_cut(s, HVRI_CUT_INITIAL);
+		else if (r->pending.mark_all == 0)
+			hvri_act_token(s, HVRI_ACTION_MARK_ALL,
+				       &r->pending.mark_all);
+	} else if (rec->phase == HVRI_PHASE_RESYNC) {
+		if (!hvri_frontier_closed(rec, rec->frontier))
+			hvri_next_compare(s);
+		else
+			begin_cut(s, HVRI_CUT_DELTA);
+	} else if (rec->phase == HVRI_PHASE_DELTA && r->cycle_due) {
+		r->cycle_due = false;
+		begin_cut(s, HVRI_CUT_DELTA);
+	}
+}
+
+void hvri_cycle(struct hvri_step *s)
+{
+	struct hvri_relationship *r = s->r;
+
+	if (s->rec->phase != HVRI_PHASE_DELTA ||
+	    s->rec->ownership != HVREPL_OWNERSHIP_OWNER)
+		return;
+	hvri_timer(s, HVRI_TIMER_CYCLE, s->rec->policy.cycle_ns);
+	if (s->rec->pause & HVRI_PAUSE_FETCH)
+		return;
+	/* T5: a cut that falls due while one is open is a miss. */
+	if (r->cut.stage != HVRI_CUT_NONE || !r->peer_ready)
+		r->statistics.missed++;
+	else
+		r->cycle_due = true;
+}
+
+void hvri_cut_named(struct hvri_step *s, const struct hvri_done *done)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_cut_begin *cut = &r->cut.begin;
+
+	if (done->code != HVREPL_OK) {
+		r->cut.stage = HVRI_CUT_NONE;
+		if (done->code == HVREPL_E_BUSY)
+			r->statistics.missed++;
+		r->holding = true;
+		hvri_timer(s, HVRI_TIMER_RETRY, HVRI_SECOND);
+		return;
+	}
+	r->statistics.cuts++;
+	cut->point.cut = done->cut;
+	cut->point.utc_ns = done->utc_ns;
+	cut->bytes = done->bytes;
+	s->rec->last_cut = cut->point;
+	r->cut.stage = HVRI_CUT_OFFERED;
+	if (cut->kind == HVRI_CUT_FINAL)
+		hvri_handover_final(s, cut->point.number);
+	hvri_offer_cut(s);
+}
+
+void hvri_offer_cut(struct hvri_step *s)
+{
+	struct hvri_relationship *r = s->r;
+
+	if (r->cut.stage == HVRI_CUT_OFFERED && r->greeted &&
+	    (r->peer_ready || s->rec->phase == HVRI_PHASE_JOIN))
+		hvri_send(s, HVRI_MESSAGE_CUT_BEGIN)->u.cut = r->cut.begin;
+}
+
+static void settle(struct hvri_step *s, int32_t code)
+{
+	struct hvri_action *act = hvri_act(s, HVRI_ACTION_SETTLE);
+
+	act->cut = s->r->cut.begin.point.cut;
+	act->code = code;
+	s->r->cut.stage = HVRI_CUT_NONE;
+}
+
+void hvri_drop_cut(struct hvri_step *s, int32_t code)
+{
+	struct hvri_relationship *r = s->r;
+
+	if (r->cut.stage == HVRI_CUT_NONE)
+		return;
+	if (r->cut.stage == HVRI_CUT_NAMING) {
+		/* Settled when its DONE comes, see relationship.c. */
+		r->pending.cut = 0;
+		r->cut.stage = HVRI_CUT_NONE;
+		return;
+	}
+	hvri_send(s, HVRI_MESSAGE_CUT_GONE)->u.progress.cut =
+		r->cut.begin.point.cut;
+	settle(s, code);
+}
+
+static void initial_durable(struct hvri_step *s,
+			    const struct hvri_cut_begin *cut)
+{
+	struct hvri_record *rec = s->rec;
+
+	rec->frontier = cut->frontier;
+	hvri_notice(s, HVREPL_EVENT_PROGRESS, HVREPL_SEVERITY_INFO, HVREPL_OK,
+		    cut->frontier.offset, "initial replication: disk %u",
+		    cut->frontier.disk);
+	if (!cut->closed)
+		return;
+	rec->peer_has_points = true;
+	hvri_enter_delta(s);
+	if (hvri_job_is(s, HVREPL_OPERATION_START_INITIAL) ||
+	    hvri_job_is(s, HVREPL_OPERATION_RESYNC) ||
+	    hvri_job_is(s, HVREPL_OPERATION_REVERSE))
+		hvri_job_end(s, HVREPL_OK, "replicating, first point %llu",
+			     (unsigned long long)cut->point.number);
+}
+
+/* The peer has the open cut durably. */
+void hvri_cut_durable(struct hvri_step *s, const struct hvri_point *point)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_record *rec = s->rec;
+	struct hvri_cut_begin cut = r->cut.begin;
+
+	if (r->cut.stage <= HVRI_CUT_NAMING ||
+	    !hvri_point_equal(point, &cut.point))
+		return;
+	/* On record before the tracker may forget (T7 b). */
+	if (cut.kind != HVRI_CUT_INITIAL || cut.closed)
+		rec->last_acked = cut.point;
+	hvri_save(s);
+	settle(s, HVREPL_OK);
+	r->acks_unsure = false;
+	r->retries = 0;
+	r->statistics.bytes += cut.bytes;
+	if (cut.kind == HVRI_CUT_INITIAL) {
+		initial_durable(s, &cut);
+		if (!cut.closed)
+			return;
+	}
+	r->statistics.points++;
+	r->statistics.last_point_utc_ns = cut.point.utc_ns;
+	hvri_notice(s, HVREPL_EVENT_POINT, HVREPL_SEVERITY_INFO, HVREPL_OK,
+		    cut.point.number, "recovery point %llu",
+		    (unsigned long long)cut.point.number);
+	if (cut.kind == HVRI_CUT_FINAL) {
+		hvri_handover_durable(s, point);
+		return;
+	}
+	hvri_job_end_id(s, r->cut_job, HVREPL_OK, "recovery point %llu",
+			(unsigned long long)cut.point.number);
+	r->cut_job = 0;
+	if (rec->phase == HVRI_PHASE_RESYNC || rec->phase == HVRI_PHASE_JOIN) {
+		rec->peer_has_points = true;
+		r->peer_ready = true;
+		rec->verdict = HVRI_VERDICT_NONE;
+		hvri_enter_delta(s);
+		hvri_touch(s);
+		if (hvri_job_is(s, HVREPL_OPERATION_RESYNC) ||
+		    hvri_job_is(s, HVREPL_OPERATION_REVERSE))
+			hvri_job_end(s, HVREPL_OK,
+				     "replicating, recovery point %llu, %llu "
+				     "bytes differed",
+				     (unsigned long long)cut.point.number,
+				     (unsigned long long)cut.bytes);
+	}
+}
+
+/* Worth an operator, or worth trying again? */
+static bool lasting(int32_t code)
+{
+	return code == HVREPL_E_DENIED || code == HVREPL_E_WRONG_DISK ||
+	       code == HVREPL_E_READ_ONLY || code == HVREPL_E_UNSUPPORTED;
+}
+
+void hvri_cut_declined(struct hvri_step *s, const struct hvri_message *m)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_record *rec = s->rec;
+	int32_t code = m->answer.code;
+
+	if (r->cut.stage <= HVRI_CUT_NAMING ||
+	    !hvri_uuid_equal(&m->u.progress.cut, &r->cut.begin.point.cut))
+		return;
+	settle(s, HVREPL_E_PEER_REFUSED);
+	if (r->handover_stage != HVRI_HANDOVER_NONE) {
+		hvri_handover_abort(s, code, m->answer.sentence);
+		return;
+	}
+	if (code == HVREPL_E_CANCELLED) /* Paused over there. */
+		return;
+	if (lasting(code) && rec->phase != HVRI_PHASE_ERROR &&
+	    rec->phase != HVRI_PHASE_JOIN) {
+		rec->phase_before = rec->phase;
+		rec->phase = HVRI_PHASE_ERROR;
+		rec->error_code = code;
+		hvri_save(s);
+	}
+	r->holding = true;
+	hvri_timer(s, HVRI_TIMER_RETRY,
+		   60 * HVRI_SECOND *
+			   retry_minutes[HVRI_MIN(
+				   r->retries,
+				   HVRI_ARRAY_LEN(retry_minutes) - 1)]);
+	r->retries++;
+	hvri_notice(s, HVREPL_EVENT_STATE, HVREPL_SEVERITY_WARNING, code, 0,
+		    "the other site did not take the cut: %s",
+		    m->answer.sentence);
+}
+
+void hvri_on_cut_message(struct hvri_step *s, const struct hvri_message *m)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_action *act;
+
+	if (r->cut.stage <= HVRI_CUT_NAMING ||
+	    !hvri_uuid_equal(&m->u.progress.cut, &r->cut.begin.point.cut))
+		return;
+	if (m->type == HVRI_MESSAGE_CUT_ACCEPT) {
+		if (r->cut.stage == HVRI_CUT_SHIPPING)
+			return;
+		r->cut.stage = HVRI_CUT_SHIPPING;
+		act = hvri_act(s, HVRI_ACTION_SHIP);
+	} else {
+		act = hvri_act(s, HVRI_ACTION_RELEASE);
+	}
+	act->cut = m->u.progress.cut;
+	act->chunk = m->u.progress.chunk;
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the step share: the update under construction, and the
+ * entry points of each flow. */
+#ifndef HVRI_REPLICATION_INTERNAL_H
+#define HVRI_REPLICATION_INTERNAL_H
+
+#include "replication/lineage.h"
+#include "replication/relationship.h"
+
+#define HVRI_SECOND UINT64_C(1000000000)
+/* Epochs that an operation may not use up: a handover must always be
+ * answerable. */
+#define HVRI_EPOCHS_SPARE 8u
+/* An answer is overdue after this long. */
+#define HVRI_RESEND_NS (5 * HVRI_SECOND)
+/* Id of a job that the peer asked for. */
+#define HVRI_JOB_OF_PEER UINT64_MAX
+
+struct hvri_step {
+	struct hvri_relationship *r;
+	struct hvri_record *rec; /* &r->record */
+	const struct hvri_event *e;
+	struct hvri_update *u;
+	uint32_t fresh_used;
+	bool touched; /* Ownership changed: a new generation. */
+	bool say_hello;
+	uint64_t asked_job; /* The operation came from the peer: its job. */
+};
+
+/* ---- Making the update (update.c). ---- */
+void hvri_save(struct hvri_step *s);
+void hvri_touch(struct hvri_step *s); /* Save, new generation, tell the peer. */
+struct hvrepl_uuid hvri_fresh(struct hvri_step *s);
+struct hvri_action *hvri_act(struct hvri_step *s, uint32_t type);
+/* With a token, which goes into *pending. */
+struct hvri_action *hvri_act_token(struct hvri_step *s, uint32_t type,
+				   uint64_t *pending);
+/* Never NULL; dropped when there is no greeted session. */
+struct hvri_message *hvri_send(struct hvri_step *s, uint32_t type);
+void hvri_send_answer(struct hvri_step *s, uint8_t about,
+		      const struct hvrepl_uuid *epoch, uint64_t job,
+		      int32_t code, const char *sentence);
+void hvri_timer(struct hvri_step *s, uint32_t timer, uint64_t delay_ns);
+void hvri_notice(struct hvri_step *s, uint32_t type, uint32_t severity,
+		 int32_t code, uint64_t value, const char *format, ...)
+	HVRI_PRINTF(6, 7);
+/* End a job that has no record. */
+void hvri_job_end_id(struct hvri_step *s, uint64_t id, int32_t code,
+		     const char *format, ...) HVRI_PRINTF(4, 5);
+/* End the recorded job, if there is one; tells the peer if it asked. */
+void hvri_job_end(struct hvri_step *s, int32_t code, const char *format, ...)
+	HVRI_PRINTF(3, 4);
+/* ...if it is this operation's. */
+bool hvri_job_is(const struct hvri_step *s, uint32_t operation);
+void hvri_job_begin(struct hvri_step *s, uint32_t operation, uint64_t id,
+		    bool asked_by_peer);
+void hvri_sentence(char *out, const char *format, ...) HVRI_PRINTF(2, 3);
+
+/* ---- What is so (state.c). ---- */
+bool hvri_owns_current(const struct hvri_record *rec);
+bool hvri_is_claimant(const struct hvri_record *rec); /* Owner or diverged. */
+bool hvri_has_overlay(const struct hvri_record *rec);
+uint32_t hvri_needs_missing(const struct hvri_relationship *r, uint32_t needs);
+/* Newest number known here, of cuts and points. */
+uint64_t hvri_newest_number(const struct hvri_record *rec);
+bool hvri_point_equal(const struct hvri_point *a, const struct hvri_point *b);
+/* Is the point on the path of our current epoch? */
+bool hvri_point_ours(const struct hvri_record *rec,
+		     const struct hvri_point *point);
+void hvri_build_claim(const struct hvri_relationship *r,
+		      struct hvri_claim *claim);
+void hvri_build_setup(const struct hvri_record *rec, struct hvri_setup *setup);
+
+/* ---- Meeting (claims.c). ---- */
+void hvri_session_up(struct hvri_step *s);
+void hvri_session_down(struct hvri_step *s);
+void hvri_on_hello(struct hvri_step *s, const struct hvri_message *m);
+void hvri_greet_again(struct hvri_step *s); /* Send what waits for an answer. */
+void hvri_rolled_back(struct hvri_step *s, const struct hvrepl_uuid *peer);
+
+/* ---- Cuts and receiving (delta.c). ---- */
+void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim);
+void hvri_maybe_cut(struct hvri_step *s);
+void hvri_offer_cut(struct hvri_step *s);
+void hvri_drop_cut(struct hvri_step *s, int32_t code);
+void hvri_cut_named(struct hvri_step *s, const struct hvri_done *done);
+void hvri_cut_durable(struct hvri_step *s, const struct hvri_point *point);
+void hvri_cut_declined(struct hvri_step *s, const struct hvri_message *m);
+void hvri_on_cut_message(struct hvri_step *s, const struct hvri_message *m);
+void hvri_cycle(struct hvri_step *s);
+uint64_t hvri_number(struct hvri_step *s); /* A new point number, reserved. */
+void hvri_enter_delta(struct hvri_step *s);
+/* receive.c */
+void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m);
+void hvri_on_receive_done(struct hvri_step *s, const struct hvri_done *done);
+void hvri_on_received(struct hvri_step *s);
+void hvri_stop_receiving(struct hvri_step *s, bool drop);
+void hvri_drop_done(struct hvri_step *s, const struct hvri_done *done);
+
+/* ---- Long ones (initial.c). ---- */
+void hvri_start_initial(struct hvri_step *s);
+void hvri_start_resync(struct hvri_step *s);
+void hvri_next_compare(struct hvri_step *s);
+void hvri_compared(struct hvri_step *s, const struct hvri_done *done);
+void hvri_all_marked(struct hvri_step *s, const struct hvri_done *done);
+struct hvri_frontier hvri_frontier_add(const struct hvri_record *rec,
+				       struct hvri_frontier from,
+				       uint64_t bytes);
+bool hvri_frontier_closed(const struct hvri_record *rec,
+			  struct hvri_frontier frontier);
+int hvri_frontier_order(struct hvri_frontier a, struct hvri_frontier b);
+
+/* ---- Handover (handover.c). ---- */
+int32_t hvri_planned_here(struct hvri_step *s, uint64_t job);
+int32_t hvri_planned_ask(struct hvri_step *s, uint64_t job);
+void hvri_handover_abort(struct hvri_step *s, int32_t code,
+			 const char *sentence);
+void hvri_handover_fenced(struct hvri_step *s);
+void hvri_handover_final(struct hvri_step *s, uint64_t number);
+void hvri_handover_durable(struct hvri_step *s,
+			   const struct hvri_point *point);
+void hvri_handover_resend(struct hvri_step *s);
+void hvri_handover_cancel(struct hvri_step *s, uint64_t job);
+void hvri_on_handover(struct hvri_step *s, const struct hvri_message *m);
+void hvri_checked(struct hvri_step *s, const struct hvri_done *done);
+void hvri_become_standby(struct hvri_step *s, const struct hvrepl_uuid *epoch);
+bool hvri_handover_learn(struct hvri_step *s, const struct hvri_handover *h,
+			 uint64_t fork);
+
+/* ---- Failover without the peer (unplanned.c). ---- */
+int32_t hvri_unplanned(struct hvri_step *s, const struct hvri_operator *op);
+void hvri_change_fenced(struct hvri_step *s);
+void hvri_cancel_fenced(struct hvri_step *s);
+void hvri_commit(struct hvri_step *s);
+int32_t hvri_force(struct hvri_step *s);
+void hvri_open_overlay(struct hvri_step *s);
+void hvri_overlay_opened(struct hvri_step *s, const struct hvri_done *done);
+void hvri_fold(struct hvri_step *s);
+void hvri_folded(struct hvri_step *s, const struct hvri_done *done);
+/* Fence, and go on with `purpose` when it is done. */
+void hvri_fence(struct hvri_step *s, uint8_t purpose);
+void hvri_fence_done(struct hvri_step *s, const struct hvri_done *done);
+void hvri_maybe_arm(struct hvri_step *s);
+void hvri_arm_done(struct hvri_step *s, const struct hvri_done *done);
+/* A new epoch owned here; LIMIT. *id_out: its id. */
+int32_t hvri_new_epoch(struct hvri_step *s, const struct hvrepl_uuid *parent,
+		       uint64_t fork, struct hvrepl_uuid *id_out);
+
+/* ---- Coming together again (join.c). ---- */
+void hvri_reverse(struct hvri_step *s);
+void hvri_join_ask(struct hvri_step *s);
+void hvri_on_join(struct hvri_step *s, const struct hvri_message *m,
+		  uint32_t authorised);
+void hvri_on_join_ready(struct hvri_step *s, const struct hvri_message *m);
+void hvri_on_ranges(struct hvri_step *s, const struct hvri_message *m);
+void hvri_join_advance(struct hvri_step *s);
+void hvri_adopted(struct hvri_step *s, const struct hvri_done *done);
+void hvri_exported(struct hvri_step *s, const struct hvri_done *done);
+void hvri_join_complete(struct hvri_step *s); /* First point of the epoch. */
+int32_t hvri_discard(struct hvri_step *s, const struct hvri_operator *op);
+void hvri_on_discard(struct hvri_step *s, const struct hvri_message *m);
+void hvri_on_discarded(struct hvri_step *s, const struct hvri_message *m);
+void hvri_send_discard(struct hvri_step *s);
+
+/* ---- Setting up and taking away (enable.c). ---- */
+int32_t hvri_enable(struct hvri_step *s, const struct hvri_operator *op);
+void hvri_send_enable(struct hvri_step *s);
+void hvri_on_enable(struct hvri_step *s, const struct hvri_message *m);
+void hvri_on_enabled(struct hvri_step *s);
+void hvri_on_unknown(struct hvri_step *s);
+void hvri_created(struct hvri_step *s, const struct hvri_done *done);
+void hvri_remove(struct hvri_step *s, uint64_t job);
+void hvri_on_remove(struct hvri_step *s);
+void hvri_removed_here(struct hvri_step *s, const struct hvri_done *done);
+void hvri_on_removed(struct hvri_step *s);
+void hvri_start(struct hvri_step *s, const struct hvri_start *start);
+
+/* ---- Operations (operate.c). ---- */
+void hvri_operate(struct hvri_step *s, const struct hvri_operator *op,
+		  bool asked_by_peer);
+void hvri_on_operation(struct hvri_step *s, const struct hvri_message *m);
+void hvri_on_answer(struct hvri_step *s, const struct hvri_message *m);
+#endif

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Coming together again (O6, join): the other site follows into our epoch. A
+ * disk that holds writes of its own becomes a point first, then both sides'
+ * changes are shipped over it. And discard: which side is to lose.
+ */
+#include "replication/internal.h"
+
+#include <string.h>
+
+static const struct hvrepl_uuid none;
+
+/* ---- The owner: reverse. ---- */
+
+void hvri_reverse(struct hvri_step *s)
+{
+	hvri_drop_cut(s, HVREPL_E_CANCELLED);
+	s->rec->phase = HVRI_PHASE_JOIN;
+	s->r->joined = false;
+	s->r->holding = false;
+	hvri_save(s);
+	hvri_join_ask(s);
+}
+
+void hvri_join_ask(struct hvri_step *s)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_message *m;
+
+	r->joined = false;
+	r->ranges_next = 0;
+	memset(&r->ranges, 0, sizeof(r->ranges));
+	m = hvri_send(s, HVRI_MESSAGE_JOIN);
+	m->u.join.epoch = s->rec->current;
+}
+
+void hvri_on_ranges(struct hvri_step *s, const struct hvri_message *m)
+{
+	struct hvri_relationship *r = s->r;
+	const struct hvri_ranges *ranges = &m->u.ranges;
+
+	if (s->rec->phase != HVRI_PHASE_JOIN || r->joined)
+		return;
+	if (ranges->sequence == 0) {
+		r->ranges_next = 0;
+		memset(&r->ranges, 0, sizeof(r->ranges));
+	}
+	if (ranges->sequence != r->ranges_next)
+		return; /* Its sums will not fit: asked again. */
+	if (ranges->disk >= s->rec->disk_count)
+		return;
+	for (uint32_t i = 0; i < ranges->count; i++) {
+		struct hvrepl_extent extent = hvri_ranges_get(ranges, i);
+
+		if (extent.length > s->rec->disks[ranges->disk].size ||
+		    extent.offset > s->rec->disks[ranges->disk].size -
+					    extent.length)
+			return;
+		r->ranges.bytes += extent.length;
+	}
+	r->ranges_next++;
+	r->ranges.ranges += ranges->count;
+	hvri_ranges_digest(r->ranges.digest, ranges);
+	hvri_act(s, HVRI_ACTION_MARK)->message = m;
+}
+
+/* Does our tracker hold all that differs from that point? */
+static bool tracked_since(const struct hvri_step *s,
+			  const struct hvri_point *from)
+{
+	const struct hvri_record *rec = s->rec;
+
+	if (rec->untrusted)
+		return false;
+	return hvri_point_equal(from, &rec->failover) ||
+	       hvri_point_equal(from, &rec->last_acked) ||
+	       (hvri_uuid_equal(&from->epoch, &rec->current) &&
+		from->number >= rec->last_acked.number &&
+		from->number < rec->point_reserved && s->r->acks_unsure);
+}
+
+void hvri_on_join_ready(struct hvri_step *s, const struct hvri_message *m)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_record *rec = s->rec;
+	const struct hvri_join *join = &m->u.join;
+	bool compare = join->untrusted || rec->untrusted;
+
+	if (rec->phase != HVRI_PHASE_JOIN || r->joined ||
+	    rec->ownership != HVREPL_OWNERSHIP_OWNER ||
+	    !hvri_uuid_equal(&join->epoch, &rec->current))
+		return;
+	if (join->exact && !tracked_since(s, &join->from))
+		compare = true;
+	if (!join->exact && !join->untrusted &&
+	    (join->ranges != r->ranges.ranges ||
+	     join->bytes != r->ranges.bytes ||
+	     memcmp(join->digest, r->ranges.digest, 16) != 0)) {
+		hvri_join_ask(s);
+		return;
+	}
+	r->joined = true;
+	r->peer_join = *join;
+	r->peer_ready = true;
+	r->next_point = HVRI_MAX(r->next_point, join->from.number + 1);
+	/* A cut made for another base does not fit this one. */
+	if (r->cut.stage != HVRI_CUT_NONE &&
+	    !hvri_point_equal(&r->cut.begin.from, &join->from))
+		hvri_drop_cut(s, HVREPL_E_CANCELLED);
+	rec->last_acked = join->from;
+	rec->peer_has_points = true;
+	hvri_save(s);
+	if (compare) {
+		rec->mode = HVREPL_MODE_PRIMARY;
+		hvri_start_resync(s);
+	} else if (join->exact) {
+		rec->verdict = HVRI_VERDICT_NONE;
+		hvri_enter_delta(s);
+		hvri_touch(s);
+		hvri_job_end(s, HVREPL_OK,
+			     "replicating to the other site, from point %llu",
+			     (unsigned long long)join->from.number);
+	}
+}
+
+/* ---- The one that follows. ---- */
+
+static const char *join_refusal(const struct hvri_step *s,
+				const struct hvrepl_uuid *epoch)
+{
+	const struct hvri_record *rec = s->rec;
+	const struct hvri_epoch *found =
+		hvri_lineage_look(&rec->lineage, epoch);
+
+	if (found == NULL || !hvri_uuid_equal(&found->owner, &rec->peer) ||
+	    hvri_lineage_dead(&rec->lineage, epoch))
+		return "that epoch is not known here, or was abandoned";
+	if (!hvri_uuid_is_none(&rec->relinquished))
+		return "a handover is still open";
+	if (rec->ownership == HVREPL_OWNERSHIP_STANDBY)
+		return NULL;
+	if (rec->ownership != HVREPL_OWNERSHIP_SUPERSEDED || s->r->armed)
+		return "the other site still claims the VM; where both wrote, "
+		       "discard the epoch that is to lose first";
+	return NULL;
+}
+
+static void send_ready(struct hvri_step *s, bool exact, bool untrusted,
+		       const struct hvri_done *exported)
+{
+	struct hvri_record *rec = s->rec;
+	struct hvri_join *join = &hvri_send(s, HVRI_MESSAGE_JOIN_READY)->u.join;
+
+	join->epoch = exact ? rec->current : rec->joining;
+	join->from = !exact && rec->tail.number ? rec->tail : rec->position;
+	join->exact = exact;
+	join->untrusted = untrusted;
+	if (exported) {
+		join->ranges = exported->count;
+		join->bytes = exported->bytes;
+		join->hot = exported->hot;
+		memcpy(join->digest, exported->digest, sizeof(join->digest));
+	}
+}
+
+void hvri_on_join(struct hvri_step *s, const struct hvri_message *m,
+		  uint32_t authorised)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_record *rec = s->rec;
+	const struct hvrepl_uuid *epoch = &m->u.join.epoch;
+	const char *why = join_refusal(s, epoch);
+
+	if (!(authorised & HVRI_VERB_REVERSE) ||
+	    ((rec->untrusted || rec->rolled_back) &&
+	     !(authorised & HVRI_VERB_OVERWRITE)))
+		why = "the other site does not allow its VM to be taken over "
+		      "or overwritten from here";
+	if (why) {
+		hvri_send_answer(s, HVRI_MESSAGE_JOIN, epoch, 0,
+				 HVREPL_E_PEER_REFUSED, why);
+		return;
+	}
+	/* Already in, as a replica. */
+	if (rec->ownership == HVREPL_OWNERSHIP_STANDBY &&
+	    hvri_uuid_equal(&rec->current, epoch) &&
+	    rec->form == HVRI_FORM_STORE && hvri_uuid_is_none(&rec->joining)) {
+		send_ready(s, true, false, NULL);
+		return;
+	}
+	if (!hvri_uuid_equal(&rec->joining, epoch)) {
+		rec->joining = *epoch;
+		hvri_save(s);
+	}
+	r->pending.export_ranges = 0; /* From the first range again. */
+	hvri_join_advance(s);
+}
+
+static void adopt(struct hvri_step *s, bool clean)
+{
+	struct hvri_record *rec = s->rec;
+	struct hvri_action *act;
+
+	if (!clean && rec->tail.number == 0) {
+		rec->tail.epoch = rec->current;
+		rec->tail.number = hvri_number(s);
+		rec->tail.cut = hvri_fresh(s);
+		rec->tail.utc_ns = s->e->utc_ns;
+		hvri_save(s);
+	}
+	act = hvri_act_token(s, HVRI_ACTION_ADOPT, &s->r->pending.adopt);
+	act->point = clean ? rec->position : rec->tail;
+	act->pin = !clean;
+}
+
+/* One step nearer to being a replica of the epoch that is joined. */
+void hvri_join_advance(struct hvri_step *s)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_record *rec = s->rec;
+	/* Handed over and untouched since: the disk is a point by itself. */
+	bool clean = rec->ownership == HVREPL_OWNERSHIP_STANDBY &&
+		     rec->handover_clean;
+	bool exact = clean && hvri_uuid_equal(&rec->current, &rec->joining);
+
+	if (hvri_uuid_is_none(&rec->joining) || r->pending.fold != 0 ||
+	    r->pending.adopt != 0 || r->pending.export_ranges != 0 ||
+	    r->pending.fence != 0 || r->pending.overlay != 0)
+		return;
+	if (hvri_has_overlay(rec)) {
+		if (rec->form == HVRI_FORM_OVERLAY) {
+			rec->form = HVRI_FORM_FOLDING;
+			hvri_save(s);
+		}
+		if (r->overlay_open)
+			hvri_fold(s);
+		else
+			hvri_open_overlay(s);
+	} else if (rec->form == HVRI_FORM_LIVE) {
+		if (r->fenced)
+			adopt(s, clean);
+		else
+			hvri_fence(s, HVRI_FENCE_JOIN);
+	} else if (exact) {
+		rec->joining = none;
+		rec->handover_clean = false;
+		rec->phase = HVRI_PHASE_DELTA;
+		hvri_touch(s);
+		send_ready(s, true, false, NULL);
+	} else if (rec->untrusted || rec->rolled_back ||
+		   rec->ownership == HVREPL_OWNERSHIP_STANDBY) {
+		send_ready(s, false, true, NULL);
+	} else {
+		hvri_act_token(s, HVRI_ACTION_EXPORT, &r->pending.export_ranges);
+	}
+}
+
+void hvri_adopted(struct hvri_step *s, const struct hvri_done *done)
+{
+	struct hvri_record *rec = s->rec;
+
+	if (done->code != HVREPL_OK) {
+		hvri_timer(s, HVRI_TIMER_RETRY, 10 * HVRI_SECOND);
+		hvri_notice(s, HVREPL_EVENT_STATE, HVREPL_SEVERITY_WARNING,
+			    done->code, 0,
+			    "this site cannot become a replica yet: %s",
+			    done->sentence ? done->sentence :
+					     hvrepl_strerror(done->code));
+		return;
+	}
+	rec->form = HVRI_FORM_STORE;
+	rec->adopted = true;
+	rec->tail_pinned = rec->tail.number != 0;
+	hvri_save(s);
+	hvri_join_advance(s);
+}
+
+void hvri_exported(struct hvri_step *s, const struct hvri_done *done)
+{
+	if (hvri_uuid_is_none(&s->rec->joining))
+		return;
+	/* A connection lost on the way: asked for again in the next. */
+	if (done->code != HVREPL_OK)
+		return;
+	send_ready(s, false, false, done);
+}
+
+/* The first point of the joined epoch is durable here. */
+void hvri_join_complete(struct hvri_step *s)
+{
+	struct hvri_record *rec = s->rec;
+
+	rec->current = rec->joining;
+	rec->joining = none;
+	rec->ownership = HVREPL_OWNERSHIP_STANDBY;
+	rec->mode = HVREPL_MODE_REPLICA;
+	rec->phase = HVRI_PHASE_DELTA;
+	rec->verdict = HVRI_VERDICT_NONE;
+	rec->verdict_mine = rec->verdict_peer = none;
+	rec->discard_loser = rec->discard_winner = none;
+	rec->rolled_back = false;
+	rec->untrusted = false;
+	rec->dirty = false;
+	rec->handover_clean = false;
+	memset(&rec->last_cut, 0, sizeof(rec->last_cut));
+	memset(&rec->failover, 0, sizeof(rec->failover));
+	s->r->refusing = false;
+	hvri_touch(s);
+	hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_INFO, HVREPL_OK,
+		    rec->tail.number,
+		    rec->tail.number ?
+			    "this site stands by for the other one; its own "
+			    "end is kept as point %llu until it is discarded" :
+			    "this site stands by for the other one (%llu)",
+		    (unsigned long long)rec->tail.number);
+}
+
+/* ---- Discard. ---- */
+
+static void drop_tail(struct hvri_step *s)
+{
+	struct hvri_record *rec = s->rec;
+
+	hvri_act(s, HVRI_ACTION_UNPIN)->point = rec->tail;
+	memset(&rec->tail, 0, sizeof(rec->tail));
+	rec->tail_pinned = false;
+	hvri_save(s);
+}
+
+static void supersede_self(struct hvri_step *s,
+			   const struct hvrepl_uuid *winner)
+{
+	struct hvri_record *rec = s->rec;
+
+	hvri_handover_abort(s, HVREPL_E_FENCED, "this site's epoch was "
+						"discarded");
+	hvri_drop_cut(s, HVREPL_E_CANCELLED);
+	if (s->r->armed)
+		hvri_fence(s, HVRI_FENCE_NOTHING);
+	rec->discard_loser = rec->current;
+	rec->discard_winner = *winner;
+	rec->ownership = HVREPL_OWNERSHIP_SUPERSEDED;
+	rec->verdict = HVRI_VERDICT_SUPERSEDED;
+	rec->verdict_mine = rec->current;
+	rec->verdict_peer = *winner;
+	hvri_touch(s);
+	hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_CRITICAL,
+		    HVREPL_E_FENCED, 0,
+		    "an operator discarded this site's epoch: writes are "
+		    "refused here; its bytes stay readable");
+}
+
+void hvri_send_discard(struct hvri_step *s)
+{
+	struct hvri_discard *d = &hvri_send(s, HVRI_MESSAGE_DISCARD)->u.discard;
+
+	d->loser = s->rec->discard_loser;
+	d->winner = s->rec->discard_winner;
+}
+
+int32_t hvri_discard(struct hvri_step *s, const struct hvri_operator *op)
+{
+	struct hvri_record *rec = s->rec;
+	const struct hvri_epoch *mine =
+		hvri_lineage_look(&rec->lineage, &rec->current);
+	const struct hvri_epoch *peer =
+		hvri_lineage_look(&rec->lineage, &rec->verdict_peer);
+
+	if (rec->ownership == HVREPL_OWNERSHIP_STANDBY) {
+		if (!hvri_uuid_equal(&op->epoch, &rec->tail.cut) &&
+		    !hvri_uuid_equal(&op->epoch, &rec->tail.epoch))
+			return HVREPL_E_NOT_FOUND;
+		drop_tail(s);
+		hvri_job_end_id(s, op->job, HVREPL_OK, "discarded");
+		return HVREPL_OK;
+	}
+	if (mine == NULL || peer == NULL)
+		return HVREPL_E_NOT_FOUND;
+	/* This site is to lose, typed here: it concedes. */
+	if (hvri_uuid_equal(&op->epoch, &rec->current)) {
+		if (peer->outcome != HVREPL_OUTCOME_COMMITTED)
+			return HVREPL_E_STATE;
+		supersede_self(s, &rec->verdict_peer);
+		hvri_job_end_id(s, op->job, HVREPL_OK,
+				"this site no longer writes");
+		return HVREPL_OK;
+	}
+	if (!hvri_uuid_equal(&op->epoch, &rec->verdict_peer))
+		return HVREPL_E_NOT_FOUND;
+	if (mine->outcome != HVREPL_OUTCOME_COMMITTED)
+		return HVREPL_E_STATE;
+	/* Durable at the winner first. */
+	rec->discard_loser = op->epoch;
+	rec->discard_winner = rec->current;
+	hvri_job_begin(s, HVREPL_OPERATION_DISCARD, op->job, false);
+	hvri_touch(s);
+	hvri_send_discard(s);
+	return HVREPL_OK;
+}
+
+void hvri_on_discard(struct hvri_step *s, const struct hvri_message *m)
+{
+	struct hvri_record *rec = s->rec;
+	const struct hvri_discard *d = &m->u.discard;
+	const struct hvri_epoch *winner =
+		hvri_lineage_look(&rec->lineage, &d->winner);
+	const char *why = NULL;
+	bool done = rec->ownership == HVREPL_OWNERSHIP_SUPERSEDED &&
+		    hvri_uuid_equal(&rec->discard_loser, &d->loser) &&
+		    hvri_uuid_equal(&rec->discard_winner, &d->winner);
+
+	if (!(s->e->u.message.authorised & HVRI_VERB_OVERWRITE))
+		why = "the other site may not be overwritten from here";
+	else if (!hvri_uuid_equal(&rec->current, &d->loser) ||
+		 !hvri_owns_current(rec))
+		why = "the other site has left that epoch";
+	else if (winner == NULL ||
+		 winner->outcome != HVREPL_OUTCOME_COMMITTED)
+		why = "the winning epoch is not committed";
+	else if (!done && !hvri_uuid_is_none(&rec->discard_loser) &&
+		 hvri_uuid_equal(&rec->discard_winner, &rec->current))
+		why = "the other site has discarded this one's epoch: they "
+		      "contradict; discard the losing epoch where it is";
+	else if (rec->ownership == HVREPL_OWNERSHIP_RELINQUISHED ||
+		 rec->ownership == HVREPL_OWNERSHIP_STANDBY)
+		why = "the other site does not claim the VM";
+	if (why) {
+		hvri_send_answer(s, HVRI_MESSAGE_DISCARD, &d->loser, 0,
+				 HVREPL_E_PEER_REFUSED, why);
+		return;
+	}
+	if (!done)
+		supersede_self(s, &d->winner);
+	hvri_send(s, HVRI_MESSAGE_DISCARDED)->u.discard = *d;
+}
+
+void hvri_on_discarded(struct hvri_step *s, const struct hvri_message *m)
+{
+	if (!hvri_job_is(s, HVREPL_OPERATION_DISCARD) ||
+	    !hvri_uuid_equal(&s->rec->discard_loser, &m->u.discard.loser))
+		return;
+	hvri_job_end(s, HVREPL_OK, "discarded; the other site no longer "
+				   "writes, reverse makes it follow");
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The standby's side of replication: take cuts in, confirm what is durable. */
+#include "replication/internal.h"
+
+#include <string.h>
+
+static void decline(struct hvri_step *s, const struct hvri_cut_begin *cut,
+		    int32_t code, const char *sentence)
+{
+	struct hvri_message *m = hvri_send(s, HVRI_MESSAGE_CUT_DECLINE);
+
+	m->u.progress.cut = cut->point.cut;
+	m->answer.about = HVRI_MESSAGE_CUT_BEGIN;
+	m->answer.code = code;
+	hvri_sentence(m->answer.sentence, "%s",
+		      sentence ? sentence : hvrepl_strerror(code));
+}
+
+static void confirm(struct hvri_step *s, const struct hvri_cut_begin *cut)
+{
+	struct hvri_message *m = hvri_send(s, HVRI_MESSAGE_DURABLE);
+
+	m->u.durable.point = cut->point;
+	m->u.durable.handover = cut->handover;
+	m->u.durable.closed = cut->closed;
+	m->u.durable.frontier = cut->frontier;
+}
+
+/* May frames of this epoch be taken in? NULL, or why not. */
+static const char *refusal(const struct hvri_relationship *r,
+			   const struct hvri_cut_begin *cut)
+{
+	const struct hvri_record *rec = &r->record;
+
+	if (rec->form != HVRI_FORM_STORE)
+		return "this site's disk does not receive now";
+	if (r->pending.drop != 0 || r->pending.adopt != 0)
+		return "this site is getting ready to receive";
+	if (hvri_uuid_equal(&rec->joining, &cut->point.epoch))
+		return hvri_point_equal(&cut->from, rec->tail.number ?
+							    &rec->tail :
+							    &rec->position) ?
+			       NULL :
+			       "the cut does not follow what this site holds";
+	if (rec->ownership != HVREPL_OWNERSHIP_STANDBY ||
+	    !hvri_uuid_equal(&rec->current, &cut->point.epoch))
+		return "this site does not follow that epoch";
+	if (cut->kind == HVRI_CUT_INITIAL)
+		return rec->position.number == 0 ?
+			       NULL :
+			       "this site holds recovery points already";
+	if (rec->position.number == 0 ||
+	    !hvri_point_equal(&cut->from, &rec->position))
+		return "the cut does not follow this site's newest point";
+	return NULL;
+}
+
+/* A handover's child is known from its final cut on (O4). */
+static bool final_ok(struct hvri_step *s, const struct hvri_cut_begin *cut)
+{
+	struct hvri_record *rec = s->rec;
+	const struct hvri_epoch *child =
+		hvri_lineage_look(&rec->lineage, &cut->handover);
+
+	return rec->ownership == HVREPL_OWNERSHIP_STANDBY && child &&
+	       hvri_uuid_equal(&child->parent, &rec->current) &&
+	       !hvri_outcome_dead(child->outcome);
+}
+
+void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m)
+{
+	struct hvri_relationship *r = s->r;
+	const struct hvri_cut_begin *cut = &m->u.cut;
+	const char *why;
+	struct hvri_action *act;
+
+	if (!(s->e->u.message.authorised & HVRI_VERB_RECEIVE)) {
+		decline(s, cut, HVREPL_E_DENIED, NULL);
+		return;
+	}
+	/* Taken in before; the confirmation was lost. */
+	if (hvri_point_equal(&cut->point, &s->rec->position)) {
+		confirm(s, cut);
+		return;
+	}
+	if (cut->kind == HVRI_CUT_INITIAL && !cut->closed &&
+	    s->rec->position.number == 0 &&
+	    s->rec->ownership == HVREPL_OWNERSHIP_STANDBY &&
+	    hvri_frontier_order(cut->frontier, s->rec->frontier) <= 0 &&
+	    hvri_uuid_equal(&s->rec->last_cut.cut, &cut->point.cut)) {
+		confirm(s, cut);
+		return;
+	}
+	why = refusal(r, cut);
+	if (why == NULL && cut->kind == HVRI_CUT_FINAL && !final_ok(s, cut))
+		why = "this site does not know of that handover";
+	if (why) {
+		decline(s, cut, HVREPL_E_STATE, why);
+		return;
+	}
+	if (s->rec->pause & HVRI_PAUSE_FETCH) {
+		decline(s, cut, HVREPL_E_CANCELLED, "replication is suspended "
+						    "at this site");
+		return;
+	}
+	if (cut->kind == HVRI_CUT_FINAL) {
+		struct hvri_epoch *child = hvri_lineage_find(
+			&s->rec->lineage, &cut->handover);
+
+		if (child->fork_point != cut->point.number) {
+			child->fork_point = cut->point.number;
+			hvri_save(s);
+		}
+	}
+	r->receiving = *cut;
+	act = hvri_act_token(s, HVRI_ACTION_RECEIVE, &r->pending.receive);
+	act->begin = *cut;
+	act->point = cut->point;
+	act->from = cut->from.number;
+	act->cut = cut->point.cut;
+}
+
+void hvri_on_receive_done(struct hvri_step *s, const struct hvri_done *done)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_message *m;
+
+	if (r->receiving.point.number == 0)
+		return;
+	if (done->code != HVREPL_OK) {
+		decline(s, &r->receiving, done->code, done->sentence);
+		r->receiving.point.number = 0;
+		return;
+	}
+	m = hvri_send(s, HVRI_MESSAGE_CUT_ACCEPT);
+	m->u.progress.cut = r->receiving.point.cut;
+	m->u.progress.chunk = done->chunk;
+}
+
+void hvri_stop_receiving(struct hvri_step *s, bool drop)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_action *act;
+
+	if (r->receiving.point.number == 0)
+		return;
+	act = hvri_act(s, HVRI_ACTION_STOP_RECEIVE);
+	act->cut = r->receiving.point.cut;
+	act->drop = drop;
+	r->receiving.point.number = 0;
+	r->pending.receive = 0;
+}
+
+static void complete(struct hvri_step *s)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_record *rec = s->rec;
+	struct hvri_cut_begin cut = r->receiving;
+
+	r->receiving.point.number = 0;
+	r->pending.receive = 0;
+	if (cut.kind == HVRI_CUT_INITIAL) {
+		rec->frontier = cut.frontier;
+		/* A standby's last_cut is the newest window it took in. */
+		rec->last_cut = cut.point;
+		hvri_save(s);
+	}
+	if (cut.kind == HVRI_CUT_INITIAL && !cut.closed) {
+		confirm(s, &cut);
+		return;
+	}
+	rec->position = cut.point;
+	r->statistics.points++;
+	r->statistics.last_point_utc_ns = cut.point.utc_ns;
+	if (rec->phase == HVRI_PHASE_INITIAL) {
+		rec->phase = HVRI_PHASE_DELTA;
+		memset(&rec->last_cut, 0, sizeof(rec->last_cut));
+		hvri_save(s);
+	}
+	if (hvri_uuid_equal(&rec->joining, &cut.point.epoch))
+		hvri_join_complete(s);
+	hvri_notice(s, HVREPL_EVENT_POINT, HVREPL_SEVERITY_INFO, HVREPL_OK,
+		    cut.point.number, "recovery point %llu",
+		    (unsigned long long)cut.point.number);
+	confirm(s, &cut);
+}
+
+/* CHUNK_DURABLE, POINT_COMPLETE, RECEIVE_FAILED. */
+void hvri_on_received(struct hvri_step *s)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_message *m;
+
+	if (r->receiving.point.number == 0 ||
+	    !hvri_uuid_equal(&s->e->u.data.cut, &r->receiving.point.cut))
+		return;
+	switch (s->e->type) {
+	case HVRI_EVENT_CHUNK_DURABLE:
+		m = hvri_send(s, HVRI_MESSAGE_PROGRESS);
+		m->u.progress.cut = s->e->u.data.cut;
+		m->u.progress.chunk = s->e->u.data.chunk;
+		break;
+	case HVRI_EVENT_POINT_COMPLETE:
+		complete(s);
+		break;
+	default:
+		decline(s, &r->receiving, s->e->u.data.code,
+			s->e->u.data.sentence);
+		r->receiving.point.number = 0;
+		r->pending.receive = 0;
+		break;
+	}
+}
+
+/* Overlays are gone: the store receives again. */
+void hvri_drop_done(struct hvri_step *s, const struct hvri_done *done)
+{
+	if (done->code != HVREPL_OK) {
+		hvri_notice(s, HVREPL_EVENT_STATE, HVREPL_SEVERITY_WARNING,
+			    done->code, 0,
+			    "what was written since the failover could not be "
+			    "thrown away yet: %s",
+			    done->sentence ? done->sentence :
+					     hvrepl_strerror(done->code));
+		hvri_timer(s, HVRI_TIMER_RETRY, 60 * HVRI_SECOND);
+		hvri_act_token(s, HVRI_ACTION_DROP_OVERLAY,
+			       &s->r->pending.drop);
+		return;
+	}
+	/* The owner learns that it can go on. */
+	s->say_hello = true;
+}

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Failover without the peer (O5), and what it shares with every owner: overlay,
+ * fence, arming. */
+#include "replication/internal.h"
+
+#include <string.h>
+
+static const struct hvrepl_uuid none;
+
+int32_t hvri_new_epoch(struct hvri_step *s, const struct hvrepl_uuid *parent,
+		       uint64_t fork, struct hvrepl_uuid *id_out)
+{
+	struct hvri_record *rec = s->rec;
+	struct hvri_epoch epoch;
+
+	if (rec->lineage.count + HVRI_EPOCHS_SPARE > HVRI_EPOCHS_MAX)
+		return HVREPL_E_LIMIT;
+	memset(&epoch, 0, sizeof(epoch));
+	epoch.id = hvri_fresh(s);
+	epoch.parent = *parent;
+	epoch.owner = rec->site;
+	epoch.ordinal = hvri_lineage_next_ordinal(&rec->lineage);
+	epoch.fork_point = fork;
+	epoch.entered = true;
+	HVRI_TRY(hvri_lineage_add(&rec->lineage, &epoch));
+	*id_out = epoch.id;
+	return HVREPL_OK;
+}
+
+void hvri_open_overlay(struct hvri_step *s)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_action *act;
+
+	r->overlay_open = false;
+	r->pending.drop = 0;
+	act = hvri_act_token(s, HVRI_ACTION_OPEN_OVERLAY, &r->pending.overlay);
+	act->point = s->rec->failover;
+	act->epoch = s->rec->overlay;
+}
+
+void hvri_overlay_opened(struct hvri_step *s, const struct hvri_done *done)
+{
+	if (!hvri_has_overlay(s->rec))
+		return;
+	if (done->code != HVREPL_OK) {
+		hvri_timer(s, HVRI_TIMER_RETRY, 10 * HVRI_SECOND);
+		hvri_notice(s, HVREPL_EVENT_STATE, HVREPL_SEVERITY_CRITICAL,
+			    done->code, 0,
+			    "the disks of the failover cannot be opened: %s",
+			    done->sentence ? done->sentence :
+					     hvrepl_strerror(done->code));
+		return;
+	}
+	s->r->overlay_open = true;
+	if (s->rec->form == HVRI_FORM_FOLDING)
+		hvri_fold(s);
+}
+
+void hvri_fold(struct hvri_step *s)
+{
+	if (s->r->pending.fold == 0 && s->r->overlay_open)
+		hvri_act_token(s, HVRI_ACTION_FOLD, &s->r->pending.fold);
+}
+
+void hvri_folded(struct hvri_step *s, const struct hvri_done *done)
+{
+	if (s->rec->form != HVRI_FORM_FOLDING)
+		return;
+	if (done->code != HVREPL_OK) {
+		hvri_timer(s, HVRI_TIMER_RETRY, 60 * HVRI_SECOND);
+		hvri_notice(s, HVREPL_EVENT_STATE, HVREPL_SEVERITY_WARNING,
+			    done->code, 0,
+			    "folding the failover into the disk has stopped: "
+			    "%s",
+			    done->sentence ? done->sentence :
+					     hvrepl_strerror(done->code));
+		return;
+	}
+	s->rec->form = HVRI_FORM_LIVE;
+	s->rec->overlay = none;
+	s->r->overlay_open = false;
+	/* Its points are gone with the fold. */
+	if (s->rec->ownership != HVREPL_OWNERSHIP_STANDBY)
+		memset(&s->rec->position, 0, sizeof(s->rec->position));
+	hvri_save(s);
+	hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_INFO, HVREPL_OK, 0,
+		    "the failover is folded into the disk");
+	hvri_join_advance(s);
+}
+
+/* A handover to us that was not taken yet must not be taken later. */
+static void refuse_handovers(struct hvri_record *rec)
+{
+	for (uint32_t i = 0; i < rec->lineage.count; i++) {
+		struct hvri_epoch *epoch = &rec->lineage.epochs[i];
+
+		if (epoch->planned && !epoch->entered &&
+		    epoch->outcome == HVREPL_OUTCOME_OPEN &&
+		    hvri_uuid_equal(&epoch->owner, &rec->site) &&
+		    hvri_uuid_equal(&epoch->parent, &rec->current))
+			epoch->outcome = HVREPL_OUTCOME_REFUSED;
+	}
+}
+
+static void enter(struct hvri_step *s, const struct hvrepl_uuid *epoch,
+		  const struct hvri_point *point)
+{
+	struct hvri_record *rec = s->rec;
+
+	rec->current = *epoch;
+	rec->ownership = HVREPL_OWNERSHIP_OWNER;
+	rec->phase = HVRI_PHASE_FAILED_OVER;
+	rec->verdict = HVRI_VERDICT_NONE;
+	rec->verdict_mine = rec->verdict_peer = none;
+	rec->discard_loser = rec->discard_winner = none;
+	rec->joining = none;
+	rec->dirty = false;
+	rec->failover = *point;
+	s->r->waited = true;
+	s->r->peer_ready = false;
+	s->r->refusing = false;
+	/* Numbers never return, whoever gave them (T6). */
+	s->r->next_point = HVRI_MAX(s->r->next_point,
+				    hvri_newest_number(rec) + 1);
+	rec->point_reserved = HVRI_MAX(rec->point_reserved, s->r->next_point);
+	if (rec->form == HVRI_FORM_STORE) {
+		rec->form = HVRI_FORM_OVERLAY;
+		rec->overlay = *epoch;
+	}
+	hvri_touch(s);
+	if (hvri_has_overlay(rec) && !s->r->overlay_open)
+		hvri_open_overlay(s);
+}
+
+int32_t hvri_unplanned(struct hvri_step *s, const struct hvri_operator *op)
+{
+	struct hvri_record *rec = s->rec;
+	struct hvri_point point = op->resolved;
+	struct hvrepl_uuid epoch;
+	bool on_disk = rec->form != HVRI_FORM_STORE;
+	uint64_t was = rec->position.number;
+
+	/* The disk of a handed-over VM is one point, and only that. */
+	if (on_disk && op->point == 0)
+		point = rec->position;
+	if (!hvri_point_ours(rec, &point) ||
+	    (on_disk && point.number != rec->position.number))
+		return HVREPL_E_NOT_FOUND;
+	HVRI_TRY(hvri_new_epoch(s, &rec->current, point.number, &epoch));
+	refuse_handovers(rec);
+	hvri_stop_receiving(s, true);
+	if (rec->job.id != 0)
+		hvri_job_end(s, HVREPL_E_CANCELLED,
+			     "an unplanned failover was started instead");
+	hvri_job_begin(s, HVREPL_OPERATION_UNPLANNED, op->job, false);
+	rec->job.epoch = epoch;
+	rec->job.point = point.number;
+	enter(s, &epoch, &point);
+	if (on_disk) {
+		/* Written straight to the disk: there is no way back. */
+		hvri_lineage_decide(&rec->lineage, &epoch,
+				    HVREPL_OUTCOME_COMMITTED);
+		rec->handover_clean = false;
+		memset(&rec->position, 0, sizeof(rec->position));
+	}
+	hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_WARNING, HVREPL_OK,
+		    point.number,
+		    "unplanned failover to point %llu, %llu s old; newest here "
+		    "is %llu. Lost: what the other site wrote after it",
+		    (unsigned long long)point.number,
+		    (unsigned long long)(point.utc_ns != 0 &&
+						 s->e->utc_ns > point.utc_ns ?
+						 (s->e->utc_ns - point.utc_ns) /
+							 HVRI_SECOND :
+						 0),
+		    (unsigned long long)was);
+	return HVREPL_OK;
+}
+
+/* Fenced: leave the epoch for a sibling that forks elsewhere. */
+void hvri_change_fenced(struct hvri_step *s)
+{
+	struct hvri_record *rec = s->rec;
+	const struct hvri_epoch *left =
+		hvri_lineage_look(&rec->lineage, &rec->current);
+	struct hvri_point point = s->r->change_to;
+	struct hvrepl_uuid parent, epoch;
+
+	if (!hvri_job_is(s, HVREPL_OPERATION_CHANGE_POINT) || left == NULL)
+		return;
+	parent = left->parent;
+	if (left->outcome != HVREPL_OUTCOME_OPEN ||
+	    rec->form != HVRI_FORM_OVERLAY) {
+		hvri_job_end(s, HVREPL_E_STATE, "the failover can no longer be "
+						"changed");
+		return;
+	}
+	if (hvri_new_epoch(s, &parent, point.number, &epoch) != HVREPL_OK) {
+		hvri_job_end(s, HVREPL_E_LIMIT,
+			     "too many failovers without contact with the "
+			     "other site");
+		return;
+	}
+	hvri_lineage_decide(&rec->lineage, &rec->current,
+			    HVREPL_OUTCOME_ABANDONED);
+	rec->job.epoch = epoch;
+	rec->overlay = epoch;
+	s->r->overlay_open = false;
+	enter(s, &epoch, &point);
+}
+
+/* Fenced: back to standby of the parent, what was written is thrown away. */
+void hvri_cancel_fenced(struct hvri_step *s)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_record *rec = s->rec;
+	const struct hvri_epoch *left =
+		hvri_lineage_look(&rec->lineage, &rec->current);
+
+	if (!hvri_job_is(s, HVREPL_OPERATION_CANCEL) || left == NULL)
+		return;
+	if (left->outcome != HVREPL_OUTCOME_OPEN ||
+	    rec->form != HVRI_FORM_OVERLAY) {
+		hvri_job_end(s, HVREPL_E_STATE,
+			     "the failover can no longer be cancelled");
+		return;
+	}
+	hvri_lineage_decide(&rec->lineage, &rec->current,
+			    HVREPL_OUTCOME_ABANDONED);
+	rec->current = left->parent;
+	rec->ownership = HVREPL_OWNERSHIP_STANDBY;
+	rec->phase = HVRI_PHASE_DELTA;
+	rec->form = HVRI_FORM_STORE;
+	rec->overlay = none;
+	rec->verdict = HVRI_VERDICT_NONE;
+	rec->verdict_mine = rec->verdict_peer = none;
+	rec->discard_loser = rec->discard_winner = none;
+	memset(&rec->failover, 0, sizeof(rec->failover));
+	memset(&rec->last_cut, 0, sizeof(rec->last_cut));
+	rec->dirty = false;
+	r->overlay_open = false;
+	r->pending.overlay = 0;
+	hvri_act_token(s, HVRI_ACTION_DROP_OVERLAY, &r->pending.drop);
+	hvri_touch(s);
+	hvri_job_end(s, HVREPL_OK, "the failover is cancelled; this site "
+				   "stands by again");
+}
+
+void hvri_commit(struct hvri_step *s)
+{
+	struct hvri_record *rec = s->rec;
+
+	hvri_lineage_decide(&rec->lineage, &rec->current,
+			    HVREPL_OUTCOME_COMMITTED);
+	if (rec->form == HVRI_FORM_OVERLAY) {
+		rec->form = HVRI_FORM_FOLDING;
+		hvri_fold(s);
+	}
+	hvri_touch(s);
+}
+
+/* Write here in an epoch of our own, whatever the other site does. */
+int32_t hvri_force(struct hvri_step *s)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_record *rec = s->rec;
+	struct hvrepl_uuid epoch;
+	bool stored = rec->form == HVRI_FORM_STORE;
+	struct hvri_point point = rec->tail.number ? rec->tail : rec->position;
+
+	/* What is kept of an older history is not forced to. */
+	HVRI_TRY(hvri_new_epoch(s, &rec->current, hvri_newest_number(rec),
+				&epoch));
+	hvri_lineage_decide(&rec->lineage, &epoch, HVREPL_OUTCOME_COMMITTED);
+	hvri_stop_receiving(s, true);
+	hvri_handover_abort(s, HVREPL_E_CANCELLED, "the VM was forced");
+	if (rec->job.id != 0)
+		hvri_job_end(s, HVREPL_E_CANCELLED, "the VM was forced here "
+						    "instead");
+	rec->relinquished = none;
+	rec->rolled_back = false;
+	enter(s, &epoch, stored ? &point : &rec->failover);
+	r->acks_unsure = false;
+	if (rec->mode == HVREPL_MODE_PRIMARY &&
+	    rec->phase == HVRI_PHASE_FAILED_OVER)
+		rec->phase = HVRI_PHASE_RESYNC_WANTED;
+	hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_CRITICAL, HVREPL_OK,
+		    0, "forced: the VM may write here in a new epoch, whatever "
+		       "the other site does");
+	return HVREPL_OK;
+}
+
+/* ---- Fence and arm. ---- */
+
+void hvri_fence(struct hvri_step *s, uint8_t purpose)
+{
+	struct hvri_relationship *r = s->r;
+
+	r->armed = false;
+	r->fenced = false;
+	r->fence_for = purpose;
+	r->pending.arm = 0;
+	hvri_act_token(s, HVRI_ACTION_FENCE, &r->pending.fence);
+}
+
+void hvri_fence_done(struct hvri_step *s, const struct hvri_done *done)
+{
+	struct hvri_relationship *r = s->r;
+	uint8_t purpose = r->fence_for;
+
+	if (done->code != HVREPL_OK) {
+		/* No write gets in, but what was written may not be on disk. */
+		if (purpose == HVRI_FENCE_HANDOVER)
+			hvri_handover_abort(s, done->code, done->sentence);
+		r->fence_for = HVRI_FENCE_NOTHING;
+		if (purpose == HVRI_FENCE_CANCEL ||
+		    purpose == HVRI_FENCE_CHANGE)
+			hvri_job_end(s, done->code,
+				     "the disks could not be flushed");
+		if (purpose == HVRI_FENCE_JOIN) {
+			r->fence_for = purpose;
+			hvri_timer(s, HVRI_TIMER_RETRY, 10 * HVRI_SECOND);
+		}
+		return;
+	}
+	r->fenced = true;
+	r->fence_for = HVRI_FENCE_NOTHING;
+	switch (purpose) {
+	case HVRI_FENCE_HANDOVER:
+		hvri_handover_fenced(s);
+		break;
+	case HVRI_FENCE_CANCEL:
+		hvri_cancel_fenced(s);
+		break;
+	case HVRI_FENCE_CHANGE:
+		hvri_change_fenced(s);
+		break;
+	case HVRI_FENCE_JOIN:
+		hvri_join_advance(s);
+		break;
+	default:
+		break;
+	}
+}
+
+static bool may_arm(const struct hvri_relationship *r)
+{
+	const struct hvri_record *rec = &r->record;
+
+	if (!r->started || r->armed || r->arm_failed || r->pending.fence != 0 ||
+	    r->handover_stage > HVRI_HANDOVER_CHECKING ||
+	    r->fence_for != HVRI_FENCE_NOTHING || r->forgotten ||
+	    rec->mode == HVREPL_MODE_NONE ||
+	    rec->phase == HVRI_PHASE_REMOVED || rec->rolled_back)
+		return false;
+	if (!hvri_is_claimant(rec) || !hvri_owns_current(rec) ||
+	    !hvri_uuid_is_none(&rec->relinquished) ||
+	    hvri_lineage_dead(&rec->lineage, &rec->current))
+		return false;
+	if (rec->ownership == HVREPL_OWNERSHIP_DIVERGED &&
+	    rec->policy.fence_diverged)
+		return false;
+	if (rec->form != HVRI_FORM_LIVE &&
+	    !(hvri_has_overlay(rec) && r->overlay_open))
+		return false;
+	/* A former owner waits for contact first (O3); no peer could have
+	 * failed over before it had a point. */
+	return r->contact || r->waited || !rec->peer_has_points;
+}
+
+void hvri_maybe_arm(struct hvri_step *s)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_record *rec = s->rec;
+	struct hvri_action *act;
+
+	if (!may_arm(r))
+		return;
+	r->armed = true;
+	r->fenced = false;
+	if (!rec->dirty) {
+		rec->dirty = true;
+		hvri_save(s);
+	}
+	act = hvri_act_token(s, HVRI_ACTION_ARM, &r->pending.arm);
+	act->epoch = rec->current;
+	act->generation = rec->generation;
+}
+
+void hvri_arm_done(struct hvri_step *s, const struct hvri_done *done)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_record *rec = s->rec;
+
+	if (done->code != HVREPL_OK) {
+		r->armed = false;
+		r->arm_failed = true;
+		hvri_timer(s, HVRI_TIMER_RETRY, 10 * HVRI_SECOND);
+		hvri_notice(s, HVREPL_EVENT_STATE, HVREPL_SEVERITY_CRITICAL,
+			    done->code, 0,
+			    "the VM's disks cannot be made writable: %s",
+			    done->sentence ? done->sentence :
+					     hvrepl_strerror(done->code));
+		return;
+	}
+	if ((hvri_job_is(s, HVREPL_OPERATION_UNPLANNED) ||
+	     hvri_job_is(s, HVREPL_OPERATION_CHANGE_POINT) ||
+	     hvri_job_is(s, HVREPL_OPERATION_PLANNED)) &&
+	    hvri_uuid_equal(&rec->job.epoch, &rec->current))
+		hvri_job_end(s, HVREPL_OK,
+			     "failed over to point %llu; the VM may start here",
+			     (unsigned long long)rec->failover.number);
+}
