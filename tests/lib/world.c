@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Two sites that perform updates on tiny disks; see world.h. */
+/* Two sites that perform updates on tiny disks, and what must never be so. */
 #include "world.h"
 
 #include "replication/lineage.h"
@@ -11,8 +11,6 @@
 #include <string.h>
 
 #define ALL ((1u << WORLD_BLOCKS) - 1)
-
-static void feed(struct world *w, uint32_t i, struct hvri_event *event);
 
 uint64_t world_random(struct world *w, uint64_t below)
 {
@@ -41,7 +39,7 @@ void world_trace(struct world *w, const char *format, ...)
 	w->trace[w->trace_length] = 0;
 }
 
-static void broken(struct world *w, const char *what)
+void world_broken(struct world *w, const char *what)
 {
 	if (w->broken == NULL)
 		w->broken = what;
@@ -49,7 +47,7 @@ static void broken(struct world *w, const char *what)
 		fprintf(stderr, "BROKEN: %s\n", what);
 }
 
-static struct hvrepl_uuid fresh(struct world *w)
+struct hvrepl_uuid world_fresh(struct world *w)
 {
 	struct hvrepl_uuid id;
 	uint64_t n = ++w->next_uuid;
@@ -72,7 +70,7 @@ static uint32_t *content(struct world_site *site)
 	return site->overlay ? site->over : site->live;
 }
 
-static struct world_point *newest(struct world_site *site)
+struct world_point *world_newest(struct world_site *site)
 {
 	return site->point_count ? &site->points[site->point_count - 1] : NULL;
 }
@@ -145,14 +143,14 @@ bool world_write(struct world *w, uint32_t i)
 	if (k < 64) {
 		w->writers[k].writers |= (uint8_t)(1u << i);
 		if (w->writers[k].writers == 3)
-			broken(w, "two sites wrote in one epoch");
+			world_broken(w, "two sites wrote in one epoch");
 	}
 	return true;
 }
 
 /* ---- The wire. ---- */
 
-static void wire_remove(struct world *w, uint32_t k)
+void world_wire_remove(struct world *w, uint32_t k)
 {
 	free(w->wire[k].bytes);
 	memmove(&w->wire[k], &w->wire[k + 1],
@@ -181,7 +179,7 @@ static void transmit(struct world *w, uint32_t from,
 
 	if (hvri_message_encode(message, buffer, sizeof(buffer), &length) !=
 	    HVREPL_OK) {
-		broken(w, "a message cannot be encoded");
+		world_broken(w, "a message cannot be encoded");
 		return;
 	}
 	if (w->tracing || w->log)
@@ -239,8 +237,8 @@ static void data_arrives(struct world *w, uint32_t i,
 		}
 	} else {
 		from = find_point(site, &cut->from);
-		if (from == NULL || from != newest(site)) {
-			broken(w, "a cut was accepted that does not follow the "
+		if (from == NULL || from != world_newest(site)) {
+			world_broken(w, "a cut was accepted that does not follow the "
 				  "newest point");
 			return;
 		}
@@ -259,12 +257,12 @@ static void data_arrives(struct world *w, uint32_t i,
 	}
 	/* The promise: a point is identical to its reference point. */
 	if (full && memcmp(point->content, m->content, sizeof(m->content)) != 0)
-		broken(w, "a recovery point differs from its reference point");
+		world_broken(w, "a recovery point differs from its reference point");
 	/* Durable in the store from here on, whatever happens next. */
 	site->queue[site->queue_count++].event = event;
 }
 
-static void deliver(struct world *w, uint32_t k, bool keep)
+void world_deliver(struct world *w, uint32_t k, bool keep)
 {
 	static struct hvri_message_storage storage;
 	static uint8_t copy[HVRI_MESSAGE_ENCODED_MAX];
@@ -290,7 +288,7 @@ static void deliver(struct world *w, uint32_t k, bool keep)
 		return;
 	if (hvri_message_decode(copy, m.length, &storage, &message) !=
 	    HVREPL_OK) {
-		broken(w, "a message cannot be decoded");
+		world_broken(w, "a message cannot be decoded");
 		return;
 	}
 	if (!site->has_record && message.type != HVRI_MESSAGE_ENABLE &&
@@ -302,7 +300,7 @@ static void deliver(struct world *w, uint32_t k, bool keep)
 	event.type = HVRI_EVENT_MESSAGE;
 	event.u.message.message = &message;
 	event.u.message.authorised = 0xf;
-	feed(w, m.to, &event);
+	world_feed(w, m.to, &event);
 }
 
 /* ---- Performing an update. ---- */
@@ -319,9 +317,9 @@ static void do_cut(struct world *w, struct world_site *site,
 	uint32_t part = below(a->frontier);
 
 	if (site->cut_open)
-		broken(w, "two cuts are open (T5)");
+		world_broken(w, "two cuts are open (T5)");
 	site->cut_open = true;
-	site->cut_id = fresh(w);
+	site->cut_id = world_fresh(w);
 	memcpy(site->cut_content, content(site), sizeof(site->cut_content));
 	site->cut_dirty = site->dirty & part;
 	site->dirty &= ~part;
@@ -396,7 +394,7 @@ static void do_overlay(struct world *w, struct world_site *site,
 		return;
 	if (point == NULL) {
 		done->u.done.code = HVREPL_E_NOT_FOUND;
-		broken(w, "a failover to a point that is not there");
+		world_broken(w, "a failover to a point that is not there");
 		return;
 	}
 	site->overlay = true;
@@ -437,9 +435,9 @@ static void perform(struct world *w, uint32_t i, const struct hvri_action *a)
 		site->stamped = true;
 		site->stamp = a->generation;
 		if (!hvri_uuid_equal(&a->epoch, &site->durable.current))
-			broken(w, "armed in an epoch that is not durable");
+			world_broken(w, "armed in an epoch that is not durable");
 		if (site->r.record.form == HVRI_FORM_STORE)
-			broken(w, "armed on a replica's store");
+			world_broken(w, "armed on a replica's store");
 		site->gate = true;
 		break;
 	case HVRI_ACTION_COMPARE:
@@ -460,9 +458,9 @@ static void perform(struct world *w, uint32_t i, const struct hvri_action *a)
 		break;
 	case HVRI_ACTION_ADOPT:
 		if (site->gate)
-			broken(w, "a disk that is written to became a replica");
+			world_broken(w, "a disk that is written to became a replica");
 		if (site->point_count == 0 ||
-		    !same_point(&newest(site)->id, &a->point)) {
+		    !same_point(&world_newest(site)->id, &a->point)) {
 			drop_points(site);
 			memcpy(add_point(w, site, &a->point)->content,
 			       site->live, sizeof(site->live));
@@ -473,7 +471,7 @@ static void perform(struct world *w, uint32_t i, const struct hvri_action *a)
 		break;
 	case HVRI_ACTION_DROP_OVERLAY:
 		if (site->gate)
-			broken(w, "an overlay was dropped under the guest");
+			world_broken(w, "an overlay was dropped under the guest");
 		site->overlay = false;
 		break;
 	case HVRI_ACTION_FOLD:
@@ -523,9 +521,9 @@ static void check(struct world *w)
 
 	if (a->gate && b->gate &&
 	    hvri_uuid_equal(&a->durable.current, &b->durable.current))
-		broken(w, "two sites armed in one epoch");
+		world_broken(w, "two sites armed in one epoch");
 	if (a->gate && b->gate && w->only_planned)
-		broken(w, "planned failovers only, and yet both are armed");
+		world_broken(w, "planned failovers only, and yet both are armed");
 	for (int i = 0; i < 2; i++) {
 		struct world_site *x = &w->site[i], *y = &w->site[!i];
 		const struct hvri_record *d = &x->durable;
@@ -535,14 +533,14 @@ static void check(struct world *w)
 			continue;
 		if (d->ownership != HVREPL_OWNERSHIP_OWNER &&
 		    d->ownership != HVREPL_OWNERSHIP_DIVERGED)
-			broken(w, "armed without owning");
+			world_broken(w, "armed without owning");
 		if (!hvri_uuid_is_none(&d->relinquished))
-			broken(w, "armed after relinquishing");
+			world_broken(w, "armed after relinquishing");
 		if (dead_at(d, &d->current))
-			broken(w, "armed in an epoch known abandoned");
+			world_broken(w, "armed in an epoch known abandoned");
 		if (y->has_record && dead_at(&y->durable, &d->current) &&
 		    y->durable.ownership != HVREPL_OWNERSHIP_RELINQUISHED)
-			broken(w, "armed in an epoch the peer holds abandoned");
+			world_broken(w, "armed in an epoch the peer holds abandoned");
 	}
 	for (uint32_t k = 0; k < a->durable.lineage.count; k++) {
 		const struct hvri_epoch *e = &a->durable.lineage.epochs[k];
@@ -553,16 +551,16 @@ static void check(struct world *w)
 			   hvri_outcome_dead(f->outcome)) ||
 			  (f->outcome == HVREPL_OUTCOME_COMMITTED &&
 			   hvri_outcome_dead(e->outcome))))
-			broken(w, "an epoch is committed here, abandoned there");
+			world_broken(w, "an epoch is committed here, abandoned there");
 	}
 	if (a->durable.ownership == HVREPL_OWNERSHIP_SUPERSEDED &&
 	    b->durable.ownership == HVREPL_OWNERSHIP_SUPERSEDED &&
 	    !w->conceded && a->r.greeted && b->r.greeted && a->has_record &&
 	    b->has_record && !a->durable.rolled_back && !b->durable.rolled_back)
-		broken(w, "both are superseded: nobody may start");
+		world_broken(w, "both are superseded: nobody may start");
 }
 
-static void feed(struct world *w, uint32_t i, struct hvri_event *event)
+void world_feed(struct world *w, uint32_t i, struct hvri_event *event)
 {
 	static struct hvri_update u;
 	struct world_site *site = &w->site[i];
@@ -572,18 +570,18 @@ static void feed(struct world *w, uint32_t i, struct hvri_event *event)
 	event->now_ns = w->env.now_ns;
 	event->utc_ns = w->utc_ns;
 	for (int k = 0; k < 3; k++)
-		event->fresh[k] = fresh(w);
+		event->fresh[k] = world_fresh(w);
 	if (operation)
 		before = site->r.record;
 	hvri_relationship_step(&site->r, event, &u);
 	if (u.overflow)
-		broken(w, "an update does not hold all that is to be done");
+		world_broken(w, "an update does not hold all that is to be done");
 	if (operation && u.code != HVREPL_OK) {
 		if (memcmp(&before, &site->r.record, sizeof(before)) != 0 ||
 		    u.action_count || u.send_count || u.persist)
-			broken(w, "a refused operation changed something");
+			world_broken(w, "a refused operation changed something");
 		if (u.sentence[0] == 0)
-			broken(w, "a refusal without a sentence");
+			world_broken(w, "a refusal without a sentence");
 		site->last_code = u.code;
 		memcpy(site->last_sentence, u.sentence, sizeof(u.sentence));
 		return;
@@ -631,357 +629,3 @@ static void feed(struct world *w, uint32_t i, struct hvri_event *event)
 	check(w);
 }
 
-/* ---- What may happen. ---- */
-
-void world_connect(struct world *w)
-{
-	if (w->session || !w->site[0].up || !w->site[1].up)
-		return;
-	w->session = true;
-	for (uint32_t i = 0; i < 2; i++) {
-		struct hvri_event event = { .type = HVRI_EVENT_SESSION_UP };
-
-		feed(w, i, &event);
-	}
-}
-
-void world_cut_link(struct world *w)
-{
-	if (!w->session)
-		return;
-	w->session = false;
-	while (w->wire_count > 0)
-		wire_remove(w, w->wire_count - 1);
-	for (uint32_t i = 0; i < 2; i++) {
-		struct hvri_event event = { .type = HVRI_EVENT_SESSION_DOWN };
-
-		if (w->site[i].up)
-			feed(w, i, &event);
-	}
-}
-
-void world_crash(struct world *w, uint32_t i)
-{
-	struct world_site *site = &w->site[i];
-
-	world_trace(w, "%c crashes", site->name);
-	site->up = false;
-	site->gate = false;
-	/* What was cut and not settled is hot after the crash. */
-	if (site->cut_open)
-		site->dirty |= site->cut_dirty;
-	site->cut_open = false;
-	site->queue_count = 0;
-	memset(site->timers, 0, sizeof(site->timers));
-	world_cut_link(w);
-}
-
-void world_start(struct world *w, uint32_t i)
-{
-	struct world_site *site = &w->site[i];
-	struct hvri_event event;
-	struct hvrepl_uuid me = site->r.record.site, vm = site->r.record.vm;
-
-	memset(&event, 0, sizeof(event));
-	site->up = true;
-	if (site->has_record)
-		hvri_relationship_load(&site->r, &site->durable);
-	else
-		hvri_relationship_init(&site->r, &me, &vm);
-	event.type = HVRI_EVENT_START;
-	event.u.start.incarnation = ++w->next_uuid;
-	event.u.start.stamped = site->stamped;
-	event.u.start.stamp_generation = site->stamp;
-	event.u.start.unclean = true;
-	event.u.start.frontier = site->frontier;
-	if (site->point_count > 0) {
-		event.u.start.newest = newest(site)->id;
-		event.u.start.has_points = true;
-	}
-	feed(w, i, &event);
-	if (w->session) {
-		struct hvri_event up = { .type = HVRI_EVENT_SESSION_UP };
-
-		feed(w, i, &up);
-	}
-}
-
-static void complete(struct world *w, uint32_t i, uint32_t k)
-{
-	struct world_site *site = &w->site[i];
-	struct hvri_event event = site->queue[k].event;
-
-	memmove(&site->queue[k], &site->queue[k + 1],
-		(site->queue_count - k - 1) * sizeof(site->queue[0]));
-	site->queue_count--;
-	feed(w, i, &event);
-}
-
-bool world_any(struct world *w)
-{
-	uint32_t n0 = w->site[0].up ? w->site[0].queue_count : 0;
-	uint32_t n1 = w->site[1].up ? w->site[1].queue_count : 0;
-	uint32_t total = n0 + n1 + w->wire_count;
-	uint32_t k;
-
-	if (total == 0)
-		return false;
-	k = (uint32_t)world_random(w, total);
-	if (k < n0) {
-		complete(w, 0, k);
-	} else if (k < n0 + n1) {
-		complete(w, 1, k - n0);
-	} else if (w->hostile) {
-		bool again = world_random(w, 4) == 0;
-
-		deliver(w, k - n0 - n1, again && w->wire_count < 40);
-	} else {
-		uint8_t to = w->wire[k - n0 - n1].to;
-
-		for (k = 0; w->wire[k].to != to; k++)
-			;
-		deliver(w, k, false);
-	}
-	return true;
-}
-
-void world_settle(struct world *w, uint32_t limit)
-{
-	while (limit-- > 0) {
-		if (w->site[0].up && w->site[0].queue_count > 0)
-			complete(w, 0, 0);
-		else if (w->site[1].up && w->site[1].queue_count > 0)
-			complete(w, 1, 0);
-		else if (w->wire_count > 0)
-			deliver(w, 0, false);
-		else
-			return;
-	}
-}
-
-void world_wait(struct world *w, uint64_t ns)
-{
-	uint64_t end = w->env.now_ns + ns;
-
-	for (;;) {
-		uint64_t at = UINT64_MAX;
-		uint32_t site = 0, timer = 0;
-
-		for (uint32_t i = 0; i < 2; i++)
-			for (uint32_t t = 1; t < HVRI_TIMER_COUNT; t++)
-				if (w->site[i].up && w->site[i].timers[t] &&
-				    w->site[i].timers[t] < at) {
-					at = w->site[i].timers[t];
-					site = i;
-					timer = t;
-				}
-		if (at > end)
-			break;
-		if (at > w->env.now_ns) {
-			w->utc_ns += at - w->env.now_ns;
-			w->env.now_ns = at;
-		}
-		w->site[site].timers[timer] = 0;
-		{
-			struct hvri_event event = {
-				.type = HVRI_EVENT_TIMER,
-			};
-
-			event.u.timer = timer;
-			feed(w, site, &event);
-		}
-		world_settle(w, 2000);
-	}
-	w->utc_ns += end - w->env.now_ns;
-	w->env.now_ns = end;
-}
-
-int32_t world_operate(struct world *w, uint32_t i, uint32_t operation,
-		      uint64_t point, const struct hvrepl_uuid *epoch)
-{
-	static struct hvri_setup setup;
-	struct world_site *site = &w->site[i];
-	struct hvri_event event;
-	struct hvri_operator *op = &event.u.operation;
-
-	if (!site->up)
-		return HVREPL_E_UNAVAILABLE;
-	memset(&event, 0, sizeof(event));
-	event.type = HVRI_EVENT_OPERATION;
-	op->operation = operation;
-	op->job = ++w->next_uuid;
-	op->point = point;
-	for (uint32_t k = 0; k < site->point_count; k++)
-		if (point == 0 || site->points[k].id.number == point)
-			op->resolved = site->points[k].id;
-	if (epoch)
-		op->epoch = *epoch;
-	if (operation == HVREPL_OPERATION_ENABLE) {
-		memset(&setup, 0, sizeof(setup));
-		setup.vm = site->r.record.vm;
-		strcpy(setup.vm_name, "web");
-		setup.policy.cycle_ns = 1000000000;
-		setup.policy.window_bytes = 5 * WORLD_BLOCK;
-		setup.disk_count = 1;
-		setup.disks[0].size = WORLD_BLOCKS * WORLD_BLOCK;
-		setup.disks[0].block_size = WORLD_BLOCK;
-		setup.disks[0].id = fresh(w);
-		op->setup = &setup;
-		op->peer = w->site[!i].r.record.site;
-	}
-	if (operation == HVREPL_OPERATION_UNPLANNED ||
-	    operation == HVREPL_OPERATION_CHANGE_POINT ||
-	    operation == HVREPL_OPERATION_FORCE)
-		w->only_planned = false;
-	world_trace(w, "%c: %s", site->name, hvri_operation_name(operation));
-	site->last_job = op->job;
-	site->last_code = HVREPL_OK;
-	feed(w, i, &event);
-	if (site->last_code != HVREPL_OK)
-		world_trace(w, "  refused: %s", site->last_sentence);
-	return site->last_code;
-}
-
-uint32_t world_state(struct world *w, uint32_t i)
-{
-	return hvri_relationship_state(&w->site[i].r);
-}
-
-void world_init(struct world *w, uint64_t seed)
-{
-	struct hvrepl_uuid vm;
-
-	memset(w, 0, sizeof(*w));
-	test_env_init(&w->env, seed);
-	w->env.now_ns = 1000;
-	w->utc_ns = UINT64_C(1700000000000000000);
-	w->random = seed * 2654435761u + 88172645463325252u;
-	w->only_planned = true;
-	w->points_max = 8;
-	vm = fresh(w);
-	for (uint32_t i = 0; i < 2; i++) {
-		struct hvrepl_uuid site = fresh(w);
-
-		w->site[i].name = (char)('A' + i);
-		hvri_relationship_init(&w->site[i].r, &site, &vm);
-		world_start(w, i);
-	}
-	w->site[0].gate = true;
-	for (int k = 0; k < 5; k++)
-		w->site[0].live[world_random(w, WORLD_BLOCKS)] =
-			(uint32_t)++w->next_write;
-	w->site[0].gate = false;
-}
-
-void world_free(struct world *w)
-{
-	while (w->wire_count > 0)
-		wire_remove(w, w->wire_count - 1);
-}
-
-void world_replicating(struct world *w)
-{
-	world_connect(w);
-	world_operate(w, 0, HVREPL_OPERATION_ENABLE, 0, NULL);
-	world_settle(w, 1000);
-	world_operate(w, 0, HVREPL_OPERATION_START_INITIAL, 0, NULL);
-	world_settle(w, 1000);
-	world_write(w, 0);
-	world_wait(w, UINT64_C(3500000000));
-	if (world_state(w, 0) != HVREPL_STATE_REPLICATING ||
-	    world_state(w, 1) != HVREPL_STATE_REPLICATING)
-		broken(w, "does not come to replicate");
-}
-
-bool world_is_replicating(struct world *w)
-{
-	struct world_site *a = &w->site[0], *b = &w->site[1], *owner;
-
-	if (world_state(w, 0) != HVREPL_STATE_REPLICATING ||
-	    world_state(w, 1) != HVREPL_STATE_REPLICATING)
-		return false;
-	owner = a->r.record.ownership == HVREPL_OWNERSHIP_OWNER ? a : b;
-	if (!world_write(w, owner == b))
-		return false;
-	world_wait(w, UINT64_C(3000000000));
-	return newest(owner == a ? b : a) &&
-	       memcmp(newest(owner == a ? b : a)->content,
-		      world_content(owner), sizeof(a->live)) == 0;
-}
-
-static bool operator_at(struct world *w, uint32_t i)
-{
-	struct world_site *site = &w->site[i];
-	struct hvri_relationship *r = &site->r;
-	uint32_t own = hvri_relationship_ownership(r);
-	uint32_t state = world_state(w, i);
-	uint32_t op = 0;
-	const struct hvrepl_uuid *epoch = NULL;
-
-	if (own == HVREPL_OWNERSHIP_DIVERGED &&
-	    state == HVREPL_STATE_FAILED_OVER_WAITING_COMPLETION)
-		op = HVREPL_OPERATION_COMMIT;
-	else if (own == HVREPL_OWNERSHIP_DIVERGED) {
-		/* Both discard: settled by conceding at one. */
-		op = HVREPL_OPERATION_DISCARD;
-		epoch = &r->record.verdict_peer;
-		if (!hvri_uuid_is_none(&r->record.discard_loser) && i == 1) {
-			epoch = &r->record.current;
-			w->conceded = true;
-		}
-	} else if (state == HVREPL_STATE_FAILED_OVER_WAITING_COMPLETION)
-		op = HVREPL_OPERATION_COMMIT;
-	else if (state == HVREPL_STATE_FAILED_OVER)
-		op = HVREPL_OPERATION_REVERSE;
-	else if (state == HVREPL_STATE_WAITING_FOR_RESYNC)
-		op = HVREPL_OPERATION_RESYNC;
-	else if (state == HVREPL_STATE_SUSPENDED ||
-		 state == HVREPL_STATE_RESYNC_SUSPENDED ||
-		 (state == HVREPL_STATE_ERROR &&
-		  own != HVREPL_OWNERSHIP_SUPERSEDED))
-		op = HVREPL_OPERATION_RESUME;
-	else if (state == HVREPL_STATE_READY_FOR_INITIAL)
-		op = HVREPL_OPERATION_START_INITIAL;
-	else if (state == HVREPL_STATE_PREPARED_FOR_FAILOVER)
-		op = HVREPL_OPERATION_CANCEL;
-	if (op == 0)
-		return false;
-	return world_operate(w, i, op, 0, epoch) == HVREPL_OK;
-}
-
-bool world_operator(struct world *w)
-{
-	if (operator_at(w, 0) || operator_at(w, 1))
-		return true;
-	/* Nobody can be reversed to: somebody must be forced. */
-	for (uint32_t i = 0; i < 2; i++)
-		if (w->site[i].r.record.ownership ==
-			    HVREPL_OWNERSHIP_SUPERSEDED &&
-		    w->site[!i].r.record.ownership !=
-			    HVREPL_OWNERSHIP_OWNER &&
-		    w->site[!i].r.record.ownership !=
-			    HVREPL_OWNERSHIP_DIVERGED)
-			return world_operate(w, i, HVREPL_OPERATION_FORCE, 0,
-					     NULL) == HVREPL_OK;
-	for (uint32_t i = 0; i < 2; i++)
-		if (w->site[i].r.record.mode == HVREPL_MODE_NONE &&
-		    w->site[!i].r.record.mode == HVREPL_MODE_NONE && i == 0)
-			return world_operate(w, i, HVREPL_OPERATION_ENABLE, 0,
-					     NULL) == HVREPL_OK;
-	return false;
-}
-
-void world_trace_state(struct world *w)
-{
-	for (uint32_t i = 0; i < 2; i++) {
-		struct world_site *site = &w->site[i];
-
-		world_trace(w, "%c = %s %s %s%s%s", site->name,
-			    hvri_mode_name(site->r.record.mode),
-			    hvri_state_name(world_state(w, i)),
-			    hvri_ownership_name(
-				    hvri_relationship_ownership(&site->r)),
-			    site->gate ? " writes" : "",
-			    site->up ? "" : " down");
-	}
-}

@@ -128,4 +128,12 @@ const uint32_t *world_content(const struct world_site *site);
 void world_trace_state(struct world *w);
 void world_trace(struct world *w, const char *format, ...)
 	HVRI_PRINTF(2, 3);
+
+/* Between the two files of the world. */
+void world_feed(struct world *w, uint32_t site, struct hvri_event *event);
+void world_broken(struct world *w, const char *what);
+void world_deliver(struct world *w, uint32_t k, bool keep);
+void world_wire_remove(struct world *w, uint32_t k);
+struct world_point *world_newest(struct world_site *site);
+struct hvrepl_uuid world_fresh(struct world *w);
 #endif

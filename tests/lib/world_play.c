@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What may happen to the two sites of world.h, and what operators do then. */
+#include "world.h"
+
+#include "replication/names.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- What may happen. ---- */
+
+void world_connect(struct world *w)
+{
+	if (w->session || !w->site[0].up || !w->site[1].up)
+		return;
+	w->session = true;
+	for (uint32_t i = 0; i < 2; i++) {
+		struct hvri_event event = { .type = HVRI_EVENT_SESSION_UP };
+
+		world_feed(w, i, &event);
+	}
+}
+
+void world_cut_link(struct world *w)
+{
+	if (!w->session)
+		return;
+	w->session = false;
+	while (w->wire_count > 0)
+		world_wire_remove(w, w->wire_count - 1);
+	for (uint32_t i = 0; i < 2; i++) {
+		struct hvri_event event = { .type = HVRI_EVENT_SESSION_DOWN };
+
+		if (w->site[i].up)
+			world_feed(w, i, &event);
+	}
+}
+
+void world_crash(struct world *w, uint32_t i)
+{
+	struct world_site *site = &w->site[i];
+
+	world_trace(w, "%c crashes", site->name);
+	site->up = false;
+	site->gate = false;
+	/* What was cut and not settled is hot after the crash. */
+	if (site->cut_open)
+		site->dirty |= site->cut_dirty;
+	site->cut_open = false;
+	site->queue_count = 0;
+	memset(site->timers, 0, sizeof(site->timers));
+	world_cut_link(w);
+}
+
+void world_start(struct world *w, uint32_t i)
+{
+	struct world_site *site = &w->site[i];
+	struct hvri_event event;
+	struct hvrepl_uuid me = site->r.record.site, vm = site->r.record.vm;
+
+	memset(&event, 0, sizeof(event));
+	site->up = true;
+	if (site->has_record)
+		hvri_relationship_load(&site->r, &site->durable);
+	else
+		hvri_relationship_init(&site->r, &me, &vm);
+	event.type = HVRI_EVENT_START;
+	event.u.start.incarnation = ++w->next_uuid;
+	event.u.start.stamped = site->stamped;
+	event.u.start.stamp_generation = site->stamp;
+	event.u.start.unclean = true;
+	event.u.start.frontier = site->frontier;
+	if (site->point_count > 0) {
+		event.u.start.newest = world_newest(site)->id;
+		event.u.start.has_points = true;
+	}
+	world_feed(w, i, &event);
+	if (w->session) {
+		struct hvri_event up = { .type = HVRI_EVENT_SESSION_UP };
+
+		world_feed(w, i, &up);
+	}
+}
+
+static void complete(struct world *w, uint32_t i, uint32_t k)
+{
+	struct world_site *site = &w->site[i];
+	struct hvri_event event = site->queue[k].event;
+
+	memmove(&site->queue[k], &site->queue[k + 1],
+		(site->queue_count - k - 1) * sizeof(site->queue[0]));
+	site->queue_count--;
+	world_feed(w, i, &event);
+}
+
+bool world_any(struct world *w)
+{
+	uint32_t n0 = w->site[0].up ? w->site[0].queue_count : 0;
+	uint32_t n1 = w->site[1].up ? w->site[1].queue_count : 0;
+	uint32_t total = n0 + n1 + w->wire_count;
+	uint32_t k;
+
+	if (total == 0)
+		return false;
+	k = (uint32_t)world_random(w, total);
+	if (k < n0) {
+		complete(w, 0, k);
+	} else if (k < n0 + n1) {
+		complete(w, 1, k - n0);
+	} else if (w->hostile) {
+		bool again = world_random(w, 4) == 0;
+
+		world_deliver(w, k - n0 - n1, again && w->wire_count < 40);
+	} else {
+		uint8_t to = w->wire[k - n0 - n1].to;
+
+		for (k = 0; w->wire[k].to != to; k++)
+			;
+		world_deliver(w, k, false);
+	}
+	return true;
+}
+
+void world_settle(struct world *w, uint32_t limit)
+{
+	while (limit-- > 0) {
+		if (w->site[0].up && w->site[0].queue_count > 0)
+			complete(w, 0, 0);
+		else if (w->site[1].up && w->site[1].queue_count > 0)
+			complete(w, 1, 0);
+		else if (w->wire_count > 0)
+			world_deliver(w, 0, false);
+		else
+			return;
+	}
+}
+
+void world_wait(struct world *w, uint64_t ns)
+{
+	uint64_t end = w->env.now_ns + ns;
+
+	for (;;) {
+		uint64_t at = UINT64_MAX;
+		uint32_t site = 0, timer = 0;
+
+		for (uint32_t i = 0; i < 2; i++)
+			for (uint32_t t = 1; t < HVRI_TIMER_COUNT; t++)
+				if (w->site[i].up && w->site[i].timers[t] &&
+				    w->site[i].timers[t] < at) {
+					at = w->site[i].timers[t];
+					site = i;
+					timer = t;
+				}
+		if (at > end)
+			break;
+		if (at > w->env.now_ns) {
+			w->utc_ns += at - w->env.now_ns;
+			w->env.now_ns = at;
+		}
+		w->site[site].timers[timer] = 0;
+		{
+			struct hvri_event event = {
+				.type = HVRI_EVENT_TIMER,
+			};
+
+			event.u.timer = timer;
+			world_feed(w, site, &event);
+		}
+		world_settle(w, 2000);
+	}
+	w->utc_ns += end - w->env.now_ns;
+	w->env.now_ns = end;
+}
+
+int32_t world_operate(struct world *w, uint32_t i, uint32_t operation,
+		      uint64_t point, const struct hvrepl_uuid *epoch)
+{
+	static struct hvri_setup setup;
+	struct world_site *site = &w->site[i];
+	struct hvri_event event;
+	struct hvri_operator *op = &event.u.operation;
+
+	if (!site->up)
+		return HVREPL_E_UNAVAILABLE;
+	memset(&event, 0, sizeof(event));
+	event.type = HVRI_EVENT_OPERATION;
+	op->operation = operation;
+	op->job = ++w->next_uuid;
+	op->point = point;
+	for (uint32_t k = 0; k < site->point_count; k++)
+		if (point == 0 || site->points[k].id.number == point)
+			op->resolved = site->points[k].id;
+	if (epoch)
+		op->epoch = *epoch;
+	if (operation == HVREPL_OPERATION_ENABLE) {
+		memset(&setup, 0, sizeof(setup));
+		setup.vm = site->r.record.vm;
+		strcpy(setup.vm_name, "web");
+		setup.policy.cycle_ns = 1000000000;
+		setup.policy.window_bytes = 5 * WORLD_BLOCK;
+		setup.disk_count = 1;
+		setup.disks[0].size = WORLD_BLOCKS * WORLD_BLOCK;
+		setup.disks[0].block_size = WORLD_BLOCK;
+		setup.disks[0].id = world_fresh(w);
+		op->setup = &setup;
+		op->peer = w->site[!i].r.record.site;
+	}
+	if (operation == HVREPL_OPERATION_UNPLANNED ||
+	    operation == HVREPL_OPERATION_CHANGE_POINT ||
+	    operation == HVREPL_OPERATION_FORCE)
+		w->only_planned = false;
+	world_trace(w, "%c: %s", site->name, hvri_operation_name(operation));
+	site->last_job = op->job;
+	site->last_code = HVREPL_OK;
+	world_feed(w, i, &event);
+	if (site->last_code != HVREPL_OK)
+		world_trace(w, "  refused: %s", site->last_sentence);
+	return site->last_code;
+}
+
+uint32_t world_state(struct world *w, uint32_t i)
+{
+	return hvri_relationship_state(&w->site[i].r);
+}
+
+void world_init(struct world *w, uint64_t seed)
+{
+	struct hvrepl_uuid vm;
+
+	memset(w, 0, sizeof(*w));
+	test_env_init(&w->env, seed);
+	w->env.now_ns = 1000;
+	w->utc_ns = UINT64_C(1700000000000000000);
+	w->random = seed * 2654435761u + 88172645463325252u;
+	w->only_planned = true;
+	w->points_max = 8;
+	vm = world_fresh(w);
+	for (uint32_t i = 0; i < 2; i++) {
+		struct hvrepl_uuid site = world_fresh(w);
+
+		w->site[i].name = (char)('A' + i);
+		hvri_relationship_init(&w->site[i].r, &site, &vm);
+		world_start(w, i);
+	}
+	w->site[0].gate = true;
+	for (int k = 0; k < 5; k++)
+		w->site[0].live[world_random(w, WORLD_BLOCKS)] =
+			(uint32_t)++w->next_write;
+	w->site[0].gate = false;
+}
+
+void world_free(struct world *w)
+{
+	while (w->wire_count > 0)
+		world_wire_remove(w, w->wire_count - 1);
+}
+
+void world_replicating(struct world *w)
+{
+	world_connect(w);
+	world_operate(w, 0, HVREPL_OPERATION_ENABLE, 0, NULL);
+	world_settle(w, 1000);
+	world_operate(w, 0, HVREPL_OPERATION_START_INITIAL, 0, NULL);
+	world_settle(w, 1000);
+	world_write(w, 0);
+	world_wait(w, UINT64_C(3500000000));
+	if (world_state(w, 0) != HVREPL_STATE_REPLICATING ||
+	    world_state(w, 1) != HVREPL_STATE_REPLICATING)
+		world_broken(w, "does not come to replicate");
+}
+
+bool world_is_replicating(struct world *w)
+{
+	struct world_site *a = &w->site[0], *b = &w->site[1], *owner;
+
+	if (world_state(w, 0) != HVREPL_STATE_REPLICATING ||
+	    world_state(w, 1) != HVREPL_STATE_REPLICATING)
+		return false;
+	owner = a->r.record.ownership == HVREPL_OWNERSHIP_OWNER ? a : b;
+	if (!world_write(w, owner == b))
+		return false;
+	world_wait(w, UINT64_C(3000000000));
+	return world_newest(owner == a ? b : a) &&
+	       memcmp(world_newest(owner == a ? b : a)->content,
+		      world_content(owner), sizeof(a->live)) == 0;
+}
+
+static bool operator_at(struct world *w, uint32_t i)
+{
+	struct world_site *site = &w->site[i];
+	struct hvri_relationship *r = &site->r;
+	uint32_t own = hvri_relationship_ownership(r);
+	uint32_t state = world_state(w, i);
+	uint32_t op = 0;
+	const struct hvrepl_uuid *epoch = NULL;
+
+	if (own == HVREPL_OWNERSHIP_DIVERGED &&
+	    state == HVREPL_STATE_FAILED_OVER_WAITING_COMPLETION)
+		op = HVREPL_OPERATION_COMMIT;
+	else if (own == HVREPL_OWNERSHIP_DIVERGED) {
+		/* Both discard: settled by conceding at one. */
+		op = HVREPL_OPERATION_DISCARD;
+		epoch = &r->record.verdict_peer;
+		if (!hvri_uuid_is_none(&r->record.discard_loser) && i == 1) {
+			epoch = &r->record.current;
+			w->conceded = true;
+		}
+	} else if (state == HVREPL_STATE_FAILED_OVER_WAITING_COMPLETION)
+		op = HVREPL_OPERATION_COMMIT;
+	else if (state == HVREPL_STATE_FAILED_OVER)
+		op = HVREPL_OPERATION_REVERSE;
+	else if (state == HVREPL_STATE_WAITING_FOR_RESYNC)
+		op = HVREPL_OPERATION_RESYNC;
+	else if (state == HVREPL_STATE_SUSPENDED ||
+		 state == HVREPL_STATE_RESYNC_SUSPENDED ||
+		 (state == HVREPL_STATE_ERROR &&
+		  own != HVREPL_OWNERSHIP_SUPERSEDED))
+		op = HVREPL_OPERATION_RESUME;
+	else if (state == HVREPL_STATE_READY_FOR_INITIAL)
+		op = HVREPL_OPERATION_START_INITIAL;
+	else if (state == HVREPL_STATE_PREPARED_FOR_FAILOVER)
+		op = HVREPL_OPERATION_CANCEL;
+	if (op == 0)
+		return false;
+	return world_operate(w, i, op, 0, epoch) == HVREPL_OK;
+}
+
+bool world_operator(struct world *w)
+{
+	if (operator_at(w, 0) || operator_at(w, 1))
+		return true;
+	/* Nobody can be reversed to: somebody must be forced. */
+	for (uint32_t i = 0; i < 2; i++)
+		if (w->site[i].r.record.ownership ==
+			    HVREPL_OWNERSHIP_SUPERSEDED &&
+		    w->site[!i].r.record.ownership !=
+			    HVREPL_OWNERSHIP_OWNER &&
+		    w->site[!i].r.record.ownership !=
+			    HVREPL_OWNERSHIP_DIVERGED)
+			return world_operate(w, i, HVREPL_OPERATION_FORCE, 0,
+					     NULL) == HVREPL_OK;
+	for (uint32_t i = 0; i < 2; i++)
+		if (w->site[i].r.record.mode == HVREPL_MODE_NONE &&
+		    w->site[!i].r.record.mode == HVREPL_MODE_NONE && i == 0)
+			return world_operate(w, i, HVREPL_OPERATION_ENABLE, 0,
+					     NULL) == HVREPL_OK;
+	return false;
+}
+
+void world_trace_state(struct world *w)
+{
+	for (uint32_t i = 0; i < 2; i++) {
+		struct world_site *site = &w->site[i];
+
+		world_trace(w, "%c = %s %s %s%s%s", site->name,
+			    hvri_mode_name(site->r.record.mode),
+			    hvri_state_name(world_state(w, i)),
+			    hvri_ownership_name(
+				    hvri_relationship_ownership(&site->r)),
+			    site->gate ? " writes" : "",
+			    site->up ? "" : " down");
+	}
+}
