@@ -2,6 +2,7 @@
 /* What may happen to the two sites of world.h, and what operators do then. */
 #include "world.h"
 
+#include "base/env.h"
 #include "replication/names.h"
 
 #include <stdlib.h>
