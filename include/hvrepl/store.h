@@ -135,7 +135,7 @@ struct hvrepl_store_info {
 };
 #define HVREPL_STORE_INFO_INIT \
 	{ sizeof(struct hvrepl_store_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
-/** @returns HVREPL_OK, INVALID. Any thread; callback-safe. @since 0.1 */
+/** @return HVREPL_OK, INVALID. Any thread. @since 0.1 */
 HVREPL_API int32_t hvrepl_store_info(hvrepl_store *store,
 				     struct hvrepl_store_info *info_out);
 
@@ -166,8 +166,8 @@ struct hvrepl_point {
 	{ sizeof(struct hvrepl_point), 0, 0, 0, { { 0 } }, { { 0 } }, 0, 0, 0 }
 
 /**
- * The points, oldest first. `points` has room for *count_inout elements, each
- * with struct_size set; *count_inout gets the number of points that exist.
+ * The points, oldest first. `points` has room for *count_inout elements, the
+ * first with struct_size set; *count_inout gets the number that exist.
  * @since 0.1
  */
 HVREPL_API int32_t hvrepl_store_points(hvrepl_store *store,
@@ -238,8 +238,9 @@ HVREPL_API int32_t hvrepl_view_disk(hvrepl_view *view, uint32_t index,
 /**
  * Fold the durable overlay into the base while the VM runs on the view (S8).
  * BUSY while another point is pinned or viewed: commit drops all points. Then
- * call hvrepl_store_commit_advance() until *more_out is 0; after a crash, open
- * the store and view again and go on calling it. @since 0.1
+ * call hvrepl_store_commit_advance() until *more_out is 0. After a crash open
+ * the store and the view again and begin again: it goes on where it was.
+ * @since 0.1
  */
 HVREPL_API int32_t hvrepl_store_commit_begin(hvrepl_store *store,
 					     struct hvrepl_error *error);

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The points: listing, pinning, giving up, and the policy for it. */
+#include "store/internal.h"
+
+#include <string.h>
+
+static void fill(const struct hvri_manifest *state,
+		 const struct hvri_manifest_point *from,
+		 struct hvrepl_point *out)
+{
+	struct hvrepl_point point = {
+		.struct_size = sizeof(point),
+		.pins = from->pins,
+		.point = from->key,
+		.number = from->number,
+		.epoch = from->epoch,
+		.cut = from->cut,
+		.utc_ns = from->utc_ns,
+		.config_version = from->config_version,
+	};
+
+	for (uint32_t i = 0; i < state->redo_count; i++)
+		if (state->redo[i].to == from->key)
+			point.stored_bytes = state->redo[i].stored_bytes;
+	*out = point;
+}
+
+int32_t hvri_store_point_at(hvrepl_store *store, uint32_t i,
+			    struct hvrepl_point *point_out)
+{
+	int32_t rc = HVREPL_E_NOT_FOUND;
+
+	hvri_lock(&store->map);
+	if (i < store->state.point_count) {
+		fill(&store->state, &store->state.points[i], point_out);
+		rc = HVREPL_OK;
+	}
+	hvri_unlock(&store->map);
+	return rc;
+}
+
+int32_t hvri_store_point_find(hvrepl_store *store,
+			      const struct hvrepl_uuid *epoch, uint64_t number,
+			      const struct hvrepl_uuid *cut,
+			      struct hvrepl_point *point_out)
+{
+	int32_t rc = HVREPL_E_NOT_FOUND;
+
+	hvri_lock(&store->map);
+	for (uint32_t i = 0; i < store->state.point_count; i++) {
+		const struct hvri_manifest_point *point =
+			&store->state.points[i];
+
+		if (point->number != number ||
+		    !hvri_uuid_equal(&point->epoch, epoch) ||
+		    (!hvri_uuid_is_none(cut) &&
+		     !hvri_uuid_equal(&point->cut, cut)))
+			continue;
+		fill(&store->state, point, point_out);
+		rc = HVREPL_OK;
+	}
+	hvri_unlock(&store->map);
+	return rc;
+}
+
+static int32_t set_pins(hvrepl_store *store, uint64_t key, uint32_t add,
+			uint32_t remove)
+{
+	struct hvri_manifest_record record = { .type = HVRI_RECORD_PINS,
+					       .key = key };
+	const struct hvri_manifest_point *point;
+	int32_t rc;
+
+	hvri_lock(&store->work);
+	rc = hvri_store_usable(store);
+	point = hvri_state_point(&store->state, key);
+	if (rc == HVREPL_OK && point == NULL)
+		rc = HVREPL_E_NOT_FOUND;
+	if (rc == HVREPL_OK) {
+		record.pins = (point->pins | add) & ~remove;
+		if (record.pins != point->pins)
+			rc = hvri_store_record(store, &record, NULL);
+	}
+	hvri_unlock(&store->work);
+	return rc;
+}
+
+int32_t hvri_store_pin(hvrepl_store *store, uint64_t point, uint32_t pins)
+{
+	return set_pins(store, point, pins, 0);
+}
+
+int32_t hvri_store_unpin(hvrepl_store *store, uint64_t point, uint32_t pins)
+{
+	return set_pins(store, point, 0, pins);
+}
+
+bool hvri_store_viewed(hvrepl_store *store, uint64_t point)
+{
+	for (const struct hvrepl_view *view = store->views; view != NULL;
+	     view = view->next)
+		if (point == 0 || view->point == point)
+			return true;
+	return false;
+}
+
+static bool may_drop(hvrepl_store *store,
+		     const struct hvri_manifest_point *point)
+{
+	struct hvri_manifest_record record = { .type = HVRI_RECORD_DROP,
+					       .key = point->key };
+
+	return hvri_state_check(&store->state, &record) == HVREPL_OK &&
+	       !hvri_store_viewed(store, point->key);
+}
+
+static int32_t drop(hvrepl_store *store, uint64_t key)
+{
+	struct hvri_manifest_record record = { .type = HVRI_RECORD_DROP,
+					       .key = key };
+
+	return hvri_store_record(store, &record, NULL);
+}
+
+int32_t hvri_store_drop(hvrepl_store *store, uint64_t key,
+			struct hvrepl_error *error)
+{
+	const struct hvri_manifest_point *point;
+	int32_t rc;
+
+	hvri_lock(&store->work);
+	rc = hvri_store_usable(store);
+	point = hvri_state_point(&store->state, key);
+	if (rc == HVREPL_OK && point == NULL)
+		rc = hvri_fail(error, HVREPL_E_NOT_FOUND,
+			       "there is no point %llu",
+			       (unsigned long long)key);
+	if (rc == HVREPL_OK && !may_drop(store, point))
+		rc = hvri_fail(error, HVREPL_E_BUSY,
+			       "point %llu is pinned, in use or the newest: "
+			       "unpin it or close what uses it",
+			       (unsigned long long)key);
+	if (rc == HVREPL_OK)
+		rc = drop(store, key);
+	hvri_unlock(&store->work);
+	return rc < 0 ? hvri_fail_plain(error, rc) : rc;
+}
+
+/* Points that policy counts: neither pinned nor the newest. */
+static uint32_t counted(const struct hvri_manifest *state)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i + 1 < state->point_count; i++)
+		count += state->points[i].pins == 0;
+	return count;
+}
+
+static uint64_t oldest_to_drop(hvrepl_store *store)
+{
+	for (uint32_t i = 0; i + 1 < store->state.point_count; i++)
+		if (may_drop(store, &store->state.points[i]))
+			return store->state.points[i].key;
+	return 0;
+}
+
+int32_t hvri_retention_step(hvrepl_store *store, uint32_t *dropped_out)
+{
+	while (counted(&store->state) > store->options.points_max) {
+		uint64_t key = oldest_to_drop(store);
+
+		if (key == 0)
+			break;
+		HVRI_TRY(drop(store, key));
+		(*dropped_out)++;
+	}
+	return HVREPL_OK;
+}
+
+int32_t hvri_store_retention(hvrepl_store *store, uint32_t *dropped_out)
+{
+	int32_t rc;
+
+	*dropped_out = 0;
+	hvri_lock(&store->work);
+	rc = hvri_store_usable(store);
+	if (rc == HVREPL_OK)
+		rc = hvri_retention_step(store, dropped_out);
+	hvri_unlock(&store->work);
+	return rc;
+}
+
+static uint64_t high_water(const hvrepl_store *store)
+{
+	const struct hvrepl_store_options *options = &store->options;
+
+	if (options->high_water != 0)
+		return options->high_water;
+	return options->capacity == 0 ? UINT64_MAX :
+					options->capacity / 10 * 9;
+}
+
+/* Where policy wants the base; 0: where it is. */
+static uint64_t wanted_base(const hvrepl_store *store)
+{
+	const struct hvri_manifest *state = &store->state;
+	uint64_t key;
+
+	if (state->phase != HVRI_MANIFEST_REPLICA || state->point_count == 0 ||
+	    state->commit > HVRI_COMMIT_OVERLAY)
+		return 0;
+	key = store->options.base_at == HVREPL_BASE_AT_OLDEST ?
+		      state->points[0].key :
+		      hvri_state_newest(state);
+	return key > state->base ? key : 0;
+}
+
+/* One at a time, and only when nothing else gives space back. */
+static int32_t drop_for_space(hvrepl_store *store, bool short_of_space,
+			      uint32_t *more_out)
+{
+	uint64_t key = oldest_to_drop(store);
+
+	if (!short_of_space && hvri_store_used(store) <= high_water(store))
+		return HVREPL_OK;
+	if (key == 0 || counted(&store->state) <= store->options.points_min)
+		return short_of_space ? HVREPL_E_NO_SPACE : HVREPL_OK;
+	hvri_log(&store->env, HVREPL_LOG_WARNING,
+		 "recovery point %llu is given up for space",
+		 (unsigned long long)key);
+	*more_out = 1;
+	return drop(store, key);
+}
+
+static int32_t maintain(hvrepl_store *store, uint32_t *more_out)
+{
+	uint32_t dropped = 0;
+	uint64_t target;
+	bool short_of_space = false;
+	int32_t rc;
+
+	HVRI_TRY(hvri_store_usable(store));
+	HVRI_TRY(hvri_retention_step(store, &dropped));
+	if (store->state.merge_target != 0) {
+		*more_out = 1;
+		rc = hvri_merge_step(store, &dropped);
+		if (rc != HVREPL_E_NO_SPACE)
+			return rc;
+		short_of_space = true;
+	}
+	target = short_of_space ? 0 : wanted_base(store);
+	if (target != 0) {
+		rc = hvri_merge_start(store, target, NULL);
+		if (rc == HVREPL_OK)
+			*more_out = 1;
+		if (rc != HVREPL_E_NO_SPACE && rc != HVREPL_E_LIMIT)
+			return rc;
+		short_of_space = true;
+	}
+	*more_out = 0;
+	rc = hvri_compact_step(store, more_out);
+	if (rc < 0 && rc != HVREPL_E_NO_SPACE)
+		return rc;
+	if (*more_out != 0)
+		return HVREPL_OK;
+	return drop_for_space(store, short_of_space, more_out);
+}
+
+int32_t hvri_store_maintain(hvrepl_store *store, uint32_t *more_out,
+			    struct hvrepl_error *error)
+{
+	int32_t rc;
+
+	*more_out = 0;
+	hvri_lock(&store->work);
+	rc = maintain(store, more_out);
+	hvri_unlock(&store->work);
+	return rc < 0 ? hvri_fail_plain(error, rc) : rc;
+}
+
+int32_t hvri_store_config(hvrepl_store *store, uint64_t key, void *buffer,
+			  uint32_t *length_inout)
+{
+	const struct hvri_manifest_point *point;
+	const struct hvri_manifest_config *config;
+	uint32_t room = *length_inout;
+	int32_t rc = HVREPL_OK;
+
+	hvri_lock(&store->map);
+	point = hvri_state_point(&store->state, key);
+	config = point == NULL ? NULL :
+				 hvri_state_config(&store->state,
+						   point->config);
+	*length_inout = config == NULL ? 0 : config->length;
+	if (point == NULL)
+		rc = HVREPL_E_NOT_FOUND;
+	else if (config != NULL && config->length > room)
+		rc = HVREPL_E_LIMIT;
+	else if (config != NULL)
+		memcpy(buffer, config->bytes, config->length);
+	hvri_unlock(&store->map);
+	return rc;
+}
+
+int32_t hvri_store_set_blob(hvrepl_store *store, const void *blob,
+			    uint32_t length)
+{
+	struct hvri_manifest_record record = {
+		.type = HVRI_RECORD_BLOB,
+		.bytes = blob,
+		.length = length,
+	};
+	int32_t rc;
+
+	if (length > HVREPL_STORE_BLOB_MAX)
+		return HVREPL_E_LIMIT;
+	hvri_lock(&store->work);
+	rc = hvri_store_record(store, &record, NULL);
+	hvri_unlock(&store->work);
+	return rc;
+}
+
+int32_t hvri_store_blob(hvrepl_store *store, void *buffer,
+			uint32_t *length_inout)
+{
+	uint32_t room = *length_inout;
+	int32_t rc = HVREPL_OK;
+
+	hvri_lock(&store->map);
+	*length_inout = store->state.blob_length;
+	if (store->state.blob_length > room)
+		rc = HVREPL_E_LIMIT;
+	else if (store->state.blob_length > 0)
+		memcpy(buffer, store->state.blob, store->state.blob_length);
+	hvri_unlock(&store->map);
+	return rc;
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A view's disk, or the base, as a table of disk callbacks. */
+#include "store/view.h"
+
+#include <string.h>
+
+struct view_disk {
+	hvrepl_store *store;
+	hvrepl_view *view; /* NULL: the base itself. */
+	uint32_t index;
+};
+
+static int32_t check_range(const struct view_disk *disk, uint64_t offset,
+			   uint64_t length)
+{
+	const struct hvrepl_disk_info *info =
+		&disk->store->bases[disk->index].info;
+
+	if (offset > info->size || length > info->size - offset ||
+	    ((offset | length) & (info->block_size - 1)) != 0)
+		return HVREPL_E_RANGE;
+	return HVREPL_OK;
+}
+
+static int32_t view_info(void *user, struct hvrepl_disk_info *out)
+{
+	const struct view_disk *disk = user;
+	const struct hvrepl_disk_info *base =
+		&disk->store->bases[disk->index].info;
+
+	out->flags = disk->view != NULL &&
+				     disk->view->kind == HVREPL_VIEW_READ_ONLY ?
+			     HVREPL_DISK_READ_ONLY :
+			     0;
+	out->size = base->size;
+	out->block_size = base->block_size;
+	out->token_length = 0;
+	if (disk->view == NULL) {
+		struct hvri_disk now = disk->store->bases[disk->index];
+
+		HVRI_TRY(hvri_disk_refresh(&now));
+		out->token_length = now.info.token_length;
+		memcpy(out->token, now.info.token, now.info.token_length);
+	}
+	return HVREPL_OK;
+}
+
+static uint64_t total(const struct hvrepl_iovec *iov, uint32_t count)
+{
+	uint64_t length = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+		length += iov[i].length;
+	return length;
+}
+
+static int32_t view_readv(void *user, hvrepl_op *op, uint64_t offset,
+			  const struct hvrepl_iovec *iov, uint32_t iov_count)
+{
+	const struct view_disk *disk = user;
+	const struct hvri_disk *base = &disk->store->bases[disk->index];
+
+	if (disk->view == NULL)
+		return base->ops.readv(base->user, op, offset, iov, iov_count);
+	HVRI_TRY(check_range(disk, offset, total(iov, iov_count)));
+	for (uint32_t i = 0; i < iov_count; i++) {
+		HVRI_TRY(hvri_view_read(disk->view, disk->index, offset,
+					iov[i].base, iov[i].length));
+		offset += iov[i].length;
+	}
+	return HVREPL_OK;
+}
+
+static int32_t view_writev(void *user, hvrepl_op *op, uint64_t offset,
+			   const struct hvrepl_iovec *iov, uint32_t iov_count)
+{
+	const struct view_disk *disk = user;
+	const struct hvri_disk *base = &disk->store->bases[disk->index];
+
+	if (disk->view == NULL)
+		return base->ops.writev(base->user, op, offset, iov, iov_count);
+	HVRI_TRY(check_range(disk, offset, total(iov, iov_count)));
+	for (uint32_t i = 0; i < iov_count; i++) {
+		HVRI_TRY(hvri_view_write(disk->view, disk->index, offset,
+					 iov[i].base, iov[i].length));
+		offset += iov[i].length;
+	}
+	return HVREPL_OK;
+}
+
+static int32_t view_flush(void *user, hvrepl_op *op)
+{
+	const struct view_disk *disk = user;
+	const struct hvri_disk *base = &disk->store->bases[disk->index];
+
+	if (disk->view != NULL)
+		return hvri_view_flush(disk->view);
+	return base->ops.flush == NULL ? HVREPL_OK :
+					 base->ops.flush(base->user, op);
+}
+
+static int32_t view_zero(void *user, hvrepl_op *op, uint64_t offset,
+			 uint64_t length)
+{
+	const struct view_disk *disk = user;
+
+	(void)op;
+	HVRI_TRY(check_range(disk, offset, length));
+	if (disk->view == NULL)
+		return hvri_disk_zero(&disk->store->env,
+				      &disk->store->bases[disk->index], offset,
+				      length);
+	return hvri_view_zero(disk->view, disk->index, offset, length);
+}
+
+static int32_t view_discard(void *user, hvrepl_op *op, uint64_t offset,
+			    uint64_t length)
+{
+	const struct view_disk *disk = user;
+
+	/* A discarded range of a view reads as zeroes: one content, whatever
+	 * layer it is in. */
+	if (disk->view != NULL)
+		return view_zero(user, op, offset, length);
+	HVRI_TRY(check_range(disk, offset, length));
+	hvri_disk_discard(&disk->store->bases[disk->index], offset, length);
+	return HVREPL_OK;
+}
+
+/* What a point holds of a range, while the base may be written: true when it
+ * may hold anything but zeroes. */
+static int32_t may_hold_data(const struct view_disk *disk, uint64_t offset,
+			     uint64_t *length_inout, bool *data_out)
+{
+	hvrepl_store *store = disk->store;
+	const struct hvri_disk *base = &store->bases[disk->index];
+	struct hvri_source source;
+	struct hvrepl_extent found;
+	uint64_t again;
+
+	hvri_lock(&store->map);
+	hvri_store_resolve(store, disk->view->point, disk->index, offset,
+			   length_inout, &source);
+	hvri_unlock(&store->map);
+	if (source.slog != NULL) {
+		*data_out = source.entry.position != 0;
+		hvri_slog_unref(source.slog);
+		return HVREPL_OK;
+	}
+	HVRI_TRY(hvri_disk_next_allocated(base, offset, offset + *length_inout,
+					  &found));
+	*data_out = found.length > 0 && found.offset == offset;
+	if (*data_out)
+		*length_inout = HVRI_MIN(*length_inout, found.length);
+	else if (found.length > 0)
+		*length_inout = found.offset - offset;
+	/* As with reading: what a log answers for by now was written. */
+	again = *length_inout;
+	hvri_lock(&store->map);
+	hvri_store_resolve(store, disk->view->point, disk->index, offset,
+			   &again, &source);
+	hvri_unlock(&store->map);
+	if (source.slog != NULL)
+		hvri_slog_unref(source.slog);
+	if (source.slog != NULL || again < *length_inout)
+		*data_out = true;
+	return HVREPL_OK;
+}
+
+static int32_t view_allocated(void *user, uint64_t offset, uint64_t length,
+			      struct hvrepl_extent *extents_out,
+			      uint32_t *count_inout, uint64_t *end_out)
+{
+	const struct view_disk *disk = user;
+	uint32_t room = *count_inout, count = 0;
+	uint64_t end = offset + length;
+
+	HVRI_TRY(check_range(disk, offset, length));
+	/* What is written changes; only a point stands still. */
+	if (disk->view == NULL || disk->view->kind != HVREPL_VIEW_READ_ONLY)
+		return HVREPL_E_UNSUPPORTED;
+	while (offset < end) {
+		uint64_t piece = end - offset;
+		bool data;
+
+		HVRI_TRY(may_hold_data(disk, offset, &piece, &data));
+		if (data && count > 0 &&
+		    extents_out[count - 1].offset +
+				    extents_out[count - 1].length ==
+			    offset) {
+			extents_out[count - 1].length += piece;
+		} else if (data) {
+			if (count == room)
+				break;
+			extents_out[count++] =
+				(struct hvrepl_extent){ offset, piece };
+		}
+		offset += piece;
+	}
+	*count_inout = count;
+	*end_out = offset;
+	return HVREPL_OK;
+}
+
+static void view_release(void *user)
+{
+	struct view_disk *disk = user;
+	hvrepl_store *store = disk->store;
+	hvrepl_view *view = disk->view;
+
+	hvri_free(&store->env, disk, sizeof(*disk));
+	if (view != NULL)
+		__atomic_sub_fetch(&view->disks_held, 1, __ATOMIC_RELEASE);
+	else
+		__atomic_sub_fetch(&store->base_users, 1, __ATOMIC_RELEASE);
+}
+
+static const struct hvrepl_disk_ops view_ops = {
+	.struct_size = sizeof(view_ops),
+	.info = view_info,
+	.readv = view_readv,
+	.writev = view_writev,
+	.flush = view_flush,
+	.zero = view_zero,
+	.discard = view_discard,
+	.allocated = view_allocated,
+};
+
+static int32_t hand_out(hvrepl_store *store, hvrepl_view *view, uint32_t index,
+			struct hvrepl_disk *disk_out)
+{
+	struct view_disk *disk;
+
+	if (index >= store->disk_count)
+		return HVREPL_E_NOT_FOUND;
+	disk = hvri_alloc(&store->env, sizeof(*disk));
+	if (disk == NULL)
+		return HVREPL_E_NOMEM;
+	*disk = (struct view_disk){ store, view, index };
+	*disk_out = (struct hvrepl_disk){ &view_ops, disk, view_release };
+	return HVREPL_OK;
+}
+
+int32_t hvri_view_disk(hvrepl_view *view, uint32_t index,
+		       struct hvrepl_disk *disk_out)
+{
+	HVRI_TRY(hand_out(view->store, view, index, disk_out));
+	__atomic_add_fetch(&view->disks_held, 1, __ATOMIC_RELAXED);
+	return HVREPL_OK;
+}
+
+int32_t hvri_store_base_disk(hvrepl_store *store, uint32_t i,
+			     struct hvrepl_disk *disk_out)
+{
+	int32_t rc;
+
+	hvri_lock(&store->work);
+	rc = store->state.phase == HVRI_MANIFEST_BASE_ONLY ? HVREPL_OK :
+							     HVREPL_E_STATE;
+	if (rc == HVREPL_OK)
+		rc = hand_out(store, NULL, i, disk_out);
+	if (rc == HVREPL_OK)
+		__atomic_add_fetch(&store->base_users, 1, __ATOMIC_RELAXED);
+	hvri_unlock(&store->work);
+	return rc;
+}

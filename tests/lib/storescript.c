@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Running scripts with crashes; see storescript.h. */
+#include "storescript.h"
+
+#include "store/view.h"
+
+#include <string.h>
+
+static struct world w;
+static uint8_t blob_said, blob_tried;
+
+static uint64_t middle(void)
+{
+	uint32_t n = 0;
+
+	while (world_kept(&w, n) != NULL)
+		n++;
+	return world_kept(&w, n / 2)->key;
+}
+
+static int32_t drop_one(void)
+{
+	struct world_point *point = world_kept(&w, 1);
+
+	if (point == NULL || point == world_newest(&w) ||
+	    point->key == w.failover_key)
+		return HVREPL_OK;
+	return world_drop(&w, point->key);
+}
+
+static int32_t compact(void)
+{
+	uint32_t more = 1;
+
+	while (more != 0)
+		HVRI_TRY(hvri_store_compact(w.store, &more));
+	return HVREPL_OK;
+}
+
+static int32_t some_steps(void)
+{
+	uint32_t more = 1;
+
+	if (w.store->state.phase != HVRI_MANIFEST_REPLICA)
+		return HVREPL_OK;
+	HVRI_TRY(hvrepl_store_commit_begin(w.store, NULL));
+	for (unsigned i = 0; i < 6 && w.store->state.materialised == 0; i++) {
+		HVRI_TRY(hvrepl_store_commit_advance(w.store, &more, NULL));
+		HVRI_TRY(world_guest_write(&w));
+	}
+	return HVREPL_OK;
+}
+
+static int32_t commit(void)
+{
+	uint32_t more = 1;
+
+	if (w.store->state.phase == HVRI_MANIFEST_BASE_ONLY)
+		return HVREPL_OK;
+	HVRI_TRY(hvrepl_store_commit_begin(w.store, NULL));
+	while (more != 0) {
+		w.direct = true;
+		HVRI_TRY(hvrepl_store_commit_advance(w.store, &more, NULL));
+		HVRI_TRY(world_guest_write(&w));
+		if (more % 3 == 0)
+			HVRI_TRY(world_guest_flush(&w));
+	}
+	return world_guest_flush(&w);
+}
+
+static int32_t set_blob(void)
+{
+	blob_tried++;
+	HVRI_TRY(hvri_store_set_blob(w.store, &blob_tried, 1));
+	blob_said = blob_tried;
+	return HVREPL_OK;
+}
+
+static int32_t cancel(void)
+{
+	if (w.store->state.commit == HVRI_COMMIT_NONE) {
+		w.failover = false;
+		return HVREPL_OK;
+	}
+	return world_cancel(&w);
+}
+
+static int32_t merge(uint64_t target)
+{
+	if (w.store->state.merge_target == 0 &&
+	    w.store->state.base >= target)
+		return HVREPL_OK;
+	return world_merge(&w, target);
+}
+
+static int32_t step(int what)
+{
+	switch (what) {
+	case FIRST:
+		return w.point_count > 0     ? HVREPL_OK :
+		       w.cut.pending	     ? world_send_cut(&w) :
+					       world_first_point(&w, false);
+	case ADOPT:
+		return w.point_count > 0 ? HVREPL_OK :
+					   world_first_point(&w, true);
+	case SEND:
+		return world_send(&w);
+	case MERGE:
+		return merge(world_newest(&w)->key);
+	case MERGE_TO:
+		return merge(middle());
+	case MAINTAIN:
+		return world_maintain(&w);
+	case DROP:
+		return drop_one();
+	case COMPACT:
+		return compact();
+	case FAILOVER:
+		return world_failover(&w, w.failover ? 0 : middle());
+	case WRITE:
+		if (w.view == NULL) /* Committed, and opened again since. */
+			return HVREPL_OK;
+		for (unsigned i = 0; i < 4; i++)
+			HVRI_TRY(world_guest_write(&w));
+		return HVREPL_OK;
+	case FLUSH:
+		return w.view == NULL ? HVREPL_OK : world_guest_flush(&w);
+	case COMMIT:
+		return commit();
+	case STEPS:
+		return some_steps();
+	case CANCEL:
+		return cancel();
+	case BLOB:
+		return set_blob();
+	case PIN:
+		return hvri_store_pin(w.store, world_kept(&w, 0)->key,
+				      HVREPL_PIN_OPERATOR);
+	default:
+		return HVREPL_OK;
+	}
+}
+
+/* A failover that was being opened or thrown away when it crashed. */
+static void settle_failover(void)
+{
+	uint32_t commit_state = w.store->state.commit;
+	uint32_t more = 1;
+
+	if (commit_state == HVRI_COMMIT_RESTORING) {
+		while (more != 0)
+			ck_assert_int_eq(hvrepl_store_cancel(w.store, &more,
+							     NULL),
+					 HVREPL_OK);
+		w.failover = false;
+		w.direct = false;
+		return;
+	}
+	if (w.store->state.phase == HVRI_MANIFEST_BASE_ONLY) {
+		world_check_guest(&w, true);
+		return;
+	}
+	if (commit_state == HVRI_COMMIT_NONE) {
+		w.failover = false;
+		return;
+	}
+	ck_assert_int_eq(world_failover(&w, 0), HVREPL_OK);
+	world_check_guest(&w, true);
+}
+
+static void check_blob(void)
+{
+	uint8_t blob = 0;
+	uint32_t length = 1;
+
+	ck_assert_int_eq(hvri_store_blob(w.store, &blob, &length), HVREPL_OK);
+	ck_assert(blob == blob_said || blob == blob_tried);
+	blob_said = blob_tried = blob;
+}
+
+/* Open again, crashing inside the recovery `again` I/Os later, if it takes
+ * that many. */
+static void recover(bool power_loss, uint64_t again)
+{
+	bool created;
+	int32_t rc;
+
+	world_abandon(&w);
+	sim_restart(&w.sim, power_loss);
+	if (again != UINT64_MAX) {
+		w.sim.crash_at = w.sim.io_count + again;
+		rc = world_open(&w, false);
+		if (w.sim.crashed) {
+			world_abandon(&w);
+			sim_restart(&w.sim, !power_loss);
+		} else {
+			w.sim.crash_at = UINT64_MAX;
+			ck_assert(rc == HVREPL_OK || rc == HVREPL_E_NOT_FOUND);
+			world_close(&w);
+		}
+	}
+	rc = world_open(&w, false);
+	created = rc != HVREPL_E_NOT_FOUND;
+	if (!created) {
+		/* Creating it had not ended. */
+		ck_assert_uint_eq(w.point_count, 0);
+		rc = world_open(&w, true);
+	}
+	ck_assert_msg(rc == HVREPL_OK, "recovery gives %d", rc);
+	world_settle(&w);
+	world_check(&w);
+	check_blob();
+	if (w.failover || w.store->state.commit != HVRI_COMMIT_NONE)
+		settle_failover();
+	world_check(&w);
+}
+
+static void start(uint64_t seed, const struct hvrepl_store_options *options)
+{
+	world_init(&w, seed);
+	w.change_blocks = 4;
+	if (options != NULL) {
+		w.options.points_max = options->points_max;
+		w.options.base_at = options->base_at;
+		w.options.container_bytes = options->container_bytes;
+	}
+	blob_said = blob_tried = 0;
+}
+
+/* One run that crashes at I/O `at`; false when the script ended before. */
+static bool run(const uint8_t *script, uint64_t at, bool power_loss,
+		uint64_t again, const struct hvrepl_store_options *options)
+{
+	bool crashed = false;
+	int32_t rc;
+
+	start(at * 2 + power_loss, options);
+	w.sim.crash_at = at;
+	rc = world_open(&w, true);
+	for (unsigned i = 0; script[i] != END; i++) {
+		if (rc == HVREPL_OK)
+			rc = step(script[i]);
+		if (w.sim.crashed) {
+			crashed = true;
+			recover(power_loss, again);
+			rc = step(script[i]);
+		}
+		ck_assert_msg(rc == HVREPL_OK, "step %u gives %d", i, rc);
+	}
+	world_settle(&w);
+	world_check(&w);
+	if (w.failover)
+		world_check_guest(&w, false);
+	/* A call that fails by itself does not crash. */
+	crashed |= w.sim.io_count > at;
+	world_free(&w);
+	ck_assert_int_eq(w.env.alloc_live, 0);
+	return crashed;
+}
+
+void script_everywhere(const uint8_t *script,
+		       const struct hvrepl_store_options *options)
+{
+	for (int power_loss = 0; power_loss < 2; power_loss++)
+		for (uint64_t at = 0;; at++) {
+			uint64_t again = at % 3 == 0 ? UINT64_MAX :
+						       at * 7 % 31;
+
+			if (!run(script, at, power_loss != 0, again, options))
+				break;
+		}
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Scripts over a store's world, crashed at every I/O and recovered. */
+#ifndef STORESCRIPT_H
+#define STORESCRIPT_H
+
+#include "storeworld.h"
+
+/* Where a script is; steps look at the store first, so that the step that
+ * crashed can be done again. */
+enum {
+	FIRST = 1,
+	ADOPT,
+	SEND,
+	MERGE,	  /* To the newest point. */
+	MERGE_TO, /* To the middle one. */
+	MAINTAIN,
+	DROP, /* The second oldest. */
+	COMPACT,
+	FAILOVER, /* At the middle point. */
+	WRITE,
+	FLUSH,
+	COMMIT,
+	STEPS, /* A few steps of a commit only. */
+	CANCEL,
+	BLOB,
+	PIN,
+	END = 0,
+};
+
+/* Run the script with a crash at every I/O, power loss and process crash, and
+ * mostly another one inside the recovery. After each recovery every kept point
+ * is exact, what is not acknowledged is whole or absent, and what the guest
+ * flushed is there; then the script goes on to its end. */
+void script_everywhere(const uint8_t *script,
+		       const struct hvrepl_store_options *options);
+#endif

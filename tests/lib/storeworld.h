@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A store on fake disks beside a naive model of it: an array of whole images,
+ * one a point, and what the guest of a failover has written and flushed.
+ */
+#ifndef STOREWORLD_H
+#define STOREWORLD_H
+
+#include "sim.h"
+#include "store/internal.h"
+#include "testing.h"
+
+#define WORLD_DISKS 2u
+#define WORLD_SIZE_MAX (96u << 10)
+#define WORLD_POINTS 128u
+#define WORLD_CHUNKS 64u
+
+struct world_image {
+	uint8_t bytes[WORLD_DISKS][WORLD_SIZE_MAX];
+};
+
+struct world_point {
+	bool kept;
+	uint64_t key, number;
+	struct hvrepl_uuid cut;
+	struct world_image *image;
+};
+
+/* One cut as the primary holds it until it is acknowledged. */
+struct world_cut {
+	bool pending;
+	uint64_t number;
+	struct hvrepl_uuid cut;
+	struct world_image *image;
+	uint8_t header[WORLD_DISKS][HVRI_SEGMENT_HEADER_SIZE];
+	uint8_t root[WORLD_DISKS][32];
+	uint8_t *chunks[WORLD_DISKS][WORLD_CHUNKS];
+	uint32_t lengths[WORLD_DISKS][WORLD_CHUNKS];
+	uint32_t counts[WORLD_DISKS];
+};
+
+struct world {
+	struct sim sim;
+	struct test_env env;
+	uint64_t random;
+	struct sim_storage *storage;
+	struct sim_disk *bases[WORLD_DISKS];
+	uint64_t sizes[WORLD_DISKS];
+	uint32_t change_blocks; /* Most blocks a cut changes on a disk. */
+	uint32_t send_block;	/* Granularity of the segments. */
+	struct hvrepl_store_options options;
+	hvrepl_store *store;
+	hvrepl_view *view; /* Of the failover. */
+	struct hvrepl_uuid vm, epoch, disks[WORLD_DISKS];
+
+	struct world_image primary;
+	uint64_t last_number;
+	struct world_cut cut;
+	struct world_point points[WORLD_POINTS];
+	uint32_t point_count;
+
+	/* The failed-over VM: what it sees, and what may be anything after a
+	 * crash (512-byte sectors written since the last flush). */
+	bool failover;
+	uint64_t failover_key;
+	struct world_image guest;
+	uint8_t loose[WORLD_DISKS][WORLD_SIZE_MAX / SIM_SECTOR];
+	bool maintaining; /* Policy may have given up points. */
+	bool direct; /* The last switch may have begun: points may be gone. */
+};
+
+void world_init(struct world *world, uint64_t seed);
+void world_free(struct world *world);
+/* Open or create; small pieces, so that there are many steps. */
+int32_t world_open(struct world *world, bool create);
+void world_close(struct world *world);
+/* The process ends without closing anything. */
+void world_abandon(struct world *world);
+
+/* First content by initial replication, or (adopt) the bases as they are. */
+int32_t world_first_point(struct world *world, bool adopt);
+/* Change the primary and cut; then send what is pending, resuming. */
+void world_make_cut(struct world *world);
+int32_t world_send_cut(struct world *world);
+int32_t world_send(struct world *world);
+int32_t world_drop(struct world *world, uint64_t key);
+
+int32_t world_failover(struct world *world, uint64_t key);
+int32_t world_guest_write(struct world *world);
+int32_t world_guest_flush(struct world *world);
+/* Close and open the view. */
+void world_view_close(struct world *world);
+
+int32_t world_merge(struct world *world, uint64_t target);
+int32_t world_maintain(struct world *world);
+int32_t world_commit(struct world *world);
+int32_t world_cancel(struct world *world);
+
+/* After recovery: a pending cut is there as a whole or not at all. */
+void world_settle(struct world *world);
+/* Every point the model keeps is exact, and no other is listed. */
+void world_check(struct world *world);
+/* The guest's view, or the base after a commit; `crashed`: loose sectors may
+ * hold anything, and become what they hold. */
+void world_check_guest(struct world *world, bool crashed);
+/* Kept points, for picking one; NULL past the end. */
+struct world_point *world_kept(struct world *world, uint32_t i);
+struct world_point *world_newest(struct world *world);
+#endif
