@@ -3,6 +3,7 @@
 #ifndef HVREPL_LOG_H
 #define HVREPL_LOG_H
 
+#include <hvrepl/cut.h>
 #include <hvrepl/disk.h>
 #include <hvrepl/env.h>
 #include <hvrepl/error.h>
@@ -209,6 +210,26 @@ HVREPL_API int32_t hvrepl_log_writer_finish(
 	const uint8_t *result_digest, struct hvrepl_log_summary *summary_out);
 /** NULL is fine. Does not finish the log. @since 0.1 */
 HVREPL_API void hvrepl_log_writer_destroy(hvrepl_log_writer *writer);
+
+/**
+ * Write one disk's part of a spooled cut as a log: its chunks go out as they
+ * lie in the spool, packed once. The cut stays as it is; settle it afterwards.
+ * The log has no digest of what it starts at, which a tracker does not know.
+ *
+ * @param cut   State HVREPL_CUT_SPOOLED, and nothing of this disk settled.
+ * @param disk  Index in the cut.
+ * @param sink  Taken; see the top of this file.
+ * @param summary_out  Optional.
+ * @return OK; BUSY: not spooled to its end yet; VOIDED; STATE: settled before;
+ *         INVALID, NOMEM, STORAGE_IO (spill), CALLBACK, NO_SPACE.
+ * @threadsafety One thread at a time for one disk of a cut.
+ * @since 0.1
+ */
+HVREPL_API int32_t hvrepl_log_from_cut(const struct hvrepl_env *env,
+				       hvrepl_cut *cut, uint32_t disk,
+				       const struct hvrepl_log_sink *sink,
+				       struct hvrepl_log_summary *summary_out,
+				       struct hvrepl_error *error);
 
 /**
  * Open a log and read its header.

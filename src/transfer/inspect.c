@@ -2,6 +2,8 @@
 /* Which kind of file it is, and how its description reaches a visitor. */
 #include "transfer/inspect.h"
 
+#include "format/hvt.h"
+
 #include <string.h>
 
 #define MAGIC_SIZE 8u
@@ -9,13 +11,15 @@
 static const struct kind {
 	const char *name;
 	uint8_t magic[MAGIC_SIZE];
-	size_t magic_size;
+	uint64_t second; /* Where a second header lies; 0: nowhere. */
 	int32_t (*inspect)(struct hvri_walk *walk, struct hvrepl_error *error);
 } kinds[] = {
-	{ "segment", { 0x89, 'H', 'V', 'R', 'S', 'E', 'G', '\n' }, 8,
+	{ "segment", { 0x89, 'H', 'V', 'R', 'S', 'E', 'G', '\n' }, 0,
 	  hvri_inspect_segment },
-	{ "apply-record", { 'H', 'V', 'R', 'A', 'P', 'P', 'L', 'Y' }, 8,
+	{ "apply-record", { 'H', 'V', 'R', 'A', 'P', 'P', 'L', 'Y' }, 0,
 	  hvri_inspect_apply_record },
+	{ "tracker", { 'H', 'V', 'R', 'T', 'R', 'A', 'C', 'K' },
+	  HVRI_HVT_SLOT_STRIDE, hvri_inspect_tracker },
 };
 
 void hvri_walk_begin(struct hvri_walk *walk, const char *key, uint32_t node)
@@ -88,25 +92,37 @@ int32_t hvri_walk_read(const struct hvri_walk *walk, uint64_t offset,
 	return hvri_log_source_read(walk->source, offset, buffer, length);
 }
 
-static const struct kind *find_kind(const uint8_t magic[MAGIC_SIZE])
+/* By the first bytes, or by those of a second header, should the first one be
+ * torn. NULL when there is none. */
+static int32_t find_kind(const struct hvri_walk *walk,
+			 const struct kind **kind_out)
 {
-	for (size_t i = 0; i < HVRI_ARRAY_LEN(kinds); i++)
-		if (memcmp(magic, kinds[i].magic, kinds[i].magic_size) == 0)
-			return &kinds[i];
-	return NULL;
+	uint8_t magic[MAGIC_SIZE];
+
+	*kind_out = NULL;
+	for (size_t i = 0; i < 2 * HVRI_ARRAY_LEN(kinds); i++) {
+		const struct kind *kind = &kinds[i / 2];
+		uint64_t at = i % 2 == 0 ? 0 : kind->second;
+
+		if ((i % 2 == 1 && at == 0) || walk->size < at + MAGIC_SIZE)
+			continue;
+		HVRI_TRY(hvri_walk_read(walk, at, magic, sizeof(magic)));
+		if (memcmp(magic, kind->magic, sizeof(magic)) != 0)
+			continue;
+		*kind_out = kind;
+		return HVREPL_OK;
+	}
+	return HVREPL_OK;
 }
 
 static int32_t walk_all(struct hvri_walk *walk, struct hvrepl_error *error)
 {
 	struct hvrepl_error damage = HVREPL_ERROR_INIT;
-	uint8_t magic[MAGIC_SIZE] = { 0 };
 	const struct kind *kind;
 	int32_t rc;
 
 	HVRI_TRY(hvri_log_source_size(walk->source, &walk->size));
-	HVRI_TRY(hvri_walk_read(walk, 0, magic,
-				(size_t)HVRI_MIN(walk->size, MAGIC_SIZE)));
-	kind = find_kind(magic);
+	HVRI_TRY(find_kind(walk, &kind));
 	if (kind == NULL)
 		return hvri_fail(error, HVREPL_E_UNSUPPORTED,
 				 "this is no file of hvrepl's, or its first "

@@ -48,4 +48,6 @@ HVRI_MUST_CHECK int32_t hvri_inspect_segment(struct hvri_walk *walk,
 					     struct hvrepl_error *error);
 HVRI_MUST_CHECK int32_t hvri_inspect_apply_record(struct hvri_walk *walk,
 						  struct hvrepl_error *error);
+HVRI_MUST_CHECK int32_t hvri_inspect_tracker(struct hvri_walk *walk,
+					     struct hvrepl_error *error);
 #endif

@@ -3,6 +3,7 @@
 #include "decoders.h"
 
 #include "format/apply_record.h"
+#include "format/hvt.h"
 #include "format/message.h"
 #include "format/record.h"
 #include "format/segment.h"
@@ -469,6 +470,99 @@ static int32_t decode_record(const uint8_t *bytes, size_t length)
 	return rc;
 }
 
+/* A tracker file: header slot and one fine block, each by itself. */
+static struct hvri_hvt_header hvt_of(void)
+{
+	struct hvri_hvt_header header = { .disk_size = 64u << 20,
+					  .block_size = 4096,
+					  .region_size = 1u << 20,
+					  .sequence = 7,
+					  .fine_blocks = 3,
+					  .flags = HVRI_HVT_FINE };
+
+	header.file.bytes[2] = 9;
+	must(hvri_hvt_plan(&header) == HVREPL_OK, "no plan");
+	return header;
+}
+
+static size_t sample_hvt_header(uint8_t *out, uint64_t *random)
+{
+	struct hvri_hvt_header header = hvt_of();
+
+	header.incarnation = test_random(random);
+	hvri_hvt_header_encode(&header, out);
+	return HVRI_HVT_HEADER_SIZE;
+}
+
+static void sign_hvt_header(uint8_t *bytes, size_t length, uint64_t *random)
+{
+	(void)random;
+	if (length == HVRI_HVT_HEADER_SIZE)
+		xxh3_of(bytes, length - 16, bytes + length - 16);
+}
+
+static int32_t decode_hvt_header(const uint8_t *bytes, size_t length)
+{
+	struct hvri_hvt_header header;
+	uint8_t again[HVRI_HVT_HEADER_SIZE];
+	int32_t rc;
+
+	if (length != sizeof(again))
+		return HVREPL_E_TRUNCATED;
+	rc = hvri_hvt_header_decode(bytes, &header);
+	if (rc < 0)
+		return rc;
+	hvri_hvt_header_encode(&header, again);
+	must(memcmp(again, bytes, length) == 0, "header has two forms");
+	return rc;
+}
+
+static size_t sample_hvt_fine(uint8_t *out, uint64_t *random)
+{
+	struct hvri_hvt_header header = hvt_of();
+	struct hvri_hvt_fine fine;
+	uint64_t words[HVRI_HVT_FINE_BITS / 64], index;
+
+	hvri_hvt_fine_begin(&fine, &header);
+	hvri_hvt_fine_run(&fine, test_random(random) % 1000, 24);
+	test_fill(words, sizeof(words), test_random(random));
+	hvri_hvt_fine_bits(&fine, 4096, words);
+	hvri_hvt_fine_finish(&fine, out, &index);
+	return HVRI_HVT_FINE_BLOCK;
+}
+
+static void sign_hvt_fine(uint8_t *bytes, size_t length, uint64_t *random)
+{
+	struct hvri_hvt_header header = hvt_of();
+	uint8_t place[8] = { 0 }; /* The incarnation, which is zero. */
+	struct hvri_part parts[3] = { { header.file.bytes, 16 },
+				      { place, sizeof(place) },
+				      { bytes + 16, length - 16 } };
+
+	(void)random;
+	if (length == HVRI_HVT_FINE_BLOCK)
+		hvri_xxh3(parts, 3, bytes);
+}
+
+static void inside_disk(void *argument, uint64_t first, uint64_t count)
+{
+	const struct hvri_hvt_header *header = argument;
+
+	/* Bits come in leaves, whose tail may lie behind the end. */
+	must(count > 0 && first < header->blocks + HVRI_HVT_FINE_BITS &&
+		     count <= header->blocks + HVRI_HVT_FINE_BITS,
+	     "dirty blocks far outside");
+}
+
+static int32_t decode_hvt_fine(const uint8_t *bytes, size_t length)
+{
+	struct hvri_hvt_header header = hvt_of();
+
+	if (length != HVRI_HVT_FINE_BLOCK)
+		return HVREPL_E_TRUNCATED;
+	return hvri_hvt_fine_decode(&header, 0, bytes, inside_disk, &header);
+}
+
 const struct decoder decoders[] = {
 	{ "segment-header", sample_header, sign_header, decode_header },
 	{ "chunk", sample_chunk, sign_chunk, decode_chunk },
@@ -478,6 +572,9 @@ const struct decoder decoders[] = {
 	{ "apply-record", sample_apply_record, sign_apply_record,
 	  decode_apply_record },
 	{ "message", sample_message, NULL, decode_message },
+	{ "tracker-header", sample_hvt_header, sign_hvt_header,
+	  decode_hvt_header },
+	{ "tracker-fine", sample_hvt_fine, sign_hvt_fine, decode_hvt_fine },
 	{ "record", sample_record, sign_record, decode_record },
 };
 const size_t decoder_count = HVRI_ARRAY_LEN(decoders);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Describing files: what is said of good, damaged and foreign ones. */
 #include "format/apply_record.h"
+#include "format/hvt.h"
 #include "logbuf.h"
 #include "testing.h"
 
@@ -218,6 +219,75 @@ START_TEST(apply_record_is_described)
 }
 END_TEST
 
+static void make_tracker_file(void)
+{
+	struct hvri_hvt_header header = {
+		.flags = HVRI_HVT_FINE,
+		.sequence = 12,
+		.disk_size = 10u << 20,
+		.block_size = 4096,
+		.region_size = 1u << 20,
+		.fine_blocks = 1,
+		.ack_point = 33,
+		.token_length = 3,
+	};
+	uint8_t bits[HVRI_HVT_SECTOR_BYTES] = { 0x81 };
+	struct hvri_hvt_fine fine;
+	uint64_t index;
+
+	ck_assert_int_eq(hvri_hvt_plan(&header), HVREPL_OK);
+	buffer.length = (size_t)header.fine_offset + HVRI_HVT_FINE_BLOCK;
+	buffer.bytes = realloc(buffer.bytes, buffer.length);
+	buffer.capacity = buffer.length;
+	memset(buffer.bytes, 0, buffer.length);
+	hvri_hvt_header_encode(&header, buffer.bytes);
+	header.sequence = 13;
+	hvri_hvt_header_encode(&header, buffer.bytes + HVRI_HVT_SLOT_STRIDE);
+	bits[1] = 0x02; /* Region 9, the last one. */
+	hvri_hvt_sector_encode(&header, 0, bits,
+			       buffer.bytes + HVRI_HVT_COARSE_OFFSET);
+	hvri_hvt_fine_begin(&fine, &header);
+	hvri_hvt_fine_run(&fine, 2, 5);
+	hvri_hvt_fine_finish(&fine, buffer.bytes + header.fine_offset, &index);
+}
+
+START_TEST(tracker_file_is_described)
+{
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+
+	make_tracker_file();
+	ck_assert_int_eq(inspect(HVREPL_INSPECT_DETAILS, NULL), HVREPL_OK);
+	assert_told("kind=tracker ");
+	assert_told("open=0 fine_map=1 slot_torn=0 sequence=13 ");
+	assert_told("acknowledged_point=33 ");
+	assert_told("hot[ -{ offset=0 length=1048576 } -{ offset=7340032 "
+		    "length=1048576 } -{ offset=9437184 length=1048576 } } "
+		    "hot_regions=3 dirty[ -{ offset=8192 length=20480 } } "
+		    "dirty_blocks=5 valid=1 ");
+	/* One slot torn: the other one counts, and it is still found. */
+	buffer.bytes[3] ^= 1;
+	ck_assert_int_eq(inspect(0, NULL), HVREPL_OK);
+	assert_told("slot_torn=1 sequence=13 ");
+	buffer.bytes[3] ^= 1;
+	buffer.bytes[HVRI_HVT_SLOT_STRIDE + 300] ^= 1;
+	ck_assert_int_eq(inspect(0, NULL), HVREPL_OK);
+	assert_told("slot_torn=1 sequence=12 ");
+	buffer.bytes[300] ^= 1;
+	ck_assert_int_eq(inspect(0, &error), HVREPL_E_CORRUPT);
+	buffer.bytes[300] ^= 1;
+	buffer.bytes[HVRI_HVT_COARSE_OFFSET + 100] ^= 1;
+	ck_assert_int_eq(inspect(0, &error), HVREPL_E_CORRUPT);
+	assert_told("hot_regions=0 dirty_blocks=5 damage=1 sectors of the");
+	buffer.bytes[HVRI_HVT_COARSE_OFFSET + 100] ^= 1;
+	buffer.bytes[buffer.length - 1] ^= 1;
+	ck_assert_int_eq(inspect(0, &error), HVREPL_E_CORRUPT);
+	assert_told("hot_regions=3 dirty_blocks=0 damage=0 sectors of the "
+		    "coarse map and 1 blocks");
+	buffer.length = 9000;
+	ck_assert_int_eq(inspect(0, &error), HVREPL_E_TRUNCATED);
+}
+END_TEST
+
 /* A visitor may end the walk at any call; so may memory. */
 START_TEST(failing_visitor_ends_the_walk)
 {
@@ -274,6 +344,7 @@ int main(void)
 	tcase_add_test(tcase, damaged_segment_is_described_as_far_as_it_goes);
 	tcase_add_test(tcase, foreign_file_is_no_file_of_ours);
 	tcase_add_test(tcase, apply_record_is_described);
+	tcase_add_test(tcase, tracker_file_is_described);
 	tcase_add_test(tcase, failing_visitor_ends_the_walk);
 	tcase_add_test(tcase, bad_arguments_are_refused);
 	suite_add_tcase(suite, tcase);
