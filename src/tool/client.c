@@ -142,14 +142,23 @@ out:
 	return exit_code;
 }
 
+char *tool_escape(const char *text)
+{
+	char *escaped = curl_easy_escape(NULL, text, 0);
+	char *copy = escaped == NULL ? NULL : strdup(escaped);
+
+	curl_free(escaped);
+	return copy;
+}
+
 char *tool_vm_path(const char *vm, const char *tail)
 {
-	char *escaped = curl_easy_escape(NULL, vm, 0);
+	char *escaped = tool_escape(vm);
 	char *path = NULL;
 
 	if (escaped != NULL &&
 	    asprintf(&path, "/v1/vms/%s%s", escaped, tail) < 0)
 		path = NULL;
-	curl_free(escaped);
+	free(escaped);
 	return path;
 }

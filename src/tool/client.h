@@ -17,6 +17,8 @@
  */
 int tool_request(const struct tool_run *run, const char *path, json_t *body,
 		 json_t **answer_out);
+/* Percent-encoded, to be freed; NULL when out of memory. */
+char *tool_escape(const char *text);
 /* "/v1/vms/NAME/tail", NAME escaped; NULL when out of memory. */
 char *tool_vm_path(const char *vm, const char *tail);
 

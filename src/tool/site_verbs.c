@@ -1,8 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `site check`: a site's configuration, read and judged. */
+/* `site run` and `site check`: a site's configuration and its daemon. */
 #include "tool.h"
 
 #include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define PLUGIN "nbdkit-hvrepl-plugin.so"
 
 static const struct tool_option config_options[] = {
 	{ "config", "FILE", "The site's configuration (required)" },
@@ -53,4 +63,121 @@ const struct tool_verb tool_verb_site_check = {
 	.summary = "Read a configuration and say what is wrong with it",
 	.options = config_options,
 	.run = run_check,
+};
+
+/* Beside this program, in a build tree and in any prefix. */
+static char *find_plugin(void)
+{
+	static const char *const places[] = {
+		HVREPL_PLUGIN_PLACE,
+		"lib/nbdkit/plugins",
+	};
+	char self[4096];
+	ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *path;
+
+	if (length < 0)
+		return NULL;
+	self[length] = 0;
+	/* PREFIX/bin/hvrepl */
+	for (int up = 0; up < 2; up++) {
+		char *slash = strrchr(self, '/');
+
+		if (slash == NULL)
+			return NULL;
+		*slash = 0;
+	}
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		if (asprintf(&path, "%s/%s/" PLUGIN, self, places[i]) < 0)
+			return NULL;
+		if (access(path, R_OK) == 0)
+			return path;
+		free(path);
+	}
+	return NULL;
+}
+
+/* A socket that nobody listens on is left over from a crash. */
+static void remove_stale(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct stat seen;
+	int fd;
+
+	if (strlen(path) >= sizeof(address.sun_path) ||
+	    lstat(path, &seen) != 0 || !S_ISSOCK(seen.st_mode))
+		return;
+	strcpy(address.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0 &&
+	    errno == ECONNREFUSED)
+		unlink(path);
+	close(fd);
+}
+
+static int run_run(struct tool_run *run)
+{
+	struct site_config *config = load(run);
+	char *plugin = NULL, *parameter = NULL, *colon;
+	const char *arguments[16];
+	size_t n = 0;
+
+	if (config == NULL)
+		return TOOL_USAGE;
+	plugin = find_plugin();
+	if (plugin == NULL)
+		return tool_fail(run, TOOL_FAILED, HVREPL_E_NOT_FOUND,
+				 "%s is not where this program was installed. Install hvrepl anew.",
+				 PLUGIN);
+	if (asprintf(&parameter, "config=%s", config->file) < 0)
+		return tool_fail(run, TOOL_FAILED, HVREPL_E_NOMEM,
+				 "Not enough memory.");
+	arguments[n++] = "nbdkit";
+	arguments[n++] = "-f";
+	if (tool_option(run, "verbose") != NULL)
+		arguments[n++] = "-v";
+	if (strncmp(config->nbd, "unix:", 5) == 0) {
+		remove_stale(config->nbd + 5);
+		arguments[n++] = "--unix";
+		arguments[n++] = config->nbd + 5;
+	} else {
+		colon = strrchr(config->nbd, ':');
+		*colon = 0;
+		arguments[n++] = "--ipaddr";
+		arguments[n++] = config->nbd;
+		arguments[n++] = "--port";
+		arguments[n++] = colon + 1;
+	}
+	if (tool_option(run, "pidfile") != NULL) {
+		arguments[n++] = "--pidfile";
+		arguments[n++] = tool_option(run, "pidfile");
+	}
+	arguments[n++] = plugin;
+	arguments[n++] = parameter;
+	arguments[n] = NULL;
+	fflush(stdout);
+	execvp("nbdkit", (char **)(uintptr_t)arguments);
+	return tool_fail(run, TOOL_FAILED, HVREPL_E_NOT_FOUND,
+			 "nbdkit cannot be started: %s. Install the package nbdkit.",
+			 strerror(errno));
+}
+
+static const struct tool_option run_options[] = {
+	{ "config", "FILE", "The site's configuration (required)" },
+	{ "pidfile", "FILE", "Written when the NBD socket is ready" },
+	{ "verbose", NULL, "Debug messages of nbdkit and the plugin" },
+	{ NULL, NULL, NULL },
+};
+
+const struct tool_verb tool_verb_site_run = {
+	.name = "site run",
+	.group = TOOL_GROUP_SITE,
+	.operands = "",
+	.summary = "Run a site: serve its disks over NBD and replicate them",
+	.details = "Stays in the foreground as nbdkit with the hvrepl plugin; SIGTERM ends it\n"
+		   "cleanly. Exports are called VM/DISK.",
+	.options = run_options,
+	.run = run_run,
 };

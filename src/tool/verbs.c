@@ -9,7 +9,10 @@
 	X(log_create)  \
 	X(log_apply)   \
 	X(inspect)     \
+	X(site_run)    \
 	X(site_check)  \
+	X(cut)         \
+	X(status)      \
 	X(help)        \
 	X(completion)
 

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+# What the interop tests share: cases that count, a site to start and kill.
+set -eu
+TOP=${HVREPL_SOURCE:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
+BUILD=${HVREPL_BUILD:-$TOP/build}
+PATH=$BUILD/bin:/usr/sbin:/sbin:$PATH
+export PATH
+LC_ALL=C
+export LC_ALL
+
+passed=0
+failed=0
+work=$(mktemp -d "${TMPDIR:-/tmp}/hvrepl-interop.XXXXXX")
+
+# Runs at the end whatever happens; a test adds its own to `cleanup_more`.
+cleanup_more() { :; }
+cleanup() {
+	local file
+	cleanup_more || true
+	for file in "$work"/*.pid; do
+		[ ! -e "$file" ] || kill -KILL "$(cat "$file")" 2>/dev/null || true
+	done
+	rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+
+# check NAME COMMAND...: one case. What it printed is shown when it fails.
+check() {
+	local name=$1 status=0
+	shift
+	# set -e does not reach into a function called under a condition, so
+	# the case runs in a shell of its own.
+	set +e
+	(set -e; "$@") >"$work/case.log" 2>&1
+	status=$?
+	set -e
+	if [ $status = 0 ]; then
+		passed=$((passed + 1))
+		echo "ok    $name"
+	else
+		failed=$((failed + 1))
+		echo "FAILED $name (status $status)"
+		sed 's/^/    /' "$work/case.log"
+		for log in "$work"/*.site.log; do
+			[ -e "$log" ] && { echo "    --- ${log##*/}"; tail -n 15 "$log" | sed 's/^/    /'; }
+		done
+	fi
+	return 0
+}
+
+finish() {
+	echo "$passed passed, $failed failed"
+	[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
+	exit
+}
+
+# fails STATUS TEXT COMMAND...: it ends with STATUS and says TEXT.
+fails() {
+	local status=$1 text=$2 got=0
+	shift 2
+	timeout 20 "$@" >"$work/said" 2>&1 || got=$?
+	cat "$work/said"
+	if [ "$got" != "$status" ]; then
+		echo "ended with $got, not with $status"
+		return 1
+	fi
+	grep -qF -- "$text" "$work/said" || { echo "did not say: $text"; return 1; }
+}
+
+# within SECONDS COMMAND...: until it succeeds.
+within() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		[ $SECONDS -lt $end ] || { echo "not within the time: $*"; return 1; }
+		sleep 0.05
+	done
+}
+
+# Cases run in shells of their own, so what lasts lies in files: NAME.pid.
+# start_site NAME: runs $work/NAME.conf and waits for its control socket.
+start_site() {
+	hvrepl site run --config "$work/$1.conf" >>"$work/$1.site.log" 2>&1 &
+	echo $! >"$work/$1.pid"
+	within 10 hvrepl status --config "$work/$1.conf" || {
+		tail -n 20 "$work/$1.site.log"
+		return 1
+	}
+}
+# Gone, or a zombie that its parent has not looked at.
+gone() {
+	[ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status"
+}
+kill_site() { # NAME [SIGNAL]
+	local pid
+	pid=$(cat "$work/$1.pid")
+	kill "-${2:-KILL}" "$pid"
+	within 20 gone "$pid"
+	rm "$work/$1.pid"
+}
+
+uri() { # SITE EXPORT
+	echo "nbd+unix:///$2?socket=$work/$1.nbd"
+}
+
+# field NAME: an integer or string out of the JSON on stdin.
+field() {
+	/usr/bin/python3 -c 'import json, sys
+value = json.load(sys.stdin)
+for name in sys.argv[1].split("."):
+    value = value[int(name)] if isinstance(value, list) else value[name]
+print(value)' "$1"
+}
