@@ -191,7 +191,7 @@ int32_t hvrepl_tracker_save(hvrepl_tracker *tracker,
 			&ours, sizeof(ours),
 			HVRI_SIZE_UP_TO(struct hvrepl_tracker_stamp, record_id),
 			stamp));
-	return hvri_record_save(tracker, stamp != NULL ? &ours : NULL);
+	return hvri_record_save(tracker, stamp != NULL ? &ours : NULL, true);
 }
 
 int32_t hvrepl_tracker_get_info(hvrepl_tracker *tracker,

@@ -251,7 +251,7 @@ void hvri_cool_serve(struct hvrepl_tracker *tracker)
 		ack = tracker->ack_unsaved;
 		hvri_unlock(&tracker->mutex);
 		if (ack)
-			rc = hvri_record_save(tracker, NULL);
+			rc = hvri_record_save(tracker, NULL, false);
 		if (rc < 0 || !start_grace(tracker)) {
 			drop_candidates(tracker, false);
 			sweep_end(tracker);
@@ -294,7 +294,7 @@ static int32_t still_ours(struct hvrepl_tracker *tracker)
 }
 
 int32_t hvri_record_save(struct hvrepl_tracker *tracker,
-			 const struct hvrepl_tracker_stamp *stamp)
+			 const struct hvrepl_tracker_stamp *stamp, bool wait)
 {
 	struct hvri_disk disk = tracker->disk;
 	struct hvri_hvt_header *header = &tracker->header;
@@ -304,7 +304,8 @@ int32_t hvri_record_save(struct hvrepl_tracker *tracker,
 
 	if (rc < 0)
 		return rc;
-	(void)hvri_file_take(tracker, true);
+	if (!hvri_file_take(tracker, wait))
+		return HVREPL_E_BUSY;
 	rc = still_ours(tracker);
 	if (rc == HVREPL_E_BUSY) {
 		hvri_file_give(tracker);

@@ -278,7 +278,7 @@ struct hvrepl_cut {
 	uint32_t active; /* Threads that read or pack; close waits for them. */
 	bool orphan;     /* Closed while voided: freed when its bits are back. */
 	struct hvri_kit *kits;
-	bool has_spill;
+	bool has_spill, spill_opening;
 	struct hvri_object spill;
 	uint64_t spill_end, memory;
 	void (*listener)(void *user);
@@ -353,10 +353,10 @@ bool hvri_tracker_part(struct hvrepl_tracker *tracker);
 void hvri_cool_serve(struct hvrepl_tracker *tracker);
 uint64_t hvri_cool_deadline(const struct hvrepl_tracker *tracker);
 /* Take disk token and acknowledgement into the header and write it. Takes the
- * file. */
+ * file; BUSY when it is not free and `wait` is false. */
 HVRI_MUST_CHECK int32_t
 hvri_record_save(struct hvrepl_tracker *tracker,
-		 const struct hvrepl_tracker_stamp *stamp);
+		 const struct hvrepl_tracker_stamp *stamp, bool wait);
 
 /* owed.c; tracker->mutex (part->mutex) held. */
 void hvri_part_poll(struct hvri_member *part);

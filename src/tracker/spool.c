@@ -102,33 +102,60 @@ static int32_t spill_open(struct hvrepl_cut *cut, uint32_t flags)
 	return hvri_object_open(&cut->group->spill, id, flags, &cut->spill);
 }
 
-/* Room for `length` bytes in the spill; opens it with the first. */
+/* Room for `length` bytes in the spill; opens it with the first. PENDING:
+ * another thread is opening it. */
 static int32_t spill_reserve(struct hvrepl_cut *cut, uint32_t length,
 			     uint64_t *position_out)
 {
 	struct hvrepl_group *group = cut->group;
 	int32_t rc = HVREPL_OK;
+	bool open = false;
 
 	if (!group->has_spill)
 		return HVREPL_E_LIMIT;
+	hvri_lock(&cut->mutex);
+	if (cut->spill_opening)
+		rc = HVREPL_PENDING;
+	else if (!cut->has_spill)
+		open = cut->spill_opening = true;
+	hvri_unlock(&cut->mutex);
+	if (open)
+		rc = spill_open(cut, HVREPL_OBJECT_CREATE);
+	if (open) {
+		hvri_lock(&cut->mutex);
+		cut->spill_opening = false;
+		cut->has_spill = rc == HVREPL_OK;
+		hvri_unlock(&cut->mutex);
+	}
+	if (rc != HVREPL_OK)
+		return rc;
 	if (atomic_fetch_add(&group->spilled, length) + length >
 	    group->spill_limit) {
 		(void)atomic_fetch_sub(&group->spilled, length);
 		return HVREPL_E_LIMIT;
 	}
 	hvri_lock(&cut->mutex);
-	/* An object is opened seldom enough to do it under the lock. */
-	if (!cut->has_spill)
-		rc = spill_open(cut, HVREPL_OBJECT_CREATE);
-	if (rc == HVREPL_OK) {
-		cut->has_spill = true;
-		*position_out = cut->spill_end;
-		cut->spill_end += length;
-	}
+	*position_out = cut->spill_end;
+	cut->spill_end += length;
 	hvri_unlock(&cut->mutex);
-	if (rc < 0)
-		(void)atomic_fetch_sub(&group->spilled, length);
-	return rc;
+	return HVREPL_OK;
+}
+
+/* A copy in memory, if the budget allows it or `beyond` it. */
+static uint8_t *keep(struct hvrepl_group *group, const uint8_t *bytes,
+		     uint32_t length, bool beyond)
+{
+	uint8_t *copy = NULL;
+
+	if (atomic_fetch_add(&group->memory, length) + length <=
+		    group->spool_memory ||
+	    beyond)
+		copy = hvri_alloc_io(&group->env, length);
+	if (copy == NULL)
+		(void)atomic_fetch_sub(&group->memory, length);
+	else
+		memcpy(copy, bytes, length);
+	return copy;
 }
 
 int32_t hvri_spool_put(struct hvri_member *part, uint32_t sequence,
@@ -137,21 +164,21 @@ int32_t hvri_spool_put(struct hvri_member *part, uint32_t sequence,
 	struct hvrepl_cut *cut = part->cut;
 	struct hvrepl_group *group = cut->group;
 	struct hvri_spooled *chunk;
-	uint8_t *copy = NULL;
+	uint8_t *copy = keep(group, bytes, length, false);
 	uint64_t position = 0;
 	int32_t rc;
 
-	if (atomic_fetch_add(&group->memory, length) + length <=
-	    group->spool_memory)
-		copy = hvri_alloc_io(&group->env, length);
-	if (copy != NULL) {
-		memcpy(copy, bytes, length);
-	} else {
-		(void)atomic_fetch_sub(&group->memory, length);
+	if (copy == NULL) {
 		rc = spill_reserve(cut, length, &position);
 		if (rc == HVREPL_OK)
 			rc = hvri_object_write(&cut->spill, position, bytes,
 					       length);
+		/* A chunk beyond the budget rather than a wait: this may be
+		 * the pump. */
+		if (rc == HVREPL_PENDING) {
+			copy = keep(group, bytes, length, true);
+			rc = copy != NULL ? HVREPL_OK : HVREPL_E_NOMEM;
+		}
 		if (rc < 0)
 			return rc;
 	}

@@ -174,6 +174,11 @@ static int32_t image_flush(struct sim *sim, struct sim_image *image)
 	/* A flush that crashes may have done nothing yet. */
 	if (!crash)
 		settle(image);
+	/* Done, and not yet known to be. */
+	if (!crash && sim->hook != NULL)
+		sim->hook(sim->hook_argument);
+	if (sim->crashed)
+		return HVREPL_E_UNAVAILABLE;
 	return finish(sim, crash);
 }
 

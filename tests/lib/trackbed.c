@@ -53,6 +53,8 @@ void bed_free(struct bed *bed)
 	ck_assert_int_eq(bed->env.alloc_live, 0);
 }
 
+static void between(void *argument);
+
 int32_t bed_attach(struct bed *bed, uint32_t flags)
 {
 	static const char *const ids[BED_DISKS] = { "a.hvt", "b.hvt" };
@@ -88,6 +90,10 @@ int32_t bed_attach(struct bed *bed, uint32_t flags)
 	}
 	if (rc < 0)
 		bed_kill(bed);
+	if (rc == HVREPL_OK) {
+		bed->sim.hook = between;
+		bed->sim.hook_argument = bed;
+	}
 	return rc;
 }
 
@@ -140,6 +146,7 @@ static void perform(struct bed *bed, struct bed_ticket *mine)
 
 	if (mine->kind == HVREPL_WRITE_DATA)
 		test_fill(bytes, mine->length, test_random(&bed->random));
+	mine->stage = BED_WRITING;
 	mine->result = disk.ops->writev(disk.user, NULL, mine->offset, &iov, 1);
 	if (mine->result == HVREPL_OK || bed->sim.crashed)
 		for (uint32_t i = 0; i < BED_CUTS; i++)
@@ -173,6 +180,7 @@ static void progress(struct bed *bed, struct bed_ticket *mine)
 		end(bed, mine);
 		break;
 	case BED_WAITING:
+	case BED_WRITING:
 		break;
 	}
 }
@@ -198,6 +206,25 @@ static bool cut(struct bed *bed)
 		memcpy(place->expect[d], sim_disk_bytes(bed->disk[d]),
 		       bed->size[d]);
 	return true;
+}
+
+/* Before an I/O: guests, cuts and another pump come in between. */
+static void between(void *argument)
+{
+	struct bed *bed = argument;
+
+	if (bed->inside)
+		return;
+	bed->inside = true;
+	while (pick(bed, 3) != 0) {
+		if (pick(bed, 3) == 0)
+			process(bed);
+		else if (pick(bed, 30) == 0)
+			(void)cut(bed);
+		else
+			progress(bed, &bed->ticket[pick(bed, BED_TICKETS)]);
+	}
+	bed->inside = false;
 }
 
 static struct bed_cut *oldest(struct bed *bed)
@@ -326,10 +353,35 @@ static void flush(struct bed *bed)
 		return;
 }
 
+/* Few writes, then all of it acknowledged and left alone for long. */
+static void calm(struct bed *bed)
+{
+	uint64_t writes = pick(bed, 3);
+
+	while (writes-- > 0)
+		for (int i = 0; i < 3; i++) {
+			progress(bed, &bed->ticket[0]);
+			process(bed);
+		}
+	if (pick(bed, 2) == 0) {
+		bed_settle(bed);
+		(void)cut(bed);
+		bed_settle(bed);
+	}
+	for (unsigned i = 0; i < 3; i++) {
+		bed->env.now_ns += 2000000;
+		process(bed);
+	}
+}
+
 void bed_step(struct bed *bed)
 {
 	uint64_t what = pick(bed, 100);
 
+	if (pick(bed, 100) < bed->calm) {
+		calm(bed);
+		return;
+	}
 	bed->env.now_ns += 1000 + pick(bed, 20000);
 	if (what < 62)
 		progress(bed, &bed->ticket[pick(bed, BED_TICKETS)]);
@@ -380,6 +432,7 @@ void bed_settle(struct bed *bed)
 
 void bed_ship_all(struct bed *bed)
 {
+	bed->sim.hook = NULL;
 	bed_settle(bed);
 	ck_assert(cut(bed));
 	bed_settle(bed);
@@ -394,6 +447,7 @@ void bed_kill(struct bed *bed)
 {
 	bool was = bed->sim.crashed;
 
+	bed->sim.hook = NULL;
 	bed->sim.crashed = true;
 	for (uint32_t i = 0; i < BED_DISKS; i++)
 		if (bed->tracker[i] != NULL)
@@ -419,6 +473,7 @@ void bed_kill(struct bed *bed)
 
 int32_t bed_detach(struct bed *bed)
 {
+	bed->sim.hook = NULL;
 	bed_settle(bed);
 	for (uint32_t i = 0; i < BED_DISKS; i++) {
 		int32_t rc;

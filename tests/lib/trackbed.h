@@ -20,7 +20,7 @@
 
 struct bed;
 
-enum bed_stage { BED_FREE, BED_WAITING, BED_GO, BED_WRITTEN };
+enum bed_stage { BED_FREE, BED_WAITING, BED_GO, BED_WRITING, BED_WRITTEN };
 
 struct bed_ticket {
 	struct hvrepl_ticket ticket;
@@ -51,6 +51,8 @@ struct bed {
 	uint64_t random, orders;
 	uint64_t shipped, voided, pended; /* What a run exercised. */
 	bool woken;
+	bool inside; /* The hook runs. */
+	unsigned calm; /* Percent of steps that let regions cool. */
 };
 
 /* Storage and disks; nothing attached. */
