@@ -24,6 +24,7 @@ static bool crash_once(uint64_t seed, uint64_t at, bool power_loss,
 	int32_t rc;
 
 	bed_init(&bed, seed);
+	bed.mingle = true;
 	bed.calm = calm;
 	bed.sim.garbage_percent = calm;
 	rc = bed_attach(&bed, HVREPL_TRACKER_CREATE);
@@ -87,6 +88,7 @@ START_TEST(crash_while_attaching_or_detaching_misses_no_changed_block)
 		int32_t rc;
 
 		bed_init(&bed, 5);
+		bed.mingle = true;
 		rc = bed_attach(&bed, HVREPL_TRACKER_CREATE);
 		ck_assert_int_eq(rc, HVREPL_OK);
 		(void)live(&bed, 5, STEPS);

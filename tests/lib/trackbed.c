@@ -90,7 +90,7 @@ int32_t bed_attach(struct bed *bed, uint32_t flags)
 	}
 	if (rc < 0)
 		bed_kill(bed);
-	if (rc == HVREPL_OK) {
+	if (rc == HVREPL_OK && bed->mingle) {
 		bed->sim.hook = between;
 		bed->sim.hook_argument = bed;
 	}

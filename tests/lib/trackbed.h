@@ -51,6 +51,7 @@ struct bed {
 	uint64_t random, orders;
 	uint64_t shipped, voided, pended; /* What a run exercised. */
 	bool woken;
+	bool mingle; /* Guests and cuts come between any two I/Os; before attach. */
 	bool inside; /* The hook runs. */
 	unsigned calm; /* Percent of steps that let regions cool. */
 };
