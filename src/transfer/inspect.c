@@ -3,6 +3,7 @@
 #include "transfer/inspect.h"
 
 #include "format/hvt.h"
+#include "format/manifest.h"
 
 #include <string.h>
 
@@ -20,6 +21,11 @@ static const struct kind {
 	  hvri_inspect_apply_record },
 	{ "tracker", { 'H', 'V', 'R', 'T', 'R', 'A', 'C', 'K' },
 	  HVRI_HVT_SLOT_STRIDE, hvri_inspect_tracker },
+	{ "store-head", { 'H', 'V', 'R', 'H', 'E', 'A', 'D', '1' },
+	  HVRI_HEAD_SLOT_STEP, hvri_inspect_store_head },
+	/* Type of the first record: a checkpoint. */
+	{ "store-log", { 'H', 'V', 'R', 'M', 1, 0, 1, 0 }, 0,
+	  hvri_inspect_store_log },
 };
 
 void hvri_walk_begin(struct hvri_walk *walk, const char *key, uint32_t node)

@@ -50,4 +50,8 @@ HVRI_MUST_CHECK int32_t hvri_inspect_apply_record(struct hvri_walk *walk,
 						  struct hvrepl_error *error);
 HVRI_MUST_CHECK int32_t hvri_inspect_tracker(struct hvri_walk *walk,
 					     struct hvrepl_error *error);
+HVRI_MUST_CHECK int32_t hvri_inspect_store_head(struct hvri_walk *walk,
+						struct hvrepl_error *error);
+HVRI_MUST_CHECK int32_t hvri_inspect_store_log(struct hvri_walk *walk,
+					       struct hvrepl_error *error);
 #endif

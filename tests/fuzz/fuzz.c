@@ -11,12 +11,14 @@
 
 static const struct decoder *find(const char *name)
 {
-	for (size_t i = 0; i < decoder_count; i++)
-		if (strcmp(decoders[i].name, name) == 0)
-			return &decoders[i];
+	const struct decoder *one;
+
+	for (size_t i = 0; (one = decoder_get(i)) != NULL; i++)
+		if (strcmp(one->name, name) == 0)
+			return one;
 	fprintf(stderr, "fuzz: there is no target '%s'; these are:", name);
-	for (size_t i = 0; i < decoder_count; i++)
-		fprintf(stderr, " %s", decoders[i].name);
+	for (size_t i = 0; (one = decoder_get(i)) != NULL; i++)
+		fprintf(stderr, " %s", one->name);
 	fprintf(stderr, "\n");
 	exit(2);
 }
@@ -54,7 +56,7 @@ static void run(const struct decoder *decoder, double seconds, uint64_t seed)
 
 int main(int argc, char **argv)
 {
-	const struct decoder *only = NULL;
+	const struct decoder *only = NULL, *one;
 	double seconds = 2;
 	uint64_t seed = 1;
 	unsigned passed = 0;
@@ -67,10 +69,10 @@ int main(int argc, char **argv)
 		else
 			only = find(argv[i]);
 	}
-	for (size_t i = 0; i < decoder_count; i++) {
-		if (only != NULL && only != &decoders[i])
+	for (size_t i = 0; (one = decoder_get(i)) != NULL; i++) {
+		if (only != NULL && only != one)
 			continue;
-		run(&decoders[i], seconds, seed);
+		run(one, seconds, seed);
 		passed++;
 	}
 	/* A decoder that takes what it must not ends the program. */

@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of decoders, and the loop that feeds them damage. */
+/* The loop that feeds decoders with damage. */
 #include "decoders.h"
 
-#include "format/apply_record.h"
-#include "format/hvt.h"
-#include "format/message.h"
-#include "format/record.h"
-#include "format/segment.h"
-#include "logbuf.h"
+#include "base/digest.h"
 #include "mutate.h"
 #include "testing.h"
 
@@ -15,11 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK_RAW 8192u
-
 static uint64_t seed_now; /* To repeat a failure. */
 
-static void must(bool holds, const char *what)
+void decoder_must(bool holds, const char *what)
 {
 	if (!holds) {
 		fprintf(stderr, "decoder: %s (seed %llu)\n", what,
@@ -28,556 +21,26 @@ static void must(bool holds, const char *what)
 	}
 }
 
-static void xxh3_of(const uint8_t *bytes, size_t length, uint8_t out[16])
+void decoder_xxh3(const uint8_t *bytes, size_t length,
+		  uint8_t out[16])
 {
 	struct hvri_part part = { bytes, length };
 
 	hvri_xxh3(&part, 1, out);
 }
 
-/* The same for all, so that chunks and pages fit their header. */
-static struct hvri_segment_header header_of(uint64_t *random)
+const struct decoder *decoder_get(size_t index)
 {
-	struct hvri_segment_header header;
+	static const struct decoder *const groups[] = { decoders_log,
+							decoders_state };
 
-	memset(&header, 0, sizeof(header));
-	header.identity.vm.bytes[3] = 7;
-	header.identity.to_point = 1;
-	header.disk_size = 1u << 20;
-	header.block_size = 512;
-	if (random != NULL) {
-		header.block_size = 512u << test_random(random) % 8;
-		header.disk_size = 1 + test_random(random) % INT64_MAX;
-		header.utc_ns = test_random(random);
-	}
-	return header;
+	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++)
+		for (const struct decoder *one = groups[i]; one->name != NULL;
+		     one++)
+			if (index-- == 0)
+				return one;
+	return NULL;
 }
-
-static size_t sample_header(uint8_t *out, uint64_t *random)
-{
-	struct hvri_segment_header header = header_of(random);
-
-	hvri_segment_header_encode(&header, out);
-	return HVRI_SEGMENT_HEADER_SIZE;
-}
-
-static void sign_header(uint8_t *bytes, size_t length, uint64_t *random)
-{
-	(void)random;
-	if (length == HVRI_SEGMENT_HEADER_SIZE)
-		xxh3_of(bytes, length - 16, bytes + length - 16);
-}
-
-static int32_t decode_header(const uint8_t *bytes, size_t length)
-{
-	struct hvri_segment_header header;
-	uint8_t again[HVRI_SEGMENT_HEADER_SIZE];
-	int32_t rc;
-
-	if (length != sizeof(again))
-		return HVREPL_E_TRUNCATED;
-	rc = hvri_segment_header_decode(bytes, &header);
-	if (rc < 0)
-		return rc;
-	hvri_segment_header_encode(&header, again);
-	must(memcmp(again, bytes, length) == 0, "header has two forms");
-	return rc;
-}
-
-static size_t sample_chunk(uint8_t *out, uint64_t *random)
-{
-	static struct hvri_packer *packer;
-	static struct test_env test;
-	struct hvri_segment_header header = header_of(NULL);
-	struct hvrepl_extent extents[CHUNK_RAW / 512];
-	struct hvri_env env;
-	uint8_t raw[CHUNK_RAW];
-	uint32_t count = 1 + (uint32_t)(test_random(random) % 16), length;
-	uint8_t kind = (uint8_t)(1 + test_random(random) % 3);
-
-	if (packer == NULL) {
-		test_env_init(&test, 1);
-		must(hvri_env_copy(&env, &test.env, NULL) == HVREPL_OK &&
-			     hvri_packer_create(&env, 1, &packer) == HVREPL_OK,
-		     "no packer");
-	}
-	test_fill(raw, sizeof(raw), test_random(random));
-	if (test_random(random) % 2 == 0)
-		memset(raw, 'x', sizeof(raw) / 2);
-	for (uint32_t i = 0; i < count; i++)
-		extents[i] = (struct hvrepl_extent){ i * 2048u, 512 };
-	must(hvri_chunk_pack(packer, &header, 0, kind, extents, count,
-			     kind == HVRI_CHUNK_DATA ? raw : NULL, out,
-			     &length) == HVREPL_OK,
-	     "chunk was not packed");
-	return length;
-}
-
-static void sign_chunk(uint8_t *bytes, size_t length, uint64_t *random)
-{
-	struct hvri_segment_header header = header_of(NULL);
-	uint8_t identity[HVRI_IDENTITY_SIZE];
-	struct hvri_part parts[3] = { { identity, sizeof(identity) } };
-	size_t extents;
-
-	if (length < HVRI_CHUNK_HEADER_SIZE)
-		return;
-	hvri_segment_identity_encode(&header.identity, identity);
-	extents = 16u * (size_t)(bytes[6] + 256u * bytes[7]);
-	/* Of stored data the raw digest too, mostly. */
-	if (bytes[5] == HVRI_CODEC_STORED && test_random(random) % 4 != 0 &&
-	    extents <= length - HVRI_CHUNK_HEADER_SIZE) {
-		parts[1] = (struct hvri_part){ bytes + 56, extents };
-		parts[2] = (struct hvri_part){ bytes + 56 + extents,
-					       length - 56 - extents };
-		hvri_xxh3(parts, 3, bytes + 24);
-	}
-	parts[1] = (struct hvri_part){ bytes, 40 };
-	parts[2] = (struct hvri_part){ bytes + 56, length - 56 };
-	hvri_xxh3(parts, 3, bytes + 40);
-}
-
-static int32_t decode_chunk(const uint8_t *bytes, size_t length)
-{
-	struct hvri_segment_header header = header_of(NULL);
-	struct hvri_chunk chunk;
-	uint64_t from = 0, covered = 0;
-	uint8_t *raw;
-	int32_t rc = hvri_chunk_decode(&header, bytes, length, &chunk);
-
-	if (rc < 0)
-		return rc;
-	must(chunk.extents >= bytes &&
-		     chunk.payload + chunk.stored_length == bytes + length,
-	     "chunk reaches outside");
-	for (uint32_t i = 0; i < chunk.extent_count; i++) {
-		struct hvrepl_extent extent = hvri_chunk_extent(&chunk, i);
-
-		must(extent.length > 0 && extent.offset >= from &&
-			     extent.offset + extent.length <= header.disk_size,
-		     "extent out of place");
-		from = extent.offset + extent.length;
-		covered += extent.length;
-	}
-	must(hvri_chunk_covered(&chunk) == covered, "covers something else");
-	if (chunk.kind != HVRI_CHUNK_DATA)
-		return rc;
-	must(covered == chunk.raw_length &&
-		     chunk.raw_length <= HVRI_CHUNK_RAW_MAX,
-	     "raw length is not that of the extents");
-	raw = malloc(chunk.raw_length);
-	must(raw != NULL, "no memory");
-	rc = hvri_chunk_unpack(&header, &chunk, raw);
-	free(raw);
-	return rc;
-}
-
-static size_t sample_page(uint8_t *out, uint64_t *random)
-{
-	struct hvri_segment_header header = header_of(NULL);
-	struct hvri_segment_entry entries[64];
-	struct hvri_segment_page page = {
-		.first_sequence = (uint32_t)test_random(random),
-		.count = 1 + (uint32_t)(test_random(random) % 64),
-		.previous = test_random(random),
-	};
-
-	test_fill(entries, sizeof(entries), test_random(random));
-	hvri_segment_page_encode(&header, &page, entries, out);
-	return HVRI_PAGE_ENCODED(page.count);
-}
-
-static void sign_page(uint8_t *bytes, size_t length, uint64_t *random)
-{
-	struct hvri_segment_header header = header_of(NULL);
-	uint8_t identity[HVRI_IDENTITY_SIZE];
-	struct hvri_part parts[2] = { { identity, sizeof(identity) } };
-
-	(void)random;
-	if (length < 16)
-		return;
-	hvri_segment_identity_encode(&header.identity, identity);
-	parts[1] = (struct hvri_part){ bytes, length - 16 };
-	hvri_xxh3(parts, 2, bytes + length - 16);
-}
-
-static int32_t decode_page(const uint8_t *bytes, size_t length)
-{
-	struct hvri_segment_header header = header_of(NULL);
-	struct hvri_segment_page page;
-	uint64_t sum = 0;
-	int32_t rc = hvri_segment_page_decode(&header, bytes, length, &page);
-
-	if (rc < 0)
-		return rc;
-	for (uint32_t i = 0; i < page.count; i++)
-		sum += hvri_segment_page_entry(&page, i).length;
-	must(sum <= (uint64_t)page.count * UINT32_MAX, "entries");
-	return rc;
-}
-
-static size_t sample_trailer(uint8_t *out, uint64_t *random)
-{
-	struct hvri_segment_trailer trailer;
-
-	test_fill(&trailer, sizeof(trailer), test_random(random));
-	trailer.result_digest_kind = HVRI_DIGEST_SHA256;
-	hvri_segment_trailer_encode(&trailer, out);
-	return HVRI_SEGMENT_TRAILER_SIZE;
-}
-
-static void sign_trailer(uint8_t *bytes, size_t length, uint64_t *random)
-{
-	(void)random;
-	if (length == HVRI_SEGMENT_TRAILER_SIZE)
-		xxh3_of(bytes, length - 16, bytes + length - 16);
-}
-
-static int32_t decode_trailer(const uint8_t *bytes, size_t length)
-{
-	struct hvri_segment_trailer trailer;
-	uint8_t again[HVRI_SEGMENT_TRAILER_SIZE];
-	int32_t rc;
-
-	if (length != sizeof(again))
-		return HVREPL_E_TRUNCATED;
-	rc = hvri_segment_trailer_decode(bytes, &trailer);
-	if (rc < 0)
-		return rc;
-	hvri_segment_trailer_encode(&trailer, again);
-	must(memcmp(again, bytes, length) == 0, "trailer has two forms");
-	return rc;
-}
-
-static size_t sample_apply_record(uint8_t *out, uint64_t *random)
-{
-	struct hvri_apply_record record;
-
-	test_fill(&record, sizeof(record), test_random(random));
-	hvri_apply_record_encode(&record, out);
-	return HVRI_APPLY_RECORD_SIZE;
-}
-
-static void sign_apply_record(uint8_t *bytes, size_t length, uint64_t *random)
-{
-	(void)random;
-	if (length == HVRI_APPLY_RECORD_SIZE)
-		xxh3_of(bytes, length - 16, bytes + length - 16);
-}
-
-static int32_t decode_apply_record(const uint8_t *bytes, size_t length)
-{
-	struct hvri_apply_record record;
-	uint8_t again[HVRI_APPLY_RECORD_SIZE];
-	int32_t rc;
-
-	if (length != sizeof(again))
-		return HVREPL_E_TRUNCATED;
-	rc = hvri_apply_record_decode(bytes, &record);
-	if (rc < 0)
-		return rc;
-	hvri_apply_record_encode(&record, again);
-	must(memcmp(again, bytes, length) == 0, "record has two forms");
-	return rc;
-}
-
-/* A whole log: several kinds of chunks, index, trailer. */
-static size_t sample_log(uint8_t *out, uint64_t *random)
-{
-	struct hvrepl_log_info info = HVREPL_LOG_INFO_INIT;
-	struct hvrepl_log_sink sink;
-	struct logbuf buffer;
-	struct test_env test;
-	hvrepl_log_writer *writer = NULL;
-	uint8_t bytes[4096];
-	size_t length;
-
-	test_env_init(&test, test_random(random));
-	logbuf_init(&buffer);
-	sink = logbuf_sink(&buffer);
-	info.disk_size = 1u << 20;
-	must(hvrepl_log_writer_create(&test.env, &info, 1, &sink, &writer,
-				      NULL) == HVREPL_OK,
-	     "no writer");
-	for (unsigned i = 4; i-- > 0;) {
-		test_fill(bytes, sizeof(bytes), test_random(random));
-		memset(bytes, (int)i, 2048);
-		must(hvrepl_log_writer_add(writer, i * 8192, bytes,
-					   sizeof(bytes)) == HVREPL_OK &&
-			     hvrepl_log_writer_add_zero(
-				     writer, 65536 + i * 8192, 4096) ==
-				     HVREPL_OK,
-		     "nothing added");
-	}
-	must(hvrepl_log_writer_finish(writer, 0, NULL, NULL) == HVREPL_OK,
-	     "not finished");
-	hvrepl_log_writer_destroy(writer);
-	length = buffer.length;
-	memcpy(out, buffer.bytes, length);
-	logbuf_free(&buffer);
-	return length;
-}
-
-static int32_t decode_log(const uint8_t *bytes, size_t length)
-{
-	struct hvrepl_log_chunk chunk = HVREPL_LOG_CHUNK_INIT;
-	struct hvrepl_log_source source;
-	struct logbuf buffer;
-	struct test_env test;
-	hvrepl_log_reader *reader = NULL;
-	int32_t rc;
-
-	test_env_init(&test, 1);
-	logbuf_init(&buffer);
-	buffer.bytes = malloc(length + 1);
-	must(buffer.bytes != NULL, "no memory");
-	memcpy(buffer.bytes, bytes, length);
-	buffer.length = length;
-	source = logbuf_source(&buffer);
-	rc = hvrepl_log_reader_open(&test.env, &source, &reader, NULL);
-	chunk.kind = HVREPL_LOG_DATA;
-	while (rc == HVREPL_OK && chunk.kind != HVREPL_LOG_END)
-		rc = hvrepl_log_reader_next(reader, &chunk);
-	hvrepl_log_reader_destroy(reader);
-	logbuf_free(&buffer);
-	must(test.alloc_live == 0, "the reader leaks");
-	return rc;
-}
-
-static size_t sample_message(uint8_t *out, uint64_t *random)
-{
-	static struct hvri_claim claim;
-	static struct hvri_setup setup;
-	struct hvri_message message;
-	uint8_t extents[64];
-	size_t length = 0;
-
-	memset(&message, 0, sizeof(message));
-	memset(extents, 0, sizeof(extents));
-	claim.lineage.count = (uint32_t)(test_random(random) % 4);
-	setup.disk_count = 1;
-	strcpy(setup.vm_name, "web");
-	strcpy(setup.disks[0].name, "root");
-	setup.disks[0].size = 1u << 20;
-	setup.disks[0].block_size = 4096;
-	message.type = 1 + (uint32_t)(test_random(random) %
-				      (HVRI_MESSAGE_TYPE_COUNT - 1));
-	message.from_incarnation = test_random(random);
-	message.claim = &claim;
-	message.setup = &setup;
-	if (message.type == HVRI_MESSAGE_RANGES) {
-		message.u.ranges.count = 2;
-		message.u.ranges.extents = extents;
-		hvri_ranges_put(extents, 0, (struct hvrepl_extent){ 0, 4096 });
-		hvri_ranges_put(extents, 1,
-				(struct hvrepl_extent){ 8192, 4096 });
-	}
-	must(hvri_message_encode(&message, out, DECODER_BYTES_MAX, &length) ==
-		     HVREPL_OK,
-	     "message was not encoded");
-	return length;
-}
-
-static int32_t decode_message(const uint8_t *bytes, size_t length)
-{
-	static struct hvri_message_storage storage;
-	struct hvri_message message;
-	uint8_t *again;
-	size_t again_length = 0;
-	int32_t rc = hvri_message_decode(bytes, length, &storage, &message);
-
-	if (rc < 0)
-		return rc;
-	again = malloc(HVRI_MESSAGE_ENCODED_MAX);
-	must(again != NULL, "no memory");
-	must(hvri_message_encode(&message, again, HVRI_MESSAGE_ENCODED_MAX,
-				 &again_length) == HVREPL_OK &&
-		     again_length == length &&
-		     memcmp(again, bytes, length) == 0,
-	     "message has two forms");
-	free(again);
-	return rc;
-}
-
-static size_t sample_record(uint8_t *out, uint64_t *random)
-{
-	static struct hvri_record record;
-	size_t length = 0;
-
-	memset(&record, 0, sizeof(record));
-	record.generation = test_random(random);
-	strcpy(record.vm_name, "web");
-	record.disk_count = 1;
-	strcpy(record.disks[0].name, "root");
-	record.disks[0].size = 1u << 20;
-	record.disks[0].block_size = 4096;
-	record.lineage.count = (uint32_t)(test_random(random) % 3);
-	for (uint32_t i = 0; i < record.lineage.count; i++) {
-		test_fill(&record.lineage.epochs[i].id, 16,
-			  test_random(random));
-		record.lineage.epochs[i].ordinal = i + 1;
-		if (i > 0)
-			record.lineage.epochs[i].parent =
-				record.lineage.epochs[i - 1].id;
-	}
-	must(hvri_record_encode(&record, out, DECODER_BYTES_MAX, &length) ==
-		     HVREPL_OK,
-	     "record was not encoded");
-	return length;
-}
-
-static void sign_record(uint8_t *bytes, size_t length, uint64_t *random)
-{
-	struct hvri_part parts[2];
-
-	if (length < 32)
-		return;
-	/* The length is right again too, mostly. */
-	for (unsigned i = 0; i < 4 && test_random(random) % 8 != 0; i++)
-		bytes[8 + i] = (uint8_t)(length >> (8 * i));
-	parts[0] = (struct hvri_part){ bytes, 16 };
-	parts[1] = (struct hvri_part){ bytes + 32, length - 32 };
-	hvri_xxh3(parts, 2, bytes + 16);
-}
-
-/* Text may have any tail, so the form is not unique; but what was understood
- * is written and understood again. */
-static int32_t decode_record(const uint8_t *bytes, size_t length)
-{
-	static struct hvri_record record;
-	uint8_t *again, *third;
-	size_t again_length = 0, third_length = 0;
-	int32_t rc = hvri_record_decode(bytes, length, &record);
-
-	if (rc < 0)
-		return rc;
-	again = malloc(HVRI_RECORD_ENCODED_MAX);
-	third = malloc(HVRI_RECORD_ENCODED_MAX);
-	must(again != NULL && third != NULL, "no memory");
-	must(hvri_record_encode(&record, again, HVRI_RECORD_ENCODED_MAX,
-				&again_length) == HVREPL_OK,
-	     "record taken cannot be written");
-	must(hvri_record_decode(again, again_length, &record) == HVREPL_OK &&
-		     hvri_record_encode(&record, third,
-					HVRI_RECORD_ENCODED_MAX,
-					&third_length) == HVREPL_OK,
-	     "record written cannot be read");
-	must(third_length == again_length &&
-		     memcmp(third, again, again_length) == 0,
-	     "record does not settle");
-	free(again);
-	free(third);
-	return rc;
-}
-
-/* A tracker file: header slot and one fine block, each by itself. */
-static struct hvri_hvt_header hvt_of(void)
-{
-	struct hvri_hvt_header header = { .disk_size = 64u << 20,
-					  .block_size = 4096,
-					  .region_size = 1u << 20,
-					  .sequence = 7,
-					  .fine_blocks = 3,
-					  .flags = HVRI_HVT_FINE };
-
-	header.file.bytes[2] = 9;
-	must(hvri_hvt_plan(&header) == HVREPL_OK, "no plan");
-	return header;
-}
-
-static size_t sample_hvt_header(uint8_t *out, uint64_t *random)
-{
-	struct hvri_hvt_header header = hvt_of();
-
-	header.incarnation = test_random(random);
-	hvri_hvt_header_encode(&header, out);
-	return HVRI_HVT_HEADER_SIZE;
-}
-
-static void sign_hvt_header(uint8_t *bytes, size_t length, uint64_t *random)
-{
-	(void)random;
-	if (length == HVRI_HVT_HEADER_SIZE)
-		xxh3_of(bytes, length - 16, bytes + length - 16);
-}
-
-static int32_t decode_hvt_header(const uint8_t *bytes, size_t length)
-{
-	struct hvri_hvt_header header;
-	uint8_t again[HVRI_HVT_HEADER_SIZE];
-	int32_t rc;
-
-	if (length != sizeof(again))
-		return HVREPL_E_TRUNCATED;
-	rc = hvri_hvt_header_decode(bytes, &header);
-	if (rc < 0)
-		return rc;
-	hvri_hvt_header_encode(&header, again);
-	must(memcmp(again, bytes, length) == 0, "header has two forms");
-	return rc;
-}
-
-static size_t sample_hvt_fine(uint8_t *out, uint64_t *random)
-{
-	struct hvri_hvt_header header = hvt_of();
-	struct hvri_hvt_fine fine;
-	uint64_t words[HVRI_HVT_FINE_BITS / 64], index;
-
-	hvri_hvt_fine_begin(&fine, &header);
-	hvri_hvt_fine_run(&fine, test_random(random) % 1000, 24);
-	test_fill(words, sizeof(words), test_random(random));
-	hvri_hvt_fine_bits(&fine, 4096, words);
-	hvri_hvt_fine_finish(&fine, out, &index);
-	return HVRI_HVT_FINE_BLOCK;
-}
-
-static void sign_hvt_fine(uint8_t *bytes, size_t length, uint64_t *random)
-{
-	struct hvri_hvt_header header = hvt_of();
-	uint8_t place[8] = { 0 }; /* The incarnation, which is zero. */
-	struct hvri_part parts[3] = { { header.file.bytes, 16 },
-				      { place, sizeof(place) },
-				      { bytes + 16, length - 16 } };
-
-	(void)random;
-	if (length == HVRI_HVT_FINE_BLOCK)
-		hvri_xxh3(parts, 3, bytes);
-}
-
-static void inside_disk(void *argument, uint64_t first, uint64_t count)
-{
-	const struct hvri_hvt_header *header = argument;
-
-	/* Bits come in leaves, whose tail may lie behind the end. */
-	must(count > 0 && first < header->blocks + HVRI_HVT_FINE_BITS &&
-		     count <= header->blocks + HVRI_HVT_FINE_BITS,
-	     "dirty blocks far outside");
-}
-
-static int32_t decode_hvt_fine(const uint8_t *bytes, size_t length)
-{
-	struct hvri_hvt_header header = hvt_of();
-
-	if (length != HVRI_HVT_FINE_BLOCK)
-		return HVREPL_E_TRUNCATED;
-	return hvri_hvt_fine_decode(&header, 0, bytes, inside_disk, &header);
-}
-
-const struct decoder decoders[] = {
-	{ "segment-header", sample_header, sign_header, decode_header },
-	{ "chunk", sample_chunk, sign_chunk, decode_chunk },
-	{ "index-page", sample_page, sign_page, decode_page },
-	{ "trailer", sample_trailer, sign_trailer, decode_trailer },
-	{ "log", sample_log, NULL, decode_log },
-	{ "apply-record", sample_apply_record, sign_apply_record,
-	  decode_apply_record },
-	{ "message", sample_message, NULL, decode_message },
-	{ "tracker-header", sample_hvt_header, sign_hvt_header,
-	  decode_hvt_header },
-	{ "tracker-fine", sample_hvt_fine, sign_hvt_fine, decode_hvt_fine },
-	{ "record", sample_record, sign_record, decode_record },
-};
-const size_t decoder_count = HVRI_ARRAY_LEN(decoders);
 
 uint64_t decoder_run(const struct decoder *decoder, uint64_t seed,
 		     uint64_t rounds)
@@ -585,7 +48,7 @@ uint64_t decoder_run(const struct decoder *decoder, uint64_t seed,
 	uint8_t *bytes = malloc(DECODER_BYTES_MAX), *exact;
 	uint64_t taken = 0;
 
-	must(bytes != NULL, "no memory");
+	decoder_must(bytes != NULL, "no memory");
 	for (uint64_t round = 0; round < rounds; round++) {
 		/* Each round by itself, so that one can be repeated. */
 		uint64_t random = (seed + round) * 0x9e3779b97f4a7c15u | 1;
@@ -599,7 +62,7 @@ uint64_t decoder_run(const struct decoder *decoder, uint64_t seed,
 			decoder->sign(bytes, length, &random);
 		/* Just as long as it is: a byte too far is seen. */
 		exact = malloc(length > 0 ? length : 1);
-		must(exact != NULL, "no memory");
+		decoder_must(exact != NULL, "no memory");
 		memcpy(exact, bytes, length);
 		taken += decoder->decode(exact, length) == HVREPL_OK;
 		free(exact);

@@ -20,8 +20,15 @@ struct decoder {
 	int32_t (*decode)(const uint8_t *bytes, size_t length);
 };
 
-extern const struct decoder decoders[];
-extern const size_t decoder_count;
+/* Each ends with a NULL name. */
+extern const struct decoder decoders_log[];
+extern const struct decoder decoders_state[];
+/* One of all groups; NULL behind the last. */
+const struct decoder *decoder_get(size_t index);
+
+/* For the decoders: abort with the seed, and XXH3 of some bytes. */
+void decoder_must(bool holds, const char *what);
+void decoder_xxh3(const uint8_t *bytes, size_t length, uint8_t out[16]);
 
 /* `rounds` damaged encodings from `seed` on; how many were still taken. */
 uint64_t decoder_run(const struct decoder *decoder, uint64_t seed,

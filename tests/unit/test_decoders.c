@@ -7,7 +7,7 @@
 
 START_TEST(damaged_bytes_are_refused_or_harmless)
 {
-	const struct decoder *decoder = &decoders[_i];
+	const struct decoder *decoder = decoder_get((size_t)_i);
 	uint64_t taken = decoder_run(decoder, 1, ROUNDS);
 
 	/* Every 16th is a good one, and those are taken. */
@@ -21,9 +21,12 @@ int main(void)
 {
 	Suite *suite = suite_create("decoders");
 	TCase *tcase = tcase_create("decoders");
+	int count = 0;
 
+	while (decoder_get((size_t)count) != NULL)
+		count++;
 	tcase_add_loop_test(tcase, damaged_bytes_are_refused_or_harmless, 0,
-			    (int)decoder_count);
+			    count);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }

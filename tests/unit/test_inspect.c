@@ -2,6 +2,7 @@
 /* Describing files: what is said of good, damaged and foreign ones. */
 #include "format/apply_record.h"
 #include "format/hvt.h"
+#include "format/manifest.h"
 #include "logbuf.h"
 #include "testing.h"
 
@@ -288,6 +289,126 @@ START_TEST(tracker_file_is_described)
 }
 END_TEST
 
+START_TEST(store_head_is_described)
+{
+	struct hvri_head head = { .generation = 5, .log = 2, .length = 1024,
+				  .sequence = 9, .fencing_token = 3 };
+
+	buffer.length = HVRI_HEAD_SLOT_STEP + HVRI_HEAD_SIZE;
+	buffer.bytes = realloc(buffer.bytes, buffer.length);
+	buffer.capacity = buffer.length;
+	memset(buffer.bytes, 0, buffer.length);
+	ck_assert_int_eq(hvri_head_encode(&head, buffer.bytes), HVREPL_OK);
+	head.generation = 6;
+	ck_assert_int_eq(hvri_head_encode(&head, buffer.bytes +
+							 HVRI_HEAD_SLOT_STEP),
+			 HVREPL_OK);
+	ck_assert_int_eq(inspect(0, NULL), HVREPL_OK);
+	assert_told("kind=store-head ");
+	assert_told("slot=1 slot_torn=0 vm=16:00 generation=6 "
+		    "fencing_token=3 log=2 committed=1024 sequence=9 ");
+	buffer.bytes[buffer.length - 1] ^= 1;
+	ck_assert_int_eq(inspect(0, NULL), HVREPL_OK);
+	assert_told("slot=0 slot_torn=1 ");
+	buffer.length = HVRI_HEAD_SIZE;
+	ck_assert_int_eq(inspect(0, NULL), HVREPL_OK);
+	assert_told("slot=0 slot_torn=1 ");
+	buffer.bytes[30] ^= 1;
+	ck_assert_int_eq(inspect(0, NULL), HVREPL_E_CORRUPT);
+}
+END_TEST
+
+/* Append a record to `buffer`, chained to the one before it. */
+static void append_record(uint16_t type, const uint8_t *body, uint32_t length)
+{
+	static struct hvri_record_header last;
+	struct hvri_record_header header = { .type = type,
+					     .length = length,
+					     .log = 4 };
+	uint64_t span = hvri_record_span(length);
+
+	if (type != HVRI_RECORD_CHECKPOINT) {
+		header.sequence = last.sequence + 1;
+		memcpy(header.previous, last.digest, 32);
+	}
+	buffer.bytes = realloc(buffer.bytes, buffer.length + span);
+	memset(buffer.bytes + buffer.length, 0, span);
+	ck_assert_int_eq(hvri_record_seal(&header, body,
+					  buffer.bytes + buffer.length),
+			 HVREPL_OK);
+	memcpy(buffer.bytes + buffer.length + HVRI_RECORD_HEADER, body,
+	       length);
+	buffer.length += span;
+	last = header;
+}
+
+static void make_store_log(void)
+{
+	static struct hvri_manifest manifest;
+	struct hvri_manifest_record record = { .type = HVRI_RECORD_POINT };
+	uint8_t body[4096];
+	uint32_t length;
+
+	manifest.phase = HVRI_MANIFEST_REPLICA;
+	manifest.disk_count = 1;
+	manifest.disks[0].size = 1u << 30;
+	manifest.base = 1;
+	manifest.point_count = 1;
+	manifest.points[0].key = 1;
+	manifest.points[0].number = 70;
+	buffer.length = 0;
+	ck_assert_int_eq(hvri_manifest_encode(&manifest, body, sizeof(body),
+					      &length),
+			 HVREPL_OK);
+	append_record(HVRI_RECORD_CHECKPOINT, body, length);
+	record.point.key = 2;
+	record.point.number = 71;
+	ck_assert_int_eq(hvri_manifest_record_encode(&record, body,
+						     sizeof(body), &length),
+			 HVREPL_OK);
+	append_record(HVRI_RECORD_POINT, body, length);
+	record.type = HVRI_RECORD_DROP;
+	record.key = 1;
+	ck_assert_int_eq(hvri_manifest_record_encode(&record, body,
+						     sizeof(body), &length),
+			 HVREPL_OK);
+	append_record(HVRI_RECORD_DROP, body, length);
+	buffer.capacity = buffer.length;
+}
+
+START_TEST(store_log_is_described)
+{
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	size_t whole;
+
+	make_store_log();
+	whole = buffer.length;
+	ck_assert_int_eq(inspect(HVREPL_INSPECT_DETAILS, NULL), HVREPL_OK);
+	assert_told("kind=store-log ");
+	assert_told("phase=replica disks[ -{ disk=16:00 size=1073741824 ");
+	assert_told("points[ -{ key=1 number=70 ");
+	assert_told("type=point point{ key=2 number=71 ");
+	assert_told("type=drop key=1 } } log=4 record_count=3 "
+		    "last_sequence=2 good_bytes=1536 valid=1 ");
+	ck_assert_int_eq(told.depth, 0);
+	/* A torn end is no damage... */
+	buffer.length = whole - 500;
+	ck_assert_int_eq(inspect(0, NULL), HVREPL_OK);
+	assert_told("record_count=2 last_sequence=1 good_bytes=1024 valid=1 ");
+	/* ...but what good records follow is. */
+	buffer.length = whole;
+	buffer.bytes[600] ^= 1;
+	ck_assert_int_eq(inspect(HVREPL_INSPECT_DETAILS, &error),
+			 HVREPL_E_CORRUPT);
+	assert_told("record_count=1 last_sequence=0 good_bytes=512 "
+		    "damage=the record at byte 512 is damaged");
+	ck_assert_int_eq(told.depth, 0);
+	buffer.bytes[200] ^= 1;
+	ck_assert_int_eq(inspect(0, &error), HVREPL_E_CORRUPT);
+	ck_assert_ptr_null(strstr(told.text, "record_count"));
+}
+END_TEST
+
 /* A visitor may end the walk at any call; so may memory. */
 START_TEST(failing_visitor_ends_the_walk)
 {
@@ -345,6 +466,8 @@ int main(void)
 	tcase_add_test(tcase, foreign_file_is_no_file_of_ours);
 	tcase_add_test(tcase, apply_record_is_described);
 	tcase_add_test(tcase, tracker_file_is_described);
+	tcase_add_test(tcase, store_head_is_described);
+	tcase_add_test(tcase, store_log_is_described);
 	tcase_add_test(tcase, failing_visitor_ends_the_walk);
 	tcase_add_test(tcase, bad_arguments_are_refused);
 	suite_add_tcase(suite, tcase);
