@@ -52,7 +52,6 @@ static void ready(struct hvri_step *s, const struct hvri_point *position)
 {
 	struct hvri_record *rec = s->rec;
 
-	s->r->acks_unsure = false;
 	s->r->peer_ready = true;
 	if (!hvri_point_equal(&rec->last_acked, position)) {
 		rec->last_acked = *position;
@@ -103,6 +102,17 @@ static void meet_empty(struct hvri_step *s, const struct hvri_claim *claim)
 	}
 }
 
+static bool own_point(const struct hvri_record *rec,
+		      const struct hvri_point *point)
+{
+	const struct hvri_epoch *epoch =
+		hvri_lineage_look(&rec->lineage, &point->epoch);
+
+	return epoch && hvri_uuid_equal(&epoch->owner, &rec->site) &&
+	       hvri_point_ours(rec, point) &&
+	       point->number < rec->point_reserved;
+}
+
 /* The peer stands by in our epoch: is it where we believe it to be? */
 void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 {
@@ -150,11 +160,12 @@ void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 		ready(s, at);
 		return;
 	}
-	/* An acknowledgement that a crash of ours lost: everything since the
-	 * one on record is hot (T7). */
-	if (r->acks_unsure && at->number > rec->last_acked.number &&
-	    at->number < rec->point_reserved &&
-	    hvri_uuid_equal(&at->epoch, &rec->current)) {
+	/*
+	 * A cut of ours, later than the last acknowledgement we know of: lost
+	 * by a crash, or the cut was given up while it arrived. What changed
+	 * since the acknowledgement is marked, and so what changed since.
+	 */
+	if (own_point(rec, at) && at->number > rec->last_acked.number) {
 		ready(s, at);
 		return;
 	}
@@ -208,6 +219,7 @@ void hvri_maybe_cut(struct hvri_step *s)
 	struct hvri_record *rec = s->rec;
 
 	if (!r->greeted || r->holding || r->cut.stage != HVRI_CUT_NONE ||
+	    r->pending.cut != 0 ||
 	    rec->ownership != HVREPL_OWNERSHIP_OWNER)
 		return;
 	if (r->handover_stage == HVRI_HANDOVER_FINAL && r->peer_ready) {
@@ -216,13 +228,14 @@ void hvri_maybe_cut(struct hvri_step *s)
 	}
 	if (r->handover_stage != HVRI_HANDOVER_NONE)
 		return;
+	if ((rec->pause | r->peer_status.pause) & HVRI_PAUSE_FETCH)
+		return;
 	if (rec->phase == HVRI_PHASE_JOIN) {
 		if (r->joined)
 			begin_cut(s, HVRI_CUT_DELTA);
 		return;
 	}
-	if (!r->peer_ready ||
-	    ((rec->pause | r->peer_status.pause) & HVRI_PAUSE_FETCH))
+	if (!r->peer_ready)
 		return;
 	if (rec->phase == HVRI_PHASE_INITIAL) {
 		if (r->base_marked)
@@ -263,6 +276,13 @@ void hvri_cut_named(struct hvri_step *s, const struct hvri_done *done)
 	struct hvri_relationship *r = s->r;
 	struct hvri_cut_begin *cut = &r->cut.begin;
 
+	if (r->cut.stage != HVRI_CUT_NAMING) {
+		struct hvri_action *act = hvri_act(s, HVRI_ACTION_SETTLE);
+
+		act->cut = done->cut;
+		act->code = HVREPL_E_CANCELLED;
+		return;
+	}
 	if (done->code != HVREPL_OK) {
 		r->cut.stage = HVRI_CUT_NONE;
 		if (done->code == HVREPL_E_BUSY)
@@ -307,8 +327,7 @@ void hvri_drop_cut(struct hvri_step *s, int32_t code)
 	if (r->cut.stage == HVRI_CUT_NONE)
 		return;
 	if (r->cut.stage == HVRI_CUT_NAMING) {
-		/* Settled when its DONE comes, see relationship.c. */
-		r->pending.cut = 0;
+		/* Settled when it has a name; none is made before. */
 		r->cut.stage = HVRI_CUT_NONE;
 		return;
 	}
@@ -352,7 +371,6 @@ void hvri_cut_durable(struct hvri_step *s, const struct hvri_point *point)
 		rec->last_acked = cut.point;
 	hvri_save(s);
 	settle(s, HVREPL_OK);
-	r->acks_unsure = false;
 	r->retries = 0;
 	r->statistics.bytes += cut.bytes;
 	if (cut.kind == HVRI_CUT_INITIAL) {
@@ -409,8 +427,10 @@ void hvri_cut_declined(struct hvri_step *s, const struct hvri_message *m)
 		hvri_handover_abort(s, code, m->answer.sentence);
 		return;
 	}
-	if (code == HVREPL_E_CANCELLED) /* Paused over there. */
+	if (code == HVREPL_E_CANCELLED) { /* Until its HELLO says otherwise. */
+		r->peer_status.pause |= HVRI_PAUSE_FETCH;
 		return;
+	}
 	if (lasting(code) && rec->phase != HVRI_PHASE_ERROR &&
 	    rec->phase != HVRI_PHASE_JOIN) {
 		rec->phase_before = rec->phase;

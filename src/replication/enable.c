@@ -264,7 +264,6 @@ void hvri_start(struct hvri_step *s, const struct hvri_start *start)
 	r->started = true;
 	r->incarnation = start->incarnation;
 	r->next_point = rec->point_reserved;
-	r->acks_unsure = true;
 	if (rec->mode == HVREPL_MODE_NONE)
 		return;
 	if (rec->phase == HVRI_PHASE_REMOVED) {

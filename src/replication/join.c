@@ -16,6 +16,7 @@ void hvri_reverse(struct hvri_step *s)
 {
 	hvri_drop_cut(s, HVREPL_E_CANCELLED);
 	s->rec->phase = HVRI_PHASE_JOIN;
+	s->rec->pause = 0;
 	s->r->joined = false;
 	s->r->holding = false;
 	hvri_save(s);
@@ -75,8 +76,8 @@ static bool tracked_since(const struct hvri_step *s,
 	return hvri_point_equal(from, &rec->failover) ||
 	       hvri_point_equal(from, &rec->last_acked) ||
 	       (hvri_uuid_equal(&from->epoch, &rec->current) &&
-		from->number >= rec->last_acked.number &&
-		from->number < rec->point_reserved && s->r->acks_unsure);
+		from->number > rec->last_acked.number &&
+		from->number < rec->point_reserved);
 }
 
 void hvri_on_join_ready(struct hvri_step *s, const struct hvri_message *m)
@@ -190,6 +191,12 @@ void hvri_on_join(struct hvri_step *s, const struct hvri_message *m,
 	}
 	if (!hvri_uuid_equal(&rec->joining, epoch)) {
 		rec->joining = *epoch;
+		hvri_save(s);
+	}
+	if (rec->pause & HVRI_PAUSE_FETCH) {
+		/* Asked to follow: that ends a pause of before. */
+		rec->pause = 0;
+		s->say_hello = true;
 		hvri_save(s);
 	}
 	r->pending.export_ranges = 0; /* From the first range again. */

@@ -147,6 +147,8 @@ void hvri_stop_receiving(struct hvri_step *s, bool drop)
 	act = hvri_act(s, HVRI_ACTION_STOP_RECEIVE);
 	act->cut = r->receiving.point.cut;
 	act->drop = drop;
+	/* It may have been complete already: then the point stands. */
+	r->stopped = r->receiving.point;
 	r->receiving.point.number = 0;
 	r->pending.receive = 0;
 }
@@ -191,6 +193,16 @@ void hvri_on_received(struct hvri_step *s)
 	struct hvri_relationship *r = s->r;
 	struct hvri_message *m;
 
+	if (s->e->type == HVRI_EVENT_POINT_COMPLETE &&
+	    r->stopped.number != 0 &&
+	    hvri_uuid_equal(&s->e->u.data.cut, &r->stopped.cut) &&
+	    s->rec->phase == HVRI_PHASE_DELTA &&
+	    hvri_uuid_is_none(&s->rec->joining)) {
+		s->rec->position = r->stopped;
+		r->stopped.number = 0;
+		s->say_hello = true;
+		return;
+	}
 	if (r->receiving.point.number == 0 ||
 	    !hvri_uuid_equal(&s->e->u.data.cut, &r->receiving.point.cut))
 		return;

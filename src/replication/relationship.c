@@ -224,13 +224,6 @@ static void on_done(struct hvri_step *s, const struct hvri_done *done)
 		hvri_removed_here(s, done);
 	else if (took(&p->mark_all, done->token))
 		hvri_all_marked(s, done);
-	else if (done->code == HVREPL_OK && !hvri_uuid_is_none(&done->cut)) {
-		/* A cut that was given up before it had a name. */
-		struct hvri_action *act = hvri_act(s, HVRI_ACTION_SETTLE);
-
-		act->cut = done->cut;
-		act->code = HVREPL_E_CANCELLED;
-	}
 }
 
 /* ---- Timers. ---- */

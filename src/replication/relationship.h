@@ -180,7 +180,8 @@ enum hvri_action_type {
 	 * CHUNK_DURABLE, and POINT_COMPLETE or RECEIVE_FAILED. INITIAL: straight
 	 * into base; closed: makes the first point. */
 	HVRI_ACTION_RECEIVE,
-	/* Stop taking in; `drop`: forget what is not a point. */
+	/* Stop taking in; `drop`: forget what is not a point. If it has become
+	 * one meanwhile, POINT_COMPLETE still follows. */
 	HVRI_ACTION_STOP_RECEIVE,
 	/* (token) Stop receiving, open (or create) the durable overlay of
 	 * name `epoch` on `point` under a tracker seeded as S7 says; one of
@@ -190,7 +191,8 @@ enum hvri_action_type {
 	 * is fine. */
 	HVRI_ACTION_DROP_OVERLAY,
 	/* (token) Fold the overlay into base while the VM runs (S8). DONE when
-	 * the disk is plain again. */
+	 * the disk is plain again. After a crash OPEN_OVERLAY and FOLD come
+	 * again; if the disk is plain already, both are DONE at once. */
 	HVRI_ACTION_FOLD,
 	/* (token) Could this site take the VM over and be replicated back?
 	 * Space, health, authorisation of `reverse`. */
@@ -339,7 +341,6 @@ struct hvri_relationship {
 	bool refusing;   /* Standby: the owner's frames are not for us. */
 	bool cycle_due;
 	bool holding; /* No cut before the RETRY timer. */
-	bool acks_unsure; /* No acknowledgement was seen since START. */
 	bool base_marked; /* INITIAL: MARK_ALL was done or is not needed. */
 	bool forgotten;
 	uint8_t fence_for;      /* enum hvri_fence_purpose */
@@ -351,6 +352,7 @@ struct hvri_relationship {
 	struct hvri_pending pending;
 	struct hvri_open_cut cut;        /* As owner. */
 	struct hvri_cut_begin receiving; /* As standby; number 0: nothing. */
+	struct hvri_point stopped; /* Not received to the end; number 0: none. */
 	struct hvri_frontier comparing;  /* End of the COMPARE under way. */
 	bool joined;                     /* JOIN_READY was accepted. */
 	struct hvri_join peer_join;      /* Its content. */

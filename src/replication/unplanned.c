@@ -147,7 +147,10 @@ int32_t hvri_unplanned(struct hvri_step *s, const struct hvri_operator *op)
 	if (!hvri_point_ours(rec, &point) ||
 	    (on_disk && point.number != rec->position.number))
 		return HVREPL_E_NOT_FOUND;
-	HVRI_TRY(hvri_new_epoch(s, &rec->current, point.number, &epoch));
+	/* That disk holds nothing of the epoch it was handed over in, which may
+	 * yet be abandoned: a sibling of it, not a child. */
+	HVRI_TRY(hvri_new_epoch(s, on_disk ? &point.epoch : &rec->current,
+				point.number, &epoch));
 	refuse_handovers(rec);
 	hvri_stop_receiving(s, true);
 	if (rec->job.id != 0)
@@ -263,7 +266,6 @@ void hvri_commit(struct hvri_step *s)
 /* Write here in an epoch of our own, whatever the other site does. */
 int32_t hvri_force(struct hvri_step *s)
 {
-	struct hvri_relationship *r = s->r;
 	struct hvri_record *rec = s->rec;
 	struct hvrepl_uuid epoch;
 	bool stored = rec->form == HVRI_FORM_STORE;
@@ -281,7 +283,6 @@ int32_t hvri_force(struct hvri_step *s)
 	rec->relinquished = none;
 	rec->rolled_back = false;
 	enter(s, &epoch, stored ? &point : &rec->failover);
-	r->acks_unsure = false;
 	if (rec->mode == HVREPL_MODE_PRIMARY &&
 	    rec->phase == HVRI_PHASE_FAILED_OVER)
 		rec->phase = HVRI_PHASE_RESYNC_WANTED;

@@ -219,7 +219,8 @@ static void data_arrives(struct world *w, uint32_t i,
 
 	if (cut->point.number == 0 ||
 	    !hvri_uuid_equal(&cut->point.cut, &m->cut) ||
-	    site->queue_count >= WORLD_QUEUE)
+	    site->queue_count >= WORLD_QUEUE ||
+	    find_point(site, &cut->point) != NULL)
 		return;
 	memset(&event, 0, sizeof(event));
 	event.type = HVRI_EVENT_POINT_COMPLETE;
@@ -391,6 +392,9 @@ static void do_overlay(struct world *w, struct world_site *site,
 	struct world_point *point = find_point(site, &a->point);
 
 	if (site->overlay && hvri_uuid_equal(&site->overlay_name, &a->epoch))
+		return;
+	/* Folded in already, and we died before we knew. */
+	if (!site->overlay && site->r.record.form == HVRI_FORM_FOLDING)
 		return;
 	if (point == NULL) {
 		done->u.done.code = HVREPL_E_NOT_FOUND;
@@ -582,7 +586,7 @@ void world_feed(struct world *w, uint32_t i, struct hvri_event *event)
 			world_broken(w, "a refused operation changed something");
 		if (u.sentence[0] == 0)
 			world_broken(w, "a refusal without a sentence");
-		site->last_code = u.code;
+		site->refusal = u.code;
 		memcpy(site->last_sentence, u.sentence, sizeof(u.sentence));
 		return;
 	}

@@ -58,6 +58,7 @@ struct world_site {
 	uint32_t queue_count;
 	uint64_t timers[HVRI_TIMER_COUNT];
 	uint64_t last_job;
+	int32_t refusal;   /* Of the last operation; OK: accepted. */
 	int32_t last_code; /* Of the last job that ended. */
 	char last_sentence[HVRI_SENTENCE_MAX + 1];
 	uint32_t jobs_ended;

@@ -140,6 +140,7 @@ void world_wait(struct world *w, uint64_t ns)
 {
 	uint64_t end = w->env.now_ns + ns;
 
+	world_settle(w, 2000);
 	for (;;) {
 		uint64_t at = UINT64_MAX;
 		uint32_t site = 0, timer = 0;
@@ -208,15 +209,16 @@ int32_t world_operate(struct world *w, uint32_t i, uint32_t operation,
 	}
 	if (operation == HVREPL_OPERATION_UNPLANNED ||
 	    operation == HVREPL_OPERATION_CHANGE_POINT ||
-	    operation == HVREPL_OPERATION_FORCE)
+	    operation == HVREPL_OPERATION_FORCE ||
+	    operation == HVREPL_OPERATION_REMOVE)
 		w->only_planned = false;
 	world_trace(w, "%c: %s", site->name, hvri_operation_name(operation));
 	site->last_job = op->job;
-	site->last_code = HVREPL_OK;
+	site->refusal = HVREPL_OK;
 	world_feed(w, i, &event);
-	if (site->last_code != HVREPL_OK)
+	if (site->refusal != HVREPL_OK)
 		world_trace(w, "  refused: %s", site->last_sentence);
-	return site->last_code;
+	return site->refusal;
 }
 
 uint32_t world_state(struct world *w, uint32_t i)
@@ -328,8 +330,18 @@ static bool operator_at(struct world *w, uint32_t i)
 
 bool world_operator(struct world *w)
 {
+	/* Enabled at both sites, by mistake. */
+	if (w->site[0].r.refusing && w->site[1].r.refusing)
+		return world_operate(w, 1, HVREPL_OPERATION_REMOVE, 0, NULL) ==
+		       HVREPL_OK;
 	if (operator_at(w, 0) || operator_at(w, 1))
 		return true;
+	/* Removed at one site: a standby left over is removed too. */
+	for (uint32_t i = 0; i < 2; i++)
+		if (w->site[i].r.record.mode == HVREPL_MODE_NONE &&
+		    w->site[!i].r.record.mode != HVREPL_MODE_NONE)
+			return world_operate(w, !i, HVREPL_OPERATION_REMOVE, 0,
+					     NULL) == HVREPL_OK;
 	/* Nobody can be reversed to: somebody must be forced. */
 	for (uint32_t i = 0; i < 2; i++)
 		if (w->site[i].r.record.ownership ==
