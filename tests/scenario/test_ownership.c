@@ -4,44 +4,44 @@
  * that break, sites that die. What must never happen is checked after every
  * step by the world; here, that there is always a way back.
  */
-#include "world.h"
+#include "sites.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 /* Cut, crash and press buttons for a while. */
-static void chaos(struct world *w, uint32_t steps, uint32_t operations,
+static void chaos(struct sites *w, uint32_t steps, uint32_t operations,
 		  bool planned_only)
 {
 	for (uint32_t k = 0; k < steps && w->broken == NULL; k++) {
-		uint32_t i = (uint32_t)world_random(w, 2);
-		uint64_t dice = world_random(w, 100);
+		uint32_t i = (uint32_t)sites_random(w, 2);
+		uint64_t dice = sites_random(w, 100);
 
 		if (dice < 62) {
-			if (!world_any(w))
-				world_wait(w, UINT64_C(300000000));
+			if (!sites_any(w))
+				sites_wait(w, UINT64_C(300000000));
 		} else if (dice < 72) {
-			world_write(w, i);
+			sites_write(w, i);
 		} else if (dice < 80) {
-			world_connect(w);
+			sites_connect(w);
 		} else if (dice < 83) {
-			world_cut_link(w);
+			sites_cut_link(w);
 		} else if (dice < 86) {
-			world_wait(w, world_random(w, 12) *
+			sites_wait(w, sites_random(w, 12) *
 					      UINT64_C(1000000000));
 		} else if (dice < 88) {
 			if (w->site[i].up)
-				world_crash(w, i);
+				sites_crash(w, i);
 		} else if (dice < 92) {
 			if (!w->site[i].up)
-				world_start(w, i);
+				sites_start(w, i);
 		} else if (operations > 0) {
-			uint32_t op = 1 + (uint32_t)world_random(
+			uint32_t op = 1 + (uint32_t)sites_random(
 						  w, HVREPL_OPERATION_COUNT -
 							     1);
 			struct hvri_relationship *r = &w->site[i].r;
 			const struct hvrepl_uuid *epoch =
-				world_random(w, 2) ?
+				sites_random(w, 2) ?
 					&r->record.verdict_peer :
 					&r->record.current;
 
@@ -52,32 +52,32 @@ static void chaos(struct world *w, uint32_t steps, uint32_t operations,
 			     op == HVREPL_OPERATION_REMOVE))
 				continue;
 			if (op == HVREPL_OPERATION_REMOVE &&
-			    world_random(w, 4) != 0)
+			    sites_random(w, 4) != 0)
 				continue;
 			if (op == HVREPL_OPERATION_DISCARD &&
 			    epoch == &r->record.current)
 				w->conceded = true;
-			if (world_operate(w, i, op, 0, epoch) == HVREPL_OK)
+			if (sites_operate(w, i, op, 0, epoch) == HVREPL_OK)
 				operations--;
 			/* Asked twice, it does no harm. */
-			if (world_random(w, 4) == 0)
-				world_operate(w, i, op, 0, epoch);
+			if (sites_random(w, 4) == 0)
+				sites_operate(w, i, op, 0, epoch);
 		}
 	}
 }
 
 /* Up, connected, everything delivered. */
-static void calm(struct world *w)
+static void calm(struct sites *w)
 {
 	w->hostile = false;
-	world_cut_link(w);
+	sites_cut_link(w);
 	for (uint32_t i = 0; i < 2; i++)
 		if (!w->site[i].up)
-			world_start(w, i);
-	world_settle(w, 4000);
-	world_connect(w);
-	world_settle(w, 4000);
-	world_wait(w, UINT64_C(75000000000));
+			sites_start(w, i);
+	sites_settle(w, 4000);
+	sites_connect(w);
+	sites_settle(w, 4000);
+	sites_wait(w, UINT64_C(75000000000));
 }
 
 static char failure[256];
@@ -85,35 +85,35 @@ static char failure[256];
 /* False, and `failure`, when a promise was broken. */
 static bool run(uint64_t seed, bool hostile, bool planned_only, bool log)
 {
-	static struct world w;
+	static struct sites w;
 	uint32_t operations = 0;
 
 	failure[0] = 0;
-	world_init(&w, seed);
+	sites_init(&w, seed);
 	w.log = log;
-	world_replicating(&w);
+	sites_replicating(&w);
 	w.hostile = hostile;
-	chaos(&w, 40 + (uint32_t)world_random(&w, 120), 5, planned_only);
-	world_trace(&w, "--- calm");
+	chaos(&w, 40 + (uint32_t)sites_random(&w, 120), 5, planned_only);
+	sites_trace(&w, "--- calm");
 	if (w.broken == NULL)
 		calm(&w);
-	world_trace_state(&w);
-	while (w.broken == NULL && operations < 6 && world_operator(&w)) {
+	sites_trace_state(&w);
+	while (w.broken == NULL && operations < 6 && sites_operator(&w)) {
 		operations++;
-		world_wait(&w, UINT64_C(75000000000));
-		world_trace_state(&w);
+		sites_wait(&w, UINT64_C(75000000000));
+		sites_trace_state(&w);
 	}
-	if (w.broken == NULL && !world_is_replicating(&w))
+	if (w.broken == NULL && !sites_is_replicating(&w))
 		snprintf(failure, sizeof(failure),
 			 "seed %llu: no way back: A %u/%u B %u/%u after %u "
 			 "operations",
-			 (unsigned long long)seed, world_state(&w, 0),
-			 w.site[0].r.record.ownership, world_state(&w, 1),
+			 (unsigned long long)seed, sites_state(&w, 0),
+			 w.site[0].r.record.ownership, sites_state(&w, 1),
 			 w.site[1].r.record.ownership, operations);
 	if (w.broken)
 		snprintf(failure, sizeof(failure), "seed %llu: %s",
 			 (unsigned long long)seed, w.broken);
-	world_free(&w);
+	sites_free(&w);
 	return failure[0] == 0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What may happen to the two sites of world.h, and what operators do then. */
-#include "world.h"
+/* What may happen to the two sites of sites.h, and what operators do then. */
+#include "sites.h"
 
 #include "base/env.h"
 #include "replication/names.h"
@@ -10,7 +10,7 @@
 
 /* ---- What may happen. ---- */
 
-void world_connect(struct world *w)
+void sites_connect(struct sites *w)
 {
 	if (w->session || !w->site[0].up || !w->site[1].up)
 		return;
@@ -18,30 +18,30 @@ void world_connect(struct world *w)
 	for (uint32_t i = 0; i < 2; i++) {
 		struct hvri_event event = { .type = HVRI_EVENT_SESSION_UP };
 
-		world_feed(w, i, &event);
+		sites_feed(w, i, &event);
 	}
 }
 
-void world_cut_link(struct world *w)
+void sites_cut_link(struct sites *w)
 {
 	if (!w->session)
 		return;
 	w->session = false;
 	while (w->wire_count > 0)
-		world_wire_remove(w, w->wire_count - 1);
+		sites_wire_remove(w, w->wire_count - 1);
 	for (uint32_t i = 0; i < 2; i++) {
 		struct hvri_event event = { .type = HVRI_EVENT_SESSION_DOWN };
 
 		if (w->site[i].up)
-			world_feed(w, i, &event);
+			sites_feed(w, i, &event);
 	}
 }
 
-void world_crash(struct world *w, uint32_t i)
+void sites_crash(struct sites *w, uint32_t i)
 {
-	struct world_site *site = &w->site[i];
+	struct one_site *site = &w->site[i];
 
-	world_trace(w, "%c crashes", site->name);
+	sites_trace(w, "%c crashes", site->name);
 	site->up = false;
 	site->gate = false;
 	/* What was cut and not settled is hot after the crash. */
@@ -50,12 +50,12 @@ void world_crash(struct world *w, uint32_t i)
 	site->cut_open = false;
 	site->queue_count = 0;
 	memset(site->timers, 0, sizeof(site->timers));
-	world_cut_link(w);
+	sites_cut_link(w);
 }
 
-void world_start(struct world *w, uint32_t i)
+void sites_start(struct sites *w, uint32_t i)
 {
-	struct world_site *site = &w->site[i];
+	struct one_site *site = &w->site[i];
 	struct hvri_event event;
 	struct hvrepl_uuid me = site->r.record.site, vm = site->r.record.vm;
 
@@ -72,29 +72,29 @@ void world_start(struct world *w, uint32_t i)
 	event.u.start.unclean = true;
 	event.u.start.frontier = site->frontier;
 	if (site->point_count > 0) {
-		event.u.start.newest = world_newest(site)->id;
+		event.u.start.newest = sites_newest(site)->id;
 		event.u.start.has_points = true;
 	}
-	world_feed(w, i, &event);
+	sites_feed(w, i, &event);
 	if (w->session) {
 		struct hvri_event up = { .type = HVRI_EVENT_SESSION_UP };
 
-		world_feed(w, i, &up);
+		sites_feed(w, i, &up);
 	}
 }
 
-static void complete(struct world *w, uint32_t i, uint32_t k)
+static void complete(struct sites *w, uint32_t i, uint32_t k)
 {
-	struct world_site *site = &w->site[i];
+	struct one_site *site = &w->site[i];
 	struct hvri_event event = site->queue[k].event;
 
 	memmove(&site->queue[k], &site->queue[k + 1],
 		(site->queue_count - k - 1) * sizeof(site->queue[0]));
 	site->queue_count--;
-	world_feed(w, i, &event);
+	sites_feed(w, i, &event);
 }
 
-bool world_any(struct world *w)
+bool sites_any(struct sites *w)
 {
 	uint32_t n0 = w->site[0].up ? w->site[0].queue_count : 0;
 	uint32_t n1 = w->site[1].up ? w->site[1].queue_count : 0;
@@ -103,26 +103,26 @@ bool world_any(struct world *w)
 
 	if (total == 0)
 		return false;
-	k = (uint32_t)world_random(w, total);
+	k = (uint32_t)sites_random(w, total);
 	if (k < n0) {
 		complete(w, 0, k);
 	} else if (k < n0 + n1) {
 		complete(w, 1, k - n0);
 	} else if (w->hostile) {
-		bool again = world_random(w, 4) == 0;
+		bool again = sites_random(w, 4) == 0;
 
-		world_deliver(w, k - n0 - n1, again && w->wire_count < 40);
+		sites_deliver(w, k - n0 - n1, again && w->wire_count < 40);
 	} else {
 		uint8_t to = w->wire[k - n0 - n1].to;
 
 		for (k = 0; w->wire[k].to != to; k++)
 			;
-		world_deliver(w, k, false);
+		sites_deliver(w, k, false);
 	}
 	return true;
 }
 
-void world_settle(struct world *w, uint32_t limit)
+void sites_settle(struct sites *w, uint32_t limit)
 {
 	while (limit-- > 0) {
 		if (w->site[0].up && w->site[0].queue_count > 0)
@@ -130,17 +130,17 @@ void world_settle(struct world *w, uint32_t limit)
 		else if (w->site[1].up && w->site[1].queue_count > 0)
 			complete(w, 1, 0);
 		else if (w->wire_count > 0)
-			world_deliver(w, 0, false);
+			sites_deliver(w, 0, false);
 		else
 			return;
 	}
 }
 
-void world_wait(struct world *w, uint64_t ns)
+void sites_wait(struct sites *w, uint64_t ns)
 {
 	uint64_t end = w->env.now_ns + ns;
 
-	world_settle(w, 2000);
+	sites_settle(w, 2000);
 	for (;;) {
 		uint64_t at = UINT64_MAX;
 		uint32_t site = 0, timer = 0;
@@ -166,19 +166,19 @@ void world_wait(struct world *w, uint64_t ns)
 			};
 
 			event.u.timer = timer;
-			world_feed(w, site, &event);
+			sites_feed(w, site, &event);
 		}
-		world_settle(w, 2000);
+		sites_settle(w, 2000);
 	}
 	w->utc_ns += end - w->env.now_ns;
 	w->env.now_ns = end;
 }
 
-int32_t world_operate(struct world *w, uint32_t i, uint32_t operation,
+int32_t sites_operate(struct sites *w, uint32_t i, uint32_t operation,
 		      uint64_t point, const struct hvrepl_uuid *epoch)
 {
 	static struct hvri_setup setup;
-	struct world_site *site = &w->site[i];
+	struct one_site *site = &w->site[i];
 	struct hvri_event event;
 	struct hvri_operator *op = &event.u.operation;
 
@@ -199,11 +199,11 @@ int32_t world_operate(struct world *w, uint32_t i, uint32_t operation,
 		setup.vm = site->r.record.vm;
 		strcpy(setup.vm_name, "web");
 		setup.policy.cycle_ns = 1000000000;
-		setup.policy.window_bytes = 5 * WORLD_BLOCK;
+		setup.policy.window_bytes = 5 * SITES_BLOCK;
 		setup.disk_count = 1;
-		setup.disks[0].size = WORLD_BLOCKS * WORLD_BLOCK;
-		setup.disks[0].block_size = WORLD_BLOCK;
-		setup.disks[0].id = world_fresh(w);
+		setup.disks[0].size = SITES_BLOCKS * SITES_BLOCK;
+		setup.disks[0].block_size = SITES_BLOCK;
+		setup.disks[0].id = sites_fresh(w);
 		op->setup = &setup;
 		op->peer = w->site[!i].r.record.site;
 	}
@@ -212,21 +212,21 @@ int32_t world_operate(struct world *w, uint32_t i, uint32_t operation,
 	    operation == HVREPL_OPERATION_FORCE ||
 	    operation == HVREPL_OPERATION_REMOVE)
 		w->only_planned = false;
-	world_trace(w, "%c: %s", site->name, hvri_operation_name(operation));
+	sites_trace(w, "%c: %s", site->name, hvri_operation_name(operation));
 	site->last_job = op->job;
 	site->refusal = HVREPL_OK;
-	world_feed(w, i, &event);
+	sites_feed(w, i, &event);
 	if (site->refusal != HVREPL_OK)
-		world_trace(w, "  refused: %s", site->last_sentence);
+		sites_trace(w, "  refused: %s", site->last_sentence);
 	return site->refusal;
 }
 
-uint32_t world_state(struct world *w, uint32_t i)
+uint32_t sites_state(struct sites *w, uint32_t i)
 {
 	return hvri_relationship_state(&w->site[i].r);
 }
 
-void world_init(struct world *w, uint64_t seed)
+void sites_init(struct sites *w, uint64_t seed)
 {
 	struct hvrepl_uuid vm;
 
@@ -237,63 +237,63 @@ void world_init(struct world *w, uint64_t seed)
 	w->random = seed * 2654435761u + 88172645463325252u;
 	w->only_planned = true;
 	w->points_max = 8;
-	vm = world_fresh(w);
+	vm = sites_fresh(w);
 	for (uint32_t i = 0; i < 2; i++) {
-		struct hvrepl_uuid site = world_fresh(w);
+		struct hvrepl_uuid site = sites_fresh(w);
 
 		w->site[i].name = (char)('A' + i);
 		hvri_relationship_init(&w->site[i].r, &site, &vm);
-		world_start(w, i);
+		sites_start(w, i);
 	}
 	w->site[0].gate = true;
 	for (int k = 0; k < 5; k++)
-		w->site[0].live[world_random(w, WORLD_BLOCKS)] =
+		w->site[0].live[sites_random(w, SITES_BLOCKS)] =
 			(uint32_t)++w->next_write;
 	w->site[0].gate = false;
 }
 
-void world_free(struct world *w)
+void sites_free(struct sites *w)
 {
 	while (w->wire_count > 0)
-		world_wire_remove(w, w->wire_count - 1);
+		sites_wire_remove(w, w->wire_count - 1);
 }
 
-void world_replicating(struct world *w)
+void sites_replicating(struct sites *w)
 {
-	world_connect(w);
-	world_operate(w, 0, HVREPL_OPERATION_ENABLE, 0, NULL);
-	world_settle(w, 1000);
-	world_operate(w, 0, HVREPL_OPERATION_START_INITIAL, 0, NULL);
-	world_settle(w, 1000);
-	world_write(w, 0);
-	world_wait(w, UINT64_C(3500000000));
-	if (world_state(w, 0) != HVREPL_STATE_REPLICATING ||
-	    world_state(w, 1) != HVREPL_STATE_REPLICATING)
-		world_broken(w, "does not come to replicate");
+	sites_connect(w);
+	sites_operate(w, 0, HVREPL_OPERATION_ENABLE, 0, NULL);
+	sites_settle(w, 1000);
+	sites_operate(w, 0, HVREPL_OPERATION_START_INITIAL, 0, NULL);
+	sites_settle(w, 1000);
+	sites_write(w, 0);
+	sites_wait(w, UINT64_C(3500000000));
+	if (sites_state(w, 0) != HVREPL_STATE_REPLICATING ||
+	    sites_state(w, 1) != HVREPL_STATE_REPLICATING)
+		sites_broken(w, "does not come to replicate");
 }
 
-bool world_is_replicating(struct world *w)
+bool sites_is_replicating(struct sites *w)
 {
-	struct world_site *a = &w->site[0], *b = &w->site[1], *owner;
+	struct one_site *a = &w->site[0], *b = &w->site[1], *owner;
 
-	if (world_state(w, 0) != HVREPL_STATE_REPLICATING ||
-	    world_state(w, 1) != HVREPL_STATE_REPLICATING)
+	if (sites_state(w, 0) != HVREPL_STATE_REPLICATING ||
+	    sites_state(w, 1) != HVREPL_STATE_REPLICATING)
 		return false;
 	owner = a->r.record.ownership == HVREPL_OWNERSHIP_OWNER ? a : b;
-	if (!world_write(w, owner == b))
+	if (!sites_write(w, owner == b))
 		return false;
-	world_wait(w, UINT64_C(3000000000));
-	return world_newest(owner == a ? b : a) &&
-	       memcmp(world_newest(owner == a ? b : a)->content,
-		      world_content(owner), sizeof(a->live)) == 0;
+	sites_wait(w, UINT64_C(3000000000));
+	return sites_newest(owner == a ? b : a) &&
+	       memcmp(sites_newest(owner == a ? b : a)->content,
+		      sites_content(owner), sizeof(a->live)) == 0;
 }
 
-static bool operator_at(struct world *w, uint32_t i)
+static bool operator_at(struct sites *w, uint32_t i)
 {
-	struct world_site *site = &w->site[i];
+	struct one_site *site = &w->site[i];
 	struct hvri_relationship *r = &site->r;
 	uint32_t own = hvri_relationship_ownership(r);
-	uint32_t state = world_state(w, i);
+	uint32_t state = sites_state(w, i);
 	uint32_t op = 0;
 	const struct hvrepl_uuid *epoch = NULL;
 
@@ -325,14 +325,14 @@ static bool operator_at(struct world *w, uint32_t i)
 		op = HVREPL_OPERATION_CANCEL;
 	if (op == 0)
 		return false;
-	return world_operate(w, i, op, 0, epoch) == HVREPL_OK;
+	return sites_operate(w, i, op, 0, epoch) == HVREPL_OK;
 }
 
-bool world_operator(struct world *w)
+bool sites_operator(struct sites *w)
 {
 	/* Enabled at both sites, by mistake. */
 	if (w->site[0].r.refusing && w->site[1].r.refusing)
-		return world_operate(w, 1, HVREPL_OPERATION_REMOVE, 0, NULL) ==
+		return sites_operate(w, 1, HVREPL_OPERATION_REMOVE, 0, NULL) ==
 		       HVREPL_OK;
 	if (operator_at(w, 0) || operator_at(w, 1))
 		return true;
@@ -340,7 +340,7 @@ bool world_operator(struct world *w)
 	for (uint32_t i = 0; i < 2; i++)
 		if (w->site[i].r.record.mode == HVREPL_MODE_NONE &&
 		    w->site[!i].r.record.mode != HVREPL_MODE_NONE)
-			return world_operate(w, !i, HVREPL_OPERATION_REMOVE, 0,
+			return sites_operate(w, !i, HVREPL_OPERATION_REMOVE, 0,
 					     NULL) == HVREPL_OK;
 	/* Nobody can be reversed to: somebody must be forced. */
 	for (uint32_t i = 0; i < 2; i++)
@@ -350,24 +350,24 @@ bool world_operator(struct world *w)
 			    HVREPL_OWNERSHIP_OWNER &&
 		    w->site[!i].r.record.ownership !=
 			    HVREPL_OWNERSHIP_DIVERGED)
-			return world_operate(w, i, HVREPL_OPERATION_FORCE, 0,
+			return sites_operate(w, i, HVREPL_OPERATION_FORCE, 0,
 					     NULL) == HVREPL_OK;
 	for (uint32_t i = 0; i < 2; i++)
 		if (w->site[i].r.record.mode == HVREPL_MODE_NONE &&
 		    w->site[!i].r.record.mode == HVREPL_MODE_NONE && i == 0)
-			return world_operate(w, i, HVREPL_OPERATION_ENABLE, 0,
+			return sites_operate(w, i, HVREPL_OPERATION_ENABLE, 0,
 					     NULL) == HVREPL_OK;
 	return false;
 }
 
-void world_trace_state(struct world *w)
+void sites_trace_state(struct sites *w)
 {
 	for (uint32_t i = 0; i < 2; i++) {
-		struct world_site *site = &w->site[i];
+		struct one_site *site = &w->site[i];
 
-		world_trace(w, "%c = %s %s %s%s%s", site->name,
+		sites_trace(w, "%c = %s %s %s%s%s", site->name,
 			    hvri_mode_name(site->r.record.mode),
-			    hvri_state_name(world_state(w, i)),
+			    hvri_state_name(sites_state(w, i)),
 			    hvri_ownership_name(
 				    hvri_relationship_ownership(&site->r)),
 			    site->gate ? " writes" : "",

@@ -4,32 +4,32 @@
  * updates on disks of a few blocks, and checks after each step what must never
  * happen. Everything is drawn from a seed.
  */
-#ifndef WORLD_H
-#define WORLD_H
+#ifndef SITES_H
+#define SITES_H
 
 #include "replication/relationship.h"
 #include "testing.h"
 
-#define WORLD_BLOCKS 12u
-#define WORLD_BLOCK 4096u
-#define WORLD_POINTS 24u
-#define WORLD_QUEUE 64u
-#define WORLD_WIRE 256u
+#define SITES_BLOCKS 12u
+#define SITES_BLOCK 4096u
+#define SITES_POINTS 24u
+#define SITES_QUEUE 64u
+#define SITES_WIRE 256u
 
 /* A recovery point: content, and what changed since the one before. */
-struct world_point {
+struct sites_point {
 	struct hvri_point id;
-	uint32_t content[WORLD_BLOCKS];
+	uint32_t content[SITES_BLOCKS];
 	uint32_t changed; /* Bit n: block n. */
 };
 
 /* Something that will happen at a site. */
-struct world_pending {
+struct sites_pending {
 	struct hvri_event event;
 	bool point_commit; /* POINT_COMPLETE: the store takes it in first. */
 };
 
-struct world_site {
+struct one_site {
 	char name;
 	bool up;
 	struct hvri_relationship r;
@@ -37,14 +37,14 @@ struct world_site {
 	bool has_record;
 
 	/* The disk. Survives a crash. */
-	uint32_t live[WORLD_BLOCKS];
+	uint32_t live[SITES_BLOCKS];
 	uint32_t dirty; /* Tracker, of the live disk or the overlay. */
 	bool overlay;
 	struct hvrepl_uuid overlay_name;
-	uint32_t over[WORLD_BLOCKS];
-	uint32_t base[WORLD_BLOCKS]; /* Before the first point. */
+	uint32_t over[SITES_BLOCKS];
+	uint32_t base[SITES_BLOCKS]; /* Before the first point. */
 	struct hvri_frontier frontier;
-	struct world_point points[WORLD_POINTS];
+	struct sites_point points[SITES_POINTS];
 	uint32_t point_count;
 	uint64_t stamp;
 	bool stamped;
@@ -53,8 +53,8 @@ struct world_site {
 	bool gate; /* Guest writes are admitted. */
 	bool cut_open;
 	struct hvrepl_uuid cut_id;
-	uint32_t cut_content[WORLD_BLOCKS], cut_dirty;
-	struct world_pending queue[WORLD_QUEUE];
+	uint32_t cut_content[SITES_BLOCKS], cut_dirty;
+	struct sites_pending queue[SITES_QUEUE];
 	uint32_t queue_count;
 	uint64_t timers[HVRI_TIMER_COUNT];
 	uint64_t last_job;
@@ -64,19 +64,19 @@ struct world_site {
 	uint32_t jobs_ended;
 };
 
-struct world_message {
+struct sites_message {
 	uint8_t to;
 	bool data; /* A whole cut, not a control message. */
 	uint32_t length;
 	uint8_t *bytes;
 	struct hvrepl_uuid cut;
-	uint32_t content[WORLD_BLOCKS], dirty;
+	uint32_t content[SITES_BLOCKS], dirty;
 };
 
-struct world {
+struct sites {
 	struct test_env env;
-	struct world_site site[2];
-	struct world_message wire[WORLD_WIRE];
+	struct one_site site[2];
+	struct sites_message wire[SITES_WIRE];
 	uint32_t wire_count;
 	bool session;
 	bool hostile;  /* Messages of a session come twice and in any order. */
@@ -98,43 +98,43 @@ struct world {
 	uint32_t writer_count;
 };
 
-void world_init(struct world *w, uint64_t seed);
-void world_free(struct world *w);
+void sites_init(struct sites *w, uint64_t seed);
+void sites_free(struct sites *w);
 /* Enabled, initial replication done, replicating. */
-void world_replicating(struct world *w);
+void sites_replicating(struct sites *w);
 /* One random thing of those that are due; false: nothing was. */
-bool world_any(struct world *w);
+bool sites_any(struct sites *w);
 /* All that is due, in order, until nothing is, at most `limit` things. */
-void world_settle(struct world *w, uint32_t limit);
+void sites_settle(struct sites *w, uint32_t limit);
 /* Move the clock and fire timers. */
-void world_wait(struct world *w, uint64_t ns);
-void world_connect(struct world *w);
-void world_cut_link(struct world *w);
-void world_crash(struct world *w, uint32_t site);
-void world_start(struct world *w, uint32_t site);
+void sites_wait(struct sites *w, uint64_t ns);
+void sites_connect(struct sites *w);
+void sites_cut_link(struct sites *w);
+void sites_crash(struct sites *w, uint32_t site);
+void sites_start(struct sites *w, uint32_t site);
 /* OK when accepted. */
-int32_t world_operate(struct world *w, uint32_t site, uint32_t operation,
+int32_t sites_operate(struct sites *w, uint32_t site, uint32_t operation,
 		      uint64_t point, const struct hvrepl_uuid *epoch);
 /* A guest write, if it is admitted. */
-bool world_write(struct world *w, uint32_t site);
-uint32_t world_state(struct world *w, uint32_t site);
+bool sites_write(struct sites *w, uint32_t site);
+uint32_t sites_state(struct sites *w, uint32_t site);
 /* Both sites replicate, and a fresh write reaches a point. */
-bool world_is_replicating(struct world *w);
+bool sites_is_replicating(struct sites *w);
 /* What an operator would do next; false: nothing to do. */
-bool world_operator(struct world *w);
-uint64_t world_random(struct world *w, uint64_t below);
+bool sites_operator(struct sites *w);
+uint64_t sites_random(struct sites *w, uint64_t below);
 /* What the guest sees at a site. */
-const uint32_t *world_content(const struct world_site *site);
+const uint32_t *sites_content(const struct one_site *site);
 /* Both sites in one line. */
-void world_trace_state(struct world *w);
-void world_trace(struct world *w, const char *format, ...)
+void sites_trace_state(struct sites *w);
+void sites_trace(struct sites *w, const char *format, ...)
 	HVRI_PRINTF(2, 3);
 
 /* Between the two files of the world. */
-void world_feed(struct world *w, uint32_t site, struct hvri_event *event);
-void world_broken(struct world *w, const char *what);
-void world_deliver(struct world *w, uint32_t k, bool keep);
-void world_wire_remove(struct world *w, uint32_t k);
-struct world_point *world_newest(struct world_site *site);
-struct hvrepl_uuid world_fresh(struct world *w);
+void sites_feed(struct sites *w, uint32_t site, struct hvri_event *event);
+void sites_broken(struct sites *w, const char *what);
+void sites_deliver(struct sites *w, uint32_t k, bool keep);
+void sites_wire_remove(struct sites *w, uint32_t k);
+struct sites_point *sites_newest(struct one_site *site);
+struct hvrepl_uuid sites_fresh(struct sites *w);
 #endif

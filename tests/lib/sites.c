@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Two sites that perform updates on tiny disks, and what must never be so. */
-#include "world.h"
+#include "sites.h"
 
 #include "replication/lineage.h"
 #include "replication/names.h"
@@ -10,14 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ALL ((1u << WORLD_BLOCKS) - 1)
+#define ALL ((1u << SITES_BLOCKS) - 1)
 
-uint64_t world_random(struct world *w, uint64_t below)
+uint64_t sites_random(struct sites *w, uint64_t below)
 {
 	return test_random(&w->random) % below;
 }
 
-void world_trace(struct world *w, const char *format, ...)
+void sites_trace(struct sites *w, const char *format, ...)
 {
 	va_list args;
 	char line[512];
@@ -39,7 +39,7 @@ void world_trace(struct world *w, const char *format, ...)
 	w->trace[w->trace_length] = 0;
 }
 
-void world_broken(struct world *w, const char *what)
+void sites_broken(struct sites *w, const char *what)
 {
 	if (w->broken == NULL)
 		w->broken = what;
@@ -47,7 +47,7 @@ void world_broken(struct world *w, const char *what)
 		fprintf(stderr, "BROKEN: %s\n", what);
 }
 
-struct hvrepl_uuid world_fresh(struct world *w)
+struct hvrepl_uuid sites_fresh(struct sites *w)
 {
 	struct hvrepl_uuid id;
 	uint64_t n = ++w->next_uuid;
@@ -60,30 +60,30 @@ struct hvrepl_uuid world_fresh(struct world *w)
 
 /* ---- Disks. ---- */
 
-const uint32_t *world_content(const struct world_site *site)
+const uint32_t *sites_content(const struct one_site *site)
 {
 	return site->overlay ? site->over : site->live;
 }
 
-static uint32_t *content(struct world_site *site)
+static uint32_t *content(struct one_site *site)
 {
 	return site->overlay ? site->over : site->live;
 }
 
-struct world_point *world_newest(struct world_site *site)
+struct sites_point *sites_newest(struct one_site *site)
 {
 	return site->point_count ? &site->points[site->point_count - 1] : NULL;
 }
 
-static void drop_points(struct world_site *site)
+static void drop_points(struct one_site *site)
 {
 	site->point_count = 0;
 }
 
-static struct world_point *add_point(struct world *w, struct world_site *site,
+static struct sites_point *add_point(struct sites *w, struct one_site *site,
 				     const struct hvri_point *id)
 {
-	struct world_point *point;
+	struct sites_point *point;
 
 	if (site->point_count >= w->points_max) {
 		/* What the oldest changed is not needed by younger ones. */
@@ -104,7 +104,7 @@ static bool same_point(const struct hvri_point *a, const struct hvri_point *b)
 	       hvri_uuid_equal(&a->cut, &b->cut);
 }
 
-static struct world_point *find_point(struct world_site *site,
+static struct sites_point *find_point(struct one_site *site,
 				      const struct hvri_point *id)
 {
 	for (uint32_t i = 0; i < site->point_count; i++)
@@ -116,15 +116,15 @@ static struct world_point *find_point(struct world_site *site,
 /* Blocks below a frontier. */
 static uint32_t below(struct hvri_frontier f)
 {
-	uint64_t n = f.disk > 0 ? WORLD_BLOCKS : f.offset / WORLD_BLOCK;
+	uint64_t n = f.disk > 0 ? SITES_BLOCKS : f.offset / SITES_BLOCK;
 
-	return n >= WORLD_BLOCKS ? ALL : (1u << n) - 1;
+	return n >= SITES_BLOCKS ? ALL : (1u << n) - 1;
 }
 
-bool world_write(struct world *w, uint32_t i)
+bool sites_write(struct sites *w, uint32_t i)
 {
-	struct world_site *site = &w->site[i];
-	uint32_t block = (uint32_t)world_random(w, WORLD_BLOCKS);
+	struct one_site *site = &w->site[i];
+	uint32_t block = (uint32_t)sites_random(w, SITES_BLOCKS);
 	uint32_t k;
 
 	if (!site->up || !site->gate)
@@ -143,14 +143,14 @@ bool world_write(struct world *w, uint32_t i)
 	if (k < 64) {
 		w->writers[k].writers |= (uint8_t)(1u << i);
 		if (w->writers[k].writers == 3)
-			world_broken(w, "two sites wrote in one epoch");
+			sites_broken(w, "two sites wrote in one epoch");
 	}
 	return true;
 }
 
 /* ---- The wire. ---- */
 
-void world_wire_remove(struct world *w, uint32_t k)
+void sites_wire_remove(struct sites *w, uint32_t k)
 {
 	free(w->wire[k].bytes);
 	memmove(&w->wire[k], &w->wire[k + 1],
@@ -158,11 +158,11 @@ void world_wire_remove(struct world *w, uint32_t k)
 	w->wire_count--;
 }
 
-static struct world_message *wire_add(struct world *w, uint32_t from)
+static struct sites_message *wire_add(struct sites *w, uint32_t from)
 {
-	struct world_message *m;
+	struct sites_message *m;
 
-	if (!w->session || w->wire_count >= WORLD_WIRE)
+	if (!w->session || w->wire_count >= SITES_WIRE)
 		return NULL;
 	m = &w->wire[w->wire_count++];
 	memset(m, 0, sizeof(*m));
@@ -170,20 +170,20 @@ static struct world_message *wire_add(struct world *w, uint32_t from)
 	return m;
 }
 
-static void transmit(struct world *w, uint32_t from,
+static void transmit(struct sites *w, uint32_t from,
 		     const struct hvri_message *message)
 {
 	static uint8_t buffer[HVRI_MESSAGE_ENCODED_MAX];
-	struct world_message *m;
+	struct sites_message *m;
 	size_t length = 0;
 
 	if (hvri_message_encode(message, buffer, sizeof(buffer), &length) !=
 	    HVREPL_OK) {
-		world_broken(w, "a message cannot be encoded");
+		sites_broken(w, "a message cannot be encoded");
 		return;
 	}
 	if (w->tracing || w->log)
-		world_trace(w, "  %c -> %s", w->site[from].name,
+		sites_trace(w, "  %c -> %s", w->site[from].name,
 			    hvri_message_name(message->type));
 	m = wire_add(w, from);
 	if (m == NULL)
@@ -193,7 +193,7 @@ static void transmit(struct world *w, uint32_t from,
 	memcpy(m->bytes, buffer, length);
 }
 
-static void to_unknown(struct world *w, uint32_t i,
+static void to_unknown(struct sites *w, uint32_t i,
 		       const struct hvri_message *message)
 {
 	uint32_t type = hvri_relationship_unknown_answer(message->type);
@@ -208,25 +208,25 @@ static void to_unknown(struct world *w, uint32_t i,
 }
 
 /* A cut arrives whole. */
-static void data_arrives(struct world *w, uint32_t i,
-			 const struct world_message *m)
+static void data_arrives(struct sites *w, uint32_t i,
+			 const struct sites_message *m)
 {
-	struct world_site *site = &w->site[i];
+	struct one_site *site = &w->site[i];
 	struct hvri_cut_begin *cut = &site->r.receiving;
-	struct world_point *from, *point;
+	struct sites_point *from, *point;
 	struct hvri_event event;
 	uint32_t full = 0;
 
 	if (cut->point.number == 0 ||
 	    !hvri_uuid_equal(&cut->point.cut, &m->cut) ||
-	    site->queue_count >= WORLD_QUEUE ||
+	    site->queue_count >= SITES_QUEUE ||
 	    find_point(site, &cut->point) != NULL)
 		return;
 	memset(&event, 0, sizeof(event));
 	event.type = HVRI_EVENT_POINT_COMPLETE;
 	event.u.data.cut = m->cut;
 	if (cut->kind == HVRI_CUT_INITIAL) {
-		for (uint32_t b = 0; b < WORLD_BLOCKS; b++)
+		for (uint32_t b = 0; b < SITES_BLOCKS; b++)
 			if (m->dirty >> b & 1)
 				site->base[b] = m->content[b];
 		site->frontier = cut->frontier;
@@ -238,19 +238,19 @@ static void data_arrives(struct world *w, uint32_t i,
 		}
 	} else {
 		from = find_point(site, &cut->from);
-		if (from == NULL || from != world_newest(site)) {
-			world_broken(w, "a cut was accepted that does not follow the "
+		if (from == NULL || from != sites_newest(site)) {
+			sites_broken(w, "a cut was accepted that does not follow the "
 				  "newest point");
 			return;
 		}
 		{
-			struct world_point old = *from;
+			struct sites_point old = *from;
 
 			point = add_point(w, site, &cut->point);
 			memcpy(point->content, old.content,
 			       sizeof(old.content));
 		}
-		for (uint32_t b = 0; b < WORLD_BLOCKS; b++)
+		for (uint32_t b = 0; b < SITES_BLOCKS; b++)
 			if (m->dirty >> b & 1)
 				point->content[b] = m->content[b];
 		point->changed = m->dirty;
@@ -258,17 +258,17 @@ static void data_arrives(struct world *w, uint32_t i,
 	}
 	/* The promise: a point is identical to its reference point. */
 	if (full && memcmp(point->content, m->content, sizeof(m->content)) != 0)
-		world_broken(w, "a recovery point differs from its reference point");
+		sites_broken(w, "a recovery point differs from its reference point");
 	/* Durable in the store from here on, whatever happens next. */
 	site->queue[site->queue_count++].event = event;
 }
 
-void world_deliver(struct world *w, uint32_t k, bool keep)
+void sites_deliver(struct sites *w, uint32_t k, bool keep)
 {
 	static struct hvri_message_storage storage;
 	static uint8_t copy[HVRI_MESSAGE_ENCODED_MAX];
-	struct world_message m = w->wire[k];
-	struct world_site *site = &w->site[m.to];
+	struct sites_message m = w->wire[k];
+	struct one_site *site = &w->site[m.to];
 	struct hvri_message message;
 	struct hvri_event event;
 
@@ -289,7 +289,7 @@ void world_deliver(struct world *w, uint32_t k, bool keep)
 		return;
 	if (hvri_message_decode(copy, m.length, &storage, &message) !=
 	    HVREPL_OK) {
-		world_broken(w, "a message cannot be decoded");
+		sites_broken(w, "a message cannot be decoded");
 		return;
 	}
 	if (!site->has_record && message.type != HVRI_MESSAGE_ENABLE &&
@@ -301,39 +301,39 @@ void world_deliver(struct world *w, uint32_t k, bool keep)
 	event.type = HVRI_EVENT_MESSAGE;
 	event.u.message.message = &message;
 	event.u.message.authorised = 0xf;
-	world_feed(w, m.to, &event);
+	sites_feed(w, m.to, &event);
 }
 
 /* ---- Performing an update. ---- */
 
-static void later(struct world_site *site, const struct hvri_event *event)
+static void later(struct one_site *site, const struct hvri_event *event)
 {
-	if (site->queue_count < WORLD_QUEUE)
+	if (site->queue_count < SITES_QUEUE)
 		site->queue[site->queue_count++].event = *event;
 }
 
-static void do_cut(struct world *w, struct world_site *site,
+static void do_cut(struct sites *w, struct one_site *site,
 		   const struct hvri_action *a, struct hvri_event *done)
 {
 	uint32_t part = below(a->frontier);
 
 	if (site->cut_open)
-		world_broken(w, "two cuts are open (T5)");
+		sites_broken(w, "two cuts are open (T5)");
 	site->cut_open = true;
-	site->cut_id = world_fresh(w);
+	site->cut_id = sites_fresh(w);
 	memcpy(site->cut_content, content(site), sizeof(site->cut_content));
 	site->cut_dirty = site->dirty & part;
 	site->dirty &= ~part;
 	done->u.done.cut = site->cut_id;
 	done->u.done.utc_ns = w->utc_ns;
 	done->u.done.bytes = (uint64_t)__builtin_popcount(site->cut_dirty) *
-			     WORLD_BLOCK;
+			     SITES_BLOCK;
 }
 
-static void do_ship(struct world *w, uint32_t i, const struct hvri_action *a)
+static void do_ship(struct sites *w, uint32_t i, const struct hvri_action *a)
 {
-	struct world_site *site = &w->site[i];
-	struct world_message *m;
+	struct one_site *site = &w->site[i];
+	struct sites_message *m;
 
 	if (!site->cut_open || !hvri_uuid_equal(&site->cut_id, &a->cut))
 		return;
@@ -346,50 +346,50 @@ static void do_ship(struct world *w, uint32_t i, const struct hvri_action *a)
 	m->dirty = site->cut_dirty;
 }
 
-static void do_export(struct world *w, uint32_t i, struct hvri_event *done)
+static void do_export(struct sites *w, uint32_t i, struct hvri_event *done)
 {
-	struct world_site *site = &w->site[i];
-	uint8_t bytes[16 * WORLD_BLOCKS];
+	struct one_site *site = &w->site[i];
+	uint8_t bytes[16 * SITES_BLOCKS];
 	struct hvri_message m;
 	uint32_t n = 0;
 
 	memset(&m, 0, sizeof(m));
 	m.type = HVRI_MESSAGE_RANGES;
 	hvri_relationship_address(&site->r, &m);
-	for (uint32_t b = 0; b < WORLD_BLOCKS; b++)
+	for (uint32_t b = 0; b < SITES_BLOCKS; b++)
 		if (site->dirty >> b & 1)
 			hvri_ranges_put(bytes, n++,
 					(struct hvrepl_extent){
-						(uint64_t)b * WORLD_BLOCK,
-						WORLD_BLOCK });
+						(uint64_t)b * SITES_BLOCK,
+						SITES_BLOCK });
 	m.u.ranges.count = n;
 	m.u.ranges.extents = bytes;
 	transmit(w, i, &m);
 	done->u.done.count = n;
-	done->u.done.bytes = (uint64_t)n * WORLD_BLOCK;
+	done->u.done.bytes = (uint64_t)n * SITES_BLOCK;
 	hvri_ranges_digest(done->u.done.digest, &m.u.ranges);
 }
 
-static void do_compare(struct world *w, uint32_t i,
+static void do_compare(struct sites *w, uint32_t i,
 		       const struct hvri_action *a, struct hvri_event *done)
 {
-	struct world_site *site = &w->site[i], *peer = &w->site[!i];
+	struct one_site *site = &w->site[i], *peer = &w->site[!i];
 	uint32_t part = below(a->frontier) & ~below(a->from_frontier);
-	struct world_point *point = find_point(peer, &a->point);
+	struct sites_point *point = find_point(peer, &a->point);
 
 	if (!w->session || !peer->up || point == NULL) {
 		done->u.done.code = HVREPL_E_DISCONNECTED;
 		return;
 	}
-	for (uint32_t b = 0; b < WORLD_BLOCKS; b++)
+	for (uint32_t b = 0; b < SITES_BLOCKS; b++)
 		if ((part >> b & 1) && content(site)[b] != point->content[b])
 			site->dirty |= 1u << b;
 }
 
-static void do_overlay(struct world *w, struct world_site *site,
+static void do_overlay(struct sites *w, struct one_site *site,
 		       const struct hvri_action *a, struct hvri_event *done)
 {
-	struct world_point *point = find_point(site, &a->point);
+	struct sites_point *point = find_point(site, &a->point);
 
 	if (site->overlay && hvri_uuid_equal(&site->overlay_name, &a->epoch))
 		return;
@@ -398,21 +398,21 @@ static void do_overlay(struct world *w, struct world_site *site,
 		return;
 	if (point == NULL) {
 		done->u.done.code = HVREPL_E_NOT_FOUND;
-		world_broken(w, "a failover to a point that is not there");
+		sites_broken(w, "a failover to a point that is not there");
 		return;
 	}
 	site->overlay = true;
 	site->overlay_name = a->epoch;
 	memcpy(site->over, point->content, sizeof(site->over));
 	site->dirty = 0;
-	for (struct world_point *p = point + 1;
+	for (struct sites_point *p = point + 1;
 	     p < site->points + site->point_count; p++)
 		site->dirty |= p->changed;
 }
 
-static void perform(struct world *w, uint32_t i, const struct hvri_action *a)
+static void perform(struct sites *w, uint32_t i, const struct hvri_action *a)
 {
-	struct world_site *site = &w->site[i];
+	struct one_site *site = &w->site[i];
 	struct hvri_event done;
 
 	memset(&done, 0, sizeof(done));
@@ -439,9 +439,9 @@ static void perform(struct world *w, uint32_t i, const struct hvri_action *a)
 		site->stamped = true;
 		site->stamp = a->generation;
 		if (!hvri_uuid_equal(&a->epoch, &site->durable.current))
-			world_broken(w, "armed in an epoch that is not durable");
+			sites_broken(w, "armed in an epoch that is not durable");
 		if (site->r.record.form == HVRI_FORM_STORE)
-			world_broken(w, "armed on a replica's store");
+			sites_broken(w, "armed on a replica's store");
 		site->gate = true;
 		break;
 	case HVRI_ACTION_COMPARE:
@@ -452,7 +452,7 @@ static void perform(struct world *w, uint32_t i, const struct hvri_action *a)
 			site->dirty |= 1u << (hvri_ranges_get(
 						      &a->message->u.ranges, k)
 						      .offset /
-					      WORLD_BLOCK);
+					      SITES_BLOCK);
 		break;
 	case HVRI_ACTION_MARK_ALL:
 		site->dirty = ALL;
@@ -462,9 +462,9 @@ static void perform(struct world *w, uint32_t i, const struct hvri_action *a)
 		break;
 	case HVRI_ACTION_ADOPT:
 		if (site->gate)
-			world_broken(w, "a disk that is written to became a replica");
+			sites_broken(w, "a disk that is written to became a replica");
 		if (site->point_count == 0 ||
-		    !same_point(&world_newest(site)->id, &a->point)) {
+		    !same_point(&sites_newest(site)->id, &a->point)) {
 			drop_points(site);
 			memcpy(add_point(w, site, &a->point)->content,
 			       site->live, sizeof(site->live));
@@ -475,7 +475,7 @@ static void perform(struct world *w, uint32_t i, const struct hvri_action *a)
 		break;
 	case HVRI_ACTION_DROP_OVERLAY:
 		if (site->gate)
-			world_broken(w, "an overlay was dropped under the guest");
+			sites_broken(w, "an overlay was dropped under the guest");
 		site->overlay = false;
 		break;
 	case HVRI_ACTION_FOLD:
@@ -519,17 +519,17 @@ static bool dead_at(const struct hvri_record *rec, const struct hvrepl_uuid *id)
 }
 
 /* What must never be so. */
-static void check(struct world *w)
+static void check(struct sites *w)
 {
-	struct world_site *a = &w->site[0], *b = &w->site[1];
+	struct one_site *a = &w->site[0], *b = &w->site[1];
 
 	if (a->gate && b->gate &&
 	    hvri_uuid_equal(&a->durable.current, &b->durable.current))
-		world_broken(w, "two sites armed in one epoch");
+		sites_broken(w, "two sites armed in one epoch");
 	if (a->gate && b->gate && w->only_planned)
-		world_broken(w, "planned failovers only, and yet both are armed");
+		sites_broken(w, "planned failovers only, and yet both are armed");
 	for (int i = 0; i < 2; i++) {
-		struct world_site *x = &w->site[i], *y = &w->site[!i];
+		struct one_site *x = &w->site[i], *y = &w->site[!i];
 		const struct hvri_record *d = &x->durable;
 
 		if (!x->gate || d->mode == HVREPL_MODE_NONE ||
@@ -537,14 +537,14 @@ static void check(struct world *w)
 			continue;
 		if (d->ownership != HVREPL_OWNERSHIP_OWNER &&
 		    d->ownership != HVREPL_OWNERSHIP_DIVERGED)
-			world_broken(w, "armed without owning");
+			sites_broken(w, "armed without owning");
 		if (!hvri_uuid_is_none(&d->relinquished))
-			world_broken(w, "armed after relinquishing");
+			sites_broken(w, "armed after relinquishing");
 		if (dead_at(d, &d->current))
-			world_broken(w, "armed in an epoch known abandoned");
+			sites_broken(w, "armed in an epoch known abandoned");
 		if (y->has_record && dead_at(&y->durable, &d->current) &&
 		    y->durable.ownership != HVREPL_OWNERSHIP_RELINQUISHED)
-			world_broken(w, "armed in an epoch the peer holds abandoned");
+			sites_broken(w, "armed in an epoch the peer holds abandoned");
 	}
 	for (uint32_t k = 0; k < a->durable.lineage.count; k++) {
 		const struct hvri_epoch *e = &a->durable.lineage.epochs[k];
@@ -555,37 +555,37 @@ static void check(struct world *w)
 			   hvri_outcome_dead(f->outcome)) ||
 			  (f->outcome == HVREPL_OUTCOME_COMMITTED &&
 			   hvri_outcome_dead(e->outcome))))
-			world_broken(w, "an epoch is committed here, abandoned there");
+			sites_broken(w, "an epoch is committed here, abandoned there");
 	}
 	if (a->durable.ownership == HVREPL_OWNERSHIP_SUPERSEDED &&
 	    b->durable.ownership == HVREPL_OWNERSHIP_SUPERSEDED &&
 	    !w->conceded && a->r.greeted && b->r.greeted && a->has_record &&
 	    b->has_record && !a->durable.rolled_back && !b->durable.rolled_back)
-		world_broken(w, "both are superseded: nobody may start");
+		sites_broken(w, "both are superseded: nobody may start");
 }
 
-void world_feed(struct world *w, uint32_t i, struct hvri_event *event)
+void sites_feed(struct sites *w, uint32_t i, struct hvri_event *event)
 {
 	static struct hvri_update u;
-	struct world_site *site = &w->site[i];
+	struct one_site *site = &w->site[i];
 	bool operation = event->type == HVRI_EVENT_OPERATION;
 	static struct hvri_record before;
 
 	event->now_ns = w->env.now_ns;
 	event->utc_ns = w->utc_ns;
 	for (int k = 0; k < 3; k++)
-		event->fresh[k] = world_fresh(w);
+		event->fresh[k] = sites_fresh(w);
 	if (operation)
 		before = site->r.record;
 	hvri_relationship_step(&site->r, event, &u);
 	if (u.overflow)
-		world_broken(w, "an update does not hold all that is to be done");
+		sites_broken(w, "an update does not hold all that is to be done");
 	if (operation && u.code != HVREPL_OK) {
 		if (memcmp(&before, &site->r.record, sizeof(before)) != 0 ||
 		    u.action_count || u.send_count || u.persist)
-			world_broken(w, "a refused operation changed something");
+			sites_broken(w, "a refused operation changed something");
 		if (u.sentence[0] == 0)
-			world_broken(w, "a refusal without a sentence");
+			sites_broken(w, "a refusal without a sentence");
 		site->refusal = u.code;
 		memcpy(site->last_sentence, u.sentence, sizeof(u.sentence));
 		return;
@@ -595,7 +595,7 @@ void world_feed(struct world *w, uint32_t i, struct hvri_event *event)
 		site->has_record = site->r.record.mode != HVREPL_MODE_NONE;
 	}
 	for (uint32_t k = 0; k < u.action_count; k++) {
-		world_trace(w, "  %c: %s", site->name,
+		sites_trace(w, "  %c: %s", site->name,
 			    action_names[u.actions[k].type]);
 		perform(w, i, &u.actions[k]);
 	}
@@ -604,9 +604,9 @@ void world_feed(struct world *w, uint32_t i, struct hvri_event *event)
 	for (uint32_t k = 0; k < u.timer_count; k++)
 		site->timers[u.timers[k].timer] = u.timers[k].at_ns;
 	for (uint32_t k = 0; k < u.notice_count; k++)
-		world_trace(w, "  %c! %s", site->name, u.notices[k].sentence);
+		sites_trace(w, "  %c! %s", site->name, u.notices[k].sentence);
 	for (uint32_t k = 0; k < u.job_count; k++) {
-		world_trace(w, "  %c job %s: %s", site->name,
+		sites_trace(w, "  %c job %s: %s", site->name,
 			    u.jobs[k].code == HVREPL_OK ?
 				    "done" :
 				    hvrepl_error_name(u.jobs[k].code),
@@ -626,7 +626,7 @@ void world_feed(struct world *w, uint32_t i, struct hvri_event *event)
 		site->queue_count = 0;
 		site->gate = gate;
 		site->r.started = false;
-		world_start(w, i);
+		sites_start(w, i);
 		/* Nothing guards the VM any more. */
 		site->gate = false;
 	}
