@@ -7,6 +7,7 @@
 
 typedef pthread_mutex_t hvri_mutex;
 typedef pthread_cond_t hvri_cond;
+typedef pthread_rwlock_t hvri_rwlock;
 
 #define HVRI_MUTEX_INIT PTHREAD_MUTEX_INITIALIZER
 
@@ -34,6 +35,26 @@ static inline void hvri_cond_init(hvri_cond *cond)
 static inline void hvri_cond_destroy(hvri_cond *cond)
 {
 	(void)pthread_cond_destroy(cond);
+}
+static inline void hvri_rwlock_init(hvri_rwlock *lock)
+{
+	(void)pthread_rwlock_init(lock, NULL);
+}
+static inline void hvri_rwlock_destroy(hvri_rwlock *lock)
+{
+	(void)pthread_rwlock_destroy(lock);
+}
+static inline void hvri_lock_shared(hvri_rwlock *lock)
+{
+	(void)pthread_rwlock_rdlock(lock);
+}
+static inline void hvri_lock_alone(hvri_rwlock *lock)
+{
+	(void)pthread_rwlock_wrlock(lock);
+}
+static inline void hvri_rwlock_unlock(hvri_rwlock *lock)
+{
+	(void)pthread_rwlock_unlock(lock);
 }
 static inline void hvri_wait(hvri_cond *cond, hvri_mutex *mutex)
 {

@@ -37,7 +37,7 @@ static void next_turn(struct hvri_lane *lane)
 	hvri_queue_put(lane->home, &lane->self);
 }
 
-static void append(struct hvri_lane *lane, struct hvri_job *job)
+static void append(struct hvri_lane *lane, struct hvri_lane_job *job)
 {
 	job->next = NULL;
 	*lane->last = job;
@@ -46,7 +46,7 @@ static void append(struct hvri_lane *lane, struct hvri_job *job)
 
 static void job_done(struct hvri_item *item)
 {
-	struct hvri_job *job = (struct hvri_job *)item;
+	struct hvri_lane_job *job = (struct hvri_lane_job *)item;
 
 	job->lane->pending--;
 	job->done(job);
@@ -56,7 +56,7 @@ static void job_done(struct hvri_item *item)
 static void run_one(void *argument)
 {
 	struct hvri_lane *lane = argument;
-	struct hvri_job *job;
+	struct hvri_lane_job *job;
 	bool again, more;
 
 	hvri_lock(&lane->mutex);
@@ -86,7 +86,7 @@ static void run_one(void *argument)
 	next_turn(lane);
 }
 
-void hvri_lane_submit(struct hvri_lane *lane, struct hvri_job *job)
+void hvri_lane_submit(struct hvri_lane *lane, struct hvri_lane_job *job)
 {
 	bool start;
 

@@ -14,14 +14,14 @@
 struct hvri_lane;
 
 /* Embedded in the job's own struct, which stays valid until `done` is called. */
-struct hvri_job {
+struct hvri_lane_job {
 	struct hvri_item item;
-	struct hvri_job *next;
+	struct hvri_lane_job *next;
 	struct hvri_lane *lane;
 	/* On the executor; true: run me again after the others (more to do). */
-	bool (*work)(struct hvri_job *job);
+	bool (*work)(struct hvri_lane_job *job);
 	/* On the control thread, once. */
-	void (*done)(struct hvri_job *job);
+	void (*done)(struct hvri_lane_job *job);
 };
 
 struct hvri_lane {
@@ -29,7 +29,7 @@ struct hvri_lane {
 	const struct hvri_env *env;
 	struct hvri_queue *home; /* Where `done` runs. */
 	hvri_mutex mutex;
-	struct hvri_job *first, **last;
+	struct hvri_lane_job *first, **last;
 	bool running;
 	uint32_t pending; /* Submitted and not yet done; control thread only. */
 };
@@ -39,7 +39,7 @@ void hvri_lane_init(struct hvri_lane *lane, const struct hvri_env *env,
 /* Only when idle. */
 void hvri_lane_free(struct hvri_lane *lane);
 /* Control thread. */
-void hvri_lane_submit(struct hvri_lane *lane, struct hvri_job *job);
+void hvri_lane_submit(struct hvri_lane *lane, struct hvri_lane_job *job);
 static inline bool hvri_lane_idle(const struct hvri_lane *lane)
 {
 	return lane->pending == 0;

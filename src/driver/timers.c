@@ -12,7 +12,7 @@ void hvri_timers_init(struct hvri_timers *timers, const struct hvri_env *env)
 void hvri_timers_free(struct hvri_timers *timers)
 {
 	hvri_free(timers->env, timers->heap,
-		  timers->capacity * sizeof(struct hvri_timer *));
+		  timers->capacity * sizeof(struct hvri_alarm *));
 	timers->heap = NULL;
 	timers->count = timers->capacity = 0;
 }
@@ -21,14 +21,14 @@ int32_t hvri_timers_reserve(struct hvri_timers *timers, size_t count)
 {
 	void *heap = timers->heap;
 	int32_t rc = hvri_grow(timers->env, &heap, &timers->capacity, count,
-			       TIMERS_MAX, sizeof(struct hvri_timer *));
+			       TIMERS_MAX, sizeof(struct hvri_alarm *));
 
 	timers->heap = heap;
 	return rc;
 }
 
 static void place(struct hvri_timers *timers, size_t slot,
-		  struct hvri_timer *timer)
+		  struct hvri_alarm *timer)
 {
 	timers->heap[slot] = timer;
 	timer->slot = slot + 1;
@@ -36,7 +36,7 @@ static void place(struct hvri_timers *timers, size_t slot,
 
 static void sift_up(struct hvri_timers *timers, size_t slot)
 {
-	struct hvri_timer *timer = timers->heap[slot];
+	struct hvri_alarm *timer = timers->heap[slot];
 
 	while (slot > 0) {
 		size_t parent = (slot - 1) / 2;
@@ -51,7 +51,7 @@ static void sift_up(struct hvri_timers *timers, size_t slot)
 
 static void sift_down(struct hvri_timers *timers, size_t slot)
 {
-	struct hvri_timer *timer = timers->heap[slot];
+	struct hvri_alarm *timer = timers->heap[slot];
 
 	for (;;) {
 		size_t child = 2 * slot + 1;
@@ -70,10 +70,10 @@ static void sift_down(struct hvri_timers *timers, size_t slot)
 	place(timers, slot, timer);
 }
 
-static void take_out(struct hvri_timers *timers, struct hvri_timer *timer)
+static void take_out(struct hvri_timers *timers, struct hvri_alarm *timer)
 {
 	size_t slot = timer->slot - 1;
-	struct hvri_timer *last = timers->heap[--timers->count];
+	struct hvri_alarm *last = timers->heap[--timers->count];
 
 	timer->slot = 0;
 	if (last == timer)
@@ -83,7 +83,7 @@ static void take_out(struct hvri_timers *timers, struct hvri_timer *timer)
 	sift_up(timers, last->slot - 1);
 }
 
-void hvri_timer_set(struct hvri_timers *timers, struct hvri_timer *timer,
+void hvri_alarm_set(struct hvri_timers *timers, struct hvri_alarm *timer,
 		    uint64_t deadline_ns)
 {
 	if (timer->slot != 0)
@@ -107,7 +107,7 @@ uint32_t hvri_timers_run(struct hvri_timers *timers, uint64_t now_ns,
 
 	while (fired < budget && timers->count > 0 &&
 	       timers->heap[0]->deadline_ns <= now_ns) {
-		struct hvri_timer *timer = timers->heap[0];
+		struct hvri_alarm *timer = timers->heap[0];
 
 		take_out(timers, timer);
 		timer->deadline_ns = HVRI_NEVER;

@@ -7,15 +7,15 @@
 
 #define HVRI_NEVER UINT64_MAX
 
-struct hvri_timer {
+struct hvri_alarm {
 	uint64_t deadline_ns; /* Monotonic; HVRI_NEVER: not set. */
 	size_t slot;          /* In the heap, plus one; 0: not in it. */
-	void (*fire)(struct hvri_timer *timer);
+	void (*fire)(struct hvri_alarm *timer);
 };
 
 struct hvri_timers {
 	const struct hvri_env *env;
-	struct hvri_timer **heap;
+	struct hvri_alarm **heap;
 	size_t count, capacity;
 };
 
@@ -25,7 +25,7 @@ void hvri_timers_free(struct hvri_timers *timers);
 HVRI_MUST_CHECK int32_t hvri_timers_reserve(struct hvri_timers *timers,
 					    size_t count);
 /* Set, move or (HVRI_NEVER) clear. There must be room for it. */
-void hvri_timer_set(struct hvri_timers *timers, struct hvri_timer *timer,
+void hvri_alarm_set(struct hvri_timers *timers, struct hvri_alarm *timer,
 		    uint64_t deadline_ns);
 /* HVRI_NEVER when none is set. */
 uint64_t hvri_timers_next(const struct hvri_timers *timers);

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The public door of the node: checks, guard, sizes of structs. */
+#include "api/guard.h"
+#include "base/abi.h"
+#include "driver/node.h"
+#include "driver/status.h"
+
+#include <hvrepl/node.h>
+
+/* Functions that end nothing: enter, do, leave. */
+#define GUARDED(node, name, expression)                                \
+	do {                                                           \
+		int32_t guarded_rc;                                    \
+		if ((node) == NULL)                                    \
+			return HVREPL_E_INVALID;                       \
+		HVRI_TRY(hvri_guard_enter(&(node)->guard, HVRI_FN(name))); \
+		guarded_rc = (expression);                             \
+		hvri_guard_leave(&(node)->guard, HVRI_FN(name));       \
+		return guarded_rc;                                     \
+	} while (0)
+
+int32_t hvrepl_node_create(const struct hvrepl_node_config *config,
+			   hvrepl_node **out, struct hvrepl_error *error)
+{
+	struct hvrepl_node_config copy;
+	int32_t rc;
+
+	if (config == NULL || out == NULL)
+		return hvri_fail(error, HVREPL_E_INVALID,
+				 "config and out must not be NULL");
+	rc = hvri_abi_copy_in(&copy, sizeof(copy),
+			      HVRI_SIZE_UP_TO(struct hvrepl_node_config,
+					      retry_max_ns),
+			      config);
+	if (rc < 0)
+		return hvri_fail_plain(error, rc);
+	return hvri_node_create(&copy, out, error);
+}
+
+int32_t hvrepl_node_close(hvrepl_node *node)
+{
+	GUARDED(node, hvrepl_node_close, hvri_node_close(node));
+}
+
+int32_t hvrepl_node_destroy(hvrepl_node *node)
+{
+	int32_t rc;
+
+	if (node == NULL)
+		return HVREPL_OK;
+	HVRI_TRY(hvri_guard_enter(&node->guard, HVRI_FN(hvrepl_node_destroy)));
+	rc = hvri_node_destroy(node);
+	if (rc < 0)
+		hvri_guard_leave(&node->guard, HVRI_FN(hvrepl_node_destroy));
+	return rc;
+}
+
+int32_t hvrepl_node_process(hvrepl_node *node, uint32_t budget)
+{
+	GUARDED(node, hvrepl_node_process, hvri_node_process(node, budget));
+}
+
+uint64_t hvrepl_node_deadline(hvrepl_node *node)
+{
+	return node == NULL ? UINT64_MAX : hvri_node_deadline(node);
+}
+
+int32_t hvrepl_node_post(hvrepl_node *node, void (*function)(void *argument),
+			 void *argument)
+{
+	if (node == NULL || function == NULL)
+		return HVREPL_E_INVALID;
+	return hvri_node_post(node, function, argument);
+}
+
+int32_t hvrepl_node_authorise(hvrepl_node *node,
+			      const struct hvrepl_authorisation *entry)
+{
+	GUARDED(node, hvrepl_node_authorise, hvri_node_authorise(node, entry));
+}
+
+int32_t hvrepl_node_add_peer(hvrepl_node *node,
+			     const struct hvrepl_peer_config *peer,
+			     struct hvrepl_error *error)
+{
+	GUARDED(node, hvrepl_node_add_peer,
+		hvri_node_add_peer(node, peer, error));
+}
+
+int32_t hvrepl_node_connected(hvrepl_node *node,
+			      const struct hvrepl_channel *channel,
+			      uint32_t flags)
+{
+	if (node == NULL || channel == NULL || channel->ops == NULL)
+		return HVREPL_E_INVALID;
+	return hvri_node_connected(node, channel, flags);
+}
+
+int32_t hvrepl_node_connect_failed(hvrepl_node *node, const char *peer,
+				   int32_t code)
+{
+	if (node == NULL || peer == NULL)
+		return HVREPL_E_INVALID;
+	return hvri_node_connect_failed(node, peer, code);
+}
+
+int32_t hvrepl_node_add_vm(hvrepl_node *node,
+			   const struct hvrepl_vm_config *config,
+			   struct hvrepl_error *error)
+{
+	GUARDED(node, hvrepl_node_add_vm,
+		hvri_node_add_vm(node, config, error));
+}
+
+int32_t hvrepl_node_operate(hvrepl_node *node,
+			    const struct hvrepl_operation *operation,
+			    uint64_t *job_out, struct hvrepl_error *error)
+{
+	uint64_t job = 0;
+
+	GUARDED(node, hvrepl_node_operate,
+		hvri_node_operate(node, operation,
+				  job_out != NULL ? job_out : &job, error));
+}
+
+int32_t hvrepl_node_next_event(hvrepl_node *node, struct hvrepl_event *event)
+{
+	if (event == NULL)
+		return HVREPL_E_INVALID;
+	GUARDED(node, hvrepl_node_next_event,
+		hvri_events_take(&node->events, event));
+}
+
+int32_t hvrepl_node_connect_now(hvrepl_node *node)
+{
+	GUARDED(node, hvrepl_node_connect_now,
+		(hvri_node_connect_now(node), HVREPL_OK));
+}
+
+/* ---- What is shown. ---- */
+
+int32_t hvrepl_node_get_status(hvrepl_node *node,
+			       struct hvrepl_node_status *status)
+{
+	struct hvrepl_node_status full;
+
+	if (node == NULL || status == NULL)
+		return HVREPL_E_INVALID;
+	hvri_node_status(node, &full);
+	hvri_abi_copy_out(status, &full, sizeof(full));
+	return HVREPL_OK;
+}
+
+int32_t hvrepl_node_get_peer(hvrepl_node *node, uint32_t index,
+			     struct hvrepl_peer_status *status)
+{
+	struct hvrepl_peer_status full;
+
+	if (node == NULL || status == NULL)
+		return HVREPL_E_INVALID;
+	HVRI_TRY(hvri_peer_status(node, index, &full));
+	hvri_abi_copy_out(status, &full, sizeof(full));
+	return HVREPL_OK;
+}
+
+static int32_t show_vm(struct hvri_vm *vm, struct hvrepl_vm_status *status)
+{
+	struct hvrepl_vm_status full;
+
+	if (vm == NULL)
+		return HVREPL_E_NOT_FOUND;
+	hvri_vm_status(vm, &full);
+	hvri_abi_copy_out(status, &full, sizeof(full));
+	return HVREPL_OK;
+}
+
+int32_t hvrepl_node_get_vm(hvrepl_node *node, uint32_t index,
+			   struct hvrepl_vm_status *status)
+{
+	if (node == NULL || status == NULL)
+		return HVREPL_E_INVALID;
+	return show_vm(hvri_node_vm_at(node, index), status);
+}
+
+int32_t hvrepl_vm_get_status(hvrepl_node *node, const struct hvrepl_uuid *vm,
+			     struct hvrepl_vm_status *status)
+{
+	if (node == NULL || vm == NULL || status == NULL)
+		return HVREPL_E_INVALID;
+	return show_vm(hvri_node_find_vm(node, vm), status);
+}
+
+static struct hvri_vm *find(hvrepl_node *node, const struct hvrepl_uuid *vm,
+			    const void *out)
+{
+	return node == NULL || vm == NULL || out == NULL ?
+		       NULL :
+		       hvri_node_find_vm(node, vm);
+}
+
+int32_t hvrepl_vm_get_disk(hvrepl_node *node, const struct hvrepl_uuid *vm,
+			   uint32_t index, struct hvrepl_disk_spec *spec_out)
+{
+	struct hvri_vm *found = find(node, vm, spec_out);
+
+	return found == NULL ? HVREPL_E_NOT_FOUND :
+			       hvri_vm_disk_spec(found, index, spec_out);
+}
+
+int32_t hvrepl_vm_get_point(hvrepl_node *node, const struct hvrepl_uuid *vm,
+			    uint32_t index, struct hvrepl_point *point_out)
+{
+	struct hvri_vm *found = find(node, vm, point_out);
+	struct hvrepl_point full;
+
+	if (found == NULL)
+		return HVREPL_E_NOT_FOUND;
+	HVRI_TRY(hvri_vm_point(found, index, &full));
+	hvri_abi_copy_out(point_out, &full, sizeof(full));
+	return HVREPL_OK;
+}
+
+int32_t hvrepl_vm_get_epoch(hvrepl_node *node, const struct hvrepl_uuid *vm,
+			    uint32_t index, struct hvrepl_epoch *epoch_out)
+{
+	struct hvri_vm *found = find(node, vm, epoch_out);
+	struct hvrepl_epoch full;
+
+	if (found == NULL)
+		return HVREPL_E_NOT_FOUND;
+	HVRI_TRY(hvri_vm_epoch(found, index, &full));
+	hvri_abi_copy_out(epoch_out, &full, sizeof(full));
+	return HVREPL_OK;
+}
+
+int32_t hvrepl_vm_open_disk(hvrepl_node *node, const struct hvrepl_uuid *vm,
+			    const struct hvrepl_uuid *disk,
+			    hvrepl_guest_disk **out)
+{
+	struct hvri_vm *found = find(node, vm, out);
+
+	return found == NULL || disk == NULL ? HVREPL_E_NOT_FOUND :
+					       hvri_vm_door(found, disk, out);
+}
+
+int32_t hvrepl_vm_open_view(hvrepl_node *node, const struct hvrepl_uuid *vm,
+			    uint64_t point, hvrepl_view **out,
+			    struct hvrepl_error *error)
+{
+	struct hvri_vm *found = find(node, vm, out);
+
+	if (found == NULL)
+		return hvri_fail(error, HVREPL_E_NOT_FOUND,
+				 "this site has no such VM");
+	GUARDED(node, hvrepl_vm_open_view,
+		hvri_vm_view(found, point, out, error));
+}

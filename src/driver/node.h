@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The node inside: what one replication endpoint holds. */
+#ifndef HVRI_DRIVER_NODE_H
+#define HVRI_DRIVER_NODE_H
+
+#include "base/guard.h"
+#include "driver/events.h"
+#include "driver/link.h"
+#include "driver/timers.h"
+#include "format/message.h"
+
+#include <hvrepl/node.h>
+
+struct hvri_vm;
+
+/* Bytes of chunks that may be on their way here, of all VMs and of one (F1). */
+#define HVRI_CREDIT_POOL (256ull << 20)
+#define HVRI_CREDIT_VM (32ull << 20)
+
+/* Who may do what here. */
+struct hvri_entry {
+	struct hvri_entry *next;
+	char peer[HVREPL_PEER_NAME_MAX + 1];
+	char trust_group[HVREPL_NAME_MAX + 1];
+	uint32_t verbs;
+};
+
+/* A peer to be connected to. */
+struct hvri_peer {
+	struct hvri_peer *next;
+	struct hvrepl_node *node;
+	char name[HVREPL_PEER_NAME_MAX + 1];
+	int32_t (*connect)(void *user);
+	void *user;
+	void (*release)(void *user);
+	bool connecting;
+	uint32_t failures;
+	int32_t last_code; /* Of the last attempt. */
+	struct hvri_alarm retry;
+};
+
+/* One link and what the node knows of it. */
+struct hvri_session {
+	struct hvri_link link; /* First: found by its address. */
+	struct hvri_session *next;
+	struct hvrepl_node *node;
+	uint64_t serial; /* 1, 2, 3... of this node. */
+	bool up;
+	struct hvri_item free_item; /* Frees it outside its own calls. */
+};
+
+struct hvrepl_node {
+	struct hvri_guard guard;
+	struct hvri_env env;
+	struct hvri_queue home;
+	struct hvri_timers timers;
+	size_t timer_room;
+	struct hvri_events events;
+	struct hvrepl_state_ops state;
+	void *state_user;
+	void (*state_release)(void *user);
+	struct hvrepl_vmm_ops vmm;
+	bool has_vmm;
+	void (*wake)(void *user);
+	int32_t (*token_check)(void *user, const uint8_t *saved,
+			       uint32_t saved_length, uint64_t saved_utc_ns,
+			       const uint8_t *now, uint32_t now_length);
+	void *user;
+	void (*release)(void *user);
+	char site[HVREPL_NAME_MAX + 1];
+	struct hvrepl_uuid id;
+	uint64_t incarnation;
+	uint64_t start_wait_ns, retry_min_ns, retry_max_ns, spool_memory;
+	uint32_t start_without_peer;
+	int32_t level;
+	struct hvri_entry *entries;
+	struct hvri_peer *peers;
+	struct hvri_session *sessions;
+	struct hvri_vm *vms;
+	uint64_t credit_left;
+	uint64_t session_serial;
+	uint64_t jobs; /* Ids given so far, beside the incarnation. */
+	uint8_t *scratch; /* HVRI_MESSAGE_ENCODED_MAX; control thread. */
+	bool closing, closed;
+};
+
+/* Make room for `count` more timers. */
+HVRI_MUST_CHECK int32_t hvri_node_reserve_timers(struct hvrepl_node *node,
+						 size_t count);
+void hvri_node_event(struct hvrepl_node *node,
+		     const struct hvrepl_event *event);
+uint32_t hvri_node_verbs(const struct hvrepl_node *node, const char *peer);
+/* May `peer` act for a VM that belongs to `bound`? The same, or both in one
+ * trust group. */
+bool hvri_node_same_trust(const struct hvrepl_node *node, const char *peer,
+			  const char *bound);
+struct hvri_vm *hvri_node_find_vm(struct hvrepl_node *node,
+				  const struct hvrepl_uuid *id);
+/* Goes on closing when something ended. */
+void hvri_node_settled(struct hvrepl_node *node);
+
+/* peer.c */
+HVRI_MUST_CHECK int32_t hvri_node_add_peer(struct hvrepl_node *node,
+					   const struct hvrepl_peer_config *peer,
+					   struct hvrepl_error *error);
+HVRI_MUST_CHECK int32_t hvri_node_connected(struct hvrepl_node *node,
+					    const struct hvrepl_channel *channel,
+					    uint32_t flags);
+HVRI_MUST_CHECK int32_t hvri_node_connect_failed(struct hvrepl_node *node,
+						 const char *peer,
+						 int32_t code);
+/* The session that is up with this node; NULL: none. */
+struct hvri_session *hvri_node_session_of(struct hvrepl_node *node,
+					  const struct hvrepl_uuid *peer_node);
+struct hvri_session *hvri_node_session_named(struct hvrepl_node *node,
+					     const char *peer);
+/* Connect now where a connection is wanted and none is under way. */
+void hvri_node_connect_now(struct hvrepl_node *node);
+void hvri_peer_free_all(struct hvrepl_node *node);
+/* Verbs were taken away: sessions that lost all of theirs end. */
+void hvri_node_recheck_sessions(struct hvrepl_node *node);
+#endif

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Peers and sessions: connecting, retrying (L4), routing frames to VMs. */
+#include "base/abi.h"
+#include "driver/node.h"
+#include "driver/vm.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static struct hvri_peer *find_peer(struct hvrepl_node *node, const char *name)
+{
+	struct hvri_peer *peer = node->peers;
+
+	while (peer != NULL && strcmp(peer->name, name) != 0)
+		peer = peer->next;
+	return peer;
+}
+
+struct hvri_session *hvri_node_session_named(struct hvrepl_node *node,
+					     const char *peer)
+{
+	struct hvri_session *session = node->sessions;
+
+	while (session != NULL &&
+	       (!session->up || strcmp(session->link.info.peer, peer) != 0))
+		session = session->next;
+	return session;
+}
+
+struct hvri_session *hvri_node_session_of(struct hvrepl_node *node,
+					  const struct hvrepl_uuid *peer_node)
+{
+	struct hvri_session *session = node->sessions;
+
+	while (session != NULL &&
+	       (!session->up ||
+		!hvri_uuid_equal(&session->link.peer.node, peer_node)))
+		session = session->next;
+	return session;
+}
+
+static void retry_later(struct hvri_peer *peer, int32_t code)
+{
+	struct hvrepl_node *node = peer->node;
+	uint64_t pause = node->retry_min_ns, jitter = 0;
+
+	for (uint32_t i = 0; i < peer->failures && pause < node->retry_max_ns;
+	     i++)
+		pause *= 2;
+	pause = HVRI_MIN(pause, node->retry_max_ns);
+	/* Up to a quarter less, so that two sites do not run in step. */
+	if (hvri_random(&node->env, &jitter, sizeof(jitter)) == HVREPL_OK)
+		pause -= jitter % (pause / 4 + 1);
+	peer->connecting = false;
+	peer->last_code = code;
+	peer->failures++;
+	if (!node->closing && peer->connect != NULL)
+		hvri_alarm_set(&node->timers, &peer->retry,
+			       hvri_now(&node->env) + pause);
+}
+
+static void connect_now(struct hvri_peer *peer)
+{
+	int32_t rc;
+
+	if (peer->connect == NULL || peer->connecting || peer->node->closing ||
+	    hvri_node_session_named(peer->node, peer->name) != NULL)
+		return;
+	hvri_alarm_set(&peer->node->timers, &peer->retry, HVRI_NEVER);
+	peer->connecting = true;
+	rc = peer->connect(peer->user);
+	if (rc < 0)
+		retry_later(peer, rc);
+}
+
+static void on_retry(struct hvri_alarm *timer)
+{
+	connect_now((struct hvri_peer *)((char *)timer -
+					 offsetof(struct hvri_peer, retry)));
+}
+
+void hvri_node_connect_now(struct hvrepl_node *node)
+{
+	for (struct hvri_peer *peer = node->peers; peer != NULL;
+	     peer = peer->next) {
+		peer->failures = 0;
+		connect_now(peer);
+	}
+}
+
+int32_t hvri_node_add_peer(struct hvrepl_node *node,
+			   const struct hvrepl_peer_config *config,
+			   struct hvrepl_error *error)
+{
+	struct hvrepl_peer_config copy;
+	struct hvri_peer *peer = NULL;
+	int32_t rc;
+
+	rc = hvri_abi_copy_in(&copy, sizeof(copy),
+			      HVRI_SIZE_UP_TO(struct hvrepl_peer_config,
+					      release),
+			      config);
+	if (rc < 0)
+		return hvri_fail_plain(error, rc);
+	if (copy.name == NULL || copy.name[0] == 0 ||
+	    strlen(copy.name) > HVREPL_PEER_NAME_MAX)
+		rc = hvri_fail(error, HVREPL_E_INVALID,
+			       "a peer needs a name of 1 to %u bytes",
+			       HVREPL_PEER_NAME_MAX);
+	else if (find_peer(node, copy.name) != NULL)
+		rc = hvri_fail(error, HVREPL_E_EXISTS,
+			       "peer %s is there already", copy.name);
+	else
+		rc = hvri_node_reserve_timers(node, 1);
+	if (rc == HVREPL_OK) {
+		peer = hvri_alloc(&node->env, sizeof(*peer));
+		if (peer == NULL)
+			rc = HVREPL_E_NOMEM;
+	}
+	if (rc < 0) {
+		if (copy.release != NULL)
+			copy.release(copy.user);
+		return hvri_fail_plain(error, rc);
+	}
+	peer->node = node;
+	snprintf(peer->name, sizeof(peer->name), "%s", copy.name);
+	peer->connect = copy.connect;
+	peer->user = copy.user;
+	peer->release = copy.release;
+	peer->retry.fire = on_retry;
+	peer->retry.deadline_ns = HVRI_NEVER;
+	peer->next = node->peers;
+	node->peers = peer;
+	/* Not from here: control callbacks run inside process(). */
+	if (peer->connect != NULL)
+		hvri_alarm_set(&node->timers, &peer->retry,
+			       hvri_now(&node->env));
+	return HVREPL_OK;
+}
+
+void hvri_peer_free_all(struct hvrepl_node *node)
+{
+	while (node->peers != NULL) {
+		struct hvri_peer *peer = node->peers;
+
+		node->peers = peer->next;
+		hvri_alarm_set(&node->timers, &peer->retry, HVRI_NEVER);
+		if (peer->release != NULL)
+			peer->release(peer->user);
+		hvri_free(&node->env, peer, sizeof(*peer));
+	}
+}
+
+/* ---- Sessions. ---- */
+
+static struct hvri_session *session_of(struct hvri_link *link)
+{
+	return (struct hvri_session *)link;
+}
+
+static void tell(struct hvri_session *session, bool up, int32_t code)
+{
+	struct hvrepl_event event = HVREPL_EVENT_INIT;
+	const struct hvri_link *link = &session->link;
+
+	event.type = HVREPL_EVENT_SESSION;
+	event.value = up;
+	event.code = code;
+	event.severity = up ? HVREPL_SEVERITY_INFO : HVREPL_SEVERITY_WARNING;
+	if (up)
+		snprintf(event.sentence, sizeof(event.sentence),
+			 "session with %.100s (site %s) is up",
+			 link->info.peer, link->peer.site);
+	else
+		snprintf(event.sentence, sizeof(event.sentence),
+			 "session with %.100s ended: %.120s", link->info.peer,
+			 link->close_sentence[0] != 0 ? link->close_sentence :
+							hvrepl_strerror(code));
+	hvri_node_event(session->node, &event);
+}
+
+static void link_up(struct hvri_link *link)
+{
+	struct hvri_session *session = session_of(link);
+	struct hvrepl_node *node = session->node;
+	struct hvri_peer *peer = find_peer(node, link->info.peer);
+
+	if (hvri_node_verbs(node, link->info.peer) == 0) {
+		hvri_link_close(link, HVREPL_E_DENIED,
+				"no authorisation entry names you here");
+		return;
+	}
+	/* A newer session of the same peer replaces the older: the peer gave
+	 * that one up, or both sides connected at the same time. */
+	for (struct hvri_session *old = node->sessions; old != NULL;
+	     old = old->next) {
+		if (old == session || !old->up ||
+		    !hvri_uuid_equal(&old->link.peer.node, &link->peer.node))
+			continue;
+		if (old->link.peer.incarnation == link->peer.incarnation &&
+		    old->link.initiator != link->initiator &&
+		    /* Both connected: the one of the smaller id stays. */
+		    (memcmp(node->id.bytes, link->peer.node.bytes, 16) < 0) ==
+			    old->link.initiator) {
+			hvri_link_close(link, HVREPL_E_EXISTS,
+					"another session stands");
+			return;
+		}
+		hvri_link_close(&old->link, HVREPL_E_DISCONNECTED,
+				"replaced by a newer session");
+		old->up = false;
+		hvri_vms_session_down(node, old);
+	}
+	session->up = true;
+	if (peer != NULL) {
+		peer->connecting = false;
+		peer->failures = 0;
+		hvri_alarm_set(&node->timers, &peer->retry, HVRI_NEVER);
+	}
+	tell(session, true, HVREPL_OK);
+	hvri_vms_session_up(node, session);
+}
+
+static int32_t link_frame(struct hvri_link *link,
+			  const struct hvri_frame *frame,
+			  const uint8_t *payload, struct hvri_slab *slab)
+{
+	struct hvri_session *session = session_of(link);
+
+	if (!session->up)
+		return HVREPL_OK; /* On its way out. */
+	return hvri_vms_frame(session->node, session, frame, payload, slab);
+}
+
+static void free_session(struct hvri_item *item)
+{
+	struct hvri_session *session =
+		(struct hvri_session *)((char *)item -
+					offsetof(struct hvri_session,
+						 free_item));
+	struct hvrepl_node *node = session->node;
+	struct hvri_session **at = &node->sessions;
+
+	while (*at != session)
+		at = &(*at)->next;
+	*at = session->next;
+	hvri_link_free(&session->link);
+	hvri_free(&node->env, session, sizeof(*session));
+	hvri_node_settled(node);
+}
+
+static void link_closed(struct hvri_link *link)
+{
+	struct hvri_session *session = session_of(link);
+	struct hvrepl_node *node = session->node;
+	struct hvri_peer *peer = find_peer(node, link->info.peer);
+	bool was_up = session->up;
+
+	session->up = false;
+	if (was_up)
+		hvri_vms_session_down(node, session);
+	if (link->close_code != HVREPL_E_EXISTS)
+		tell(session, false, link->close_code);
+	if (peer != NULL &&
+	    hvri_node_session_named(node, link->info.peer) == NULL)
+		retry_later(peer, link->close_code);
+	session->free_item.run = free_session;
+	hvri_queue_put(&node->home, &session->free_item);
+}
+
+static const struct hvri_link_calls calls = { link_up, link_frame,
+					      link_closed };
+
+struct arrival {
+	struct hvri_item item;
+	struct hvrepl_node *node;
+	struct hvrepl_channel channel;
+	uint32_t flags;
+	int32_t code;
+	char peer[HVREPL_PEER_NAME_MAX + 1];
+};
+
+static void take_channel(struct hvrepl_node *node, struct arrival *arrival)
+{
+	struct hvri_hello hello = {
+		.version_min = HVRI_WIRE_VERSION,
+		.version_max = HVRI_WIRE_VERSION,
+		.node = node->id,
+		.incarnation = node->incarnation,
+	};
+	bool initiator = (arrival->flags & HVREPL_CHANNEL_INITIATOR) != 0;
+	struct hvri_session *session = NULL;
+	int32_t rc = node->closing ? HVREPL_E_CLOSED :
+				     hvri_node_reserve_timers(node, 1);
+
+	if (rc == HVREPL_OK) {
+		session = hvri_alloc(&node->env, sizeof(*session));
+		rc = session == NULL ? HVREPL_E_NOMEM : HVREPL_OK;
+	}
+	if (rc < 0) {
+		if (arrival->channel.ops != NULL &&
+		    arrival->channel.ops->close != NULL)
+			arrival->channel.ops->close(arrival->channel.user);
+		if (arrival->channel.release != NULL)
+			arrival->channel.release(arrival->channel.user);
+		return;
+	}
+	snprintf(hello.site, sizeof(hello.site), "%s", node->site);
+	session->node = node;
+	session->serial = ++node->session_serial;
+	rc = hvri_link_start(&session->link, &node->env, &node->home,
+			     &node->timers, &arrival->channel, initiator,
+			     &hello, &calls);
+	if (rc < 0) {
+		hvri_log(&node->env, HVREPL_LOG_WARNING,
+			 "a channel was refused: %s", hvrepl_strerror(rc));
+		hvri_free(&node->env, session, sizeof(*session));
+		return;
+	}
+	session->next = node->sessions;
+	node->sessions = session;
+}
+
+static void arrived(struct hvri_item *item)
+{
+	struct arrival *arrival = (struct arrival *)item;
+	struct hvrepl_node *node = arrival->node;
+
+	if (arrival->channel.ops != NULL) {
+		take_channel(node, arrival);
+	} else {
+		struct hvri_peer *peer = find_peer(node, arrival->peer);
+
+		if (peer != NULL && peer->connecting)
+			retry_later(peer, arrival->code);
+	}
+	hvri_free(&node->env, arrival, sizeof(*arrival));
+}
+
+int32_t hvri_node_connected(struct hvrepl_node *node,
+			    const struct hvrepl_channel *channel,
+			    uint32_t flags)
+{
+	struct arrival *arrival = hvri_alloc(&node->env, sizeof(*arrival));
+
+	if (arrival == NULL) {
+		channel->ops->close(channel->user);
+		if (channel->release != NULL)
+			channel->release(channel->user);
+		return HVREPL_E_NOMEM;
+	}
+	arrival->item.run = arrived;
+	arrival->node = node;
+	arrival->channel = *channel;
+	arrival->flags = flags;
+	hvri_queue_put(&node->home, &arrival->item);
+	return HVREPL_OK;
+}
+
+int32_t hvri_node_connect_failed(struct hvrepl_node *node, const char *peer,
+				 int32_t code)
+{
+	struct arrival *arrival = hvri_alloc(&node->env, sizeof(*arrival));
+
+	if (arrival == NULL)
+		return HVREPL_E_NOMEM;
+	arrival->item.run = arrived;
+	arrival->node = node;
+	arrival->code = code;
+	snprintf(arrival->peer, sizeof(arrival->peer), "%s", peer);
+	hvri_queue_put(&node->home, &arrival->item);
+	return HVREPL_OK;
+}
+
+void hvri_node_recheck_sessions(struct hvrepl_node *node)
+{
+	for (struct hvri_session *session = node->sessions; session != NULL;
+	     session = session->next)
+		if (session->up &&
+		    hvri_node_verbs(node, session->link.info.peer) == 0)
+			hvri_link_close(&session->link, HVREPL_E_DENIED,
+					"your authorisation was withdrawn");
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A VM's record in the state store: what the driver adds, and the put. */
+#include "base/cursor.h"
+#include "driver/vm.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define BLOB_MAGIC 0x314d5648u /* "HVM1" */
+#define FLAG_OWN 1u
+
+
+
+static void key_of(const struct hvri_vm *vm, char key[HVREPL_STATE_KEY_MAX + 1])
+{
+	char text[HVRI_UUID_TEXT];
+
+	hvri_uuid_format(&vm->relationship.record.vm, text);
+	snprintf(key, HVREPL_STATE_KEY_MAX + 1, "vm/%s", text);
+}
+
+static int32_t decode(struct hvri_vm *vm, const uint8_t *blob, uint32_t length)
+{
+	struct hvri_reader reader = hvri_reader_over(blob, length);
+	struct hvri_record *record;
+	uint32_t flags;
+	int32_t rc;
+
+	if (hvri_read_u32(&reader) != BLOB_MAGIC)
+		return HVREPL_E_CORRUPT;
+	flags = hvri_read_u32(&reader);
+	hvri_read_bytes(&reader, vm->peer_name, sizeof(vm->peer_name));
+	vm->cycle_ns = hvri_read_u64(&reader);
+	vm->points_max = hvri_read_u32(&reader);
+	if (reader.bad || vm->peer_name[HVREPL_PEER_NAME_MAX] != 0)
+		return HVREPL_E_CORRUPT;
+	record = hvri_alloc(&vm->node->env, sizeof(*record));
+	if (record == NULL)
+		return HVREPL_E_NOMEM;
+	rc = hvri_record_decode(reader.at, reader.left, record);
+	if (rc == HVREPL_OK &&
+	    !hvri_uuid_equal(&record->vm, &vm->relationship.record.vm))
+		rc = HVREPL_E_CORRUPT;
+	if (rc == HVREPL_OK) {
+		vm->own = (flags & FLAG_OWN) != 0;
+		hvri_relationship_load(&vm->relationship, record);
+		snprintf(vm->name, sizeof(vm->name), "%s", record->vm_name);
+	}
+	hvri_free(&vm->node->env, record, sizeof(*record));
+	return rc;
+}
+
+int32_t hvri_vm_load(struct hvri_vm *vm)
+{
+	struct hvrepl_node *node = vm->node;
+	char key[HVREPL_STATE_KEY_MAX + 1];
+	uint32_t length = HVRI_VM_BLOB_MAX;
+	uint8_t *blob = hvri_alloc(&node->env, HVRI_VM_BLOB_MAX);
+	int32_t rc;
+
+	if (blob == NULL)
+		return HVREPL_E_NOMEM;
+	key_of(vm, key);
+	rc = node->state.get(node->state_user, key, blob, &length,
+			     &vm->version);
+	if (rc >= 0 && length > HVRI_VM_BLOB_MAX)
+		rc = HVREPL_E_CORRUPT;
+	if (rc >= 0)
+		rc = decode(vm, blob, length);
+	hvri_free(&node->env, blob, HVRI_VM_BLOB_MAX);
+	return rc;
+}
+
+static void put_complete(struct hvrepl_op *op, int32_t result)
+{
+	struct hvri_vm *vm = (struct hvri_vm *)((char *)op -
+						offsetof(struct hvri_vm,
+							 put_op));
+
+	vm->put_result = result;
+	hvri_queue_put(&vm->node->home, &vm->put_item);
+}
+
+static void put_done(struct hvri_item *item)
+{
+	struct hvri_vm *vm = (struct hvri_vm *)((char *)item -
+						offsetof(struct hvri_vm,
+							 put_item));
+
+	vm->putting = false;
+	hvri_free(&vm->node->env, vm->blob, HVRI_VM_BLOB_MAX);
+	vm->blob = NULL;
+	if (vm->put_result == HVREPL_OK && vm->forget) {
+		vm->version = 0; /* It was the removal. */
+		hvri_vm_settled(vm);
+		return;
+	} else if (vm->put_result == HVREPL_OK) {
+		vm->version++;
+		vm->update.persist = false;
+	} else if (vm->put_result == HVREPL_E_BUSY) {
+		/* Another writer has this record: whoever that is, it is not
+		 * us who decide now (contract, 1). */
+		hvri_log(&vm->node->env, HVREPL_LOG_ERROR,
+			 "VM %s: another process writes its record; fenced",
+			 vm->name);
+		hvri_vm_doors(vm, true, false);
+		vm->usurped = true;
+		hvri_vm_close(vm);
+		return;
+	} else {
+		hvri_alarm_set(&vm->node->timers, &vm->perform_retry,
+			       hvri_now(&vm->node->env) + 200000000ull);
+		hvri_vm_settled(vm);
+		return;
+	}
+	hvri_vm_go_on(vm);
+}
+
+int32_t hvri_vm_save(struct hvri_vm *vm, bool remove)
+{
+	struct hvrepl_node *node = vm->node;
+	char key[HVREPL_STATE_KEY_MAX + 1];
+	struct hvri_writer writer;
+	size_t length = 0;
+	int32_t rc;
+
+	vm->blob = hvri_alloc(&node->env, HVRI_VM_BLOB_MAX);
+	if (vm->blob == NULL)
+		return HVREPL_E_NOMEM;
+	key_of(vm, key);
+	writer = hvri_writer_over(vm->blob, HVRI_VM_BLOB_MAX);
+	hvri_write_u32(&writer, BLOB_MAGIC);
+	hvri_write_u32(&writer, vm->own ? FLAG_OWN : 0);
+	hvri_write_bytes(&writer, vm->peer_name, sizeof(vm->peer_name));
+	hvri_write_u64(&writer, vm->cycle_ns);
+	hvri_write_u32(&writer, vm->points_max);
+	rc = hvri_record_encode(&vm->relationship.record, writer.at,
+				writer.left, &length);
+	if (rc < 0) {
+		hvri_free(&node->env, vm->blob, HVRI_VM_BLOB_MAX);
+		vm->blob = NULL;
+		return rc;
+	}
+	vm->putting = true;
+	vm->put_op.complete = put_complete;
+	vm->put_item.run = put_done;
+	rc = node->state.put(node->state_user, &vm->put_op, key, vm->blob,
+			     remove ? 0 : (uint32_t)(writer.written + length),
+			     vm->version);
+	if (rc != HVREPL_PENDING)
+		put_complete(&vm->put_op, rc);
+	return HVREPL_OK;
+}

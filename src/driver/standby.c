@@ -1,0 +1,586 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the owner of a store is told to do: adopt, fail over, fold, remove. */
+#include "driver/vm.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MAINTAIN_NS 1000000000ull
+#define BUSY_NS 1000000ull
+
+static struct hvri_vm *vm_of_maintain(struct hvri_lane_job *job)
+{
+	return (struct hvri_vm *)((char *)job -
+				  offsetof(struct hvri_vm, maintain_job));
+}
+
+/* ---- Upkeep: retention, merging, compaction. ---- */
+
+static bool maintain_work(struct hvri_lane_job *job)
+{
+	struct hvri_vm *vm = vm_of_maintain(job);
+	uint32_t more = 0;
+
+	vm->maintain_code = hvri_store_maintain(vm->store, &more, NULL);
+	vm->maintain_more = more != 0;
+	return false;
+}
+
+static void maintain_done(struct hvri_lane_job *job)
+{
+	struct hvri_vm *vm = vm_of_maintain(job);
+
+	vm->maintaining = false;
+	if (vm->closing || vm->store == NULL) {
+		hvri_vm_settled(vm);
+		return;
+	}
+	if (vm->maintain_code == HVREPL_OK && vm->maintain_more)
+		hvri_standby_maintain(vm);
+	else if (vm->maintain_code < 0)
+		hvri_alarm_set(&vm->node->timers, &vm->maintain,
+			       hvri_now(&vm->node->env) + MAINTAIN_NS);
+}
+
+void hvri_standby_maintain(struct hvri_vm *vm)
+{
+	if (vm->store == NULL || vm->maintaining || vm->closing ||
+	    vm->store_held)
+		return;
+	vm->maintaining = true;
+	vm->maintain_job.work = maintain_work;
+	vm->maintain_job.done = maintain_done;
+	hvri_lane_submit(&vm->lane, &vm->maintain_job);
+}
+
+/* ---- CREATE_REPLICA ---- */
+
+static bool create_work(struct hvri_lane_job *job)
+{
+	struct hvri_task *task = (struct hvri_task *)job;
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	int32_t rc;
+
+	rc = hvri_vm_open_store(task->vm, HVREPL_STORE_CREATE, &task->store,
+				&error);
+	/* Made before a crash, and not written to since. */
+	if (rc == HVREPL_E_EXISTS)
+		rc = hvri_vm_open_store(task->vm, 0, &task->store, &error);
+	if (rc < 0)
+		hvri_task_error(task, rc, &error);
+	return false;
+}
+
+static void store_finish(struct hvri_task *task)
+{
+	if (task->store != NULL) {
+		task->vm->store = task->store;
+		hvri_vm_list_points(task->vm);
+	}
+}
+
+static int32_t bring_replica(struct hvri_vm *vm, struct hvrepl_error *error)
+{
+	struct hvrepl_node *node = vm->node;
+	const struct hvri_record *record = &vm->relationship.record;
+	struct hvrepl_disk_spec specs[HVRI_DISKS_MAX];
+	struct hvrepl_disk disks[HVRI_DISKS_MAX];
+	struct hvrepl_storage storage;
+	int32_t rc;
+
+	if (vm->disk_count > 0)
+		return HVREPL_OK;
+	if (!node->has_vmm)
+		return hvri_fail(error, HVREPL_E_UNSUPPORTED,
+				 "this site takes no replicas");
+	memset(disks, 0, sizeof(disks));
+	memset(&storage, 0, sizeof(storage));
+	for (uint32_t i = 0; i < record->disk_count; i++) {
+		specs[i].id = record->disks[i].id;
+		specs[i].size = record->disks[i].size;
+		snprintf(specs[i].name, sizeof(specs[i].name), "%s",
+			 record->disks[i].name);
+	}
+	snprintf(vm->name, sizeof(vm->name), "%s", record->vm_name);
+	rc = node->vmm.open_replica(node->user, &record->vm, record->vm_name,
+				    vm->peer_name, specs, record->disk_count,
+				    HVREPL_VM_OPEN_CREATE, disks, &storage);
+	if (rc < 0)
+		return hvri_fail(error, rc,
+				 "the site could not bring disks and storage "
+				 "for VM %s: %s",
+				 record->vm_name, hvrepl_strerror(rc));
+	return hvri_vm_take_disks(vm, specs, disks, record->disk_count,
+				  &storage, error);
+}
+
+int32_t hvri_standby_create(struct hvri_vm *vm,
+			    const struct hvri_action *action)
+{
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	struct hvri_task *task;
+	int32_t rc;
+
+	HVRI_TRY(hvri_task_new(vm, action, create_work, store_finish, &task));
+	rc = bring_replica(vm, &error);
+	if (rc < 0 || vm->store != NULL) {
+		hvri_task_end(task, rc);
+		if (rc < 0)
+			hvri_task_error(task, rc, &error);
+	} else {
+		hvri_task_submit(task);
+	}
+	return HVREPL_OK;
+}
+
+/* ---- ADOPT: our own live disk becomes the base of a store. ---- */
+
+static bool adopt_work(struct hvri_lane_job *job)
+{
+	struct hvri_task *task = (struct hvri_task *)job;
+	struct hvri_vm *vm = task->vm;
+	const struct hvri_point *point = &task->action.point;
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	struct hvri_store_point_commit commit = {
+		.number = point->number,
+		.epoch = point->epoch,
+		.cut = point->cut,
+		.utc_ns = point->utc_ns,
+		.pins = task->action.pin ? HVREPL_PIN_TAIL : 0,
+	};
+	hvrepl_store *store = vm->store;
+	struct hvrepl_point held = HVREPL_POINT_INIT;
+	int32_t rc = HVREPL_OK;
+
+	if (store == NULL) {
+		rc = hvri_vm_open_store(vm, 0, &task->store, &error);
+		if (rc == HVREPL_E_NOT_FOUND)
+			rc = hvri_vm_open_store(vm, HVREPL_STORE_CREATE,
+						&task->store, &error);
+		store = task->store;
+	}
+	if (rc == HVREPL_OK &&
+	    hvri_store_point_find(store, &point->epoch, point->number,
+				  &point->cut, &held) == HVREPL_E_NOT_FOUND)
+		rc = hvri_store_adopt(store, &commit, NULL, &error);
+	if (rc < 0)
+		hvri_task_error(task, rc, &error);
+	return false;
+}
+
+static void adopt_finish(struct hvri_task *task)
+{
+	struct hvri_vm *vm = task->vm;
+
+	store_finish(task);
+	if (task->done.code == HVREPL_OK) {
+		/* From here on the base changes without the guest. */
+		hvri_vm_doors(vm, false, false);
+		hvri_vm_list_points(vm);
+	}
+}
+
+int32_t hvri_standby_adopt(struct hvri_vm *vm, const struct hvri_action *action)
+{
+	struct hvri_task *task;
+
+	HVRI_TRY(hvri_task_new(vm, action, adopt_work, adopt_finish, &task));
+	hvri_task_submit(task);
+	return HVREPL_OK;
+}
+
+/* ---- OPEN_OVERLAY, DROP_OVERLAY ---- */
+
+static int32_t seed_tracker(struct hvri_vm *vm, hvrepl_view *view)
+{
+	for (uint32_t i = 0; i < vm->disk_count; i++) {
+		uint64_t at = 0;
+
+		for (;;) {
+			struct hvrepl_extent extent = { 0, 0 };
+
+			HVRI_TRY(hvri_view_next_changed(view, i, at, &extent));
+			if (extent.length == 0)
+				break;
+			HVRI_TRY(hvrepl_tracker_mark(vm->disks[i].tracker,
+						     &extent, 1));
+			at = extent.offset + extent.length;
+		}
+	}
+	return HVREPL_OK;
+}
+
+/* All that stands on the overlay goes: trackers, their files, the view. */
+static int32_t take_down(struct hvri_vm *vm)
+{
+	HVRI_TRY(hvri_vm_detach_trackers(vm, 0));
+	HVRI_TRY(hvri_vm_remove_tracker_files(vm));
+	for (uint32_t i = 0; i < vm->disk_count; i++) {
+		hvri_live_set(&vm->disks[i].live, NULL);
+		hvri_disk_drop(&vm->disks[i].overlay);
+	}
+	if (vm->view != NULL) {
+		HVRI_TRY(hvri_view_close(vm->view));
+		vm->view = NULL;
+	}
+	return HVREPL_OK;
+}
+
+static int32_t cancel_all(struct hvri_vm *vm, struct hvrepl_error *error)
+{
+	struct hvrepl_store_info info = HVREPL_STORE_INFO_INIT;
+	uint32_t more = 1;
+
+	hvri_store_info(vm->store, &info);
+	if (info.state == HVREPL_STORE_REPLICA ||
+	    info.state == HVREPL_STORE_EMPTY ||
+	    info.state == HVREPL_STORE_INITIAL)
+		return HVREPL_OK;
+	while (more != 0)
+		HVRI_TRY(hvri_store_cancel(vm->store, &more, error));
+	return HVREPL_OK;
+}
+
+int32_t hvri_vm_open_view(struct hvri_vm *vm, uint64_t point,
+			  struct hvrepl_error *error)
+{
+	HVRI_TRY(hvri_view_open(vm->store, point, HVREPL_VIEW_FAILOVER,
+				&vm->view, error));
+	for (uint32_t i = 0; i < vm->disk_count; i++) {
+		struct hvrepl_disk disk;
+
+		HVRI_TRY(hvri_view_disk(vm->view, i, &disk));
+		HVRI_TRY(hvri_disk_take(&vm->disks[i].overlay, &disk, error));
+		hvri_live_set(&vm->disks[i].live, &vm->disks[i].overlay);
+	}
+	return HVREPL_OK;
+}
+
+static int32_t open_overlay(struct hvri_vm *vm,
+			    const struct hvri_action *action,
+			    struct hvrepl_error *error)
+{
+	struct hvrepl_point point = HVREPL_POINT_INIT;
+
+	HVRI_TRY(take_down(vm));
+	HVRI_TRY(cancel_all(vm, error));
+	HVRI_TRY(hvri_store_segments_drop(vm->store));
+	HVRI_TRY(hvri_store_point_find(vm->store, &action->point.epoch,
+				       action->point.number,
+				       &action->point.cut, &point));
+	/* Whose overlay it is, before there is one (read when opening). */
+	HVRI_TRY(hvri_store_set_blob(vm->store, &action->epoch,
+				     sizeof(action->epoch)));
+	HVRI_TRY(hvri_vm_open_view(vm, point.point, error));
+	HVRI_TRY(hvri_vm_attach_trackers(vm, HVREPL_TRACKER_CREATE, error));
+	return seed_tracker(vm, vm->view);
+}
+
+static bool overlay_work(struct hvri_lane_job *job)
+{
+	struct hvri_task *task = (struct hvri_task *)job;
+	struct hvri_vm *vm = task->vm;
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	struct hvrepl_uuid epoch;
+	uint32_t length = sizeof(epoch);
+	int32_t rc;
+
+	/* Open already, for this epoch: a repeated action. */
+	if (vm->view != NULL &&
+	    hvri_store_blob(vm->store, &epoch, &length) == HVREPL_OK &&
+	    length == sizeof(epoch) &&
+	    hvri_uuid_equal(&epoch, &task->action.epoch) &&
+	    vm->disks[0].tracker != NULL)
+		return false;
+	rc = open_overlay(vm, &task->action, &error);
+	if (rc < 0)
+		hvri_task_error(task, rc, &error);
+	return false;
+}
+
+static void overlay_finish(struct hvri_task *task)
+{
+	struct hvri_vm *vm = task->vm;
+
+	if (task->done.code == HVREPL_E_BUSY) {
+		task->again = true; /* Something still reads a point. */
+		task->done.code = HVREPL_OK;
+		task->sentence[0] = 0;
+		hvri_alarm_set(&vm->node->timers, &task->retry,
+			       hvri_now(&vm->node->env) + 20 * BUSY_NS);
+		return;
+	}
+	hvri_vm_list_points(vm);
+	if (task->done.code == HVREPL_OK)
+		hvri_vm_doors(vm, true, false);
+}
+
+int32_t hvri_standby_overlay(struct hvri_vm *vm,
+			     const struct hvri_action *action)
+{
+	struct hvri_task *task;
+
+	HVRI_TRY(hvri_task_new(vm, action, overlay_work, overlay_finish,
+			       &task));
+	hvri_receive_stop(vm, NULL, false);
+	if (vm->store == NULL) {
+		hvri_task_end(task, HVREPL_E_STATE);
+		return HVREPL_OK;
+	}
+	hvri_vm_doors(vm, false, false);
+	hvri_task_submit(task);
+	return HVREPL_OK;
+}
+
+static bool drop_work(struct hvri_lane_job *job)
+{
+	struct hvri_task *task = (struct hvri_task *)job;
+	struct hvri_vm *vm = task->vm;
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	int32_t rc = take_down(vm);
+
+	if (rc == HVREPL_OK)
+		rc = cancel_all(vm, &error);
+	if (rc < 0)
+		hvri_task_error(task, rc, &error);
+	return false;
+}
+
+static void drop_finish(struct hvri_task *task)
+{
+	struct hvri_vm *vm = task->vm;
+
+	if (task->done.code == HVREPL_E_BUSY) {
+		task->again = true;
+		task->done.code = HVREPL_OK;
+		task->sentence[0] = 0;
+		hvri_alarm_set(&vm->node->timers, &task->retry,
+			       hvri_now(&vm->node->env) + 20 * BUSY_NS);
+		return;
+	}
+	hvri_vm_list_points(vm);
+	hvri_standby_maintain(vm);
+}
+
+int32_t hvri_standby_drop(struct hvri_vm *vm, const struct hvri_action *action)
+{
+	struct hvri_task *task;
+
+	HVRI_TRY(hvri_task_new(vm, action, drop_work, drop_finish, &task));
+	vm->armed = false;
+	hvri_vm_doors(vm, false, false);
+	if (vm->store == NULL)
+		hvri_task_end(task, HVREPL_OK);
+	else
+		hvri_task_submit(task);
+	return HVREPL_OK;
+}
+
+/* ---- FOLD: commit while the VM runs (S8). ---- */
+
+static bool fold_work(struct hvri_lane_job *job)
+{
+	struct hvri_task *task = (struct hvri_task *)job;
+	struct hvri_vm *vm = task->vm;
+	struct hvrepl_store_info info = HVREPL_STORE_INFO_INIT;
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	uint32_t more = 1;
+	int32_t rc = HVREPL_OK;
+
+	hvri_store_info(vm->store, &info);
+	if (info.state == HVREPL_STORE_FAILOVER)
+		rc = hvri_store_commit_begin(vm->store, &error);
+	if (info.state == HVREPL_STORE_BASE_ONLY)
+		more = 0;
+	else if (rc == HVREPL_OK)
+		rc = hvri_store_commit_advance(vm->store, &more, &error);
+	if (rc < 0) {
+		hvri_task_error(task, rc, &error);
+		return false;
+	}
+	if (more != 0)
+		return true;
+	/* Base is the disk now: move everybody there and let the view go. The
+	 * next save of the tracker notes the base disk's own token (T9). */
+	for (uint32_t i = 0; i < vm->disk_count; i++) {
+		hvri_live_set(&vm->disks[i].live, &vm->disks[i].base);
+		hvri_disk_drop(&vm->disks[i].overlay);
+	}
+	if (vm->view != NULL && hvri_view_close(vm->view) == HVREPL_OK)
+		vm->view = NULL;
+	for (uint32_t i = 0; i < vm->disk_count && rc == HVREPL_OK; i++)
+		if (vm->disks[i].tracker != NULL)
+			rc = hvrepl_tracker_save(vm->disks[i].tracker, NULL);
+	if (rc < 0)
+		hvri_task_error(task, rc, NULL);
+	return false;
+}
+
+static void fold_finish(struct hvri_task *task)
+{
+	struct hvri_vm *vm = task->vm;
+
+	if (task->done.code == HVREPL_E_BUSY) {
+		/* A point is viewed or pinned, such as the tail of a lost
+		 * epoch: a commit would drop it. The VM runs on the overlay
+		 * until it is let go. */
+		task->again = true;
+		task->done.code = HVREPL_OK;
+		task->sentence[0] = 0;
+		hvri_alarm_set(&vm->node->timers, &task->retry,
+			       hvri_now(&vm->node->env) + 200 * BUSY_NS);
+		return;
+	}
+	hvri_vm_list_points(vm);
+}
+
+int32_t hvri_standby_fold(struct hvri_vm *vm, const struct hvri_action *action)
+{
+	struct hvri_task *task;
+
+	HVRI_TRY(hvri_task_new(vm, action, fold_work, fold_finish, &task));
+	if (vm->store == NULL)
+		hvri_task_end(task, HVREPL_E_STATE);
+	else
+		hvri_task_submit(task);
+	return HVREPL_OK;
+}
+
+/* ---- CHECK_REVERSE, UNPIN, REMOVE ---- */
+
+int32_t hvri_standby_check(struct hvri_vm *vm, const struct hvri_action *action)
+{
+	struct hvrepl_store_info info = HVREPL_STORE_INFO_INIT;
+	struct hvri_task *task;
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	int32_t rc = HVREPL_OK;
+
+	HVRI_TRY(hvri_task_new(vm, action, NULL, NULL, &task));
+	if (vm->store == NULL) {
+		rc = hvri_fail(&error, HVREPL_E_STATE,
+			       "there is no replica of VM %s here", vm->name);
+	} else {
+		hvri_store_info(vm->store, &info);
+		if (info.poisoned != 0)
+			rc = hvri_fail(&error, HVREPL_E_POISONED,
+				       "the replica's storage failed a flush; "
+				       "restart the site");
+		else if (info.accepting == 0)
+			rc = hvri_fail(&error, HVREPL_E_NO_SPACE,
+				       "the replica's storage is full");
+		else if ((hvri_node_verbs(vm->node, vm->peer_name) &
+			  HVREPL_VERB_REVERSE) == 0)
+			rc = hvri_fail(&error, HVREPL_E_DENIED,
+				       "site %s does not let %.100s be "
+				       "reversed to; add the verb reverse",
+				       vm->node->site, vm->peer_name);
+	}
+	hvri_task_end(task, rc);
+	if (rc < 0)
+		hvri_task_error(task, rc, &error);
+	return HVREPL_OK;
+}
+
+static bool unpin_work(struct hvri_lane_job *job)
+{
+	struct hvri_task *task = (struct hvri_task *)job;
+	struct hvri_vm *vm = task->vm;
+	const struct hvri_point *point = &task->action.point;
+	struct hvrepl_point found = HVREPL_POINT_INIT;
+
+	if (hvri_store_point_find(vm->store, &point->epoch, point->number,
+				  &point->cut, &found) == HVREPL_OK)
+		task->done.code = hvri_store_unpin(vm->store, found.point,
+						   HVREPL_PIN_TAIL);
+	return false;
+}
+
+static void unpin_finish(struct hvri_task *task)
+{
+	hvri_vm_list_points(task->vm);
+	hvri_standby_maintain(task->vm);
+}
+
+int32_t hvri_standby_unpin(struct hvri_vm *vm, const struct hvri_action *action)
+{
+	struct hvri_task *task;
+
+	if (vm->store == NULL)
+		return HVREPL_OK;
+	HVRI_TRY(hvri_task_new(vm, action, unpin_work, unpin_finish, &task));
+	task->action.token = 0;
+	hvri_task_submit(task);
+	return HVREPL_OK;
+}
+
+static bool remove_work(struct hvri_lane_job *job)
+{
+	struct hvri_task *task = (struct hvri_task *)job;
+	struct hvri_vm *vm = task->vm;
+	struct hvrepl_storage storage = hvri_lend_storage(&vm->storage);
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	int32_t rc = HVREPL_OK;
+
+	/* The view of a standing failover is the live disk: its store stays. */
+	if (task->store == NULL && task->action.drop)
+		return false;
+	if (task->store != NULL) {
+		struct hvrepl_store_info info = HVREPL_STORE_INFO_INIT;
+		uint32_t more = 0;
+
+		/* The disks are handed back as of the newest point. */
+		hvri_store_info(task->store, &info);
+		if (info.state == HVREPL_STORE_REPLICA &&
+		    info.base_point != info.newest_point) {
+			if (info.merge_target == 0)
+				rc = hvri_store_merge_begin(task->store, 0,
+							    &error);
+			if (rc == HVREPL_OK)
+				rc = hvri_store_merge_advance(task->store,
+							      &more, &error);
+			if (rc == HVREPL_OK)
+				return true;
+			hvri_task_error(task, rc, &error);
+			return false;
+		}
+		rc = hvri_store_destroy(task->store);
+		if (rc == HVREPL_OK)
+			task->store = NULL;
+	}
+	if (rc == HVREPL_OK)
+		rc = hvri_store_remove(&vm->node->env.app, &storage, &error);
+	if (rc == HVREPL_E_NOT_FOUND)
+		rc = HVREPL_OK;
+	if (rc < 0)
+		hvri_task_error(task, rc, &error);
+	return false;
+}
+
+static void remove_finish(struct hvri_task *task)
+{
+	struct hvri_vm *vm = task->vm;
+
+	if (task->store != NULL)
+		vm->store = task->store; /* Still in use: tried again. */
+	vm->point_count = task->done.code < 0 ? vm->point_count : 0;
+	if (task->done.code == HVREPL_OK && !vm->own && vm->node->has_vmm &&
+	    vm->node->vmm.removed != NULL)
+		vm->node->vmm.removed(vm->node->user,
+				      &vm->relationship.record.vm);
+}
+
+int32_t hvri_standby_remove(struct hvri_vm *vm,
+			    const struct hvri_action *action)
+{
+	struct hvri_task *task;
+
+	HVRI_TRY(hvri_task_new(vm, action, remove_work, remove_finish, &task));
+	hvri_receive_stop(vm, NULL, false);
+	task->action.drop = vm->view != NULL || !vm->has_storage;
+	if (vm->view == NULL) {
+		task->store = vm->store;
+		vm->store = NULL;
+	}
+	hvri_task_submit(task);
+	return HVREPL_OK;
+}

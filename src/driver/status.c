@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a node and its VMs show; bringing VMs and asking operations of them. */
+#include "driver/status.h"
+
+#include "base/abi.h"
+#include "driver/vm.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void hvri_node_status(const struct hvrepl_node *node,
+		      struct hvrepl_node_status *status)
+{
+	*status = (struct hvrepl_node_status){
+		.struct_size = sizeof(*status),
+		.id = node->id,
+		.incarnation = node->incarnation,
+	};
+	snprintf(status->site, sizeof(status->site), "%s", node->site);
+	while (hvri_node_vm_at(node, status->vm_count) != NULL)
+		status->vm_count++;
+	for (const struct hvri_session *s = node->sessions; s != NULL;
+	     s = s->next)
+		status->session_count += s->up;
+	for (const struct hvri_peer *p = node->peers; p != NULL; p = p->next)
+		status->peer_count++;
+}
+
+int32_t hvri_peer_status(const struct hvrepl_node *node, uint32_t index,
+			 struct hvrepl_peer_status *status)
+{
+	const struct hvri_peer *peer = node->peers;
+
+	while (peer != NULL && index-- > 0)
+		peer = peer->next;
+	if (peer == NULL)
+		return HVREPL_E_NOT_FOUND;
+	*status = (struct hvrepl_peer_status){
+		.struct_size = sizeof(*status),
+		.failures = peer->failures,
+		.code = peer->last_code,
+		.retry_ns = peer->retry.deadline_ns,
+	};
+	snprintf(status->name, sizeof(status->name), "%s", peer->name);
+	for (const struct hvri_session *s = node->sessions; s != NULL;
+	     s = s->next) {
+		if (!s->up || strcmp(s->link.info.peer, peer->name) != 0)
+			continue;
+		status->connected = 1;
+		status->code = HVREPL_OK;
+		status->sent_bytes = s->link.sent_bytes;
+		status->received_bytes = s->link.received_bytes;
+		status->node = s->link.peer.node;
+		snprintf(status->site, sizeof(status->site), "%s",
+			 s->link.peer.site);
+	}
+	return HVREPL_OK;
+}
+
+struct hvri_vm *hvri_node_vm_at(const struct hvrepl_node *node, uint32_t index)
+{
+	struct hvri_vm *vm = node->vms;
+
+	for (; vm != NULL; vm = vm->next)
+		if (!vm->finished && index-- == 0)
+			break;
+	return vm;
+}
+
+/* Bytes of the transfer under way: the cut that ships, or nothing. */
+static void fill_progress(const struct hvri_vm *vm,
+			  struct hvrepl_vm_status *status)
+{
+	struct hvrepl_cut_info info = { .struct_size = sizeof(info) };
+
+	if (vm->ship.cut == NULL ||
+	    hvrepl_cut_get_info(vm->ship.cut, &info) < 0)
+		return;
+	status->progress = vm->ship.bytes;
+	status->total = HVRI_MAX(info.spool_bytes, vm->ship.bytes);
+}
+
+static void fill_tracking(const struct hvri_vm *vm,
+			  struct hvrepl_vm_status *status)
+{
+	/* Trackers come and go with jobs of the lane: not beside them. */
+	if (!hvri_lane_idle(&vm->lane))
+		return;
+	for (uint32_t i = 0; i < vm->disk_count; i++) {
+		struct hvrepl_tracker_info info = {
+			.struct_size = sizeof(info)
+		};
+
+		if (vm->disks[i].tracker != NULL &&
+		    hvrepl_tracker_get_info(vm->disks[i].tracker, &info) ==
+			    HVREPL_OK)
+			status->dirty_bytes += info.dirty_bytes;
+	}
+}
+
+void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
+{
+	const struct hvri_relationship *relationship = &vm->relationship;
+	const struct hvri_record *record = &relationship->record;
+	struct hvri_health health = { 0 };
+
+	*status = (struct hvrepl_vm_status){
+		.struct_size = sizeof(*status),
+		.mode = record->mode,
+		.disk_count = vm->disk_count,
+		.point_count = vm->point_count,
+		.open_code = vm->open_code,
+		.writable = vm->armed,
+		.connected = vm->session != NULL,
+		.id = record->vm,
+		.epoch = record->current,
+		.peer = record->peer,
+		.last_cut = record->last_cut.number,
+		.cuts = relationship->statistics.cuts,
+		.missed = relationship->statistics.missed,
+		.points = relationship->statistics.points,
+		.sent_bytes = vm->sent_bytes,
+		.received_bytes = vm->received_bytes,
+		.cycle_ns = vm->cycle_ns,
+		.job = record->job.id,
+	};
+	snprintf(status->name, sizeof(status->name), "%s", vm->name);
+	snprintf(status->peer_name, sizeof(status->peer_name), "%s",
+		 vm->peer_name);
+	if (vm->point_count > 0) {
+		const struct hvrepl_point *newest =
+			&vm->points[vm->point_count - 1];
+
+		status->last_point = newest->number;
+		status->last_point_utc_ns = newest->utc_ns;
+	}
+	if (record->mode == HVREPL_MODE_PRIMARY) {
+		status->last_point = record->last_acked.number;
+		status->last_point_utc_ns = record->last_acked.utc_ns;
+	}
+	if (!vm->opened) {
+		status->health = HVREPL_HEALTH_CRITICAL;
+		snprintf(status->sentence, sizeof(status->sentence), "%s",
+			 vm->open_sentence[0] != 0 ? vm->open_sentence :
+						     "opening");
+		return;
+	}
+	status->state = hvri_relationship_state(relationship);
+	status->ownership = hvri_relationship_ownership(relationship);
+	status->allowed = hvri_relationship_allowed(relationship);
+	hvri_relationship_health(relationship, hvri_now(&vm->node->env),
+				 hvri_utc(&vm->node->env), &health);
+	status->health = health.level;
+	status->reasons = health.reasons;
+	snprintf(status->sentence, sizeof(status->sentence), "%s",
+		 health.sentence);
+	fill_progress(vm, status);
+	fill_tracking(vm, status);
+}
+
+int32_t hvri_vm_point(struct hvri_vm *vm, uint32_t index,
+		      struct hvrepl_point *point)
+{
+	/* Upkeep drops points by itself: look again from the first. */
+	if (index == 0)
+		hvri_vm_list_points(vm);
+	if (index >= vm->point_count)
+		return HVREPL_E_NOT_FOUND;
+	*point = vm->points[index];
+	return HVREPL_OK;
+}
+
+int32_t hvri_vm_epoch(const struct hvri_vm *vm, uint32_t index,
+		      struct hvrepl_epoch *epoch)
+{
+	const struct hvri_record *record = &vm->relationship.record;
+	const struct hvri_epoch *from;
+
+	if (index >= record->lineage.count)
+		return HVREPL_E_NOT_FOUND;
+	from = &record->lineage.epochs[index];
+	*epoch = (struct hvrepl_epoch){
+		.struct_size = sizeof(*epoch),
+		.outcome = from->outcome,
+		.planned = from->planned,
+		.current = hvri_uuid_equal(&from->id, &record->current),
+		.id = from->id,
+		.parent = from->parent,
+		.owner = from->owner,
+		.fork_point = from->fork_point,
+	};
+	return HVREPL_OK;
+}
+
+int32_t hvri_vm_disk_spec(const struct hvri_vm *vm, uint32_t index,
+			  struct hvrepl_disk_spec *spec)
+{
+	if (index >= vm->disk_count)
+		return HVREPL_E_NOT_FOUND;
+	*spec = vm->disks[index].spec;
+	return HVREPL_OK;
+}
+
+int32_t hvri_vm_door(struct hvri_vm *vm, const struct hvrepl_uuid *disk,
+		     hvrepl_guest_disk **out)
+{
+	for (uint32_t i = 0; i < vm->disk_count; i++) {
+		if (!hvri_uuid_equal(&vm->disks[i].spec.id, disk))
+			continue;
+		*out = &vm->disks[i].guest;
+		return HVREPL_OK;
+	}
+	return HVREPL_E_NOT_FOUND;
+}
+
+int32_t hvri_vm_view(struct hvri_vm *vm, uint64_t point, hvrepl_view **out,
+		     struct hvrepl_error *error)
+{
+	uint64_t key = 0;
+
+	if (vm->store == NULL)
+		return hvri_fail(error, HVREPL_E_NOT_FOUND,
+				 "this site holds no recovery points of VM %s",
+				 vm->name);
+	hvri_vm_list_points(vm);
+	for (uint32_t i = 0; i < vm->point_count; i++)
+		if (vm->points[i].number == point || point == 0)
+			key = vm->points[i].point;
+	if (key == 0)
+		return hvri_fail(error, HVREPL_E_NOT_FOUND,
+				 "VM %s has no recovery point %llu here",
+				 vm->name, (unsigned long long)point);
+	return hvri_view_open(vm->store, key, HVREPL_VIEW_READ_ONLY, out,
+			      error);
+}
+
+/* ---- Bringing a VM. ---- */
+
+static void let_go(const struct hvrepl_vm_config *config)
+{
+	for (uint32_t i = 0; i < config->disk_count && config->disks != NULL;
+	     i++)
+		if (config->disks[i].release != NULL)
+			config->disks[i].release(config->disks[i].user);
+	if (config->storage.release != NULL)
+		config->storage.release(config->storage.user);
+}
+
+static int32_t check_vm(struct hvrepl_node *node,
+			const struct hvrepl_vm_config *config,
+			struct hvrepl_error *error)
+{
+	if (config->flags != 0)
+		return hvri_fail(error, HVREPL_E_TOO_NEW,
+				 "a flag of the VM's config is not known");
+	if (config->name == NULL || config->name[0] == 0 ||
+	    strlen(config->name) > HVREPL_NAME_MAX)
+		return hvri_fail(error, HVREPL_E_INVALID,
+				 "a VM needs a name of 1 to %u bytes",
+				 HVREPL_NAME_MAX);
+	if (config->disk_count == 0 ||
+	    config->disk_count > HVREPL_VM_DISKS_MAX ||
+	    config->specs == NULL || config->disks == NULL)
+		return hvri_fail(error, HVREPL_E_INVALID,
+				 "VM %s needs 1 to %u disks", config->name,
+				 HVREPL_VM_DISKS_MAX);
+	if (config->points_max > HVREPL_POINTS_MAX)
+		return hvri_fail(error, HVREPL_E_INVALID,
+				 "VM %s: points_max is 0 to %u", config->name,
+				 HVREPL_POINTS_MAX);
+	if (hvri_uuid_is_none(&config->id))
+		return hvri_fail(error, HVREPL_E_INVALID,
+				 "VM %s needs an id", config->name);
+	if (hvri_node_find_vm(node, &config->id) != NULL)
+		return hvri_fail(error, HVREPL_E_EXISTS,
+				 "VM %s is here already", config->name);
+	if (node->closing)
+		return hvri_fail_plain(error, HVREPL_E_CLOSED);
+	return HVREPL_OK;
+}
+
+int32_t hvri_node_add_vm(struct hvrepl_node *node,
+			 const struct hvrepl_vm_config *given,
+			 struct hvrepl_error *error)
+{
+	struct hvrepl_vm_config config;
+	struct hvri_vm *vm = NULL;
+	int32_t rc;
+
+	rc = hvri_abi_copy_in(&config, sizeof(config),
+			      HVRI_SIZE_UP_TO(struct hvrepl_vm_config,
+					      cycle_ns),
+			      given);
+	if (rc < 0)
+		return hvri_fail_plain(error, rc);
+	rc = check_vm(node, &config, error);
+	if (rc == HVREPL_OK)
+		rc = hvri_vm_create(node, &config.id, &vm);
+	if (rc < 0) {
+		let_go(&config);
+		return hvri_fail_plain(error, rc);
+	}
+	rc = hvri_vm_load(vm);
+	if (rc == HVREPL_E_NOT_FOUND) {
+		vm->own = true;
+		rc = HVREPL_OK;
+	} else if (rc == HVREPL_OK && !vm->own) {
+		rc = hvri_fail(error, HVREPL_E_EXISTS,
+			       "VM %s was replicated to here; its disks come "
+			       "from the vmm table",
+			       config.name);
+	} else if (rc < 0) {
+		hvri_fail(error, rc, "the record of VM %s cannot be read: %s",
+			  config.name, hvrepl_strerror(rc));
+	}
+	if (rc < 0) {
+		let_go(&config);
+		hvri_vm_free(vm);
+		return rc;
+	}
+	snprintf(vm->name, sizeof(vm->name), "%s", config.name);
+	vm->cycle_ns = config.cycle_ns != 0 ? config.cycle_ns :
+					      30ull * 1000000000ull;
+	vm->points_max = config.points_max;
+	rc = hvri_vm_take_disks(vm, config.specs, config.disks,
+				config.disk_count, &config.storage, error);
+	if (rc == HVREPL_OK)
+		rc = hvri_vm_open(vm);
+	if (rc < 0) {
+		hvri_vm_free(vm);
+		return hvri_fail_plain(error, rc);
+	}
+	/* A session that stands already may be its peer's. */
+	for (struct hvri_session *s = node->sessions; s != NULL; s = s->next)
+		if (s->up)
+			hvri_vms_session_up(node, s);
+	return HVREPL_OK;
+}
+
+/* ---- Operations. ---- */
+
+static void fill_setup(const struct hvri_vm *vm, struct hvri_setup *setup)
+{
+	const struct hvrepl_node *node = vm->node;
+
+	*setup = (struct hvri_setup){ .vm = vm->relationship.record.vm };
+	snprintf(setup->vm_name, sizeof(setup->vm_name), "%s", vm->name);
+	setup->policy.cycle_ns = vm->cycle_ns;
+	setup->policy.points_max = vm->points_max;
+	setup->policy.window_bytes = 1ull << 30;
+	setup->policy.start_wait_ns = node->start_wait_ns != 0 ?
+					      node->start_wait_ns :
+					      10ull * 1000000000ull;
+	setup->policy.start_without_peer = node->start_without_peer;
+	setup->disk_count = vm->disk_count;
+	for (uint32_t i = 0; i < vm->disk_count; i++) {
+		setup->disks[i].id = vm->disks[i].spec.id;
+		setup->disks[i].size = vm->disks[i].spec.size;
+		setup->disks[i].block_size = 4096;
+		snprintf(setup->disks[i].name, sizeof(setup->disks[i].name),
+			 "%s", vm->disks[i].spec.name);
+	}
+}
+
+int32_t hvri_node_operate(struct hvrepl_node *node,
+			  const struct hvrepl_operation *given,
+			  uint64_t *job_out, struct hvrepl_error *error)
+{
+	struct hvrepl_operation operation;
+	const struct hvri_session *session = NULL;
+	struct hvri_setup *setup;
+	struct hvri_vm *vm;
+	int32_t rc;
+
+	rc = hvri_abi_copy_in(&operation, sizeof(operation),
+			      HVRI_SIZE_UP_TO(struct hvrepl_operation,
+					      reserved),
+			      given);
+	if (rc < 0)
+		return hvri_fail_plain(error, rc);
+	if (operation.flags != 0 || operation.reserved != 0)
+		return hvri_fail(error, HVREPL_E_TOO_NEW,
+				 "a flag of the operation is not known");
+	if (operation.type == 0 || operation.type >= HVREPL_OPERATION_COUNT)
+		return hvri_fail(error, HVREPL_E_INVALID,
+				 "there is no operation %u", operation.type);
+	vm = hvri_node_find_vm(node, &operation.vm);
+	if (vm == NULL)
+		return hvri_fail(error, HVREPL_E_NOT_FOUND,
+				 "this site has no such VM");
+	if (vm->open_code < 0)
+		return hvri_fail(error, vm->open_code,
+				 "VM %s could not be opened: %.150s", vm->name,
+				 vm->open_sentence);
+	if (operation.type != HVREPL_OPERATION_ENABLE)
+		return hvri_vm_operate(vm, &operation, NULL, NULL, NULL,
+				       job_out, error);
+	if (operation.peer == NULL)
+		return hvri_fail(error, HVREPL_E_INVALID,
+				 "enable needs the peer's name");
+	session = hvri_node_session_named(node, operation.peer);
+	if (session == NULL)
+		return hvri_fail(error, HVREPL_E_UNAVAILABLE,
+				 "no session with %.100s: see test-connection",
+				 operation.peer);
+	setup = hvri_alloc(&node->env, sizeof(*setup));
+	if (setup == NULL)
+		return hvri_fail_plain(error, HVREPL_E_NOMEM);
+	fill_setup(vm, setup);
+	/* Bound before the first message goes out. */
+	vm->session = (struct hvri_session *)(uintptr_t)session;
+	rc = hvri_vm_operate(vm, &operation, setup, &session->link.peer.node,
+			     operation.peer, job_out, error);
+	hvri_free(&node->env, setup, sizeof(*setup));
+	if (rc == HVREPL_OK) {
+		hvri_vm_session_changed(vm);
+		hvri_vm_go_on(vm);
+	} else if (vm->relationship.record.mode == HVREPL_MODE_NONE) {
+		vm->session = NULL;
+	}
+	return rc;
+}

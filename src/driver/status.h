@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a node shows of itself, and the VMs an application brings. */
+#ifndef HVRI_DRIVER_STATUS_H
+#define HVRI_DRIVER_STATUS_H
+
+#include "driver/node.h"
+
+/* The node's life; see <hvrepl/node.h> for what they promise. */
+HVRI_MUST_CHECK int32_t hvri_node_create(const struct hvrepl_node_config *config,
+					 hvrepl_node **out,
+					 struct hvrepl_error *error);
+HVRI_MUST_CHECK int32_t hvri_node_close(struct hvrepl_node *node);
+HVRI_MUST_CHECK int32_t hvri_node_destroy(struct hvrepl_node *node);
+int32_t hvri_node_process(struct hvrepl_node *node, uint32_t budget);
+uint64_t hvri_node_deadline(struct hvrepl_node *node);
+HVRI_MUST_CHECK int32_t hvri_node_post(struct hvrepl_node *node,
+				       void (*function)(void *argument),
+				       void *argument);
+HVRI_MUST_CHECK int32_t
+hvri_node_authorise(struct hvrepl_node *node,
+		    const struct hvrepl_authorisation *entry);
+
+HVRI_MUST_CHECK int32_t hvri_node_add_vm(struct hvrepl_node *node,
+					 const struct hvrepl_vm_config *config,
+					 struct hvrepl_error *error);
+HVRI_MUST_CHECK int32_t
+hvri_node_operate(struct hvrepl_node *node,
+		  const struct hvrepl_operation *operation, uint64_t *job_out,
+		  struct hvrepl_error *error);
+
+void hvri_node_status(const struct hvrepl_node *node,
+		      struct hvrepl_node_status *status);
+HVRI_MUST_CHECK int32_t hvri_peer_status(const struct hvrepl_node *node,
+					 uint32_t index,
+					 struct hvrepl_peer_status *status);
+/* The i-th VM; NULL past the last. */
+struct hvri_vm *hvri_node_vm_at(const struct hvrepl_node *node, uint32_t index);
+void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status);
+HVRI_MUST_CHECK int32_t hvri_vm_point(struct hvri_vm *vm, uint32_t index,
+				      struct hvrepl_point *point);
+HVRI_MUST_CHECK int32_t hvri_vm_epoch(const struct hvri_vm *vm, uint32_t index,
+				      struct hvrepl_epoch *epoch);
+HVRI_MUST_CHECK int32_t hvri_vm_disk_spec(const struct hvri_vm *vm,
+					  uint32_t index,
+					  struct hvrepl_disk_spec *spec);
+HVRI_MUST_CHECK int32_t hvri_vm_door(struct hvri_vm *vm,
+				     const struct hvrepl_uuid *disk,
+				     hvrepl_guest_disk **out);
+HVRI_MUST_CHECK int32_t hvri_vm_view(struct hvri_vm *vm, uint64_t point,
+				     hvrepl_view **out,
+				     struct hvrepl_error *error);
+#endif

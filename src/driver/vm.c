@@ -1,0 +1,668 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A VM's events in order: step, persist, perform, then the next (design 5). */
+#include "driver/vm.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum perform_phase { AT_PERSIST, AT_ACTIONS, AT_SENDS, AT_REST };
+
+#define PERFORM_RETRY_NS 200000000ull
+
+static void release_allocated(struct hvri_vm *vm, struct hvri_vm_event *event)
+{
+	hvri_free(&vm->node->env, event,
+		  sizeof(*event) + event->message_length);
+}
+
+void hvri_vm_feed(struct hvri_vm *vm, struct hvri_vm_event *event)
+{
+	if (event->queued)
+		return;
+	event->queued = true;
+	event->next = NULL;
+	*vm->last = event;
+	vm->last = &event->next;
+	hvri_vm_go_on(vm);
+}
+
+static void send_message(struct hvri_vm *vm, const struct hvri_message *message)
+{
+	struct hvrepl_node *node = vm->node;
+	size_t length;
+	int32_t rc;
+
+	if (vm->session == NULL)
+		return;
+	rc = hvri_message_encode(message, node->scratch,
+				 HVRI_MESSAGE_ENCODED_MAX, &length);
+	if (rc == HVREPL_OK)
+		rc = hvri_link_send(&vm->session->link, HVRI_FRAME_MESSAGE,
+				    &vm->relationship.record.vm, node->scratch,
+				    length);
+	/* A message must not be missing in the middle of a session. */
+	if (rc < 0)
+		hvri_link_close(&vm->session->link, rc, NULL);
+}
+
+static void tell(struct hvri_vm *vm, const struct hvri_notice *notice)
+{
+	struct hvrepl_event event = HVREPL_EVENT_INIT;
+
+	event.type = notice->type;
+	event.severity = notice->severity;
+	event.code = notice->code;
+	event.vm = vm->relationship.record.vm;
+	event.value = notice->value;
+	event.total = notice->total;
+	snprintf(event.sentence, sizeof(event.sentence), "%s",
+		 notice->sentence);
+	hvri_node_event(vm->node, &event);
+}
+
+static int32_t end_job(struct hvri_vm *vm, const struct hvri_job_end *job)
+{
+	struct hvrepl_event event = HVREPL_EVENT_INIT;
+
+	event.type = HVREPL_EVENT_JOB_DONE;
+	event.severity = job->code < 0 ? HVREPL_SEVERITY_WARNING :
+					 HVREPL_SEVERITY_INFO;
+	event.code = job->code;
+	event.vm = vm->relationship.record.vm;
+	event.job = job->id;
+	snprintf(event.sentence, sizeof(event.sentence), "%s", job->sentence);
+	return hvri_events_put(&vm->node->events, &event);
+}
+
+/* The update's parts in their fixed order. True: all of it is done. */
+static bool perform(struct hvri_vm *vm)
+{
+	struct hvri_update *update = &vm->update;
+	int32_t rc = HVREPL_OK;
+
+	if (vm->perform_phase == AT_PERSIST && update->persist) {
+		if (vm->putting)
+			return false;
+		rc = hvri_vm_save(vm, false);
+		if (rc == HVREPL_OK)
+			return false; /* Goes on when it is durable. */
+		goto again;
+	}
+	if (vm->perform_phase == AT_PERSIST)
+		vm->perform_phase = AT_ACTIONS;
+	while (vm->perform_phase == AT_ACTIONS &&
+	       vm->perform_index < update->action_count) {
+		rc = hvri_vm_perform(vm, &update->actions[vm->perform_index]);
+		if (rc < 0)
+			goto again;
+		vm->perform_index++;
+	}
+	if (vm->perform_phase == AT_ACTIONS) {
+		vm->perform_phase = AT_SENDS;
+		for (uint32_t i = 0; i < update->send_count; i++)
+			send_message(vm, &update->sends[i]);
+		for (uint32_t i = 0; i < update->timer_count; i++) {
+			const struct hvri_timer_set *set = &update->timers[i];
+
+			hvri_alarm_set(&vm->node->timers,
+				       &vm->timers[set->timer].timer,
+				       set->at_ns == 0 ? HVRI_NEVER :
+							 set->at_ns);
+		}
+		for (uint32_t i = 0; i < update->notice_count; i++)
+			tell(vm, &update->notices[i]);
+		vm->perform_phase = AT_REST;
+		vm->perform_index = 0;
+	}
+	while (vm->perform_index < update->job_count) {
+		rc = end_job(vm, &update->jobs[vm->perform_index]);
+		if (rc < 0)
+			goto again;
+		vm->perform_index++;
+	}
+	return true;
+again:
+	/* Out of memory, or the state store failed: nothing is skipped. */
+	hvri_log(&vm->node->env, HVREPL_LOG_WARNING,
+		 "VM %s waits: %s", vm->name, hvrepl_strerror(rc));
+	hvri_alarm_set(&vm->node->timers, &vm->perform_retry,
+		       hvri_now(&vm->node->env) + PERFORM_RETRY_NS);
+	return false;
+}
+
+static void on_perform_retry(struct hvri_alarm *timer)
+{
+	hvri_vm_go_on((struct hvri_vm *)((char *)timer -
+					 offsetof(struct hvri_vm,
+						  perform_retry)));
+}
+
+/* MARK reads the message, which is there until the step's event is released;
+ * marking early only ever marks too much. */
+static void mark_at_once(struct hvri_vm *vm)
+{
+	for (uint32_t i = 0; i < vm->update.action_count; i++)
+		if (vm->update.actions[i].type == HVRI_ACTION_MARK)
+			hvri_owner_mark(vm, &vm->update.actions[i]);
+}
+
+/* Decide one event; false: it does not count any more. */
+static bool decide(struct hvri_vm *vm, struct hvri_event *event)
+{
+	const struct hvri_env *env = &vm->node->env;
+
+	event->now_ns = hvri_now(env);
+	event->utc_ns = hvri_utc(env);
+	for (size_t i = 0; i < HVRI_ARRAY_LEN(event->fresh); i++)
+		if (hvri_uuid_new(env, &event->fresh[i]) < 0)
+			return false;
+	hvri_relationship_step(&vm->relationship, event, &vm->update);
+	vm->performing = true;
+	vm->perform_phase = AT_PERSIST;
+	vm->perform_index = 0;
+	return true;
+}
+
+static void step_message(struct hvri_vm *vm, struct hvri_vm_event *waiting)
+{
+	const struct hvri_env *env = &vm->node->env;
+	struct hvri_message_storage *storage;
+	struct hvri_message message;
+	int32_t rc = HVREPL_E_NOMEM;
+
+	if (vm->session == NULL || waiting->session != vm->told_session)
+		return; /* Its session is gone, and it with it. */
+	storage = hvri_alloc(env, sizeof(*storage));
+	if (storage != NULL)
+		rc = hvri_message_decode(waiting->message,
+					 waiting->message_length, storage,
+					 &message);
+	if (rc == HVREPL_OK) {
+		waiting->event.u.message.message = &message;
+		waiting->event.u.message.authorised =
+			hvri_node_verbs(vm->node,
+					vm->session->link.info.peer);
+		if (decide(vm, &waiting->event))
+			mark_at_once(vm);
+		else
+			rc = HVREPL_E_CALLBACK;
+	}
+	hvri_free(env, storage, sizeof(*storage));
+	/* A message must not be missing in the middle of a session. */
+	if (rc < 0)
+		hvri_link_close(&vm->session->link, rc, NULL);
+}
+
+/* What the relationship was told and what is so: one difference a turn. */
+static void step_session(struct hvri_vm *vm)
+{
+	uint64_t serial = vm->session == NULL ? 0 : vm->session->serial;
+	struct hvri_event event = { 0 };
+
+	if (serial == vm->told_session)
+		return;
+	event.type = vm->told_session != 0 ? HVRI_EVENT_SESSION_DOWN :
+					     HVRI_EVENT_SESSION_UP;
+	if (!decide(vm, &event)) {
+		hvri_alarm_set(&vm->node->timers, &vm->perform_retry,
+			       event.now_ns + PERFORM_RETRY_NS);
+		return;
+	}
+	vm->told_session = vm->told_session != 0 ? 0 : serial;
+	if (vm->told_session != serial)
+		hvri_vm_session_changed(vm);
+}
+
+void hvri_vm_session_changed(struct hvri_vm *vm)
+{
+	/* In front: what is queued behind it is of the new session, or void. */
+	if (vm->session_event.queued || !vm->opened)
+		return;
+	vm->session_event.queued = true;
+	vm->session_event.next = vm->first;
+	if (vm->first == NULL)
+		vm->last = &vm->session_event.next;
+	vm->first = &vm->session_event;
+}
+
+static void step(struct hvri_vm *vm, struct hvri_vm_event *event)
+{
+	if (event == &vm->session_event)
+		step_session(vm);
+	else if (event->event.type == HVRI_EVENT_MESSAGE)
+		step_message(vm, event);
+	else if (!decide(vm, &event->event))
+		hvri_log(&vm->node->env, HVREPL_LOG_ERROR,
+			 "VM %s lost an event: no entropy", vm->name);
+}
+
+void hvri_vm_go_on(struct hvri_vm *vm)
+{
+	while (vm->opened && !vm->inside) {
+		struct hvri_vm_event *event;
+
+		vm->inside = true;
+		if (vm->performing && perform(vm))
+			vm->performing = false;
+		event = vm->first;
+		if (!vm->performing && event != NULL && !vm->closing &&
+		    !vm->forget) {
+			vm->first = event->next;
+			if (vm->first == NULL)
+				vm->last = &vm->first;
+			event->queued = false;
+			step(vm, event);
+			if (event->release != NULL)
+				event->release(vm, event);
+			vm->inside = false;
+			continue;
+		}
+		vm->inside = false;
+		break;
+	}
+	hvri_vm_settled(vm);
+}
+
+static void on_timer(struct hvri_alarm *timer)
+{
+	struct hvri_vm_timer *one = (struct hvri_vm_timer *)timer;
+
+	hvri_vm_feed(one->vm, &one->event);
+}
+
+static void on_pump_item(struct hvri_item *item)
+{
+	struct hvri_vm *vm = (struct hvri_vm *)((char *)item -
+						offsetof(struct hvri_vm,
+							 pump_item));
+
+	__atomic_store_n(&vm->pump_queued, false, __ATOMIC_SEQ_CST);
+	hvri_owner_pump(vm);
+}
+
+static void on_pump_timer(struct hvri_alarm *timer)
+{
+	hvri_owner_pump((struct hvri_vm *)((char *)timer -
+					   offsetof(struct hvri_vm, pump)));
+}
+
+static void on_maintain(struct hvri_alarm *timer)
+{
+	hvri_standby_maintain(
+		(struct hvri_vm *)((char *)timer -
+				   offsetof(struct hvri_vm, maintain)));
+}
+
+static void on_save(struct hvri_alarm *timer)
+{
+	hvri_owner_save((struct hvri_vm *)((char *)timer -
+					   offsetof(struct hvri_vm, save)));
+}
+
+/* Timers of one VM: the relationship's, and ours. */
+#define VM_TIMERS (HVRI_TIMER_COUNT + 6u)
+
+int32_t hvri_vm_create(struct hvrepl_node *node, const struct hvrepl_uuid *id,
+		       struct hvri_vm **vm_out)
+{
+	struct hvri_vm *vm;
+
+	HVRI_TRY(hvri_node_reserve_timers(node, VM_TIMERS));
+	vm = hvri_alloc(&node->env, sizeof(*vm));
+	if (vm == NULL)
+		return HVREPL_E_NOMEM;
+	vm->node = node;
+	vm->last = &vm->first;
+	hvri_relationship_init(&vm->relationship, &node->id, id);
+	hvri_lane_init(&vm->lane, &node->env, &node->home);
+	hvri_lane_init(&vm->cut_lane, &node->env, &node->home);
+	for (uint32_t i = 0; i < HVRI_TIMER_COUNT; i++) {
+		vm->timers[i].timer = (struct hvri_alarm){ HVRI_NEVER, 0,
+							   on_timer };
+		vm->timers[i].vm = vm;
+		vm->timers[i].event.event.type = HVRI_EVENT_TIMER;
+		vm->timers[i].event.event.u.timer = i;
+	}
+	vm->perform_retry = (struct hvri_alarm){ HVRI_NEVER, 0,
+						 on_perform_retry };
+	vm->pump = (struct hvri_alarm){ HVRI_NEVER, 0, on_pump_timer };
+	vm->maintain = (struct hvri_alarm){ HVRI_NEVER, 0, on_maintain };
+	vm->save = (struct hvri_alarm){ HVRI_NEVER, 0, on_save };
+	vm->pump_item.run = on_pump_item;
+	hvri_ship_init(vm);
+	hvri_receive_init(vm);
+	vm->next = node->vms;
+	node->vms = vm;
+	*vm_out = vm;
+	return HVREPL_OK;
+}
+
+static void clear_events(struct hvri_vm *vm)
+{
+	while (vm->first != NULL) {
+		struct hvri_vm_event *gone = vm->first;
+
+		vm->first = gone->next;
+		gone->queued = false;
+		if (gone->release != NULL)
+			gone->release(vm, gone);
+	}
+	vm->last = &vm->first;
+}
+
+void hvri_vm_free(struct hvri_vm *vm)
+{
+	struct hvrepl_node *node = vm->node;
+	struct hvri_vm **at = &node->vms;
+
+	while (*at != vm)
+		at = &(*at)->next;
+	*at = vm->next;
+	clear_events(vm);
+	for (uint32_t i = 0; i < HVRI_TIMER_COUNT; i++)
+		hvri_alarm_set(&node->timers, &vm->timers[i].timer, HVRI_NEVER);
+	hvri_alarm_set(&node->timers, &vm->perform_retry, HVRI_NEVER);
+	hvri_alarm_set(&node->timers, &vm->pump, HVRI_NEVER);
+	hvri_alarm_set(&node->timers, &vm->maintain, HVRI_NEVER);
+	hvri_alarm_set(&node->timers, &vm->save, HVRI_NEVER);
+	hvri_alarm_set(&node->timers, &vm->ship.poll, HVRI_NEVER);
+	hvri_alarm_set(&node->timers, &vm->reception.report, HVRI_NEVER);
+	hvri_lane_free(&vm->lane);
+	hvri_lane_free(&vm->cut_lane);
+	hvri_compare_free(vm);
+	for (uint32_t i = 0; i < vm->disk_count; i++) {
+		hvri_guest_free(&vm->disks[i].guest);
+		hvri_live_free(&vm->disks[i].live);
+		hvri_disk_drop(&vm->disks[i].overlay);
+		hvri_disk_drop(&vm->disks[i].base);
+	}
+	hvri_free(&node->env, vm->disks, vm->disk_count * sizeof(*vm->disks));
+	if (vm->has_storage)
+		hvri_storage_drop(&vm->storage);
+	hvri_free(&node->env, vm, sizeof(*vm));
+}
+
+int32_t hvri_vm_operate(struct hvri_vm *vm,
+			const struct hvrepl_operation *operation,
+			const struct hvri_setup *setup,
+			const struct hvrepl_uuid *peer, const char *peer_name,
+			uint64_t *job_out, struct hvrepl_error *error)
+{
+	struct hvri_event event = { .type = HVRI_EVENT_OPERATION };
+	struct hvri_operator *asked = &event.u.operation;
+
+	/* Deciding takes a turn: while one is performed the operator's would
+	 * have to wait, and he wants his answer now. */
+	if (vm->performing || vm->inside || vm->closing || !vm->opened)
+		return hvri_fail(error, HVREPL_E_BUSY,
+				 "VM %s is just being changed; try again",
+				 vm->name);
+	asked->operation = operation->type;
+	asked->job = (vm->node->incarnation & ~0xffffull) +
+		     ++vm->node->jobs;
+	asked->point = operation->point;
+	asked->epoch = operation->epoch;
+	asked->setup = setup;
+	if (peer != NULL)
+		asked->peer = *peer;
+	if (vm->store != NULL) {
+		hvri_vm_list_points(vm);
+		for (uint32_t i = 0; i < vm->point_count; i++) {
+			const struct hvrepl_point *point = &vm->points[i];
+
+			if (operation->point != 0 &&
+			    point->number != operation->point)
+				continue;
+			asked->resolved.epoch = point->epoch;
+			asked->resolved.number = point->number;
+			asked->resolved.cut = point->cut;
+			asked->resolved.utc_ns = point->utc_ns;
+		}
+	}
+	if (!decide(vm, &event))
+		return hvri_fail(error, HVREPL_E_CALLBACK,
+				 "the env's random callback failed");
+	if (vm->update.code < 0) {
+		vm->performing = false;
+		return hvri_fail(error, vm->update.code, "%s",
+				 vm->update.sentence[0] != 0 ?
+					 vm->update.sentence :
+					 hvrepl_strerror(vm->update.code));
+	}
+	if (peer_name != NULL)
+		snprintf(vm->peer_name, sizeof(vm->peer_name), "%s",
+			 peer_name);
+	*job_out = asked->job;
+	hvri_vm_go_on(vm);
+	return HVREPL_OK;
+}
+
+/* ---- Frames and sessions of all VMs. ---- */
+
+static bool is_peer(const struct hvri_vm *vm,
+		    const struct hvri_session *session)
+{
+	return !vm->forget &&
+	       hvri_uuid_equal(&vm->relationship.record.peer,
+			       &session->link.peer.node) &&
+	       hvri_node_same_trust(vm->node, session->link.info.peer,
+				    vm->peer_name);
+}
+
+void hvri_vms_session_up(struct hvrepl_node *node, struct hvri_session *session)
+{
+	for (struct hvri_vm *vm = node->vms; vm != NULL; vm = vm->next) {
+		if (!is_peer(vm, session))
+			continue;
+		vm->session = session;
+		hvri_vm_session_changed(vm);
+		hvri_vm_go_on(vm);
+	}
+}
+
+void hvri_vms_session_down(struct hvrepl_node *node,
+			   struct hvri_session *session)
+{
+	for (struct hvri_vm *vm = node->vms; vm != NULL; vm = vm->next) {
+		if (vm->session != session)
+			continue;
+		vm->session = NULL;
+		hvri_ship_stop(vm);
+		hvri_receive_session_down(vm);
+		hvri_compare_session_down(vm);
+		hvri_vm_session_changed(vm);
+		hvri_vm_go_on(vm);
+	}
+}
+
+static int32_t answer_unknown(struct hvri_session *session,
+			      const struct hvrepl_uuid *id, uint32_t answer)
+{
+	struct hvri_message message = { .type = answer };
+	uint8_t bytes[512];
+	size_t length;
+
+	HVRI_TRY(hvri_message_encode(&message, bytes, sizeof(bytes), &length));
+	return hvri_link_send(&session->link, HVRI_FRAME_MESSAGE, id, bytes,
+			      length);
+}
+
+/* A message for a VM this node does not have: ENABLE makes it. */
+static int32_t unknown_vm(struct hvrepl_node *node,
+			  struct hvri_session *session,
+			  const struct hvrepl_uuid *id, const uint8_t *payload,
+			  size_t length, struct hvri_vm **vm_out)
+{
+	struct hvri_message_storage *storage;
+	struct hvri_message message;
+	uint32_t answer = 0;
+	struct hvri_vm *vm = NULL;
+	int32_t rc;
+
+	storage = hvri_alloc(&node->env, sizeof(*storage));
+	if (storage == NULL)
+		return HVREPL_E_NOMEM;
+	rc = hvri_message_decode(payload, length, storage, &message);
+	if (rc == HVREPL_OK) {
+		answer = hvri_relationship_unknown_answer(message.type);
+		if (answer == 0 &&
+		    (!node->has_vmm ||
+		     (hvri_node_verbs(node, session->link.info.peer) &
+		      HVREPL_VERB_ENABLE) == 0))
+			answer = HVRI_MESSAGE_UNKNOWN;
+	}
+	hvri_free(&node->env, storage, sizeof(*storage));
+	if (rc < 0)
+		return rc;
+	if (answer == HVRI_MESSAGE_TYPE_COUNT)
+		return HVREPL_OK;
+	if (answer != 0)
+		return answer_unknown(session, id, answer);
+	HVRI_TRY(hvri_vm_create(node, id, &vm));
+	snprintf(vm->peer_name, sizeof(vm->peer_name), "%s",
+		 session->link.info.peer);
+	vm->session = session;
+	vm->opened = true;
+	vm->start.incarnation = node->incarnation;
+	vm->start_event.event.type = HVRI_EVENT_START;
+	vm->start_event.event.u.start = vm->start;
+	hvri_vm_feed(vm, &vm->start_event);
+	hvri_vm_session_changed(vm);
+	hvri_vm_go_on(vm);
+	*vm_out = vm;
+	return HVREPL_OK;
+}
+
+static int32_t queue_message(struct hvri_vm *vm, struct hvri_session *session,
+			     const uint8_t *payload, size_t length)
+{
+	struct hvri_vm_event *event =
+		hvri_alloc(&vm->node->env, sizeof(*event) + length);
+
+	if (event == NULL)
+		return HVREPL_E_NOMEM;
+	event->event.type = HVRI_EVENT_MESSAGE;
+	event->message = (uint8_t *)(event + 1);
+	event->message_length = length;
+	event->session = session->serial;
+	event->release = release_allocated;
+	memcpy(event->message, payload, length);
+	hvri_vm_feed(vm, event);
+	return HVREPL_OK;
+}
+
+int32_t hvri_vms_frame(struct hvrepl_node *node, struct hvri_session *session,
+		       const struct hvri_frame *frame, const uint8_t *payload,
+		       struct hvri_slab *slab)
+{
+	struct hvri_vm *vm = hvri_node_find_vm(node, &frame->vm);
+
+	if (vm == NULL) {
+		if (frame->type != HVRI_FRAME_MESSAGE)
+			return HVREPL_OK; /* Of a VM removed meanwhile. */
+		HVRI_TRY(unknown_vm(node, session, &frame->vm, payload,
+				    frame->length, &vm));
+		if (vm == NULL)
+			return HVREPL_OK;
+	}
+	if (vm->session != session) {
+		/* Not its peer, or bound to another trust group. */
+		if (frame->type == HVRI_FRAME_MESSAGE)
+			return answer_unknown(session, &frame->vm,
+					      HVRI_MESSAGE_UNKNOWN);
+		return HVREPL_OK;
+	}
+	switch (frame->type) {
+	case HVRI_FRAME_MESSAGE:
+		return queue_message(vm, session, payload, frame->length);
+	case HVRI_FRAME_CREDIT:
+		return hvri_ship_credit(vm, payload, frame->length);
+	case HVRI_FRAME_DIGEST_ASK:
+	case HVRI_FRAME_DIGESTS:
+		return hvri_compare_frame(vm, frame, payload);
+	default:
+		return hvri_receive_frame(vm, frame, payload, slab);
+	}
+}
+
+/* ---- The end. ---- */
+
+static bool idle(const struct hvri_vm *vm)
+{
+	return vm->tasks == 0 && !vm->putting && !vm->pumping &&
+	       !vm->pump_queued && !vm->maintaining &&
+	       !vm->reception.flushing && hvri_ship_idle(vm) &&
+	       hvri_lane_idle(&vm->lane) && hvri_lane_idle(&vm->cut_lane);
+}
+
+void hvri_vm_close(struct hvri_vm *vm)
+{
+	struct hvri_action settle = { .cut = vm->ship.id,
+				      .code = HVREPL_E_CANCELLED };
+
+	vm->closing = true;
+	hvri_vm_doors(vm, false, false);
+	hvri_ship_stop(vm);
+	hvri_ship_settle(vm, &settle);
+	hvri_receive_stop(vm, NULL, false);
+	hvri_compare_session_down(vm);
+	hvri_vm_settled(vm);
+}
+
+/* Removed, but the application's own VM, which is running: its disks stay as
+ * they are, only the relationship is a new one. */
+static void begin_anew(struct hvri_vm *vm)
+{
+	struct hvrepl_uuid id = vm->relationship.record.vm;
+
+	hvri_relationship_init(&vm->relationship, &vm->node->id, &id);
+	vm->peer_name[0] = 0;
+	vm->told_session = 0;
+	vm->session = NULL;
+	vm->forget = false;
+	clear_events(vm);
+	vm->start = (struct hvri_start){ .incarnation = vm->node->incarnation };
+	vm->start_event.event.type = HVRI_EVENT_START;
+	vm->start_event.event.u.start = vm->start;
+	hvri_vm_feed(vm, &vm->start_event);
+}
+
+/* The record goes; then the VM, unless it runs here. */
+static void go_on_forgetting(struct hvri_vm *vm)
+{
+	if (vm->putting || vm->performing || vm->inside)
+		return;
+	if (vm->version > 0) {
+		if (hvri_vm_save(vm, true) < 0)
+			hvri_alarm_set(&vm->node->timers, &vm->perform_retry,
+				       hvri_now(&vm->node->env) +
+					       PERFORM_RETRY_NS);
+	} else if (vm->own && vm->armed) {
+		begin_anew(vm);
+	} else {
+		hvri_vm_close(vm);
+	}
+}
+
+void hvri_vm_settled(struct hvri_vm *vm)
+{
+	if (vm->forget && !vm->closing)
+		go_on_forgetting(vm);
+	if (!vm->closing || vm->inside || !idle(vm))
+		return;
+	if (!vm->shutting) {
+		vm->shutting = true;
+		clear_events(vm);
+		if (hvri_vm_shut(vm) < 0) {
+			vm->shutting = false; /* Tried again by the timer. */
+			hvri_alarm_set(&vm->node->timers, &vm->perform_retry,
+				       hvri_now(&vm->node->env) +
+					       PERFORM_RETRY_NS);
+		}
+		return;
+	}
+	if (!vm->shut)
+		return;
+	vm->finished = true;
+	hvri_node_settled(vm->node);
+}

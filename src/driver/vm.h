@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One VM inside a node: what was decided about it (relationship) and what it
+ * is done with (disks, trackers, store, the cut that ships, the one coming in).
+ *
+ * Handles (`view`, trackers) are made and ended by jobs of the lane; the
+ * control thread uses them for actions that the step keeps apart from those.
+ * `store` is set on the control thread. What is shown is kept apart (points).
+ */
+#ifndef HVRI_DRIVER_VM_H
+#define HVRI_DRIVER_VM_H
+
+#include "driver/guest.h"
+#include "driver/lane.h"
+#include "driver/live.h"
+#include "driver/node.h"
+#include "replication/relationship.h"
+#include "store/store.h"
+#include "tracker/cut.h"
+
+/* The replica reports what is durable after so much, or so long (T4). */
+#define HVRI_REPORT_BYTES (64ull << 20)
+#define HVRI_REPORT_NS 1000000000ull
+
+/* An event waiting for its turn. */
+struct hvri_vm_event {
+	struct hvri_vm_event *next;
+	struct hvri_event event;
+	/* MESSAGE: encoded bytes behind the struct, decoded at its turn. */
+	uint8_t *message;
+	size_t message_length;
+	uint64_t session; /* MESSAGE: serial of the session it came in. */
+	/* Give the memory back; NULL: embedded somewhere. */
+	void (*release)(struct hvri_vm *vm, struct hvri_vm_event *event);
+	bool queued;
+};
+
+/* One of the relationship's timers. */
+struct hvri_vm_timer {
+	struct hvri_alarm timer; /* First. */
+	struct hvri_vm *vm;
+	struct hvri_vm_event event;
+};
+
+struct hvri_vm_disk {
+	struct hvrepl_disk_spec spec;
+	struct hvri_disk base;   /* The site's disk. */
+	struct hvri_disk overlay; /* Of the failover's view, while it stands. */
+	struct hvri_live live;   /* Where trackers and guests read and write. */
+	hvrepl_tracker *tracker;
+	struct hvrepl_guest_disk guest;
+};
+
+/* The owner's cut, from naming to settling. */
+struct hvri_shipment {
+	hvrepl_cut *cut;
+	struct hvrepl_uuid id;
+	struct hvri_lane_job read_job;
+	struct hvri_alarm poll; /* Writes from before the cut are leaving. */
+	bool reading, read_waits, read_again;
+	int32_t read_code;
+	bool settling;
+	int32_t settle_code;
+	struct hvri_item look_item; /* The spool has something new. */
+	bool look_queued;           /* Atomic. */
+	/* Sending. */
+	struct hvri_source source;
+	bool active;   /* Between SHIP and the end. */
+	bool in_flight; /* A chunk is borrowed by the link. */
+	uint32_t disk, sequence;
+	uint8_t phase;
+	uint64_t credit, spent; /* Bytes of CHUNK payload, this session. */
+	uint64_t bytes;         /* Shipped of this cut, all sessions. */
+	uint32_t completed; /* Disks that were sent to their end once... */
+	uint32_t disk_chunks[HVRI_DISKS_MAX];  /* ...their chunks... */
+	uint8_t end_roots[HVRI_DISKS_MAX][32]; /* ...and roots. */
+	struct hvri_segment_root root;
+	uint32_t root_disk, root_next;
+	bool root_open;
+	uint8_t payload[HVRI_SEGMENT_FRAME_SIZE];
+};
+
+/* What is coming in, from RECEIVE to its end. */
+struct hvri_reception {
+	bool open;
+	struct hvri_cut_begin begin;
+	uint32_t generation; /* Jobs of an older one are void. */
+	uint64_t granted, arrived, consumed;
+	uint32_t next_disk;  /* Disks before it are complete. */
+	bool failed;
+	bool completing;
+	uint64_t appended, reported; /* Bytes since RECEIVE. */
+	struct hvri_alarm report;
+	bool flushing;
+	struct hvri_lane_job flush_job;
+	int32_t flush_code;
+	uint64_t durable_chunks;
+	struct hvri_vm_event durable_event, end_event;
+	struct hvrepl_error end_error; /* What end_event's sentence points at. */
+};
+
+/* Digests of the peer's newest point for the next cut's window (L3). */
+struct hvri_filter;
+struct hvri_comparison;
+
+struct hvri_vm {
+	struct hvri_vm *next;
+	struct hvrepl_node *node;
+	struct hvri_relationship relationship;
+	struct hvri_update update; /* Being performed. */
+	struct hvri_vm_event *first, **last;
+	bool opened;     /* Disks, trackers, store are; START was fed. */
+	bool inside;     /* Performing or deciding is on the stack. */
+	bool performing;
+	uint8_t perform_phase;
+	uint32_t perform_index;
+	struct hvri_alarm perform_retry;
+	/* The record in the state store. */
+	bool own; /* The application brought its disks (add_vm). */
+	char peer_name[HVREPL_PEER_NAME_MAX + 1]; /* Bound to; empty: none. */
+	uint64_t version;
+	uint8_t *blob; /* While a put is under way. */
+	struct hvrepl_op put_op;
+	struct hvri_item put_item;
+	int32_t put_result;
+	bool putting;
+	struct hvri_session *session; /* Up, of the relationship's peer. */
+	uint64_t told_session; /* Serial the relationship was told of; 0: none. */
+	/* Data. */
+	char name[HVREPL_NAME_MAX + 1];
+	uint64_t cycle_ns;
+	uint32_t points_max;
+	uint32_t disk_count;
+	struct hvri_vm_disk *disks;
+	struct hvri_storage storage;
+	bool has_storage;
+	hvrepl_group *group;
+	hvrepl_store *store;
+	hvrepl_view *view; /* The failover's. */
+	bool armed;        /* Guest writes are admitted. */
+	struct hvri_lane lane;     /* Store, trackers' files, overlay. */
+	struct hvri_lane cut_lane; /* Reading of cuts. */
+	struct hvri_vm_timer timers[HVRI_TIMER_COUNT];
+	struct hvri_vm_event session_event, start_event, void_event;
+	struct hvri_alarm pump; /* The cut group's deadline. */
+	struct hvri_lane_job pump_job;
+	bool pumping;
+	struct hvri_item pump_item;
+	bool pump_queued; /* Atomic. */
+	struct hvri_alarm save; /* Tracker files are due (T9). */
+	struct hvri_lane_job maintain_job;
+	struct hvri_alarm maintain;
+	bool maintaining, maintain_more;
+	bool store_held; /* Upkeep would be in the way. */
+	int32_t maintain_code;
+	struct hvri_shipment ship;
+	struct hvri_reception reception;
+	struct hvri_filter *filter;
+	struct hvri_comparison *comparison;
+	struct hvri_start start;
+	/* Points as last listed, for who asks. */
+	struct hvrepl_point points[HVREPL_POINTS_MAX + 8];
+	uint32_t point_count;
+	uint64_t sent_bytes, received_bytes;
+	uint32_t tasks;    /* Of actions under way. */
+	bool closing, shutting, shut, finished, forget;
+	int32_t open_code; /* Why it could not be opened. */
+	char open_sentence[HVREPL_SENTENCE_MAX];
+	bool usurped; /* Another process writes its record. */
+};
+
+/* An action with a token, on its way to DONE. */
+struct hvri_task {
+	struct hvri_lane_job job; /* First. */
+	struct hvri_vm *vm;
+	struct hvri_action action;
+	struct hvri_vm_event event;
+	struct hvri_done done; /* Filled by work or finish. */
+	char sentence[HVREPL_SENTENCE_MAX];
+	/* Control thread, before DONE is fed: install what was made. */
+	void (*finish)(struct hvri_task *task);
+	struct hvri_alarm retry;
+	/* What single actions carry along. */
+	hvrepl_store *store;
+	hvrepl_view *view;
+	hvrepl_cut *cut;
+	uint32_t disk, sequence, messages;
+	uint64_t at;
+	uint8_t *bytes;
+	size_t length, room;
+	bool again;      /* Set by finish: not done yet. */
+	bool of_closing; /* Goes on though the VM closes. */
+};
+
+/* ---- vm.c ---- */
+HVRI_MUST_CHECK int32_t hvri_vm_create(struct hvrepl_node *node,
+				       const struct hvrepl_uuid *id,
+				       struct hvri_vm **vm_out);
+/* The session with the peer came or went. */
+void hvri_vm_session_changed(struct hvri_vm *vm);
+/* Events are fed in order, one at a time, each after the one before was
+ * performed. An embedded event that is queued already is not queued again. */
+void hvri_vm_feed(struct hvri_vm *vm, struct hvri_vm_event *event);
+/* Go on with performing, or with the next event. */
+void hvri_vm_go_on(struct hvri_vm *vm);
+/* Shut, and nothing of it is under way any more. */
+void hvri_vm_free(struct hvri_vm *vm);
+/* Start the end: stop everything, close cleanly. */
+void hvri_vm_close(struct hvri_vm *vm);
+/* Something ended: go on closing. */
+void hvri_vm_settled(struct hvri_vm *vm);
+HVRI_MUST_CHECK int32_t hvri_vm_operate(struct hvri_vm *vm,
+					const struct hvrepl_operation *operation,
+					const struct hvri_setup *setup,
+					const struct hvrepl_uuid *peer,
+					const char *peer_name,
+					uint64_t *job_out,
+					struct hvrepl_error *error);
+
+/* ---- record.c: the record in the state store. ---- */
+#define HVRI_VM_BLOB_MAX (HVRI_RECORD_ENCODED_MAX + 512u)
+/* NOT_FOUND; fills own, peer_name, version and the relationship. */
+HVRI_MUST_CHECK int32_t hvri_vm_load(struct hvri_vm *vm);
+/* Start the put; ends in hvri_vm_go_on(). */
+HVRI_MUST_CHECK int32_t hvri_vm_save(struct hvri_vm *vm, bool remove);
+
+/* ---- perform.c ---- */
+/* Perform one action: OK, or NOMEM and nothing happened. */
+HVRI_MUST_CHECK int32_t hvri_vm_perform(struct hvri_vm *vm,
+					const struct hvri_action *action);
+HVRI_MUST_CHECK int32_t hvri_task_new(struct hvri_vm *vm,
+				      const struct hvri_action *action,
+				      bool (*work)(struct hvri_lane_job *job),
+				      void (*finish)(struct hvri_task *task),
+				      struct hvri_task **task_out);
+void hvri_task_submit(struct hvri_task *task);
+/* Without the lane: finish and DONE at its turn. */
+void hvri_task_end(struct hvri_task *task, int32_t code);
+void hvri_task_error(struct hvri_task *task, int32_t code,
+		     const struct hvrepl_error *error);
+
+/* ---- open.c: opening and closing what a VM consists of. ---- */
+HVRI_MUST_CHECK int32_t hvri_vm_take_disks(struct hvri_vm *vm,
+					   const struct hvrepl_disk_spec *specs,
+					   struct hvrepl_disk *disks,
+					   uint32_t disk_count,
+					   const struct hvrepl_storage *storage,
+					   struct hvrepl_error *error);
+/* As the record's form says; ends in START being fed. */
+HVRI_MUST_CHECK int32_t hvri_vm_open(struct hvri_vm *vm);
+/* Submit the job that closes cleanly what open made. */
+HVRI_MUST_CHECK int32_t hvri_vm_shut(struct hvri_vm *vm);
+HVRI_MUST_CHECK int32_t hvri_vm_attach_trackers(struct hvri_vm *vm,
+						uint32_t flags,
+						struct hvrepl_error *error);
+HVRI_MUST_CHECK int32_t hvri_vm_detach_trackers(struct hvri_vm *vm,
+						uint32_t flags);
+HVRI_MUST_CHECK int32_t hvri_vm_remove_tracker_files(struct hvri_vm *vm);
+HVRI_MUST_CHECK int32_t hvri_vm_open_store(struct hvri_vm *vm, uint32_t flags,
+					   hvrepl_store **store_out,
+					   struct hvrepl_error *error);
+/* Failover's view and overlay disks of `point` (0: the standing one). */
+HVRI_MUST_CHECK int32_t hvri_vm_open_view(struct hvri_vm *vm, uint64_t point,
+					  struct hvrepl_error *error);
+void hvri_vm_tracker_object(uint32_t disk, char id_out[32]);
+void hvri_vm_list_points(struct hvri_vm *vm);
+/* Guests see the live disks: not at all, readable, or writable. */
+void hvri_vm_doors(struct hvri_vm *vm, bool readable, bool writable);
+
+/* ---- owner.c ---- */
+HVRI_MUST_CHECK int32_t hvri_owner_cut(struct hvri_vm *vm,
+				       const struct hvri_action *action);
+HVRI_MUST_CHECK int32_t hvri_owner_fence(struct hvri_vm *vm,
+					 const struct hvri_action *action);
+HVRI_MUST_CHECK int32_t hvri_owner_arm(struct hvri_vm *vm,
+				       const struct hvri_action *action);
+HVRI_MUST_CHECK int32_t hvri_owner_mark_all(struct hvri_vm *vm,
+					    const struct hvri_action *action);
+HVRI_MUST_CHECK int32_t hvri_owner_export(struct hvri_vm *vm,
+					  const struct hvri_action *action);
+void hvri_owner_mark(struct hvri_vm *vm, const struct hvri_action *action);
+void hvri_owner_pump(struct hvri_vm *vm);
+/* Save the trackers' tokens now and then while guests write (T9). */
+void hvri_owner_save(struct hvri_vm *vm);
+
+/* ---- ship.c ---- */
+void hvri_ship_init(struct hvri_vm *vm);
+void hvri_ship_start(struct hvri_vm *vm, const struct hvri_action *action);
+void hvri_ship_release(struct hvri_vm *vm, const struct hvri_action *action);
+void hvri_ship_settle(struct hvri_vm *vm, const struct hvri_action *action);
+void hvri_ship_stop(struct hvri_vm *vm); /* The session ended. */
+void hvri_ship_read(struct hvri_vm *vm); /* Begin reading the new cut. */
+int32_t hvri_ship_credit(struct hvri_vm *vm, const uint8_t *payload,
+			 size_t length);
+bool hvri_ship_idle(const struct hvri_vm *vm);
+
+/* ---- receive.c ---- */
+void hvri_receive_init(struct hvri_vm *vm);
+HVRI_MUST_CHECK int32_t hvri_receive_start(struct hvri_vm *vm,
+					   const struct hvri_action *action);
+void hvri_receive_stop(struct hvri_vm *vm, const struct hvrepl_uuid *cut,
+		       bool drop);
+int32_t hvri_receive_frame(struct hvri_vm *vm, const struct hvri_frame *frame,
+			   const uint8_t *payload, struct hvri_slab *slab);
+void hvri_receive_session_down(struct hvri_vm *vm);
+
+/* ---- standby.c: what a store's owner is told to do. ---- */
+HVRI_MUST_CHECK int32_t hvri_standby_create(struct hvri_vm *vm,
+					    const struct hvri_action *action);
+HVRI_MUST_CHECK int32_t hvri_standby_adopt(struct hvri_vm *vm,
+					   const struct hvri_action *action);
+HVRI_MUST_CHECK int32_t hvri_standby_overlay(struct hvri_vm *vm,
+					     const struct hvri_action *action);
+HVRI_MUST_CHECK int32_t hvri_standby_drop(struct hvri_vm *vm,
+					  const struct hvri_action *action);
+HVRI_MUST_CHECK int32_t hvri_standby_fold(struct hvri_vm *vm,
+					  const struct hvri_action *action);
+HVRI_MUST_CHECK int32_t hvri_standby_check(struct hvri_vm *vm,
+					   const struct hvri_action *action);
+HVRI_MUST_CHECK int32_t hvri_standby_remove(struct hvri_vm *vm,
+					    const struct hvri_action *action);
+HVRI_MUST_CHECK int32_t hvri_standby_unpin(struct hvri_vm *vm,
+					   const struct hvri_action *action);
+void hvri_standby_maintain(struct hvri_vm *vm);
+
+/* ---- compare.c: digests between the two sites. ---- */
+HVRI_MUST_CHECK int32_t hvri_compare_start(struct hvri_vm *vm,
+					   const struct hvri_action *action);
+HVRI_MUST_CHECK int32_t hvri_verify_start(struct hvri_vm *vm,
+					  const struct hvri_action *action);
+int32_t hvri_compare_frame(struct hvri_vm *vm, const struct hvri_frame *frame,
+			   const uint8_t *payload);
+void hvri_compare_session_down(struct hvri_vm *vm);
+void hvri_compare_free(struct hvri_vm *vm);
+/* Leave out of `cut` what the peer's point has already. */
+void hvri_filter_apply(struct hvri_vm *vm, hvrepl_cut *cut);
+
+/* ---- All VMs of a node, for peer.c. ---- */
+void hvri_vms_session_up(struct hvrepl_node *node,
+			 struct hvri_session *session);
+void hvri_vms_session_down(struct hvrepl_node *node,
+			   struct hvri_session *session);
+int32_t hvri_vms_frame(struct hvrepl_node *node, struct hvri_session *session,
+		       const struct hvri_frame *frame, const uint8_t *payload,
+		       struct hvri_slab *slab);
+#endif
