@@ -13,13 +13,13 @@ static struct hvri_queue home;
 static struct hvri_lane lane;
 
 struct job {
-	struct hvri_job job;
+	struct hvri_lane_job job;
 	int pieces;
 	bool done;
 };
 static int inside;
 
-static bool work(struct hvri_job *job)
+static bool work(struct hvri_lane_job *job)
 {
 	struct job *one = (struct job *)job;
 
@@ -29,7 +29,7 @@ static bool work(struct hvri_job *job)
 	return one->pieces > 0;
 }
 
-static void done(struct hvri_job *job)
+static void done(struct hvri_lane_job *job)
 {
 	struct job *one = (struct job *)job;
 

@@ -9,11 +9,11 @@
 static uint64_t last_fired, fired;
 
 struct timer {
-	struct hvri_timer timer;
+	struct hvri_alarm timer;
 	uint64_t wanted; /* What the model says; HVRI_NEVER: must not fire. */
 };
 
-static void on_fire(struct hvri_timer *timer)
+static void on_fire(struct hvri_alarm *timer)
 {
 	struct timer *one = (struct timer *)timer;
 
@@ -45,7 +45,7 @@ START_TEST(timers_fire_in_order_and_once_under_random_moves)
 		one->wanted = test_random(&state) % 4 == 0 ?
 				      HVRI_NEVER :
 				      test_random(&state) % 1000;
-		hvri_timer_set(&timers, &one->timer, one->wanted);
+		hvri_alarm_set(&timers, &one->timer, one->wanted);
 	}
 	for (size_t i = 0; i < COUNT; i++)
 		set += all[i].wanted != HVRI_NEVER;

@@ -1,0 +1,643 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Two nodes, their fakes, and the clock that drives them; see pair.h. */
+#include "pair.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const struct hvrepl_uuid pair_vm = { { 0xaa, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,
+				       12, 13, 14, 15 } };
+const struct hvrepl_uuid pair_disk_ids[PAIR_DISKS] = { { { 0xd0, 1 } },
+						       { { 0xd1, 1 } } };
+
+/* ---- The link: pairs of ends with bytes in between. ---- */
+
+struct pair_end {
+	struct pair_pipe *pipe;
+	struct pair_end *other;
+	const char *peer; /* Who the other side is. */
+	bool closed, released;
+	uint8_t *bytes; /* On their way to this end. */
+	size_t length, room;
+	hvrepl_op *op; /* A receive that waits. */
+	uint8_t *buffer;
+	size_t wanted;
+	size_t *received;
+};
+
+struct pair_pipe {
+	struct pair_pipe *next;
+	struct pair *pair;
+	struct pair_end ends[2];
+	uint8_t secret;
+	bool broken;
+};
+
+static int32_t end_info(void *user, struct hvrepl_channel_info *info)
+{
+	struct pair_end *end = user;
+
+	info->mechanism = HVREPL_MECHANISM_MEMORY;
+	snprintf(info->peer, sizeof(info->peer), "%s", end->peer);
+	memset(info->exporter, end->pipe->secret, sizeof(info->exporter));
+	return HVREPL_OK;
+}
+
+static int32_t end_send(void *user, hvrepl_op *op,
+			const struct hvrepl_iovec *iov, uint32_t iov_count)
+{
+	struct pair_end *end = user, *to = end->other;
+	struct pair *pair = end->pipe->pair;
+
+	(void)op;
+	if (end->closed || end->pipe->broken)
+		return HVREPL_E_DISCONNECTED;
+	for (uint32_t i = 0; i < iov_count; i++) {
+		size_t length = iov[i].length;
+
+		if (to->length + length > to->room) {
+			to->room = (to->length + length) * 2;
+			to->bytes = realloc(to->bytes, to->room);
+			if (to->bytes == NULL)
+				abort();
+		}
+		memcpy(to->bytes + to->length, iov[i].base, length);
+		to->length += length;
+		pair->moved += length;
+	}
+	if (pair->moved >= pair->cut_after) {
+		pair->cut_after = UINT64_MAX;
+		end->pipe->broken = true;
+	}
+	return HVREPL_OK;
+}
+
+static int32_t end_receive(void *user, hvrepl_op *op, void *buffer,
+			   size_t length, size_t *received)
+{
+	struct pair_end *end = user;
+
+	if (end->closed)
+		return HVREPL_E_CLOSED;
+	end->op = op;
+	end->buffer = buffer;
+	end->wanted = length;
+	end->received = received;
+	return HVREPL_PENDING;
+}
+
+static void end_close(void *user)
+{
+	struct pair_end *end = user;
+	hvrepl_op *op = end->op;
+
+	end->closed = true;
+	end->op = NULL;
+	if (op != NULL)
+		hvrepl_op_complete(op, HVREPL_E_CLOSED);
+}
+
+static void end_release(void *user)
+{
+	((struct pair_end *)user)->released = true;
+}
+
+static const struct hvrepl_channel_ops end_ops = {
+	.struct_size = sizeof(end_ops),
+	.info = end_info,
+	.send = end_send,
+	.receive = end_receive,
+	.close = end_close,
+};
+
+/* Deliver what is there; true when something moved. */
+static bool move_end(struct pair_end *end)
+{
+	struct pair *pair = end->pipe->pair;
+	hvrepl_op *op = end->op;
+	size_t length = end->length;
+
+	if (op == NULL)
+		return false;
+	if (end->pipe->broken) {
+		end->op = NULL;
+		hvrepl_op_complete(op, HVREPL_E_DISCONNECTED);
+		return true;
+	}
+	if (length == 0 && !end->other->closed)
+		return false;
+	if (length > end->wanted)
+		length = end->wanted;
+	if (pair->piece != 0 && length > pair->piece)
+		length = pair->piece;
+	memcpy(end->buffer, end->bytes, length);
+	memmove(end->bytes, end->bytes + length, end->length - length);
+	end->length -= length;
+	*end->received = length;
+	end->op = NULL;
+	hvrepl_op_complete(op, HVREPL_OK);
+	return true;
+}
+
+static int32_t connect_sites(void *user)
+{
+	struct pair_site *from = user;
+	struct pair *pair = from->pair;
+	struct pair_site *to = from == &pair->a ? &pair->b : &pair->a;
+	static uint8_t secrets;
+	struct pair_pipe *pipe;
+
+	if (!pair->link_up || to->node == NULL)
+		return HVREPL_E_UNAVAILABLE;
+	pipe = calloc(1, sizeof(*pipe));
+	if (pipe == NULL)
+		abort();
+	pipe->pair = pair;
+	pipe->secret = (uint8_t)(++secrets | 1);
+	for (int i = 0; i < 2; i++) {
+		pipe->ends[i].pipe = pipe;
+		pipe->ends[i].other = &pipe->ends[1 - i];
+	}
+	pipe->ends[0].peer = to->name;
+	pipe->ends[1].peer = from->name;
+	pipe->next = pair->pipes;
+	pair->pipes = pipe;
+	(void)!hvrepl_node_connected(
+		from->node,
+		&(struct hvrepl_channel){ &end_ops, &pipe->ends[0],
+					  end_release },
+		HVREPL_CHANNEL_INITIATOR);
+	(void)!hvrepl_node_connected(
+		to->node,
+		&(struct hvrepl_channel){ &end_ops, &pipe->ends[1],
+					  end_release },
+		0);
+	return HVREPL_OK;
+}
+
+/* ---- State store in memory: a put is durable when it returns. ---- */
+
+static struct pair_blob *find_blob(struct pair_site *site, const char *key,
+				   bool make)
+{
+	struct pair_blob *free_one = NULL;
+
+	for (unsigned i = 0; i < PAIR_KEYS; i++) {
+		if (site->blobs[i].length == 0)
+			free_one = &site->blobs[i];
+		else if (strcmp(site->blobs[i].key, key) == 0)
+			return &site->blobs[i];
+	}
+	if (!make || free_one == NULL)
+		return NULL;
+	snprintf(free_one->key, sizeof(free_one->key), "%s", key);
+	free_one->version = 0;
+	return free_one;
+}
+
+static int32_t state_get(void *user, const char *key, void *buffer,
+			 uint32_t *length, uint64_t *version)
+{
+	struct pair_blob *blob = find_blob(user, key, false);
+
+	if (blob == NULL)
+		return HVREPL_E_NOT_FOUND;
+	if (blob->length > *length)
+		return HVREPL_E_LIMIT;
+	memcpy(buffer, blob->bytes, blob->length);
+	*length = blob->length;
+	*version = blob->version;
+	return HVREPL_OK;
+}
+
+static int32_t state_put(void *user, hvrepl_op *op, const char *key,
+			 const void *bytes, uint32_t length, uint64_t expected)
+{
+	struct pair_site *site = user;
+	struct pair_blob *blob = find_blob(site, key, true);
+
+	(void)op;
+	if (site->puts++ == site->put_fails_at || site->dead)
+		return HVREPL_E_STATE_IO;
+	if (blob == NULL)
+		return HVREPL_E_NO_SPACE;
+	if (blob->version != expected)
+		return HVREPL_E_BUSY;
+	free(blob->bytes);
+	blob->bytes = NULL;
+	blob->length = length;
+	blob->version = length == 0 ? 0 : expected + 1;
+	if (length > 0) {
+		blob->bytes = malloc(length);
+		if (blob->bytes == NULL)
+			abort();
+		memcpy(blob->bytes, bytes, length);
+	}
+	return HVREPL_OK;
+}
+
+static int32_t state_list(void *user, const char *prefix,
+			  int32_t (*found)(void *argument, const char *key),
+			  void *argument)
+{
+	struct pair_site *site = user;
+
+	for (unsigned i = 0; i < PAIR_KEYS; i++) {
+		int32_t rc = HVREPL_OK;
+
+		if (site->blobs[i].length > 0 &&
+		    strncmp(site->blobs[i].key, prefix, strlen(prefix)) == 0)
+			rc = found(argument, site->blobs[i].key);
+		if (rc < 0)
+			return rc;
+	}
+	return HVREPL_OK;
+}
+
+static const struct hvrepl_state_ops state_ops = {
+	.struct_size = sizeof(state_ops),
+	.get = state_get,
+	.put = state_put,
+	.list = state_list,
+};
+
+/* ---- Sites. ---- */
+
+static void fill_specs(struct pair *pair,
+		       struct hvrepl_disk_spec specs[PAIR_DISKS])
+{
+	memset(specs, 0, PAIR_DISKS * sizeof(*specs));
+	for (unsigned i = 0; i < PAIR_DISKS; i++) {
+		specs[i].id = pair_disk_ids[i];
+		specs[i].size = pair->disk_size;
+		snprintf(specs[i].name, sizeof(specs[i].name), "disk%u", i);
+	}
+}
+
+static int32_t open_replica(void *user, const struct hvrepl_uuid *vm,
+			    const char *vm_name, const char *peer,
+			    const struct hvrepl_disk_spec *specs,
+			    uint32_t disk_count, uint32_t flags,
+			    struct hvrepl_disk *disks,
+			    struct hvrepl_storage *storage)
+{
+	struct pair_site *site = user;
+
+	(void)vm, (void)vm_name, (void)peer, (void)specs, (void)flags;
+	if (disk_count != PAIR_DISKS)
+		return HVREPL_E_INVALID;
+	for (unsigned i = 0; i < PAIR_DISKS; i++)
+		disks[i] = sim_disk_handle(site->disks[i]);
+	*storage = sim_storage_handle(site->storage);
+	return HVREPL_OK;
+}
+
+static const struct hvrepl_vmm_ops vmm_ops = {
+	.struct_size = sizeof(vmm_ops),
+	.open_replica = open_replica,
+};
+
+static void site_init(struct pair *pair, struct pair_site *site,
+		      const char *name, uint64_t seed)
+{
+	site->pair = pair;
+	site->name = name;
+	site->put_fails_at = UINT64_MAX;
+	test_env_init(&site->env, seed);
+	sim_init(&site->sim, seed);
+	for (unsigned i = 0; i < PAIR_DISKS; i++) {
+		site->disks[i] = sim_disk_new(&site->sim, pair->disk_size);
+		site->disks[i]->flags = HVREPL_DISK_EXCLUSIVE;
+	}
+	site->storage = sim_storage_new(&site->sim);
+}
+
+void pair_init(struct pair *pair, uint64_t seed, uint64_t disk_size)
+{
+	memset(pair, 0, sizeof(*pair));
+	pair->disk_size = disk_size;
+	pair->link_up = true;
+	pair->cut_after = UINT64_MAX;
+	pair->now_ns = 1000000000ull;
+	site_init(pair, &pair->a, "site-a", seed);
+	site_init(pair, &pair->b, "site-b", seed + 1000);
+	pair->a.brings_vm = true;
+	pair->a.connects = true;
+}
+
+void pair_start(struct pair *pair, struct pair_site *site)
+{
+	struct pair_site *other = site == &pair->a ? &pair->b : &pair->a;
+	struct hvrepl_node_config config;
+	struct hvrepl_authorisation entry;
+	struct hvrepl_peer_config peer;
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+
+	memset(&config, 0, sizeof(config));
+	config.struct_size = sizeof(config);
+	config.env = &site->env.env;
+	config.site = site->name;
+	config.state = (struct hvrepl_state){ &state_ops, site, NULL };
+	config.vmm = &vmm_ops;
+	config.user = site;
+	ck_assert_msg(hvrepl_node_create(&config, &site->node, &error) ==
+			      HVREPL_OK,
+		      "%s: %s", site->name, error.sentence);
+	memset(&entry, 0, sizeof(entry));
+	entry.struct_size = sizeof(entry);
+	entry.verbs = HVREPL_VERB_ALL;
+	entry.peer = other->name;
+	entry.trust_group = "pair";
+	ck_assert_int_eq(hvrepl_node_authorise(site->node, &entry), HVREPL_OK);
+	memset(&peer, 0, sizeof(peer));
+	peer.struct_size = sizeof(peer);
+	peer.name = other->name;
+	peer.connect = site->connects ? connect_sites : NULL;
+	peer.user = site;
+	ck_assert_int_eq(hvrepl_node_add_peer(site->node, &peer, NULL),
+			 HVREPL_OK);
+	if (site->brings_vm) {
+		struct hvrepl_vm_config vm;
+		struct hvrepl_disk_spec specs[PAIR_DISKS];
+		struct hvrepl_disk disks[PAIR_DISKS];
+
+		fill_specs(pair, specs);
+		for (unsigned i = 0; i < PAIR_DISKS; i++)
+			disks[i] = sim_disk_handle(site->disks[i]);
+		memset(&vm, 0, sizeof(vm));
+		vm.struct_size = sizeof(vm);
+		vm.id = pair_vm;
+		vm.name = "web";
+		vm.specs = specs;
+		vm.disks = disks;
+		vm.disk_count = PAIR_DISKS;
+		vm.points_max = 8;
+		vm.storage = sim_storage_handle(site->storage);
+		vm.cycle_ns = 1000000000ull;
+		ck_assert_msg(hvrepl_node_add_vm(site->node, &vm, &error) ==
+				      HVREPL_OK,
+			      "%s: %s", site->name, error.sentence);
+	}
+}
+
+static void take_events(struct pair_site *site)
+{
+	struct hvrepl_event event = HVREPL_EVENT_INIT;
+
+	while (site->node != NULL &&
+	       hvrepl_node_next_event(site->node, &event) == 1) {
+		if (getenv("PAIR_TRACE") != NULL)
+			printf("[%8.3f] %s %u %d %s\n",
+			       (double)site->pair->now_ns / 1e9, site->name,
+			       event.type, event.code, event.sentence);
+		if (event.type == HVREPL_EVENT_JOB_DONE) {
+			site->job = event.job;
+			site->job_code = event.code;
+			memcpy(site->job_sentence, event.sentence,
+			       sizeof(site->job_sentence));
+		}
+		site->points += event.type == HVREPL_EVENT_POINT;
+	}
+}
+
+/* One round of everything that can be done now. */
+static bool turn(struct pair *pair)
+{
+	struct pair_site *sites[2] = { &pair->a, &pair->b };
+	bool busy = false;
+
+	for (int i = 0; i < 2; i++) {
+		struct pair_site *site = sites[i];
+
+		if (site->node == NULL)
+			continue;
+		site->env.now_ns = pair->now_ns;
+		site->env.utc_ns = 1700000000000000000ull + pair->now_ns;
+		if (hvrepl_node_deadline(site->node) <= pair->now_ns) {
+			(void)hvrepl_node_process(site->node, 16);
+			busy = true;
+		}
+		take_events(site);
+	}
+	for (struct pair_pipe *p = pair->pipes; p != NULL; p = p->next) {
+		busy |= move_end(&p->ends[0]);
+		busy |= move_end(&p->ends[1]);
+	}
+	for (struct pair_pipe **at = &pair->pipes; *at != NULL;) {
+		struct pair_pipe *gone = *at;
+
+		if (gone->ends[0].released && gone->ends[1].released) {
+			*at = gone->next;
+			free(gone->ends[0].bytes);
+			free(gone->ends[1].bytes);
+			free(gone);
+		} else {
+			at = &gone->next;
+		}
+	}
+	return busy;
+}
+
+bool pair_until(struct pair *pair, uint64_t ns, bool (*done)(struct pair *pair))
+{
+	uint64_t end = pair->now_ns + ns;
+	unsigned spins = 0;
+
+	for (;;) {
+		uint64_t next = end;
+
+		if (done != NULL && done(pair))
+			return true;
+		if (turn(pair)) {
+			ck_assert_msg(++spins < 2000000, "no progress in time");
+			continue;
+		}
+		spins = 0;
+		if (pair->a.node != NULL &&
+		    hvrepl_node_deadline(pair->a.node) < next)
+			next = hvrepl_node_deadline(pair->a.node);
+		if (pair->b.node != NULL &&
+		    hvrepl_node_deadline(pair->b.node) < next)
+			next = hvrepl_node_deadline(pair->b.node);
+		if (pair->now_ns >= end)
+			return false;
+		pair->now_ns = next > pair->now_ns ? next : pair->now_ns + 1;
+	}
+}
+
+void pair_run(struct pair *pair, uint64_t ns)
+{
+	(void)pair_until(pair, ns, NULL);
+}
+
+static void end_node(struct pair *pair, struct pair_site *site)
+{
+	int32_t rc = HVREPL_E_BUSY;
+
+	ck_assert_int_eq(hvrepl_node_close(site->node), HVREPL_OK);
+	for (int i = 0; i < 100000 && rc == HVREPL_E_BUSY; i++) {
+		rc = hvrepl_node_destroy(site->node);
+		if (rc == HVREPL_E_BUSY && !turn(pair))
+			pair->now_ns += 1000000;
+	}
+	ck_assert_msg(rc == HVREPL_OK, "%s does not close", site->name);
+	site->node = NULL;
+}
+
+void pair_stop(struct pair *pair, struct pair_site *site)
+{
+	end_node(pair, site);
+}
+
+void pair_kill(struct pair *pair, struct pair_site *site, bool power_loss)
+{
+	/* From here on every I/O of the dead process fails; what it did not
+	 * flush is settled when the site starts again. */
+	uint64_t puts = site->puts;
+
+	site->sim.crashed = true;
+	site->put_fails_at = puts;
+	for (struct pair_pipe *p = pair->pipes; p != NULL; p = p->next)
+		p->broken = true;
+	site->dead = true;
+	end_node(pair, site);
+	site->dead = false;
+	site->put_fails_at = UINT64_MAX;
+	sim_restart(&site->sim, power_loss);
+}
+
+void pair_link(struct pair *pair, bool up)
+{
+	pair->link_up = up;
+	for (struct pair_pipe *p = pair->pipes; p != NULL && !up; p = p->next)
+		p->broken = true;
+}
+
+void pair_free(struct pair *pair)
+{
+	struct pair_site *sites[2] = { &pair->a, &pair->b };
+
+	for (int i = 0; i < 2; i++)
+		if (sites[i]->node != NULL)
+			pair_stop(pair, sites[i]);
+	while (turn(pair))
+		;
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(sites[i]->env.alloc_live, 0);
+		sim_free(&sites[i]->sim);
+		for (unsigned k = 0; k < PAIR_KEYS; k++)
+			free(sites[i]->blobs[k].bytes);
+	}
+}
+
+int32_t pair_ask(struct pair_site *site, uint32_t type, uint64_t point,
+		 const struct hvrepl_uuid *epoch)
+{
+	struct pair *pair = site->pair;
+	struct hvrepl_operation operation;
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	int32_t rc;
+
+	memset(&operation, 0, sizeof(operation));
+	operation.struct_size = sizeof(operation);
+	operation.type = type;
+	operation.vm = pair_vm;
+	operation.point = point;
+	operation.peer = (site == &pair->a ? &pair->b : &pair->a)->name;
+	if (epoch != NULL)
+		operation.epoch = *epoch;
+	for (int i = 0; i < 1000; i++) {
+		rc = hvrepl_node_operate(site->node, &operation, &site->job,
+					 &error);
+		if (rc != HVREPL_E_BUSY)
+			break;
+		pair_run(pair, 1000000);
+	}
+	site->job_code = HVREPL_PENDING;
+	if (rc < 0) {
+		site->job_code = rc;
+		memcpy(site->job_sentence, error.sentence,
+		       sizeof(site->job_sentence));
+	}
+	return rc;
+}
+
+int32_t pair_operate(struct pair *pair, struct pair_site *site, uint32_t type,
+		     uint64_t point)
+{
+	uint64_t end = pair->now_ns + 60000000000ull;
+	int32_t rc = pair_ask(site, type, point, NULL);
+
+	while (rc == HVREPL_OK && site->job_code == HVREPL_PENDING &&
+	       pair->now_ns < end)
+		pair_run(pair, 1000000);
+	if (getenv("PAIR_TRACE") != NULL)
+		printf("%s: operation %u: %d %s\n", site->name, type,
+		       site->job_code, site->job_sentence);
+	return site->job_code;
+}
+
+void pair_status(struct pair_site *site, struct hvrepl_vm_status *status)
+{
+	*status = (struct hvrepl_vm_status)HVREPL_VM_STATUS_INIT;
+	ck_assert_int_eq(hvrepl_vm_get_status(site->node, &pair_vm, status),
+			 HVREPL_OK);
+}
+
+static hvrepl_guest_disk *door(struct pair_site *site, unsigned disk)
+{
+	hvrepl_guest_disk *guest = NULL;
+
+	ck_assert_int_eq(hvrepl_vm_open_disk(site->node, &pair_vm,
+					     &pair_disk_ids[disk], &guest),
+			 HVREPL_OK);
+	return guest;
+}
+
+int32_t pair_write(struct pair_site *site, unsigned disk, uint64_t offset,
+		   const void *bytes, size_t length)
+{
+	return hvrepl_guest_write(door(site, disk), offset, bytes, length);
+}
+
+int32_t pair_read(struct pair_site *site, unsigned disk, uint64_t offset,
+		  void *bytes, size_t length)
+{
+	return hvrepl_guest_read(door(site, disk), offset, bytes, length);
+}
+
+int32_t pair_flush(struct pair_site *site, unsigned disk)
+{
+	return hvrepl_guest_flush(door(site, disk));
+}
+
+void pair_read_point(struct pair_site *site, uint64_t point, unsigned disk,
+		     void *bytes)
+{
+	struct hvrepl_iovec iov = { bytes, site->pair->disk_size };
+	struct hvrepl_disk handle;
+	hvrepl_view *view = NULL;
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+
+	ck_assert_msg(hvrepl_vm_open_view(site->node, &pair_vm, point, &view,
+					  &error) == HVREPL_OK,
+		      "%s", error.sentence);
+	ck_assert_int_eq(hvrepl_view_disk(view, disk, &handle), HVREPL_OK);
+	ck_assert_int_eq(handle.ops->readv(handle.user, NULL, 0, &iov, 1),
+			 HVREPL_OK);
+	handle.release(handle.user);
+	ck_assert_int_eq(hvrepl_view_close(view), HVREPL_OK);
+}
+
+uint64_t pair_newest_point(struct pair_site *site)
+{
+	struct hvrepl_point point = HVREPL_POINT_INIT;
+	uint64_t newest = 0;
+
+	for (uint32_t i = 0; hvrepl_vm_get_point(site->node, &pair_vm, i,
+						 &point) == HVREPL_OK;
+	     i++)
+		newest = point.number;
+	return newest;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Two sites in one process: production nodes over fake disks, storage, state
+ * and a fake link, under a virtual clock. Everything runs on the test's thread
+ * and in the same order every time.
+ */
+#ifndef PAIR_H
+#define PAIR_H
+
+#include "sim.h"
+#include "testing.h"
+
+#include <hvrepl/hvrepl.h>
+
+#define PAIR_DISKS 2u
+#define PAIR_KEYS 16u
+#define PAIR_EVENTS 256u
+
+struct pair_blob {
+	char key[HVREPL_STATE_KEY_MAX + 1];
+	uint8_t *bytes;
+	uint32_t length;
+	uint64_t version;
+};
+
+struct pair_site {
+	struct pair *pair;
+	const char *name;
+	struct test_env env;
+	struct sim sim;
+	struct sim_disk *disks[PAIR_DISKS];
+	struct sim_storage *storage;
+	struct pair_blob blobs[PAIR_KEYS];
+	uint64_t puts;       /* State writes so far. */
+	uint64_t put_fails_at; /* The n-th fails; UINT64_MAX: none. */
+	hvrepl_node *node;   /* NULL: down. */
+	bool brings_vm;      /* The primary's own VM, not a replica. */
+	bool connects;
+	uint64_t job;        /* Last one that ended, and how. */
+	int32_t job_code;
+	char job_sentence[HVREPL_SENTENCE_MAX];
+	uint64_t points;     /* POINT events. */
+	bool dead;           /* Killed: its writes no longer count. */
+};
+
+struct pair_pipe; /* One connection. */
+
+struct pair {
+	struct pair_site a, b;
+	uint64_t disk_size;
+	bool link_up;
+	struct pair_pipe *pipes;
+	uint64_t now_ns;
+	size_t piece; /* Most bytes a receive gets; 0: all. */
+	uint64_t moved; /* Bytes that crossed the link. */
+	uint64_t cut_after; /* Break the link when `moved` gets here. */
+};
+
+extern const struct hvrepl_uuid pair_vm;
+extern const struct hvrepl_uuid pair_disk_ids[PAIR_DISKS];
+
+void pair_init(struct pair *pair, uint64_t seed, uint64_t disk_size);
+void pair_free(struct pair *pair);
+void pair_start(struct pair *pair, struct pair_site *site);
+/* Clean end. */
+void pair_stop(struct pair *pair, struct pair_site *site);
+/* The process dies; with `power_loss` its unflushed writes too. */
+void pair_kill(struct pair *pair, struct pair_site *site, bool power_loss);
+/* Both directions, from now on. */
+void pair_link(struct pair *pair, bool up);
+/* Run until nothing is due before `ns` from now have passed. */
+void pair_run(struct pair *pair, uint64_t ns);
+/* Run until done() or `ns` have passed; whether it is done. */
+bool pair_until(struct pair *pair, uint64_t ns,
+		bool (*done)(struct pair *pair));
+/* Ask; the code of the refusal, or run until the job ended: its code. */
+int32_t pair_operate(struct pair *pair, struct pair_site *site, uint32_t type,
+		     uint64_t point);
+/* Ask only. */
+int32_t pair_ask(struct pair_site *site, uint32_t type, uint64_t point,
+		 const struct hvrepl_uuid *epoch);
+void pair_status(struct pair_site *site, struct hvrepl_vm_status *status);
+/* Guest I/O; the result. */
+int32_t pair_write(struct pair_site *site, unsigned disk, uint64_t offset,
+		   const void *bytes, size_t length);
+int32_t pair_read(struct pair_site *site, unsigned disk, uint64_t offset,
+		  void *bytes, size_t length);
+int32_t pair_flush(struct pair_site *site, unsigned disk);
+/* All of a disk as of a recovery point held at the site. */
+void pair_read_point(struct pair_site *site, uint64_t point, unsigned disk,
+		     void *bytes);
+uint64_t pair_newest_point(struct pair_site *site);
+#endif

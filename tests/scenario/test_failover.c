@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Planned and unplanned failover, cancel, commit, reverse, failback. */
+#include "guestshadow.h"
+
+#include <string.h>
+
+static void protected_with_points(void)
+{
+	shadow_scatter(&pair.a, 1, 60);
+	shadow_protect();
+	shadow_scatter(&pair.a, 2, 30);
+	(void)shadow_next_point(&pair.a, &pair.b);
+	pair_run(&pair, SECOND / 3);
+}
+
+/* The VM runs at `from`, replicates to `to`; there and back. */
+static void planned(struct pair_site *from, struct pair_site *to)
+{
+	(void)from;
+	shadow_ok(to, HVREPL_OPERATION_PLANNED);
+	shadow_expect_fenced(from);
+	shadow_expect_disks(to);
+}
+
+static void commit_and_reverse(struct pair_site *from, struct pair_site *to)
+{
+	shadow_ok(to, HVREPL_OPERATION_COMMIT);
+	shadow_ok(to, HVREPL_OPERATION_REVERSE);
+	shadow_await(to, HVREPL_STATE_REPLICATING, HVREPL_OWNERSHIP_OWNER);
+	shadow_await(from, HVREPL_STATE_REPLICATING,
+		     HVREPL_OWNERSHIP_STANDBY);
+}
+
+START_TEST(planned_failover_loses_no_acknowledged_write)
+{
+	protected_with_points();
+	shadow_scatter(&pair.a, 3, 30);
+	planned(&pair.a, &pair.b);
+	shadow_scatter(&pair.b, 4, 10);
+	shadow_expect_disks(&pair.b);
+}
+END_TEST
+
+START_TEST(planned_failover_may_be_typed_at_either_site)
+{
+	protected_with_points();
+	shadow_scatter(&pair.a, 3, 30);
+	shadow_ok(&pair.a, HVREPL_OPERATION_PLANNED);
+	shadow_expect_fenced(&pair.a);
+	shadow_expect_disks(&pair.b);
+	shadow_scatter(&pair.b, 4, 10);
+}
+END_TEST
+
+START_TEST(reverse_after_a_planned_failover_ships_what_changed_not_the_disk)
+{
+	uint64_t moved;
+
+	protected_with_points();
+	planned(&pair.a, &pair.b);
+	shadow_scatter(&pair.b, 4, 10);
+	moved = pair.moved;
+	commit_and_reverse(&pair.a, &pair.b);
+	shadow_expect_point(&pair.a, shadow_next_point(&pair.b, &pair.a));
+	/* Ten writes of at most 8 KiB, whole blocks, and some talk. */
+	ck_assert_uint_lt(pair.moved - moved, 10 * 3 * 4096 + 65536);
+}
+END_TEST
+
+START_TEST(failback_the_same_way_ends_where_it_began)
+{
+	protected_with_points();
+	planned(&pair.a, &pair.b);
+	shadow_scatter(&pair.b, 4, 20);
+	commit_and_reverse(&pair.a, &pair.b);
+	shadow_scatter(&pair.b, 5, 20);
+	shadow_expect_point(&pair.a, shadow_next_point(&pair.b, &pair.a));
+	shadow_scatter(&pair.b, 6, 20);
+	planned(&pair.b, &pair.a);
+	shadow_scatter(&pair.a, 7, 20);
+	commit_and_reverse(&pair.b, &pair.a);
+	shadow_scatter(&pair.a, 8, 20);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+	shadow_expect_disks(&pair.a);
+}
+END_TEST
+
+/* The image of a point at site b. */
+static void take_point(uint64_t point, struct shadow *into)
+{
+	for (unsigned i = 0; i < PAIR_DISKS; i++)
+		pair_read_point(&pair.b, point, i, into->disks[i]);
+}
+
+START_TEST(unplanned_failover_gives_exactly_the_chosen_point)
+{
+	static struct shadow chosen;
+
+	protected_with_points();
+	take_point(0, &chosen);
+	shadow_scatter(&pair.a, 3, 30);
+	pair_kill(&pair, &pair.a, true);
+	shadow_ok(&pair.b, HVREPL_OPERATION_UNPLANNED);
+	shadow = chosen;
+	shadow_expect_disks(&pair.b);
+	shadow_scatter(&pair.b, 4, 20);
+	shadow_expect_disks(&pair.b);
+}
+END_TEST
+
+START_TEST(an_unplanned_failover_can_be_cancelled_and_replication_goes_on)
+{
+	static struct shadow truth;
+
+	protected_with_points();
+	shadow_ok(&pair.a, HVREPL_OPERATION_SUSPEND);
+	truth = shadow;
+	pair_link(&pair, false);
+	pair_run(&pair, SECOND);
+	shadow_ok(&pair.b, HVREPL_OPERATION_UNPLANNED);
+	take_point(0, &shadow);
+	shadow_scatter(&pair.b, 4, 20);
+	shadow_ok(&pair.b, HVREPL_OPERATION_CANCEL);
+	shadow_expect_fenced(&pair.b);
+	pair_link(&pair, true);
+	pair_run(&pair, 70 * SECOND);
+	shadow = truth;
+	shadow_ok(&pair.a, HVREPL_OPERATION_RESUME);
+	shadow_expect_disks(&pair.a);
+	shadow_scatter(&pair.a, 5, 10);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+}
+END_TEST
+
+/* _i: 0 clean, 1 process killed, 2 power lost. */
+START_TEST(a_returning_old_primary_is_superseded_and_reverse_joins_it)
+{
+	static struct shadow ahead;
+
+	protected_with_points();
+	shadow_scatter(&pair.a, 3, 30);
+	shadow_flush(&pair.a);
+	ahead = shadow;
+	if (_i == 0)
+		pair_stop(&pair, &pair.a);
+	else
+		pair_kill(&pair, &pair.a, _i == 2);
+	shadow_ok(&pair.b, HVREPL_OPERATION_UNPLANNED);
+	take_point(0, &shadow);
+	shadow_expect_disks(&pair.b);
+	shadow_scatter(&pair.b, 4, 20);
+	pair_start(&pair, &pair.a);
+	pair_run(&pair, 5 * SECOND);
+	shadow_expect_fenced(&pair.a);
+	pair_run(&pair, 30 * SECOND);
+	shadow_expect_fenced(&pair.a);
+	commit_and_reverse(&pair.a, &pair.b);
+	shadow_scatter(&pair.b, 5, 20);
+	shadow_expect_point(&pair.a, shadow_next_point(&pair.b, &pair.a));
+	/* The tail that nobody acknowledged is still readable. */
+	{
+		struct hvrepl_point point = HVREPL_POINT_INIT;
+		static struct shadow now;
+		bool found = false;
+
+		now = shadow;
+		for (uint32_t i = 0; hvrepl_vm_get_point(pair.a.node, &pair_vm,
+							 i, &point) ==
+				     HVREPL_OK;
+		     i++) {
+			if ((point.pins & HVREPL_PIN_TAIL) == 0)
+				continue;
+			found = true;
+			shadow = ahead;
+			shadow_expect_point(&pair.a, point.number);
+			shadow = now;
+		}
+		ck_assert_msg(found, "the tail is not kept");
+	}
+	/* And back. */
+	planned(&pair.b, &pair.a);
+	shadow_scatter(&pair.a, 7, 10);
+	commit_and_reverse(&pair.b, &pair.a);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+}
+END_TEST
+
+START_TEST(both_sites_writing_ends_in_diverged_and_nothing_is_overwritten)
+{
+	static struct shadow at_a, at_b;
+
+	protected_with_points();
+	pair_link(&pair, false);
+	pair_run(&pair, SECOND);
+	shadow_scatter(&pair.a, 3, 30);
+	at_a = shadow;
+	shadow_ok(&pair.b, HVREPL_OPERATION_UNPLANNED);
+	take_point(0, &shadow);
+	shadow_scatter(&pair.b, 4, 30);
+	at_b = shadow;
+	pair_link(&pair, true);
+	shadow_await(&pair.a, HVREPL_STATE_ERROR, HVREPL_OWNERSHIP_DIVERGED);
+	pair_run(&pair, 30 * SECOND);
+	shadow_expect_disks(&pair.b);
+	shadow = at_a;
+	shadow_expect_disks(&pair.a);
+	shadow = at_b;
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("failover");
+	TCase *tc = tcase_create("failover");
+
+	tcase_add_checked_fixture(tc, shadow_setup, shadow_teardown);
+	tcase_add_test(tc, planned_failover_loses_no_acknowledged_write);
+	tcase_add_test(tc, planned_failover_may_be_typed_at_either_site);
+	tcase_add_test(tc, reverse_after_a_planned_failover_ships_what_changed_not_the_disk);
+	tcase_add_test(tc, failback_the_same_way_ends_where_it_began);
+	tcase_add_test(tc, unplanned_failover_gives_exactly_the_chosen_point);
+	tcase_add_test(tc, an_unplanned_failover_can_be_cancelled_and_replication_goes_on);
+	tcase_add_loop_test(tc, a_returning_old_primary_is_superseded_and_reverse_joins_it,
+			    0, 3);
+	tcase_add_test(tc, both_sites_writing_ends_in_diverged_and_nothing_is_overwritten);
+	suite_add_tcase(suite, tc);
+	return test_run(suite);
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Two sites: enable, initial, deltas, suspend and resume, broken links. */
+#include "guestshadow.h"
+
+START_TEST(initial_replication_gives_a_point_equal_to_the_disks)
+{
+	shadow_scatter(&pair.a, 1, 200);
+	shadow_protect();
+	shadow_expect_point(&pair.b, 0);
+}
+END_TEST
+
+START_TEST(writes_during_initial_replication_are_in_the_next_point)
+{
+	shadow_scatter(&pair.a, 1, 100);
+	shadow_ok(&pair.a, HVREPL_OPERATION_ENABLE);
+	ck_assert_int_eq(pair_ask(&pair.a, HVREPL_OPERATION_START_INITIAL, 0,
+				  NULL),
+			 HVREPL_OK);
+	for (unsigned i = 0; i < 50; i++) {
+		pair_run(&pair, SECOND / 1000);
+		shadow_scatter(&pair.a, 100 + i, 3);
+	}
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+}
+END_TEST
+
+START_TEST(each_delta_is_exactly_its_cut_and_stays_so)
+{
+	static struct shadow before;
+	uint64_t points[5];
+
+	shadow_scatter(&pair.a, 1, 50);
+	shadow_protect();
+	for (unsigned i = 0; i < 5; i++) {
+		shadow_scatter(&pair.a, 10 + i, 20);
+		points[i] = shadow_next_point(&pair.a, &pair.b);
+		shadow_expect_point(&pair.b, points[i]);
+		if (i == 1)
+			before = shadow;
+	}
+	shadow = before;
+	shadow_expect_point(&pair.b, points[1]);
+}
+END_TEST
+
+START_TEST(a_suspended_vm_ships_nothing_and_catches_up)
+{
+	uint64_t point, moved;
+
+	shadow_protect();
+	shadow_scatter(&pair.a, 5, 20);
+	point = shadow_next_point(&pair.a, &pair.b);
+	shadow_ok(&pair.a, HVREPL_OPERATION_SUSPEND);
+	pair_run(&pair, 2 * SECOND);
+	point = pair_newest_point(&pair.b);
+	moved = pair.moved;
+	shadow_scatter(&pair.a, 6, 20);
+	pair_run(&pair, 5 * SECOND);
+	ck_assert_uint_lt(pair.moved - moved, 4096);
+	ck_assert_uint_eq(pair_newest_point(&pair.b), point);
+	shadow_ok(&pair.a, HVREPL_OPERATION_RESUME);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+}
+END_TEST
+
+START_TEST(a_link_cut_in_the_middle_resumes_and_loses_nothing)
+{
+	shadow_scatter(&pair.a, 1, 200);
+	/* The initial copy is cut off after so many bytes, wherever it is. */
+	pair.cut_after = pair.moved + 20000 + (uint64_t)_i * 37123;
+	shadow_protect();
+	shadow_scatter(&pair.a, 2, 30);
+	pair.cut_after = pair.moved + 3000 + (uint64_t)_i * 1111;
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+}
+END_TEST
+
+START_TEST(one_byte_at_a_time_gives_the_same_points)
+{
+	shadow_scatter(&pair.a, 1, 5);
+	pair.piece = 1;
+	shadow_ok(&pair.a, HVREPL_OPERATION_ENABLE);
+	pair.piece = 509;
+	shadow_ok(&pair.a, HVREPL_OPERATION_START_INITIAL);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+}
+END_TEST
+
+START_TEST(either_site_may_restart_cleanly)
+{
+	shadow_scatter(&pair.a, 1, 50);
+	shadow_protect();
+	shadow_scatter(&pair.a, 2, 20);
+	pair_stop(&pair, &pair.b);
+	pair_run(&pair, 3 * SECOND);
+	pair_start(&pair, &pair.b);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+	pair_stop(&pair, &pair.a);
+	pair_run(&pair, SECOND);
+	pair_start(&pair, &pair.a);
+	pair_run(&pair, 15 * SECOND);
+	shadow_scatter(&pair.a, 3, 20);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+}
+END_TEST
+
+/* _i picks site, kind of end and moment. */
+START_TEST(either_site_may_be_killed_and_nothing_acknowledged_is_lost)
+{
+	struct pair_site *victim = (_i & 1) != 0 ? &pair.a : &pair.b;
+	struct hvrepl_vm_status status;
+	uint64_t acknowledged;
+
+	shadow_scatter(&pair.a, 1, 50);
+	shadow_protect();
+	shadow_scatter(&pair.a, 2, 20);
+	pair_run(&pair, (uint64_t)_i / 4 * 90000000 + 1000000);
+	pair_status(&pair.a, &status);
+	acknowledged = status.last_point;
+	shadow_flush(&pair.a);
+	pair_kill(&pair, victim, (_i & 2) != 0);
+	pair_run(&pair, SECOND);
+	pair_start(&pair, victim);
+	pair_run(&pair, 20 * SECOND);
+	ck_assert_uint_ge(pair_newest_point(&pair.b), acknowledged);
+	shadow_scatter(&pair.a, 3, 20);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("pair");
+	TCase *tc = tcase_create("replication");
+
+	tcase_add_checked_fixture(tc, shadow_setup, shadow_teardown);
+	tcase_add_test(tc, initial_replication_gives_a_point_equal_to_the_disks);
+	tcase_add_test(tc, writes_during_initial_replication_are_in_the_next_point);
+	tcase_add_test(tc, each_delta_is_exactly_its_cut_and_stays_so);
+	tcase_add_test(tc, a_suspended_vm_ships_nothing_and_catches_up);
+	tcase_add_loop_test(tc, a_link_cut_in_the_middle_resumes_and_loses_nothing,
+			    0, 8);
+	tcase_add_test(tc, one_byte_at_a_time_gives_the_same_points);
+	tcase_add_test(tc, either_site_may_restart_cleanly);
+	tcase_add_loop_test(tc, either_site_may_be_killed_and_nothing_acknowledged_is_lost,
+			    0, 16);
+	suite_add_tcase(suite, tc);
+	return test_run(suite);
+}
