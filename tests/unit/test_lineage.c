@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ancestry, outcomes, merging and pruning of epochs. */
+#include "replication/lineage.h"
+
+#include "testing.h"
+
+#include <string.h>
+
+static struct hvrepl_uuid id(uint32_t n)
+{
+	struct hvrepl_uuid u;
+
+	memset(&u, 0, sizeof(u));
+	memcpy(u.bytes, &n, sizeof(n));
+	return u;
+}
+
+static struct hvri_epoch epoch(uint32_t n, uint32_t parent, uint64_t fork,
+			       uint32_t owner)
+{
+	struct hvri_epoch e;
+
+	memset(&e, 0, sizeof(e));
+	e.id = id(n);
+	e.parent = id(parent);
+	e.ordinal = n;
+	e.fork_point = fork;
+	e.owner = id(owner);
+	e.entered = true;
+	return e;
+}
+
+/* 1 - 2 - 4 and 1 - 3 */
+static void tree(struct hvri_lineage *l)
+{
+	struct hvri_epoch e[] = {
+		epoch(1, 0, 0, 100),
+		epoch(2, 1, 10, 200),
+		epoch(3, 1, 12, 100),
+		epoch(4, 2, 8, 100),
+	};
+
+	memset(l, 0, sizeof(*l));
+	for (size_t i = 0; i < HVRI_ARRAY_LEN(e); i++)
+		ck_assert_int_eq(hvri_lineage_add(l, &e[i]), HVREPL_OK);
+}
+
+static bool on_path(const struct hvri_lineage *l, uint32_t a, uint32_t b)
+{
+	struct hvrepl_uuid ida = id(a), idb = id(b);
+
+	return hvri_lineage_on_path(l, &ida, &idb);
+}
+
+START_TEST(paths_lead_to_the_root_and_nowhere_else)
+{
+	struct hvri_lineage l;
+	struct hvrepl_uuid two = id(2), three = id(3), four = id(4), common;
+	struct hvrepl_uuid one = id(1), unknown = id(9);
+
+	tree(&l);
+	ck_assert(on_path(&l, 4, 1) && on_path(&l, 4, 2) && on_path(&l, 4, 4));
+	ck_assert(!on_path(&l, 4, 3) && !on_path(&l, 1, 4));
+	ck_assert(!on_path(&l, 9, 1) && !on_path(&l, 4, 0));
+	ck_assert(hvri_lineage_common(&l, &four, &three, &common));
+	ck_assert(hvri_uuid_equal(&common, &one));
+	ck_assert(hvri_lineage_common(&l, &four, &two, &common));
+	ck_assert(hvri_uuid_equal(&common, &two));
+	ck_assert(!hvri_lineage_common(&l, &four, &unknown, &common));
+	/* 4 forks below where 2 forked: 1 is shared up to 8 only. */
+	ck_assert_uint_eq(hvri_lineage_fork(&l, &one, &four), 8);
+	ck_assert_uint_eq(hvri_lineage_fork(&l, &one, &two), 10);
+	ck_assert_uint_eq(hvri_lineage_fork(&l, &one, &one), UINT64_MAX);
+	ck_assert_uint_eq(hvri_lineage_next_ordinal(&l), 5);
+}
+END_TEST
+
+START_TEST(an_outcome_is_final_and_kills_what_descends)
+{
+	struct hvri_lineage l;
+	struct hvrepl_uuid two = id(2), three = id(3), four = id(4);
+
+	tree(&l);
+	hvri_lineage_decide(&l, &three, HVREPL_OUTCOME_COMMITTED);
+	hvri_lineage_decide(&l, &three, HVREPL_OUTCOME_ABANDONED);
+	ck_assert(!hvri_lineage_dead(&l, &three));
+	hvri_lineage_decide(&l, &two, HVREPL_OUTCOME_REFUSED);
+	ck_assert(hvri_lineage_dead(&l, &four));
+	ck_assert(!hvri_lineage_dead(&l, &three));
+}
+END_TEST
+
+START_TEST(a_peer_that_knows_more_of_our_epochs_is_noticed)
+{
+	struct hvri_lineage mine, theirs;
+	struct hvrepl_uuid us = id(100), four = id(4);
+	struct hvri_epoch e = epoch(5, 4, 20, 100);
+
+	tree(&mine);
+	tree(&theirs);
+	ck_assert(!hvri_lineage_knows_more(&theirs, &mine, &us));
+	/* News about epochs of others is just news. */
+	e.owner = id(200);
+	ck_assert_int_eq(hvri_lineage_add(&theirs, &e), HVREPL_OK);
+	ck_assert(!hvri_lineage_knows_more(&theirs, &mine, &us));
+	/* So is one offered to us that we never entered. */
+	theirs.epochs[4].owner = us;
+	theirs.epochs[4].entered = false;
+	ck_assert(!hvri_lineage_knows_more(&theirs, &mine, &us));
+	theirs.epochs[4].entered = true;
+	ck_assert(hvri_lineage_knows_more(&theirs, &mine, &us));
+	/* An outcome of ours. */
+	tree(&theirs);
+	hvri_lineage_decide(&theirs, &four, HVREPL_OUTCOME_COMMITTED);
+	ck_assert(hvri_lineage_knows_more(&theirs, &mine, &us));
+	/* Ones that were pruned are no sign. */
+	mine.floor = 5;
+	ck_assert(!hvri_lineage_knows_more(&theirs, &mine, &us));
+}
+END_TEST
+
+START_TEST(merging_takes_over_news_and_refuses_contradictions)
+{
+	struct hvri_lineage mine, theirs, before;
+	struct hvri_epoch e = epoch(5, 4, 0, 200);
+	bool changed = false;
+
+	tree(&mine);
+	tree(&theirs);
+	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &changed),
+			 HVREPL_OK);
+	ck_assert(!changed);
+	ck_assert_int_eq(hvri_lineage_add(&theirs, &e), HVREPL_OK);
+	theirs.epochs[1].outcome = HVREPL_OUTCOME_COMMITTED;
+	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &changed),
+			 HVREPL_OK);
+	ck_assert(changed);
+	ck_assert_uint_eq(mine.count, 5);
+	ck_assert_uint_eq(mine.epochs[1].outcome, HVREPL_OUTCOME_COMMITTED);
+	/* The fork of a handover is known later. */
+	theirs.epochs[4].fork_point = 33;
+	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &changed),
+			 HVREPL_OK);
+	ck_assert_uint_eq(mine.epochs[4].fork_point, 33);
+	/* Another parent for an epoch we know. */
+	before = mine;
+	theirs.epochs[3].parent = id(3);
+	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &changed),
+			 HVREPL_E_PROTOCOL);
+	ck_assert_mem_eq(&mine, &before, sizeof(mine));
+	/* A child older than its parent would make a circle possible. */
+	tree(&theirs);
+	e = epoch(6, 4, 0, 200);
+	e.ordinal = 3;
+	ck_assert_int_eq(hvri_lineage_add(&theirs, &e), HVREPL_OK);
+	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &changed),
+			 HVREPL_E_PROTOCOL);
+	ck_assert_mem_eq(&mine, &before, sizeof(mine));
+}
+END_TEST
+
+START_TEST(a_full_lineage_says_so_and_pruning_makes_room)
+{
+	struct hvri_lineage l, theirs;
+	struct hvrepl_uuid last = id(HVRI_EPOCHS_MAX), keep = id(40);
+	bool changed;
+
+	memset(&l, 0, sizeof(l));
+	memset(&theirs, 0, sizeof(theirs));
+	for (uint32_t n = 1; n <= HVRI_EPOCHS_MAX; n++) {
+		struct hvri_epoch e = epoch(n, n - 1, n, 100);
+
+		ck_assert_int_eq(hvri_lineage_add(&l, &e), HVREPL_OK);
+	}
+	{
+		struct hvri_epoch e = epoch(HVRI_EPOCHS_MAX + 1,
+					    HVRI_EPOCHS_MAX, 1, 100);
+
+		ck_assert_int_eq(hvri_lineage_add(&l, &e), HVREPL_E_LIMIT);
+		ck_assert_int_eq(hvri_lineage_add(&theirs, &e), HVREPL_OK);
+		ck_assert_int_eq(hvri_lineage_merge(&l, &theirs, &changed),
+				 HVREPL_E_LIMIT);
+	}
+	hvri_lineage_prune(&l, &last, &keep, 1);
+	ck_assert_uint_eq(l.floor, 40);
+	ck_assert_uint_eq(l.count, HVRI_EPOCHS_MAX - 39);
+	hvri_lineage_prune(&l, &last, NULL, 0);
+	ck_assert_uint_eq(l.count, 2);
+	ck_assert_uint_eq(hvri_lineage_next_ordinal(&l), HVRI_EPOCHS_MAX + 1);
+	/* Below the floor nothing comes back. */
+	tree(&theirs);
+	ck_assert_int_eq(hvri_lineage_merge(&l, &theirs, &changed), HVREPL_OK);
+	ck_assert_uint_eq(l.count, 2);
+	/* Little used: nothing is dropped. */
+	tree(&l);
+	last = id(4);
+	hvri_lineage_prune(&l, &last, NULL, 0);
+	ck_assert_uint_eq(l.count, 4);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("lineage");
+	TCase *tc = tcase_create("lineage");
+
+	tcase_add_test(tc, paths_lead_to_the_root_and_nowhere_else);
+	tcase_add_test(tc, an_outcome_is_final_and_kills_what_descends);
+	tcase_add_test(tc, a_peer_that_knows_more_of_our_epochs_is_noticed);
+	tcase_add_test(tc, merging_takes_over_news_and_refuses_contradictions);
+	tcase_add_test(tc, a_full_lineage_says_so_and_pruning_makes_room);
+	suite_add_tcase(suite, tc);
+	return test_run(suite);
+}

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Control messages: each comes back as sent; damaged ones are refused. */
+#include "format/message.h"
+
+#include "testing.h"
+
+#include <string.h>
+
+static uint8_t bytes[HVRI_MESSAGE_ENCODED_MAX], again[HVRI_MESSAGE_ENCODED_MAX];
+static struct hvri_message_storage storage;
+static struct hvri_claim claim;
+static struct hvri_setup setup;
+static uint8_t extents[16 * 3];
+
+/* A message of each type with every byte of its body set. */
+static void make(struct hvri_message *m, uint32_t type, uint64_t seed)
+{
+	memset(m, 0, sizeof(*m));
+	m->type = type;
+	m->from_incarnation = test_random(&seed);
+	m->to_incarnation = test_random(&seed);
+	test_fill(&m->u, sizeof(m->u), seed);
+	m->answer.about = HVRI_MESSAGE_JOIN;
+	m->answer.job = 77;
+	m->answer.code = HVREPL_E_NO_SPACE;
+	strcpy(m->answer.sentence, "the volume is full");
+	switch (type) {
+	case HVRI_MESSAGE_HELLO:
+	case HVRI_MESSAGE_ENABLE:
+		memset(&claim, 0, sizeof(claim));
+		memset(&setup, 0, sizeof(setup));
+		test_fill(&claim.site, sizeof(claim.site), seed);
+		claim.generation = test_random(&seed);
+		claim.armed = true;
+		claim.ownership = HVREPL_OWNERSHIP_DIVERGED;
+		test_fill(&claim.position, sizeof(claim.position), seed + 1);
+		claim.lineage.count = 2;
+		claim.lineage.epochs[0].id.bytes[0] = 1;
+		claim.lineage.epochs[0].ordinal = 1;
+		claim.lineage.epochs[1].id.bytes[0] = 2;
+		claim.lineage.epochs[1].parent.bytes[0] = 1;
+		claim.lineage.epochs[1].ordinal = 2;
+		claim.lineage.epochs[1].planned = true;
+		strcpy(setup.vm_name, "web");
+		setup.disk_count = 1;
+		setup.disks[0].size = 4096;
+		m->claim = &claim;
+		m->setup = &setup;
+		break;
+	case HVRI_MESSAGE_STATUS:
+		m->u.status.mode = HVREPL_MODE_REPLICA;
+		m->u.status.state = HVREPL_STATE_SUSPENDED;
+		m->u.status.pause = HVRI_PAUSE_FETCH;
+		m->u.status.phase = HVRI_PHASE_DELTA;
+		m->u.status.refuses = true;
+		break;
+	case HVRI_MESSAGE_CUT_BEGIN:
+		m->u.cut.kind = HVRI_CUT_FINAL;
+		m->u.cut.closed = true;
+		m->u.cut.frontier.disk = 1;
+		break;
+	case HVRI_MESSAGE_DURABLE:
+		m->u.durable.closed = false;
+		m->u.durable.frontier.disk = 3;
+		break;
+	case HVRI_MESSAGE_JOIN:
+	case HVRI_MESSAGE_JOIN_READY:
+		m->u.join.exact = false;
+		m->u.join.untrusted = true;
+		m->u.join.hot = true;
+		break;
+	case HVRI_MESSAGE_RANGES:
+		m->u.ranges.disk = 1;
+		m->u.ranges.flags = HVRI_RANGES_HOT;
+		m->u.ranges.count = 3;
+		m->u.ranges.extents = extents;
+		for (uint32_t i = 0; i < 3; i++)
+			hvri_ranges_put(extents, i,
+					(struct hvrepl_extent){ i * 8192, 4096 });
+		break;
+	case HVRI_MESSAGE_OPERATION:
+		m->u.operation.operation = HVREPL_OPERATION_COMMIT;
+		break;
+	default:
+		break;
+	}
+}
+
+START_TEST(every_message_comes_back_as_it_was_sent)
+{
+	for (uint32_t type = 1; type < HVRI_MESSAGE_TYPE_COUNT; type++) {
+		struct hvri_message m, back;
+		size_t length = 0, second = 0;
+
+		make(&m, type, type);
+		ck_assert_int_eq(hvri_message_encode(&m, bytes, sizeof(bytes),
+						     &length),
+				 HVREPL_OK);
+		ck_assert_msg(hvri_message_decode(bytes, length, &storage,
+						  &back) == HVREPL_OK,
+			      "%s", hvri_message_name(type));
+		ck_assert_uint_eq(back.type, type);
+		ck_assert_uint_eq(back.from_incarnation, m.from_incarnation);
+		ck_assert_int_eq(hvri_message_encode(&back, again,
+						     sizeof(again), &second),
+				 HVREPL_OK);
+		ck_assert_uint_eq(length, second);
+		ck_assert_mem_eq(bytes, again, length);
+		ck_assert_str_ne(hvri_message_name(type), "?");
+	}
+}
+END_TEST
+
+START_TEST(a_message_cut_short_or_made_longer_is_refused)
+{
+	for (uint32_t type = 1; type < HVRI_MESSAGE_TYPE_COUNT; type++) {
+		struct hvri_message m, back;
+		size_t length = 0;
+
+		make(&m, type, type);
+		ck_assert_int_eq(hvri_message_encode(&m, bytes, sizeof(bytes),
+						     &length),
+				 HVREPL_OK);
+		for (size_t n = 0; n < length; n++) {
+			ck_assert_int_eq(hvri_message_decode(bytes, n, &storage,
+							     &back),
+					 HVREPL_E_PROTOCOL);
+			ck_assert_int_eq(hvri_message_encode(&m, again, n,
+							     &(size_t){ 0 }),
+					 HVREPL_E_LIMIT);
+		}
+		bytes[length] = 0;
+		ck_assert_int_eq(hvri_message_decode(bytes, length + 1,
+						     &storage, &back),
+				 HVREPL_E_PROTOCOL);
+	}
+}
+END_TEST
+
+START_TEST(random_damage_is_refused_or_means_something_else_in_bounds)
+{
+	uint64_t seed = 5;
+	uint32_t passed = 0;
+
+	for (uint32_t k = 0; k < 40000; k++) {
+		struct hvri_message m, back;
+		size_t length = 0;
+		uint32_t type = 1 + (uint32_t)(test_random(&seed) %
+					       (HVRI_MESSAGE_TYPE_COUNT - 1));
+
+		make(&m, type, k);
+		ck_assert_int_eq(hvri_message_encode(&m, bytes, sizeof(bytes),
+						     &length),
+				 HVREPL_OK);
+		for (uint32_t n = 0; n <= k % 3; n++)
+			bytes[test_random(&seed) % length] =
+				(uint8_t)test_random(&seed);
+		if (hvri_message_decode(bytes, length, &storage, &back) !=
+		    HVREPL_OK)
+			continue;
+		passed++;
+		if (back.type == HVRI_MESSAGE_RANGES)
+			for (uint32_t i = 0; i < back.u.ranges.count; i++)
+				ck_assert_uint_gt(
+					hvri_ranges_get(&back.u.ranges, i).length,
+					0);
+		if (back.claim)
+			ck_assert_uint_le(back.claim->lineage.count,
+					  HVRI_EPOCHS_MAX);
+	}
+	ck_assert_uint_gt(passed, 0);
+	ck_assert_uint_lt(passed, 40000);
+}
+END_TEST
+
+START_TEST(limits_and_versions_are_checked_before_use)
+{
+	struct hvri_message m, back;
+	size_t length = 0;
+
+	make(&m, HVRI_MESSAGE_RANGES, 1);
+	m.u.ranges.count = HVRI_RANGES_MAX + 1;
+	ck_assert_int_eq(hvri_message_encode(&m, bytes, sizeof(bytes), &length),
+			 HVREPL_E_INVALID);
+	m.type = HVRI_MESSAGE_TYPE_COUNT;
+	ck_assert_int_eq(hvri_message_encode(&m, bytes, sizeof(bytes), &length),
+			 HVREPL_E_INVALID);
+	make(&m, HVRI_MESSAGE_REMOVE, 1);
+	ck_assert_int_eq(hvri_message_encode(&m, bytes, sizeof(bytes), &length),
+			 HVREPL_OK);
+	bytes[0] = HVRI_MESSAGE_VERSION + 1;
+	ck_assert_int_eq(hvri_message_decode(bytes, length, &storage, &back),
+			 HVREPL_E_PEER_VERSION);
+	/* A range that would wrap around. */
+	make(&m, HVRI_MESSAGE_RANGES, 1);
+	hvri_ranges_put(extents, 1,
+			(struct hvrepl_extent){ UINT64_MAX - 10, 4096 });
+	ck_assert_int_eq(hvri_message_encode(&m, bytes, sizeof(bytes), &length),
+			 HVREPL_OK);
+	ck_assert_int_eq(hvri_message_decode(bytes, length, &storage, &back),
+			 HVREPL_E_PROTOCOL);
+}
+END_TEST
+
+START_TEST(the_digest_of_ranges_sees_order_and_place)
+{
+	uint8_t a[16] = { 0 }, b[16] = { 0 }, c[16] = { 0 };
+	struct hvri_message m;
+
+	make(&m, HVRI_MESSAGE_RANGES, 1);
+	m.u.ranges.sequence = 0;
+	hvri_ranges_digest(a, &m.u.ranges);
+	m.u.ranges.disk = 0;
+	hvri_ranges_digest(b, &m.u.ranges);
+	ck_assert_mem_ne(a, b, 16);
+	m.u.ranges.disk = 1;
+	hvri_ranges_digest(c, &m.u.ranges);
+	ck_assert_mem_eq(a, c, 16);
+	hvri_ranges_digest(c, &m.u.ranges);
+	ck_assert_mem_ne(a, c, 16);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("message");
+	TCase *tc = tcase_create("message");
+
+	tcase_add_test(tc, every_message_comes_back_as_it_was_sent);
+	tcase_add_test(tc, a_message_cut_short_or_made_longer_is_refused);
+	tcase_add_test(
+		tc, random_damage_is_refused_or_means_something_else_in_bounds);
+	tcase_add_test(tc, limits_and_versions_are_checked_before_use);
+	tcase_add_test(tc, the_digest_of_ranges_sees_order_and_place);
+	suite_add_tcase(suite, tc);
+	return test_run(suite);
+}
