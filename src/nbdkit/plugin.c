@@ -262,4 +262,6 @@ static struct nbdkit_plugin plugin = {
 	.extents = plugin_extents,
 };
 
+/* The macro defines it and nothing declares it. */
+struct nbdkit_plugin *plugin_init(void);
 NBDKIT_REGISTER_PLUGIN(plugin)

@@ -27,7 +27,7 @@ uint32_t hvri_overlay_get(const struct hvri_overlay_disk *disk, uint64_t block)
 
 	if (page == NULL)
 		return HVRI_OVERLAY_ABSENT;
-	return (page->state[at / 4] >> (at % 4 * 2)) & 3u;
+	return ((unsigned)page->state[at / 4] >> (at % 4 * 2)) & 3u;
 }
 
 uint64_t hvri_overlay_skip(const struct hvri_overlay_disk *disk, uint64_t block,
@@ -87,7 +87,7 @@ bool hvri_overlay_set(struct hvri_overlay *overlay, uint32_t disk,
 		struct hvri_overlay_page *page = to->pages[block / PAGE_BLOCKS];
 		uint64_t at = block % PAGE_BLOCKS;
 		unsigned shift = (unsigned)(at % 4 * 2);
-		uint32_t was = (page->state[at / 4] >> shift) & 3u;
+		uint32_t was = ((unsigned)page->state[at / 4] >> shift) & 3u;
 
 		if (was == state)
 			continue;
@@ -109,7 +109,7 @@ bool hvri_overlay_set(struct hvri_overlay *overlay, uint32_t disk,
 
 static bool unsaved(const struct hvri_overlay_page *page, uint32_t at)
 {
-	return (page->unsaved[at / 8] >> (at % 8) & 1u) != 0;
+	return ((unsigned)page->unsaved[at / 8] >> (at % 8) & 1u) != 0;
 }
 
 /* Runs of unsaved blocks of a page; into `out` unless NULL. */
