@@ -281,12 +281,14 @@ static bool overlay_work(struct hvri_lane_job *job)
 	struct hvri_task *task = (struct hvri_task *)job;
 	struct hvri_vm *vm = task->vm;
 	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	struct hvrepl_store_info info = HVREPL_STORE_INFO_INIT;
 	struct hvrepl_uuid epoch;
 	uint32_t length = sizeof(epoch);
 	int32_t rc;
 
-	/* Open already, for this epoch: a repeated action. */
-	if (vm->view != NULL &&
+	/* Open already for this epoch, or folded in: a repeated action. */
+	hvri_store_info(vm->store, &info);
+	if ((vm->view != NULL || info.state == HVREPL_STORE_BASE_ONLY) &&
 	    hvri_store_blob(vm->store, &epoch, &length) == HVREPL_OK &&
 	    length == sizeof(epoch) &&
 	    hvri_uuid_equal(&epoch, &task->action.epoch) &&

@@ -439,6 +439,15 @@ static bool turn(struct pair *pair)
 	return busy;
 }
 
+static void revive(struct pair *pair, struct pair_site *site)
+{
+	if (!site->sim.crashed || site->node == NULL || site->dead)
+		return;
+	pair->revived++;
+	pair_kill(pair, site, pair->power_loss);
+	pair_start(pair, site);
+}
+
 bool pair_until(struct pair *pair, uint64_t ns, bool (*done)(struct pair *pair))
 {
 	uint64_t end = pair->now_ns + ns;
@@ -447,6 +456,10 @@ bool pair_until(struct pair *pair, uint64_t ns, bool (*done)(struct pair *pair))
 	for (;;) {
 		uint64_t next = end;
 
+		if (pair->revives) {
+			revive(pair, &pair->a);
+			revive(pair, &pair->b);
+		}
 		if (done != NULL && done(pair))
 			return true;
 		if (turn(pair)) {

@@ -53,6 +53,9 @@ struct pair {
 	uint64_t now_ns;
 	size_t piece; /* Most bytes a receive gets; 0: all. */
 	uint64_t moved; /* Bytes that crossed the link. */
+	/* A site whose disks crashed is killed and comes back by itself. */
+	bool revives, power_loss;
+	unsigned revived;
 	uint64_t cut_after; /* Break the link when `moved` gets here. */
 };
 
