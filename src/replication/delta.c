@@ -66,6 +66,8 @@ static void ready(struct hvri_step *s, const struct hvri_point *position)
 		hvri_start_resync(s);
 }
 
+static void first_point(struct hvri_step *s, uint64_t number);
+
 static void meet_empty(struct hvri_step *s, const struct hvri_claim *claim)
 {
 	struct hvri_record *rec = s->rec;
@@ -144,8 +146,7 @@ void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 		    at->number < rec->point_reserved &&
 		    rec->phase == HVRI_PHASE_INITIAL) {
 			hvri_drop_cut(s, HVREPL_E_CANCELLED);
-			rec->peer_has_points = true;
-			rec->phase = HVRI_PHASE_DELTA;
+			first_point(s, at->number);
 			ready(s, at);
 			return;
 		}
@@ -336,6 +337,19 @@ void hvri_drop_cut(struct hvri_step *s, int32_t code)
 	settle(s, code);
 }
 
+/* Initial replication is over, seen in its acknowledgement or, after a crash,
+ * in where the peer stands. */
+static void first_point(struct hvri_step *s, uint64_t number)
+{
+	s->rec->peer_has_points = true;
+	hvri_enter_delta(s);
+	if (hvri_job_is(s, HVREPL_OPERATION_START_INITIAL) ||
+	    hvri_job_is(s, HVREPL_OPERATION_RESYNC) ||
+	    hvri_job_is(s, HVREPL_OPERATION_REVERSE))
+		hvri_job_end(s, HVREPL_OK, "replicating, first point %llu",
+			     (unsigned long long)number);
+}
+
 static void initial_durable(struct hvri_step *s,
 			    const struct hvri_cut_begin *cut)
 {
@@ -347,13 +361,7 @@ static void initial_durable(struct hvri_step *s,
 		    cut->frontier.disk);
 	if (!cut->closed)
 		return;
-	rec->peer_has_points = true;
-	hvri_enter_delta(s);
-	if (hvri_job_is(s, HVREPL_OPERATION_START_INITIAL) ||
-	    hvri_job_is(s, HVREPL_OPERATION_RESYNC) ||
-	    hvri_job_is(s, HVREPL_OPERATION_REVERSE))
-		hvri_job_end(s, HVREPL_OK, "replicating, first point %llu",
-			     (unsigned long long)cut->point.number);
+	first_point(s, cut->point.number);
 }
 
 /* The peer has the open cut durably. */
