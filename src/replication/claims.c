@@ -518,6 +518,9 @@ void hvri_greet_again(struct hvri_step *s)
 	struct hvri_relationship *r = s->r;
 
 	memset(&r->status_sent, 0xff, sizeof(r->status_sent));
+	/* A new session is often a new start over there: what a storage fault
+	 * held back is tried at once (L4). */
+	r->holding = false;
 	hvri_handover_resend(s);
 	if (!hvri_uuid_is_none(&s->rec->discard_loser) &&
 	    hvri_job_is(s, HVREPL_OPERATION_DISCARD))
