@@ -187,6 +187,7 @@ static void supersede(struct hvri_step *s, const struct hvri_claim *claim)
 		return;
 	hvri_handover_abort(s, HVREPL_E_FENCED,
 			    "the other site failed over by itself");
+	hvri_job_overtaken(s);
 	hvri_drop_cut(s, HVREPL_E_CANCELLED);
 	/* What joins an epoch that is not the claimed one stops. */
 	if (!hvri_lineage_on_path(&rec->lineage, &claim->current,
@@ -217,6 +218,7 @@ static void diverge(struct hvri_step *s, const struct hvri_claim *claim)
 		return;
 	hvri_handover_abort(s, HVREPL_E_DIVERGED,
 			    "the other site failed over by itself");
+	hvri_job_overtaken(s);
 	hvri_drop_cut(s, HVREPL_E_CANCELLED);
 	rec->ownership = HVREPL_OWNERSHIP_DIVERGED;
 	rec->verdict = HVRI_VERDICT_DIVERGED;
@@ -442,6 +444,14 @@ static void prune(struct hvri_step *s, const struct hvri_claim *claim)
 			   HVRI_ARRAY_LEN(keep_ids));
 }
 
+static bool related(const struct hvri_lineage *a, const struct hvri_lineage *b)
+{
+	for (uint32_t i = 0; i < a->count; i++)
+		if (hvri_lineage_look(b, &a->epochs[i].id))
+			return true;
+	return false;
+}
+
 static void meet(struct hvri_step *s, const struct hvri_claim *claim)
 {
 	struct hvri_record *rec = s->rec;
@@ -449,9 +459,21 @@ static void meet(struct hvri_step *s, const struct hvri_claim *claim)
 					      &rec->site) ||
 		      seen_newer(rec, claim);
 	bool changed = false;
-	int32_t rc = hvri_lineage_merge(&rec->lineage, &claim->lineage,
-					&changed);
+	int32_t rc;
 
+	/* The same VM, set up twice: neither learns from the other. */
+	if (!related(&rec->lineage, &claim->lineage)) {
+		if (!s->r->refusing)
+			hvri_notice(s, HVREPL_EVENT_AUDIT,
+				    HVREPL_SEVERITY_CRITICAL, HVREPL_E_EXISTS,
+				    0,
+				    "the other site has the VM from another "
+				    "setting up: remove it at one of them");
+		s->r->refusing = true;
+		s->r->peer_ready = false;
+		return;
+	}
+	rc = hvri_lineage_merge(&rec->lineage, &claim->lineage, &changed);
 	if (rc != HVREPL_OK) {
 		s->r->greeted = false;
 		hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_CRITICAL, rc,

@@ -193,6 +193,7 @@ void hvri_become_standby(struct hvri_step *s, const struct hvrepl_uuid *epoch)
 		hvri_job_end(s, HVREPL_OK, "the other site owns the VM now, at "
 					   "point %llu",
 			     (unsigned long long)rec->position.number);
+	hvri_job_overtaken(s);
 }
 
 static void on_request(struct hvri_step *s, const struct hvri_handover *h)
@@ -400,6 +401,9 @@ static void enter(struct hvri_step *s, const struct hvri_handover *h)
 	rec->verdict = HVRI_VERDICT_NONE;
 	rec->discard_loser = rec->discard_winner = none;
 	rec->dirty = false;
+	/* Asked for here as well, it is this one that was granted. */
+	if (hvri_job_is(s, HVREPL_OPERATION_PLANNED))
+		rec->job.epoch = h->epoch;
 	s->r->waited = true; /* An operator's word stands behind it. */
 	s->r->peer_ready = false;
 	s->r->next_point = HVRI_MAX(s->r->next_point, h->point + 1);

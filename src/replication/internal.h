@@ -52,6 +52,7 @@ void hvri_job_end(struct hvri_step *s, int32_t code, const char *format, ...)
 	HVRI_PRINTF(3, 4);
 /* ...if it is this operation's. */
 bool hvri_job_is(const struct hvri_step *s, uint32_t operation);
+void hvri_job_overtaken(struct hvri_step *s);
 void hvri_job_begin(struct hvri_step *s, uint32_t operation, uint64_t id,
 		    bool asked_by_peer);
 void hvri_sentence(char *out, const char *format, ...) HVRI_PRINTF(2, 3);

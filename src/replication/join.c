@@ -297,6 +297,7 @@ void hvri_join_complete(struct hvri_step *s)
 {
 	struct hvri_record *rec = s->rec;
 
+	hvri_job_overtaken(s);
 	rec->current = rec->joining;
 	rec->joining = none;
 	rec->ownership = HVREPL_OWNERSHIP_STANDBY;
@@ -341,6 +342,7 @@ static void supersede_self(struct hvri_step *s,
 
 	hvri_handover_abort(s, HVREPL_E_FENCED, "this site's epoch was "
 						"discarded");
+	hvri_job_overtaken(s);
 	hvri_drop_cut(s, HVREPL_E_CANCELLED);
 	if (s->r->armed)
 		hvri_fence(s, HVRI_FENCE_NOTHING);

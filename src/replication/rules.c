@@ -206,8 +206,9 @@ static const struct {
 			  "nothing to go back to" },
 	{ HVREPL_E_STATE, "after a planned failover there is no other point "
 			  "without loss; cancel it first" },
-	{ HVREPL_E_BUSY, "the committed failover is being folded into the disk; "
-			 "wait for that" },
+	{ HVREPL_E_BUSY, "what was written since the failover is not folded "
+			 "into the disk yet: wait for that; a superseded site "
+			 "folds after force" },
 	{ HVREPL_E_STATE, "nothing was handed over that could be taken back" },
 	{ HVREPL_E_NOT_FOUND, "no lost end is kept here" },
 	{ HVREPL_E_STATE, "the other site does not stand by for this one" },

@@ -283,6 +283,11 @@ int32_t hvri_force(struct hvri_step *s)
 	rec->relinquished = none;
 	rec->rolled_back = false;
 	enter(s, &epoch, stored ? &point : &rec->failover);
+	/* Committed from its first moment. */
+	if (rec->form == HVRI_FORM_OVERLAY) {
+		rec->form = HVRI_FORM_FOLDING;
+		hvri_fold(s);
+	}
 	if (rec->mode == HVREPL_MODE_PRIMARY &&
 	    rec->phase == HVRI_PHASE_FAILED_OVER)
 		rec->phase = HVRI_PHASE_RESYNC_WANTED;

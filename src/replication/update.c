@@ -214,3 +214,19 @@ void hvri_job_begin(struct hvri_step *s, uint32_t operation, uint64_t id,
 	job->asked_by_peer = asked_by_peer || (id == s->asked_job && id != 0);
 	hvri_save(s);
 }
+
+/* What an owner was busy with ends when it no longer owns. */
+void hvri_job_overtaken(struct hvri_step *s)
+{
+	switch (s->rec->job.operation) {
+	case HVREPL_OPERATION_START_INITIAL:
+	case HVREPL_OPERATION_RESYNC:
+	case HVREPL_OPERATION_REVERSE:
+	case HVREPL_OPERATION_DISCARD:
+		hvri_job_end(s, HVREPL_E_FENCED,
+			     "ownership of the VM has changed meanwhile");
+		break;
+	default:
+		break;
+	}
+}

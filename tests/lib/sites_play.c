@@ -304,7 +304,9 @@ static bool operator_at(struct sites *w, uint32_t i)
 		/* Both discard: settled by conceding at one. */
 		op = HVREPL_OPERATION_DISCARD;
 		epoch = &r->record.verdict_peer;
-		if (!hvri_uuid_is_none(&r->record.discard_loser) && i == 1) {
+		if (!hvri_uuid_is_none(&r->record.discard_loser) && i == 0)
+			return false;
+		if (!hvri_uuid_is_none(&r->record.discard_loser)) {
 			epoch = &r->record.current;
 			w->conceded = true;
 		}
@@ -332,8 +334,13 @@ bool sites_operator(struct sites *w)
 {
 	/* Enabled at both sites, by mistake. */
 	if (w->site[0].r.refusing && w->site[1].r.refusing)
-		return sites_operate(w, 1, HVREPL_OPERATION_REMOVE, 0, NULL) ==
-		       HVREPL_OK;
+		return sites_operate(
+			       w, 1,
+			       sites_state(w, 1) ==
+					       HVREPL_STATE_FAILED_OVER_WAITING_COMPLETION ?
+				       HVREPL_OPERATION_COMMIT :
+				       HVREPL_OPERATION_REMOVE,
+			       0, NULL) == HVREPL_OK;
 	if (operator_at(w, 0) || operator_at(w, 1))
 		return true;
 	/* Removed at one site: a standby left over is removed too. */
@@ -341,6 +348,8 @@ bool sites_operator(struct sites *w)
 		if (w->site[i].r.record.mode == HVREPL_MODE_NONE &&
 		    w->site[!i].r.record.mode != HVREPL_MODE_NONE)
 			return sites_operate(w, !i, HVREPL_OPERATION_REMOVE, 0,
+					     NULL) == HVREPL_OK ||
+			       sites_operate(w, !i, HVREPL_OPERATION_FORCE, 0,
 					     NULL) == HVREPL_OK;
 	/* Nobody can be reversed to: somebody must be forced. */
 	for (uint32_t i = 0; i < 2; i++)
