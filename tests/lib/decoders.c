@@ -32,7 +32,8 @@ void decoder_xxh3(const uint8_t *bytes, size_t length,
 const struct decoder *decoder_get(size_t index)
 {
 	static const struct decoder *const groups[] = { decoders_log,
-							decoders_state };
+							decoders_state,
+							decoders_wire };
 
 	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++)
 		for (const struct decoder *one = groups[i]; one->name != NULL;

@@ -23,6 +23,7 @@ struct decoder {
 /* Each ends with a NULL name. */
 extern const struct decoder decoders_log[];
 extern const struct decoder decoders_state[];
+extern const struct decoder decoders_wire[];
 /* One of all groups; NULL behind the last. */
 const struct decoder *decoder_get(size_t index);
 
