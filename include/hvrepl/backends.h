@@ -12,6 +12,7 @@
 #include <hvrepl/backends/local.h>
 #include <hvrepl/backends/loop.h>
 #include <hvrepl/backends/memory.h>
+#include <hvrepl/backends/node.h>
 #include <hvrepl/backends/pool.h>
 #include <hvrepl/backends/tls.h>
 

@@ -137,7 +137,11 @@ void hvri_live_set(struct hvri_live *live, const struct hvri_disk *current)
 {
 	hvri_lock_alone(&live->lock);
 	live->current = current;
-	if (current != NULL)
+	/* Guests check their ranges against it without the lock: written once.
+	 * A view has the geometry of its base. */
+	if (current != NULL &&
+	    (live->disk.info.size != current->info.size ||
+	     live->disk.info.block_size != current->info.block_size))
 		live->disk.info = current->info;
 	hvri_rwlock_unlock(&live->lock);
 }

@@ -32,8 +32,8 @@ void hvri_cut_progress(hvrepl_cut *cut, uint32_t disk, uint32_t *chunks_out,
 		       bool *complete_out);
 
 /* Called (any thread, no locks held) when a chunk was added, the cut was
- * completed or voided: look again. One listener; NULL for none. Set before the
- * first advance. */
+ * completed or voided: look again. One listener; NULL for none. A call under
+ * way may still end after it was changed. */
 void hvri_cut_listen(hvrepl_cut *cut, void (*changed)(void *user), void *user);
 
 /* T5: give up the newest spooled cut of the group that is not settled, with

@@ -21,14 +21,24 @@ void hvri_cut_unref(struct hvrepl_cut *cut)
 
 void hvri_cut_tell(struct hvrepl_cut *cut)
 {
-	if (cut->listener != NULL)
-		cut->listener(cut->listener_user);
+	void (*listener)(void *user);
+	void *user;
+
+	hvri_lock(&cut->mutex);
+	listener = cut->listener;
+	user = cut->listener_user;
+	hvri_unlock(&cut->mutex);
+	if (listener != NULL)
+		listener(user);
 }
 
 void hvri_cut_listen(hvrepl_cut *cut, void (*changed)(void *user), void *user)
 {
+	/* A cut is read from the moment it is made, so this may come late. */
+	hvri_lock(&cut->mutex);
 	cut->listener = changed;
 	cut->listener_user = user;
+	hvri_unlock(&cut->mutex);
 }
 
 int32_t hvri_cut_alloc(struct hvrepl_group *group, uint32_t parts,
