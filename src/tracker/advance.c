@@ -2,6 +2,8 @@
 /* Reading a cut into the spool: claims in order, zeroes found, chunks packed. */
 #include "tracker/internal.h"
 
+#include "format/wire.h"
+
 #include <string.h>
 
 #define BUDGET (UINT64_C(1) << 20)
@@ -9,6 +11,8 @@
 #define PROBE_BYTES (UINT64_C(64) << 10)
 /* Zeroes are looked for in pieces of this size. */
 #define ZERO_UNIT 4096u
+/* Known zeroes that one claim of a filtered cut holds. */
+#define FILTERED_ZERO (UINT64_C(64) << 20)
 
 /* Extents being gathered for one chunk. */
 struct gather {
@@ -77,6 +81,44 @@ static int32_t add_data(struct gather *data, uint64_t offset,
 	return HVREPL_OK;
 }
 
+/* Bytes at `offset`, of `left` in the run, that the replica has already. */
+static uint64_t left_out(const struct hvri_member *part, uint64_t offset,
+			 const uint8_t *bytes, uint64_t left)
+{
+	const struct hvrepl_cut *cut = part->cut;
+	uint64_t length;
+
+	if (cut->same == NULL || offset % HVRI_DIGEST_GRANULE != 0)
+		return 0;
+	length = HVRI_MIN(part->header.disk_size - offset, HVRI_DIGEST_GRANULE);
+	return length <= left && cut->same(cut->same_user, part->index, offset,
+					   bytes, (size_t)length) ?
+		       length :
+		       0;
+}
+
+/* To the next granule's start, or to the run's end. */
+static uint64_t in_granule(uint64_t offset, uint64_t left)
+{
+	return HVRI_MIN(left,
+			HVRI_DIGEST_GRANULE - offset % HVRI_DIGEST_GRANULE);
+}
+
+static int32_t pack_zero(struct gather *zero, uint64_t offset, uint64_t left)
+{
+	const struct hvri_member *part = zero->part;
+
+	while (part->cut->same != NULL && left > 0) {
+		uint64_t piece = in_granule(offset, left);
+
+		if (left_out(part, offset, NULL, left) == 0)
+			HVRI_TRY(add_extent(zero, offset, piece));
+		offset += piece;
+		left -= piece;
+	}
+	return left == 0 ? HVREPL_OK : add_extent(zero, offset, left);
+}
+
 static int32_t pack(struct hvri_claim *claim, struct gather *data,
 		    struct gather *zero)
 {
@@ -90,11 +132,20 @@ static int32_t pack(struct hvri_claim *claim, struct gather *data,
 						claim->run[i].count);
 
 		if (claim->zero) {
-			HVRI_TRY(add_extent(zero, offset, left));
+			HVRI_TRY(pack_zero(zero, offset, left));
 			continue;
 		}
 		while (left > 0) {
-			uint32_t piece = (uint32_t)HVRI_MIN(left, unit);
+			uint32_t piece =
+				(uint32_t)left_out(part, offset, from, left);
+
+			if (piece > 0) {
+				from += piece;
+				offset += piece;
+				left -= piece;
+				continue;
+			}
+			piece = (uint32_t)HVRI_MIN(left, unit);
 
 			if (hvri_is_zero(from, piece))
 				HVRI_TRY(add_extent(zero, offset, piece));
@@ -180,6 +231,18 @@ static void probe(struct hvri_member *part, uint64_t first, uint64_t count)
 	hvri_unlock(part->mutex);
 }
 
+/* Of `max` blocks from `first` on so many that the next claim begins with a
+ * granule, which can be compared as a whole then; 0: none fits. */
+static uint64_t whole_granules(const struct hvri_member *part, uint64_t first,
+			       uint64_t max)
+{
+	uint64_t granule = HVRI_MAX(HVRI_DIGEST_GRANULE >> part->block_shift,
+				    UINT64_C(1));
+	uint64_t end = (first + max) / granule * granule;
+
+	return end > first ? end - first : 0;
+}
+
 /* part->mutex held: put the next blocks into the claim. False: all claimed. */
 static bool claim_next(struct hvri_member *part, struct hvri_claim *claim)
 {
@@ -206,6 +269,17 @@ static bool claim_next(struct hvri_member *part, struct hvri_claim *claim)
 			max = part->hole_end - first;
 		else if (first < part->hole && part->hole < part->hole_end)
 			max = HVRI_MIN(max, part->hole - first);
+		if (claim->zero && part->cut->same != NULL)
+			max = HVRI_MIN(max, FILTERED_ZERO >> part->block_shift);
+		if (count > max && part->cut->same != NULL) {
+			uint64_t whole = whole_granules(part, first, max);
+
+			if (whole == 0 && claim->count > 0)
+				break;
+			max = whole == 0 ? max : whole;
+		}
+		if (count > max)
+			room = claim->zero ? 0 : max;
 		count = HVRI_MIN(count, max);
 		hvri_claim_add(claim, first, count);
 		part->frontier = first + count;

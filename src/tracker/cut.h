@@ -36,6 +36,26 @@ void hvri_cut_progress(hvrepl_cut *cut, uint32_t disk, uint32_t *chunks_out,
  * way may still end after it was changed. */
 void hvri_cut_listen(hvrepl_cut *cut, void (*changed)(void *user), void *user);
 
+/*
+ * Leave out of the cut what the replica has already. `same` is asked for each
+ * granule of HVRI_DIGEST_GRANULE bytes (the disk's last one may be shorter)
+ * that was read frozen as a whole; `bytes` NULL: it reads as zeroes. What it
+ * says true to is not spooled, and is acknowledged with the cut all the same.
+ * Any thread, several at once, no lock held. `release` when the cut is freed.
+ * Set before the first advance; such a cut cannot be read directly.
+ */
+void hvri_cut_set_filter(hvrepl_cut *cut,
+			 bool (*same)(void *user, uint32_t disk,
+				      uint64_t offset, const void *bytes,
+				      size_t length),
+			 void (*release)(void *user), void *user);
+
+/* The first range at or after `from`, before `end`, that may have changed since
+ * the last acknowledged cut; false: none has. A write is seen here before it
+ * can be read from the disk. Any thread. */
+bool hvri_tracker_next_changed(hvrepl_tracker *tracker, uint64_t from,
+			       uint64_t end, struct hvrepl_extent *extent_out);
+
 /* T5: give up the newest spooled cut of the group that is not settled, with
  * everything after it; NOT_FOUND when there is none. */
 int32_t hvri_group_fold_newest(hvrepl_group *group);

@@ -118,6 +118,51 @@ int32_t hvri_cut_next_extents(hvrepl_cut *cut, uint32_t disk, uint64_t from,
 	return rc;
 }
 
+/* The sooner of `out` and the first run of `map`. */
+static void sooner(const struct hvri_bitmap *map, uint64_t from, uint64_t end,
+		   uint64_t *first_inout, uint64_t *count_out)
+{
+	uint64_t first, count;
+
+	if (map != NULL &&
+	    hvri_bitmap_next(map, from, HVRI_MIN(end, *first_inout), UINT64_MAX,
+			     &first, &count)) {
+		*first_inout = first;
+		*count_out = count;
+	}
+}
+
+bool hvri_tracker_next_changed(hvrepl_tracker *tracker, uint64_t from,
+			       uint64_t end, struct hvrepl_extent *extent_out)
+{
+	uint64_t mask = (UINT64_C(1) << tracker->block_shift) - 1;
+	uint64_t first = UINT64_MAX, count = 0;
+
+	end = HVRI_MIN(end, tracker->size);
+	extent_out->offset = end;
+	extent_out->length = 0;
+	if (from >= end)
+		return false;
+	from >>= tracker->block_shift;
+	end = (end + mask) >> tracker->block_shift;
+	/* The live maps, and those of cuts that are not settled. */
+	hvri_lock(&tracker->mutex);
+	for (unsigned i = 0; i < 2; i++)
+		sooner(atomic_load(&tracker->map[i]), from, end, &first,
+		       &count);
+	for (const struct hvri_member *part = tracker->parts; part != NULL;
+	     part = part->newer)
+		sooner(part->map, from, end, &first, &count);
+	hvri_unlock(&tracker->mutex);
+	if (count == 0)
+		return false;
+	extent_out->offset = first << tracker->block_shift;
+	extent_out->length =
+		HVRI_MIN((first + count) << tracker->block_shift,
+			 tracker->size) - extent_out->offset;
+	return true;
+}
+
 enum where { NOWHERE, ON_DISK, IN_SPOOL, COMING };
 
 /* part->mutex held. How the run of at most *count blocks at `first` is to be
@@ -238,6 +283,8 @@ int32_t hvri_cut_read(hvrepl_cut *cut, uint32_t disk, uint64_t offset,
 	if (offset > size || length > size - offset || (offset & mask) != 0 ||
 	    ((length & mask) != 0 && offset + length != size))
 		return HVREPL_E_RANGE;
+	if (cut->same != NULL)
+		return HVREPL_E_STATE; /* What was left out is nowhere. */
 	if (part->tracker == NULL)
 		return read_source(part, offset, to, length);
 	while (length > 0) {

@@ -283,6 +283,11 @@ struct hvrepl_cut {
 	uint64_t spill_end, memory;
 	void (*listener)(void *user);
 	void *listener_user;
+	/* hvri_cut_set_filter() */
+	bool (*same)(void *user, uint32_t disk, uint64_t offset,
+		     const void *bytes, size_t length);
+	void (*same_release)(void *user);
+	void *same_user;
 };
 
 static inline uint64_t hvri_generation(uint64_t word)
