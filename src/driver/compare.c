@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Asking the peer for digests, and COMPARE: which granules of the next cut the
- * peer has already. The dirty map is not touched; what turns out equal when the
- * cut reads it frozen is left out of it (filter.c). Without a filter, or with
- * holes in it, more is shipped than needed, and nothing else.
+ * Asking the peer for digests, and COMPARE: everything counts as changed, the
+ * digests of what the peer has are fetched, and what turns out equal when the
+ * next cut reads it frozen is left out of it (filter.c). Without a filter, or
+ * with holes in it, more is shipped than needed, and nothing else.
  */
 #include "driver/compare.h"
 
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
-
-#define LISTED_MAX 512u
-/* Granules looked at by one piece of listing. */
-#define LIST_PIECE 65536u
 
 struct hvri_comparison *hvri_comparison_of(struct hvri_vm *vm)
 {
@@ -176,22 +172,16 @@ void hvri_compare_free(struct hvri_vm *vm)
 
 /* ---- COMPARE ---- */
 
-struct listed {
-	uint32_t disk;
-	uint64_t first, end; /* Granules. */
-};
-
 struct compare {
 	struct hvri_run run; /* First: freed as this. */
 	struct hvri_filter *filter; /* The VM's; a reference by that. */
 	struct hvri_point point;
-	/* Listing: changed granules from here to the frontier. */
-	uint32_t disk;
+	uint32_t disk; /* Asked for so far: up to here... */
 	uint64_t offset;
-	struct hvri_frontier end;
-	bool all_listed;
-	struct listed listed[LISTED_MAX];
-	uint32_t listed_count, next;
+	struct hvri_frontier end; /* ...and how far to go. */
+	uint32_t mark_disk; /* Disks before it are marked. */
+	int32_t mark_code;
+	bool refused; /* No digests: no use asking on. */
 	/* What was answered; the filter's when all went well. */
 	struct hvri_filter_run *runs, **last;
 	uint64_t bytes;
@@ -220,71 +210,47 @@ static uint64_t end_of(const struct compare *compare, uint32_t disk)
 						       size);
 }
 
-/* Whole granules that a changed range touches. */
-static void list(struct compare *compare, uint32_t disk, uint64_t from,
-		 uint64_t to)
-{
-	struct listed *last = compare->listed_count == 0 ?
-				      NULL :
-				      &compare->listed[compare->listed_count -
-						       1];
-	uint64_t first = from / HVRI_DIGEST_GRANULE;
-	uint64_t end = (to - 1) / HVRI_DIGEST_GRANULE + 1;
-
-	if (last != NULL && last->disk == disk && first <= last->end) {
-		last->end = HVRI_MAX(last->end, end);
-		return;
-	}
-	compare->listed[compare->listed_count++] =
-		(struct listed){ disk, first, end };
-}
-
-static bool list_work(struct hvri_lane_job *job)
+/* The whole window counts as changed, durably: what is not known to be equal
+ * when the cut reads it is shipped, whatever becomes of this run. */
+static bool mark_work(struct hvri_lane_job *job)
 {
 	struct compare *compare =
 		(struct compare *)((char *)job -
 				   offsetof(struct compare, run.job));
 	struct hvri_vm *vm = compare->run.vm;
-	uint64_t left = LIST_PIECE;
+	uint32_t disk = compare->mark_disk;
+	const struct hvri_frontier *from =
+		&compare->run.task->action.from_frontier;
+	struct hvrepl_extent extent = {
+		.offset = disk == from->disk ? from->offset : 0
+	};
+	uint64_t end = end_of(compare, disk);
 
-	compare->listed_count = compare->next = 0;
-	while (compare->listed_count < LISTED_MAX && left > 0) {
-		struct hvrepl_extent extent;
-		uint64_t end, to;
-
-		if (compare->disk >= vm->disk_count ||
-		    compare->disk > compare->end.disk ||
-		    vm->disks[compare->disk].tracker == NULL) {
-			compare->all_listed = true;
-			break;
-		}
-		end = end_of(compare, compare->disk);
-		if (compare->offset >= end ||
-		    !hvri_tracker_next_changed(
-			    vm->disks[compare->disk].tracker, compare->offset,
-			    end, &extent)) {
-			compare->disk++;
-			compare->offset = 0;
-			continue;
-		}
-		to = HVRI_MIN(extent.offset + extent.length, end);
-		list(compare, compare->disk, extent.offset, to);
-		/* The granule is listed whole. */
-		compare->offset =
-			((to - 1) / HVRI_DIGEST_GRANULE + 1) *
-			HVRI_DIGEST_GRANULE;
-		left -= HVRI_MIN(left, 1 + extent.length / HVRI_DIGEST_GRANULE);
+	compare->mark_code = HVREPL_OK;
+	if (vm->disks[disk].tracker == NULL)
+		compare->mark_code = HVREPL_E_STATE;
+	else if (extent.offset < end) {
+		extent.length = end - extent.offset;
+		compare->mark_code = hvrepl_tracker_mark(
+			vm->disks[disk].tracker, &extent, 1);
 	}
-	return false;
+	if (compare->mark_code < 0)
+		return false;
+	compare->mark_disk++;
+	return compare->mark_disk < vm->disk_count;
 }
 
-static void list_done(struct hvri_lane_job *job)
+static void mark_done(struct hvri_lane_job *job)
 {
 	struct compare *compare =
 		(struct compare *)((char *)job -
 				   offsetof(struct compare, run.job));
 
-	if (!hvri_run_back(&compare->run))
+	if (hvri_run_back(&compare->run))
+		return;
+	if (compare->mark_code < 0)
+		hvri_run_end(&compare->run, compare->mark_code, NULL);
+	else
 		pump(compare);
 }
 
@@ -295,40 +261,43 @@ static void finish(struct compare *compare)
 	run->task->done.bytes = compare->bytes;
 	/* A cut may use the filter already, when nobody waits for us any more:
 	 * then what we have goes with us. */
-	if (hvri_filter_takes(compare->filter, &compare->point)) {
+	if (compare->filter != NULL &&
+	    hvri_filter_takes(compare->filter, &compare->point)) {
 		hvri_filter_add(compare->filter, compare->runs);
 		compare->runs = NULL;
 	}
 	hvri_run_end(run, HVREPL_OK, NULL);
 }
 
-/* Asks for what is listed, then lists more. `compare` may be gone after. */
+/* Ask on. `compare` may be gone after. */
 static void pump(struct compare *compare)
 {
 	struct hvri_run *run = &compare->run;
+	struct hvri_vm *vm = run->vm;
 
-	while (run->asked_count < HVRI_ASKS_MAX && !run->in_lane &&
-	       compare->next < compare->listed_count) {
-		struct listed *at = &compare->listed[compare->next];
-		uint64_t offset = at->first * HVRI_DIGEST_GRANULE;
-		uint32_t count = (uint32_t)HVRI_MIN(at->end - at->first,
-						    HVRI_DIGESTS_MAX);
-		int32_t rc = hvri_run_ask(run, at->disk, offset, count,
-					  compare->point.number);
+	while (run->asked_count < HVRI_ASKS_MAX && !compare->refused &&
+	       compare->disk < vm->disk_count) {
+		uint64_t end = end_of(compare, compare->disk);
+		uint64_t granules;
+		int32_t rc;
 
+		if (compare->offset >= end) {
+			compare->disk++;
+			compare->offset = 0;
+			continue;
+		}
+		granules = (end - compare->offset - 1) / HVRI_DIGEST_GRANULE +
+			   1;
+		granules = HVRI_MIN(granules, HVRI_DIGESTS_MAX);
+		rc = hvri_run_ask(run, compare->disk, compare->offset,
+				  (uint32_t)granules, compare->point.number);
 		if (rc < 0) {
 			hvri_run_end(run, rc, NULL);
 			return;
 		}
-		at->first += count;
-		if (at->first == at->end)
-			compare->next++;
+		compare->offset += granules * HVRI_DIGEST_GRANULE;
 	}
-	if (compare->next < compare->listed_count || run->in_lane)
-		return;
-	if (!compare->all_listed)
-		hvri_run_submit(run, list_work, list_done);
-	else if (run->asked_count == 0)
+	if (run->asked_count == 0)
 		finish(compare);
 }
 
@@ -361,8 +330,7 @@ static int32_t compare_answer(struct hvri_run *run,
 		hvri_log(&run->vm->node->env, HVREPL_LOG_WARNING,
 			 "VM %s: the other site gives no digests: %s",
 			 run->vm->name, hvrepl_strerror(digests->code));
-		compare->all_listed = true;
-		compare->next = compare->listed_count;
+		compare->refused = true;
 		break;
 	}
 	pump(compare);
@@ -407,7 +375,12 @@ int32_t hvri_compare_start(struct hvri_vm *vm, const struct hvri_action *action)
 	compare->last = &compare->runs;
 	compare->point = action->point;
 	compare->disk = action->from_frontier.disk;
-	compare->offset = action->from_frontier.offset;
+	/* The granule that a window begins inside of was asked for with the
+	 * window before. */
+	compare->offset = (action->from_frontier.offset +
+			   (HVRI_DIGEST_GRANULE - 1)) /
+			  HVRI_DIGEST_GRANULE * HVRI_DIGEST_GRANULE;
+	compare->mark_disk = compare->disk;
 	compare->end = action->frontier;
 	hvri_run_start(&compare->run, vm, task);
 	if (vm->session == NULL || vm->closing) {
@@ -415,14 +388,17 @@ int32_t hvri_compare_start(struct hvri_vm *vm, const struct hvri_action *action)
 		return HVREPL_OK;
 	}
 	/* Without a filter (no memory, no point to compare with) everything
-	 * that is changed is shipped. */
+	 * is shipped. */
 	if (action->point.number == 0 || take_filter(vm, action) < 0) {
-		hvri_run_end(&compare->run, HVREPL_OK, NULL);
-		return HVREPL_OK;
+		compare->refused = true;
+	} else {
+		compare->filter = hvri_filter_hold(vm->filter);
+		memcpy(compare->run.key, hvri_filter_key(vm->filter),
+		       sizeof(compare->run.key));
 	}
-	compare->filter = hvri_filter_hold(vm->filter);
-	memcpy(compare->run.key, hvri_filter_key(vm->filter),
-	       sizeof(compare->run.key));
-	pump(compare);
+	if (compare->disk < vm->disk_count)
+		hvri_run_submit(&compare->run, mark_work, mark_done);
+	else
+		hvri_run_end(&compare->run, HVREPL_OK, NULL);
 	return HVREPL_OK;
 }
