@@ -178,7 +178,7 @@ struct compare {
 	struct hvri_point point;
 	uint32_t disk; /* Asked for so far: up to here... */
 	uint64_t offset;
-	struct hvri_frontier end; /* ...and how far to go. */
+	struct hvri_frontier from, end; /* ...and how far to go. */
 	uint32_t mark_disk; /* Disks before it are marked. */
 	int32_t mark_code;
 	bool refused; /* No digests: no use asking on. */
@@ -219,10 +219,8 @@ static bool mark_work(struct hvri_lane_job *job)
 				   offsetof(struct compare, run.job));
 	struct hvri_vm *vm = compare->run.vm;
 	uint32_t disk = compare->mark_disk;
-	const struct hvri_frontier *from =
-		&compare->run.task->action.from_frontier;
 	struct hvrepl_extent extent = {
-		.offset = disk == from->disk ? from->offset : 0
+		.offset = disk == compare->from.disk ? compare->from.offset : 0
 	};
 	uint64_t end = end_of(compare, disk);
 
@@ -381,6 +379,7 @@ int32_t hvri_compare_start(struct hvri_vm *vm, const struct hvri_action *action)
 			   (HVRI_DIGEST_GRANULE - 1)) /
 			  HVRI_DIGEST_GRANULE * HVRI_DIGEST_GRANULE;
 	compare->mark_disk = compare->disk;
+	compare->from = action->from_frontier;
 	compare->end = action->frontier;
 	hvri_run_start(&compare->run, vm, task);
 	if (vm->session == NULL || vm->closing) {
