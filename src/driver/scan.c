@@ -5,7 +5,7 @@
 #include <openssl/crypto.h>
 #include <string.h>
 
-#define PIECE_GRANULES 16u
+#define PIECE_GRANULES 4u
 
 bool hvri_digest_none(const uint8_t digest[HVRI_DIGEST_SIZE])
 {
