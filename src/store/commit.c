@@ -114,6 +114,7 @@ static int32_t write_piece(hvrepl_store *store, struct hvri_overlay *overlay,
 {
 	if (piece->count == 0)
 		return HVREPL_OK;
+	HVRI_TRY(hvri_store_piece(store));
 	if (store->saved != NULL) {
 		if (store->saver == NULL)
 			HVRI_TRY(hvri_slog_writer_create(store, store->saved,
@@ -136,10 +137,21 @@ static void fold_reset(hvrepl_store *store)
 
 void hvri_commit_reset(hvrepl_store *store)
 {
+	store->committing = false;
+	hvri_store_piece_free(store);
 	fold_reset(store);
 	hvri_slog_writer_destroy(store->saver);
 	store->saver = NULL;
 	store->freezes = 0;
+}
+
+static int32_t flush_active(hvrepl_store *store)
+{
+	int32_t rc = hvri_overlay_flush(store->active);
+
+	/* For want of memory nothing was begun. */
+	return rc < 0 && rc != HVREPL_E_NOMEM ? hvri_store_poison(store, rc) :
+						rc;
 }
 
 /* ---- freezing ---- */
@@ -153,10 +165,10 @@ static int32_t freeze_held(hvrepl_store *store, struct hvri_overlay *fresh,
 		.id = fresh->id,
 		.undo = undo == NULL ? 0 : undo->container->id,
 	};
-	int32_t rc = hvri_overlay_flush(store->active);
+	int32_t rc = flush_active(store);
 
 	if (rc < 0)
-		return hvri_store_poison(store, rc);
+		return rc;
 	HVRI_TRY(hvri_store_record(store, &record, undo));
 	hvri_store_take_overlays(store, fresh, store->active);
 	return HVREPL_OK;
@@ -288,10 +300,10 @@ static int32_t switch_range(hvrepl_store *store, uint32_t disk, uint64_t from,
 					       .disk = disk,
 					       .offset = to };
 	uint64_t at = from;
-	int32_t rc = hvri_overlay_flush(store->active);
+	int32_t rc = flush_active(store);
 
 	if (rc < 0)
-		return hvri_store_poison(store, rc);
+		return rc;
 	while (at < to)
 		HVRI_TRY(switch_piece(store, disk, &at, to));
 	rc = hvri_disk_flush(&store->bases[disk]);
@@ -454,6 +466,7 @@ static int32_t restore(hvrepl_store *store, uint32_t *more_out)
 	uint64_t size = store->state.disks[at->disk].size, bytes = 0;
 
 	*more_out = 1;
+	HVRI_TRY(hvri_store_piece(store));
 	while (at->at < size && bytes < store->piece_bytes) {
 		struct hvri_source source;
 		uint64_t length = size - at->at;
@@ -504,7 +517,6 @@ static int32_t cancel(hvrepl_store *store, uint32_t *more_out,
 		record.type = HVRI_RECORD_OVERLAY_DROP;
 	HVRI_TRY(hvri_store_record(store, &record, NULL));
 	hvri_store_take_overlays(store, NULL, NULL);
-	store->committing = false;
 	hvri_commit_reset(store);
 	*more_out = commit == HVRI_COMMIT_FOLDING;
 	return HVREPL_OK;

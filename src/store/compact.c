@@ -22,6 +22,8 @@ void hvri_compact_reset(hvrepl_store *store)
 			hvri_container_doom(out);
 		hvri_slog_writer_destroy(compact->writer);
 	}
+	if (compact->active)
+		hvri_store_piece_free(store);
 	memset(compact, 0, sizeof(*compact));
 }
 
@@ -255,6 +257,7 @@ int32_t hvri_compact_step(hvrepl_store *store, uint32_t *more_out)
 		return HVREPL_OK;
 	}
 	*more_out = 1;
+	HVRI_TRY(hvri_store_piece(store));
 	rc = copy_piece(store);
 	if (rc == HVREPL_OK &&
 	    compact->at.at >= store->state.disks[compact->at.disk].size &&

@@ -83,7 +83,7 @@ static bool frame_decode(const uint8_t bytes[HVRI_FRAME_SIZE],
 	out->batch = hvri_read_u32(&reader);
 	hvri_read_bytes(&reader, out->digest, 16);
 	if (magic != FRAME_MAGIC || out->type < HVRI_FRAME_BATCH ||
-	    out->type > HVRI_FRAME_INDEX ||
+	    out->type > HVRI_FRAME_SEAL ||
 	    out->disk >= HVREPL_STORE_DISKS_MAX)
 		return false;
 	if (is_small(out->type))
@@ -269,7 +269,9 @@ int32_t hvri_container_append(struct hvri_container *container, uint16_t type,
 	iov[0] = (struct hvrepl_iovec){ head, lead + HVRI_FRAME_SIZE };
 	iov[1] = (struct hvrepl_iovec){ (void *)(uintptr_t)payload, length };
 	container->unflushed = true;
-	rc = hvri_object_writev(&container->object, at, iov, 2);
+	container->sealed = false;
+	rc = hvri_object_writev(&container->object, at, iov,
+				length > 0 ? 2 : 1);
 	if (rc < 0)
 		return rc;
 	container->batch = frame.batch;
@@ -288,6 +290,18 @@ int32_t hvri_container_flush(struct hvri_container *container)
 	HVRI_TRY(hvri_object_flush(&container->object));
 	container->unflushed = false;
 	container->begin_batch = true;
+	return HVREPL_OK;
+}
+
+int32_t hvri_container_seal(struct hvri_container *container)
+{
+	uint64_t position;
+
+	if (container->sealed)
+		return HVREPL_OK;
+	HVRI_TRY(hvri_container_append(container, HVRI_FRAME_SEAL, 0, NULL, 0,
+				       &position));
+	container->sealed = true;
 	return HVREPL_OK;
 }
 
@@ -358,8 +372,9 @@ static int32_t next_batch(struct scan *scan, uint64_t at, uint64_t end)
 	if (frame.type != HVRI_FRAME_BATCH || frame.length != 8)
 		return HVREPL_E_CORRUPT;
 	reader = hvri_reader_over(scan->buffer + HVRI_FRAME_SIZE, 8);
-	if (hvri_read_u64(&reader) != end ||
-	    (scan->batch != 0 && frame.batch != scan->batch + 1))
+	/* Numbers have gaps: of a torn batch only its first frame may be
+	 * there, and the next one begins at the same place. */
+	if (hvri_read_u64(&reader) != end || frame.batch <= scan->batch)
 		return HVREPL_E_CORRUPT;
 	scan->batch = frame.batch;
 	return HVREPL_OK;

@@ -25,6 +25,7 @@
 #define HVRI_FRAME_CHUNK 3u   /* Payload: an encoded chunk. */
 #define HVRI_FRAME_END 4u     /* Payload: chunk count and root. */
 #define HVRI_FRAME_INDEX 5u   /* Payload: the index of a log. */
+#define HVRI_FRAME_SEAL 6u    /* Empty: only its batch counts. */
 #define HVRI_FRAME_END_PAYLOAD 40u
 
 struct hvri_container {
@@ -38,6 +39,7 @@ struct hvri_container {
 	uint64_t size;	/* Where the next frame goes. */
 	uint64_t room;	/* Size of the object, for `used`. */
 	uint32_t batch; /* Of the frames being written. */
+	bool sealed;	/* The last frame is a seal. */
 	bool begin_batch, unflushed;
 };
 
@@ -63,6 +65,11 @@ HVRI_MUST_CHECK int32_t hvri_container_append(struct hvri_container *container,
 					      uint64_t *position_out);
 /* End the batch. */
 HVRI_MUST_CHECK int32_t hvri_container_flush(struct hvri_container *container);
+/* Append a seal unless there is one. Between two flushes: from the second on
+ * anything bad in what came before the first is known to be damage. Undo needs
+ * that before the base is written: what passed for a torn tail would be saved
+ * again, wrongly. */
+HVRI_MUST_CHECK int32_t hvri_container_seal(struct hvri_container *container);
 HVRI_MUST_CHECK int32_t
 hvri_container_read(const struct hvri_container *container, uint64_t position,
 		    void *buffer, size_t length);

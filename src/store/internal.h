@@ -20,7 +20,7 @@
 #include "store/store.h"
 
 /* Most raw bytes that one advance() moves. */
-#define HVRI_STORE_PIECE (1u << 20)
+#define HVRI_STORE_PIECE (4u << 20)
 #define HVRI_STORE_CACHE_BYTES (4u << 20)
 #define HVRI_STORE_CONTAINER_BYTES (64u << 20)
 /* Overlay bytes switched under one range lock, and the amount from which the
@@ -39,6 +39,7 @@ struct hvri_receive_disk {
 
 struct hvri_receive {
 	bool active;
+	bool refused; /* For lack of space, and no point has gone since. */
 	struct hvri_segment_identity identity; /* disk: none. */
 	struct hvri_container *container; /* Referenced; REPLICA only. */
 	struct hvri_slog *slog;		  /* REPLICA only. */
@@ -115,7 +116,7 @@ struct hvrepl_store {
 	struct hvri_slog_writer *saver; /* Of the commit's undo. */
 	uint32_t freezes;
 	bool committing; /* commit_begin() was called in state OVERLAY. */
-	uint8_t *piece; /* HVRI_STORE_PIECE, page-aligned. */
+	uint8_t *piece; /* hvri_store_piece(), or NULL. */
 	/* As the constants above; smaller in tests, which want many steps. */
 	uint64_t piece_bytes, switch_bytes, refreeze_bytes;
 
@@ -202,9 +203,10 @@ HVRI_MUST_CHECK int32_t hvri_slog_writer_zero(struct hvri_slog_writer *writer,
 					     uint32_t disk, uint64_t offset,
 					     uint64_t length);
 /* Pack what is left, flush the container, then enter all of it in the slog's
- * index (under map when `locked`). */
+ * index. `undo`: seal it, since the base is written next, and hold map, since
+ * the index is in use. */
 HVRI_MUST_CHECK int32_t hvri_slog_writer_flush(struct hvri_slog_writer *writer,
-					      bool locked);
+					      bool undo);
 /* A container with the headers of an undo log in it, durable; and its slog. */
 HVRI_MUST_CHECK int32_t hvri_store_new_undo(hvrepl_store *store,
 					    struct hvri_slog **slog_out);
@@ -221,6 +223,10 @@ HVRI_MUST_CHECK int32_t hvri_store_save_base(hvrepl_store *store,
 bool hvri_cursor_next_disk(const hvrepl_store *store, struct hvri_cursor *at);
 
 /* ---- others ---- */
+/* The buffer of HVRI_STORE_PIECE bytes that long work shares; page-aligned, and
+ * let go of when nothing is under way. */
+HVRI_MUST_CHECK int32_t hvri_store_piece(hvrepl_store *store);
+void hvri_store_piece_free(hvrepl_store *store);
 void hvri_receive_reset(hvrepl_store *store);
 HVRI_MUST_CHECK int32_t hvri_receive_drop(hvrepl_store *store);
 /* INITIAL: what the base holds of the cut, durable in the manifest (L2). */

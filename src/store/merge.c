@@ -9,6 +9,7 @@
 void hvri_merge_reset(hvrepl_store *store)
 {
 	hvri_slog_writer_destroy(store->merge.writer);
+	hvri_store_piece_free(store);
 	memset(&store->merge, 0, sizeof(store->merge));
 }
 
@@ -194,6 +195,7 @@ static int32_t step(hvrepl_store *store, struct piece *piece)
 	uint32_t count = redo_of(store, redo);
 	int32_t rc;
 
+	HVRI_TRY(hvri_store_piece(store));
 	if (!merge->ready) {
 		if (store->running != NULL)
 			HVRI_TRY(hvri_slog_writer_create(store, store->running,

@@ -34,7 +34,7 @@ static void free_store(hvrepl_store *store)
 	for (uint32_t i = 0; i < HVREPL_STORE_DISKS_MAX; i++)
 		hvri_disk_drop(&store->bases[i]);
 	hvri_storage_drop(&store->storage);
-	hvri_free(&env, store->piece, HVRI_STORE_PIECE);
+	hvri_store_piece_free(store);
 	hvri_mutex_destroy(&store->work);
 	hvri_mutex_destroy(&store->map);
 	hvri_free(&env, store, sizeof(*store));
@@ -289,9 +289,6 @@ static int32_t set_up(hvrepl_store *store,
 		store->options.container_bytes = HVRI_STORE_CONTAINER_BYTES;
 	if (store->options.cache_bytes == 0)
 		store->options.cache_bytes = HVRI_STORE_CACHE_BYTES;
-	store->piece = hvri_alloc_io(&store->env, HVRI_STORE_PIECE);
-	if (store->piece == NULL)
-		return HVREPL_E_NOMEM;
 	HVRI_TRY(hvri_cache_init(&store->cache, &store->env,
 				 store->options.cache_bytes));
 	HVRI_TRY(open_journal(store, disks, error));

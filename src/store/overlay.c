@@ -65,6 +65,8 @@ static int32_t create_disk(struct hvri_overlay *overlay, uint32_t i)
 {
 	struct hvri_overlay_disk *disk = &overlay->disks[i];
 	char data[HVREPL_OBJECT_ID_MAX + 1], map[HVREPL_OBJECT_ID_MAX + 1];
+	uint8_t *buffer;
+	int32_t rc;
 
 	object_ids(overlay, i, data, map);
 	HVRI_TRY(hvri_object_open(overlay->storage, data, HVREPL_OBJECT_CREATE,
@@ -73,7 +75,12 @@ static int32_t create_disk(struct hvri_overlay *overlay, uint32_t i)
 		return HVREPL_OK;
 	HVRI_TRY(hvri_object_open(overlay->storage, map, HVREPL_OBJECT_CREATE,
 				  &disk->map));
-	HVRI_TRY(hvri_overlay_map_append(overlay, i, NULL, 0));
+	buffer = hvri_alloc(overlay->env, OVERLAY_RECORD_MAX);
+	if (buffer == NULL)
+		return HVREPL_E_NOMEM;
+	rc = hvri_overlay_map_append(overlay, i, NULL, 0, buffer);
+	hvri_free(overlay->env, buffer, OVERLAY_RECORD_MAX);
+	HVRI_TRY(rc);
 	HVRI_TRY(hvri_object_flush(&disk->map));
 	return hvri_object_flush(&disk->data);
 }
@@ -384,7 +391,8 @@ int32_t hvri_overlay_zero(struct hvri_overlay *overlay, uint32_t disk,
 	return HVREPL_OK;
 }
 
-static int32_t flush_disk(struct hvri_overlay *overlay, uint32_t i)
+static int32_t flush_disk(struct hvri_overlay *overlay, uint32_t i,
+			  uint8_t *buffer)
 {
 	struct hvri_overlay_disk *disk = &overlay->disks[i];
 	struct hvri_overlay_change *changes = NULL;
@@ -405,7 +413,8 @@ static int32_t flush_disk(struct hvri_overlay *overlay, uint32_t i)
 	if (data)
 		rc = hvri_object_flush(&disk->data);
 	if (rc == HVREPL_OK && count > 0)
-		rc = hvri_overlay_map_append(overlay, i, changes, count);
+		rc = hvri_overlay_map_append(overlay, i, changes, count,
+					     buffer);
 	if (rc == HVREPL_OK && count > 0)
 		rc = hvri_object_flush(&disk->map);
 	hvri_free(overlay->env, changes, count * sizeof(changes[0]));
@@ -422,12 +431,18 @@ static int32_t flush_disk(struct hvri_overlay *overlay, uint32_t i)
 int32_t hvri_overlay_flush(struct hvri_overlay *overlay)
 {
 	int32_t rc = HVREPL_OK;
+	uint8_t *buffer;
 
 	if (!overlay->durable)
 		return HVREPL_OK;
+	/* Before changes are taken: those that cannot be written are lost. */
+	buffer = hvri_alloc(overlay->env, OVERLAY_RECORD_MAX);
+	if (buffer == NULL)
+		return HVREPL_E_NOMEM;
 	hvri_lock(&overlay->flushing);
 	for (uint32_t i = 0; i < overlay->disk_count && rc == HVREPL_OK; i++)
-		rc = flush_disk(overlay, i);
+		rc = flush_disk(overlay, i, buffer);
 	hvri_unlock(&overlay->flushing);
+	hvri_free(overlay->env, buffer, OVERLAY_RECORD_MAX);
 	return rc;
 }

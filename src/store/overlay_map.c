@@ -17,8 +17,7 @@
 #define MAP_HEADER 64u
 #define MAP_SIGNED 48u
 #define MAP_CHANGE 16u
-#define MAP_CHANGES_MAX 2044u /* 32 KiB with the header. */
-#define MAP_RECORD_MAX (MAP_HEADER + MAP_CHANGES_MAX * MAP_CHANGE)
+#define MAP_CHANGES_MAX ((OVERLAY_RECORD_MAX - MAP_HEADER) / MAP_CHANGE)
 
 uint32_t hvri_overlay_get(const struct hvri_overlay_disk *disk, uint64_t block)
 {
@@ -27,7 +26,7 @@ uint32_t hvri_overlay_get(const struct hvri_overlay_disk *disk, uint64_t block)
 
 	if (page == NULL)
 		return HVRI_OVERLAY_ABSENT;
-	return ((unsigned)page->state[at / 4] >> (at % 4 * 2)) & 3u;
+	return ((uint32_t)page->state[at / 4] >> (at % 4 * 2)) & 3u;
 }
 
 uint64_t hvri_overlay_skip(const struct hvri_overlay_disk *disk, uint64_t block,
@@ -87,7 +86,7 @@ bool hvri_overlay_set(struct hvri_overlay *overlay, uint32_t disk,
 		struct hvri_overlay_page *page = to->pages[block / PAGE_BLOCKS];
 		uint64_t at = block % PAGE_BLOCKS;
 		unsigned shift = (unsigned)(at % 4 * 2);
-		uint32_t was = ((unsigned)page->state[at / 4] >> shift) & 3u;
+		uint32_t was = ((uint32_t)page->state[at / 4] >> shift) & 3u;
 
 		if (was == state)
 			continue;
@@ -109,7 +108,7 @@ bool hvri_overlay_set(struct hvri_overlay *overlay, uint32_t disk,
 
 static bool unsaved(const struct hvri_overlay_page *page, uint32_t at)
 {
-	return ((unsigned)page->unsaved[at / 8] >> (at % 8) & 1u) != 0;
+	return ((uint32_t)page->unsaved[at / 8] >> (at % 8) & 1u) != 0;
 }
 
 /* Runs of unsaved blocks of a page; into `out` unless NULL. */
@@ -224,16 +223,12 @@ static void record_encode(const struct hvri_overlay *overlay, uint32_t disk,
 
 int32_t hvri_overlay_map_append(struct hvri_overlay *overlay, uint32_t disk,
 				const struct hvri_overlay_change *changes,
-				size_t count)
+				size_t count, uint8_t *buffer)
 {
 	struct hvri_overlay_disk *to = &overlay->disks[disk];
-	size_t room = record_span(HVRI_MIN(count, MAP_CHANGES_MAX));
 	struct map_record record = { .batch = to->batch };
-	uint8_t *bytes = hvri_alloc(overlay->env, room);
 	int32_t rc = HVREPL_OK;
 
-	if (bytes == NULL)
-		return HVREPL_E_NOMEM;
 	record.total = (uint32_t)((count + MAP_CHANGES_MAX - 1) /
 				  MAP_CHANGES_MAX);
 	record.total = HVRI_MAX(record.total, 1u);
@@ -244,12 +239,12 @@ int32_t hvri_overlay_map_append(struct hvri_overlay *overlay, uint32_t disk,
 		record.count = (uint32_t)HVRI_MIN(count - from,
 						  MAP_CHANGES_MAX);
 		span = record_span(record.count);
-		record_encode(overlay, disk, &record, changes + from, bytes);
-		rc = hvri_object_write(&to->map, to->map_size, bytes, span);
+		record_encode(overlay, disk, &record,
+			      changes == NULL ? NULL : changes + from, buffer);
+		rc = hvri_object_write(&to->map, to->map_size, buffer, span);
 		if (rc == HVREPL_OK)
 			to->map_size += span;
 	}
-	hvri_free(overlay->env, bytes, room);
 	if (rc == HVREPL_OK)
 		to->batch++;
 	return rc;
@@ -414,10 +409,10 @@ int32_t hvri_overlay_map_load(struct hvri_overlay *overlay, uint32_t disk)
 	HVRI_TRY(hvri_object_flush(&overlay->disks[disk].data));
 	HVRI_TRY(hvri_object_flush(&overlay->disks[disk].map));
 	HVRI_TRY(hvri_object_size(&overlay->disks[disk].map, &load.size));
-	load.bytes = hvri_alloc(overlay->env, MAP_RECORD_MAX);
+	load.bytes = hvri_alloc(overlay->env, OVERLAY_RECORD_MAX);
 	if (load.bytes == NULL)
 		return HVREPL_E_NOMEM;
 	rc = load_records(&load);
-	hvri_free(overlay->env, load.bytes, MAP_RECORD_MAX);
+	hvri_free(overlay->env, load.bytes, OVERLAY_RECORD_MAX);
 	return rc;
 }

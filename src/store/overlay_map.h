@@ -40,11 +40,12 @@ hvri_overlay_take_changes(struct hvri_overlay *overlay, uint32_t disk,
 			  struct hvri_overlay_change **changes_out,
 			  size_t *count_out);
 
-/* On storage; not flushed. */
+/* On storage; not flushed. `buffer` has OVERLAY_RECORD_MAX bytes. */
+#define OVERLAY_RECORD_MAX (32u << 10)
 HVRI_MUST_CHECK int32_t
 hvri_overlay_map_append(struct hvri_overlay *overlay, uint32_t disk,
-			const struct hvri_overlay_change *changes,
-			size_t count);
+			const struct hvri_overlay_change *changes, size_t count,
+			uint8_t *buffer);
 HVRI_MUST_CHECK int32_t hvri_overlay_map_load(struct hvri_overlay *overlay,
 					      uint32_t disk);
 #endif

@@ -194,10 +194,15 @@ static uint64_t high_water(const hvrepl_store *store)
 {
 	const struct hvrepl_store_options *options = &store->options;
 
-	if (options->high_water != 0)
-		return options->high_water;
-	return options->capacity == 0 ? UINT64_MAX :
-					options->capacity / 10 * 9;
+	uint64_t usable = options->capacity - options->reserve;
+
+	if (options->capacity == 0)
+		return options->high_water != 0 ? options->high_water :
+						  UINT64_MAX;
+	/* Below what receiving may use, or nothing would ever give way. */
+	return options->high_water != 0 ? HVRI_MIN(options->high_water,
+						   usable) :
+					  usable / 10 * 9;
 }
 
 /* Where policy wants the base; 0: where it is. */
@@ -229,14 +234,16 @@ static int32_t drop_for_space(hvrepl_store *store, bool short_of_space,
 		 "recovery point %llu is given up for space",
 		 (unsigned long long)key);
 	*more_out = 1;
-	return drop(store, key);
+	HVRI_TRY(drop(store, key));
+	store->receive.refused = false;
+	return HVREPL_OK;
 }
 
 static int32_t maintain(hvrepl_store *store, uint32_t *more_out)
 {
 	uint32_t dropped = 0;
 	uint64_t target;
-	bool short_of_space = false;
+	bool short_of_space = store->receive.refused;
 	int32_t rc;
 
 	HVRI_TRY(hvri_store_usable(store));
@@ -248,7 +255,7 @@ static int32_t maintain(hvrepl_store *store, uint32_t *more_out)
 			return rc;
 		short_of_space = true;
 	}
-	target = short_of_space ? 0 : wanted_base(store);
+	target = store->state.merge_target != 0 ? 0 : wanted_base(store);
 	if (target != 0) {
 		rc = hvri_merge_start(store, target, NULL);
 		if (rc == HVREPL_OK)

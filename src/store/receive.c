@@ -113,6 +113,7 @@ static int32_t check_space(hvrepl_store *store, struct hvrepl_error *error)
 	if (initial(store) ||
 	    hvri_store_room(store, false) > HVRI_CHUNK_ENCODED_MAX)
 		return HVREPL_OK;
+	store->receive.refused = true;
 	return hvri_fail(error, HVREPL_E_NO_SPACE,
 			 "the store is full: give it more space, or drop or "
 			 "unpin recovery points");
@@ -288,13 +289,17 @@ static int32_t append_chunk(hvrepl_store *store, uint32_t disk,
 
 	if (store->options.capacity != 0 &&
 	    hvri_store_used(store) + length + store->options.reserve >
-		    store->options.capacity)
+		    store->options.capacity) {
+		store->receive.refused = true;
 		return HVREPL_E_NO_SPACE;
+	}
 	rc = hvri_container_append(container, HVRI_FRAME_CHUNK, (uint16_t)disk,
 				   bytes, length, &position);
 	if (rc == HVREPL_OK)
 		rc = hvri_slog_note_chunk(store->receive.slog, disk, chunk,
 					  position, (uint32_t)length);
+	if (rc == HVREPL_E_NO_SPACE)
+		store->receive.refused = true;
 	if (rc < 0) {
 		container->size = size;
 		container->batch = batch;

@@ -55,6 +55,19 @@ uint64_t hvri_store_room(hvrepl_store *store, bool reserve_too)
 	return room > reserve ? room - reserve : 0;
 }
 
+int32_t hvri_store_piece(hvrepl_store *store)
+{
+	if (store->piece == NULL)
+		store->piece = hvri_alloc_io(&store->env, HVRI_STORE_PIECE);
+	return store->piece == NULL ? HVREPL_E_NOMEM : HVREPL_OK;
+}
+
+void hvri_store_piece_free(hvrepl_store *store)
+{
+	hvri_free(&store->env, store->piece, HVRI_STORE_PIECE);
+	store->piece = NULL;
+}
+
 struct leftovers {
 	struct hvri_slog *slogs[2u * HVRI_MANIFEST_LOGS + 2];
 	uint32_t count;

@@ -245,8 +245,9 @@ int32_t hvri_slog_scan(void *argument, uint16_t type, uint16_t disk,
 	struct hvri_slog_disk *to;
 	struct hvri_chunk chunk;
 
-	if (type == HVRI_FRAME_INDEX)
-		return HVREPL_OK; /* Written, but not in the manifest. */
+	/* An index that was written, but is not in the manifest. */
+	if (type == HVRI_FRAME_INDEX || type == HVRI_FRAME_SEAL)
+		return HVREPL_OK;
 	if (disk >= slog->disk_count)
 		return HVREPL_E_CORRUPT;
 	to = &slog->disks[disk];

@@ -238,7 +238,7 @@ static int32_t note(struct hvri_slog_writer *writer, size_t *done)
 	return HVREPL_OK;
 }
 
-int32_t hvri_slog_writer_flush(struct hvri_slog_writer *writer, bool locked)
+int32_t hvri_slog_writer_flush(struct hvri_slog_writer *writer, bool undo)
 {
 	hvrepl_store *store = writer->store;
 	size_t done = 0;
@@ -246,15 +246,19 @@ int32_t hvri_slog_writer_flush(struct hvri_slog_writer *writer, bool locked)
 
 	HVRI_TRY(pack_data(writer));
 	HVRI_TRY(pack_zeroes(writer));
-	if (writer->slog->container->unflushed) {
+	rc = hvri_container_flush(writer->slog->container);
+	if (rc < 0)
+		return hvri_store_poison(store, rc);
+	if (undo) {
+		HVRI_TRY(hvri_container_seal(writer->slog->container));
 		rc = hvri_container_flush(writer->slog->container);
-		if (rc < 0)
-			return hvri_store_poison(store, rc);
 	}
-	if (locked)
+	if (rc < 0)
+		return hvri_store_poison(store, rc);
+	if (undo)
 		hvri_lock(&store->map);
 	rc = note(writer, &done);
-	if (locked)
+	if (undo)
 		hvri_unlock(&store->map);
 	if (rc < 0)
 		return rc; /* Noting it again is harmless. */

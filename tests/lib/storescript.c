@@ -270,3 +270,90 @@ void script_everywhere(const uint8_t *script,
 				break;
 		}
 }
+
+static void finish(void)
+{
+	world_settle(&w);
+	world_check(&w);
+	if (w.failover)
+		world_check_guest(&w, false);
+	world_free(&w);
+	ck_assert_int_eq(w.env.alloc_live, 0);
+}
+
+void script_alloc_fails(const uint8_t *script)
+{
+	bool failed = true;
+
+	for (long n = 0; failed; n += 1 + n / 40) {
+		int32_t rc;
+
+		start(11, NULL);
+		w.env.alloc_fail_at = n;
+		rc = world_open(&w, true);
+		if (rc == HVREPL_E_NOMEM)
+			rc = world_open(&w, true);
+		for (unsigned i = 0; script[i] != END; i++) {
+			if (rc == HVREPL_OK)
+				rc = step(script[i]);
+			if (rc == HVREPL_E_NOMEM && w.env.alloc_fail_at < 0)
+				rc = step(script[i]);
+			ck_assert_msg(rc == HVREPL_OK,
+				      "allocation %ld, step %u gives %d", n, i,
+				      rc);
+		}
+		failed = w.env.alloc_fail_at < 0;
+		w.env.alloc_fail_at = -1;
+		finish();
+	}
+}
+
+/* After a callback that failed: go on, or open again. */
+static int32_t go_on(int what)
+{
+	int32_t rc = w.store == NULL ? HVREPL_E_POISONED : step(what);
+
+	if (rc == HVREPL_OK)
+		return rc;
+	world_close(&w);
+	rc = world_open(&w, false);
+	if (rc == HVREPL_E_NOT_FOUND)
+		rc = world_open(&w, true);
+	if (rc < 0)
+		return rc;
+	world_settle(&w);
+	world_check(&w);
+	if (w.failover || w.store->state.commit != HVRI_COMMIT_NONE)
+		settle_failover();
+	return step(what);
+}
+
+void script_io_fails(const uint8_t *script)
+{
+	static const int32_t codes[] = { HVREPL_E_DISK_IO, HVREPL_E_NO_SPACE,
+					 HVREPL_E_STORAGE_IO };
+	bool failed = true;
+
+	for (uint64_t n = 0; failed; n += 1 + n / 100) {
+		int32_t rc;
+
+		start(13, NULL);
+		w.sim.fail_at = n;
+		w.sim.fail_code = codes[n % 3];
+		rc = world_open(&w, true);
+		if (rc < 0)
+			rc = world_open(&w, true);
+		for (unsigned i = 0; script[i] != END; i++) {
+			if (rc == HVREPL_OK)
+				rc = step(script[i]);
+			if (rc < 0 && w.sim.fail_at == UINT64_MAX)
+				rc = go_on(script[i]);
+			ck_assert_msg(rc == HVREPL_OK,
+				      "callback %llu, step %u gives %d",
+				      (unsigned long long)n, i, rc);
+		}
+		failed = w.sim.fail_at == UINT64_MAX;
+		w.sim.fail_at = UINT64_MAX;
+		finish();
+	}
+}

@@ -33,4 +33,10 @@ enum {
  * flushed is there; then the script goes on to its end. */
 void script_everywhere(const uint8_t *script,
 		       const struct hvrepl_store_options *options);
+/* Run it with the n-th allocation failing, for every n: a step that fails says
+ * NOMEM and succeeds when it is done again. */
+void script_alloc_fails(const uint8_t *script);
+/* Run it with the n-th callback failing, for every n: what is not poisoned
+ * goes on, what is poisoned goes on after opening again. */
+void script_io_fails(const uint8_t *script);
 #endif

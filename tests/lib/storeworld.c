@@ -230,8 +230,10 @@ static void make_cut(struct world *world, bool everything)
 	uint8_t changed[WORLD_DISKS][WORLD_SIZE_MAX / 4096 + 1];
 	uint64_t from = world->last_number;
 	struct world_cut *cut = &world->cut;
+	long fail_at = world->env.alloc_fail_at;
 
 	ck_assert(!cut->pending);
+	world->env.alloc_fail_at = -1; /* Not the store's. */
 	cut_free(cut);
 	memset(changed, everything, sizeof(changed));
 	for (unsigned d = 0; d < WORLD_DISKS; d++)
@@ -243,6 +245,7 @@ static void make_cut(struct world *world, bool everything)
 	cut->image = must(malloc(sizeof(*cut->image)));
 	*cut->image = world->primary;
 	cut->pending = true;
+	world->env.alloc_fail_at = fail_at;
 }
 
 void world_make_cut(struct world *world)
@@ -347,7 +350,7 @@ int32_t world_drop(struct world *world, uint64_t key)
 
 	for (uint32_t i = 0; i < world->point_count; i++)
 		if (world->points[i].key == key &&
-		    (rc == HVREPL_OK || world->sim.crashed))
+		    rc != HVREPL_E_BUSY && rc != HVREPL_E_NOMEM)
 			world->points[i].kept = false;
 	return rc;
 }
@@ -393,8 +396,15 @@ static int32_t guest_change(struct world *world, unsigned d, uint64_t at,
 		memset(bytes, 0, length);
 	else
 		test_fill(bytes, length, test_random(&world->random));
-	return zero ? hvri_view_zero(world->view, d, at, length) :
-		      hvri_view_write(world->view, d, at, bytes, length);
+	for (unsigned tries = 0;; tries++) {
+		int32_t rc = zero ? hvri_view_zero(world->view, d, at, length) :
+				    hvri_view_write(world->view, d, at, bytes,
+						    length);
+
+		/* As a guest would. */
+		if (rc == HVREPL_OK || world->sim.crashed || tries == 1)
+			return rc;
+	}
 }
 
 int32_t world_guest_write(struct world *world)
@@ -493,7 +503,6 @@ int32_t world_cancel(struct world *world)
 	while (more != 0)
 		HVRI_TRY(hvrepl_store_cancel(world->store, &more, NULL));
 	world->failover = false;
-	world->direct = false;
 	return HVREPL_OK;
 }
 
