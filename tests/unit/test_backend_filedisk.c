@@ -121,7 +121,8 @@ START_TEST(zeroed_ranges_read_as_zeroes_and_give_space_back)
 	ck_assert_int_eq(hvri_disk_read(&disk, 0, bytes, MIB), HVREPL_OK);
 	ck_assert(bytes[65535] != 0 || bytes[65534] != 0);
 	for (size_t i = 65536; i < MIB; i++)
-		ck_assert_uint_eq(bytes[i], 0);
+		if (bytes[i] != 0)
+			ck_abort_msg("byte %zu is not zero", i);
 	ck_assert_int_eq(stat(path, &after), 0);
 	ck_assert_int_eq(after.st_size, 2 * MIB);
 	ck_assert(after.st_blocks < before.st_blocks);
