@@ -56,7 +56,7 @@ static void crash_everywhere(uint64_t seed, bool power_loss, unsigned calm)
 	uint64_t at = 0;
 
 	while (!crash_once(seed, at, power_loss, calm))
-		at++;
+		at += test_stride();
 	ck_assert_uint_gt(at, 50);
 }
 
@@ -83,7 +83,7 @@ END_TEST
 /* T8: while it is closed, attached, detached. */
 START_TEST(crash_while_attaching_or_detaching_misses_no_changed_block)
 {
-	for (uint64_t at = 0, ended = 0; !ended; at++) {
+	for (uint64_t at = 0, ended = 0; !ended; at += test_stride()) {
 		struct bed bed;
 		int32_t rc;
 

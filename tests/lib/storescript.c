@@ -262,7 +262,7 @@ void script_everywhere(const uint8_t *script,
 		       const struct hvrepl_store_options *options)
 {
 	for (int power_loss = 0; power_loss < 2; power_loss++)
-		for (uint64_t at = 0;; at++) {
+		for (uint64_t at = 0;; at += test_stride()) {
 			uint64_t again = at % 3 == 0 ? UINT64_MAX :
 						       at * 7 % 31;
 

@@ -93,6 +93,15 @@ void test_env_init(struct test_env *env, uint64_t seed)
 	env->env.free = env_free;
 }
 
+unsigned test_stride(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	return getenv("HVREPL_LONG") != NULL ? 1 : 5;
+#else
+	return 1;
+#endif
+}
+
 int test_run(Suite *suite)
 {
 	SRunner *runner = srunner_create(suite);
