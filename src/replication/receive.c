@@ -196,11 +196,15 @@ void hvri_on_received(struct hvri_step *s)
 	if (s->e->type == HVRI_EVENT_POINT_COMPLETE &&
 	    r->stopped.number != 0 &&
 	    hvri_uuid_equal(&s->e->u.data.cut, &r->stopped.cut) &&
-	    s->rec->phase == HVRI_PHASE_DELTA &&
+	    (s->rec->form == HVRI_FORM_STORE ||
+	     s->rec->form == HVRI_FORM_OVERLAY) &&
+	    (s->rec->phase == HVRI_PHASE_DELTA ||
+	     s->rec->phase == HVRI_PHASE_FAILED_OVER) &&
 	    hvri_uuid_is_none(&s->rec->joining)) {
 		s->rec->position = r->stopped;
 		r->stopped.number = 0;
 		s->say_hello = true;
+		hvri_save(s);
 		return;
 	}
 	if (r->receiving.point.number == 0 ||

@@ -33,7 +33,7 @@ static const struct hvri_rule rules[] = {
 				  "remove it first to set it up anew") },
 
 	{ M(PRIMARY), S(READY_FOR_INITIAL), O(OWNER), OP(START_INITIAL),
-	  HERE(N(SESSION) | N(FREE)) },
+	  HERE(N(REACH) | N(FREE)) },
 	{ M(PRIMARY), S(INITIAL_IN_PROGRESS), O(OWNER), OP(START_INITIAL),
 	  NOTHING },
 	{ M(REPLICA), S(WAITING_FOR_INITIAL), O(STANDBY), OP(START_INITIAL),
@@ -141,9 +141,9 @@ static const struct hvri_rule rules[] = {
 	  REFUSE(HVREPL_E_STATE, "no failover waits for completion here") },
 
 	{ BOTH, S(FAILED_OVER), O(OWNER), OP(REVERSE),
-	  HERE(N(SESSION) | N(FREE) | N(COMMITTED)) },
+	  HERE(N(REACH) | N(FREE) | N(COMMITTED)) },
 	{ M(PRIMARY), S(WAITING_FOR_RESYNC), O(OWNER), OP(REVERSE),
-	  HERE(N(SESSION) | N(FREE) | N(COMMITTED)) },
+	  HERE(N(REACH) | N(FREE) | N(COMMITTED)) },
 	{ M(REPLICA), S(FAILED_OVER_WAITING_COMPLETION), O(OWNER), OP(REVERSE),
 	  REFUSE(HVREPL_E_STATE, "commit the failover first") },
 	{ BOTH, ANY, O(DIVERGED), OP(REVERSE),
@@ -213,6 +213,9 @@ static const struct {
 	{ HVREPL_E_NOT_FOUND, "no lost end is kept here" },
 	{ HVREPL_E_STATE, "the other site does not stand by for this one" },
 	{ HVREPL_E_STATE, "the VM may write here already" },
+	{ HVREPL_E_UNAVAILABLE,
+	  "the other site cannot be reached now; try again when it is "
+	  "connected" },
 };
 
 static bool matches(const struct hvri_rule *rule, uint32_t mode,

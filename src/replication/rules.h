@@ -32,7 +32,9 @@ enum hvri_plan {
 #define HVRI_NEED_TAIL (1u << 8)     /* An own end is kept as a point. */
 #define HVRI_NEED_PEER_READY (1u << 9) /* The peer stands by in our epoch. */
 #define HVRI_NEED_UNARMED (1u << 10)   /* The VM may not write here now. */
-#define HVRI_NEED_COUNT 11u
+/* Contact, or a peer that does not know the VM and is asked to take it. */
+#define HVRI_NEED_REACH (1u << 11)
+#define HVRI_NEED_COUNT 12u
 
 struct hvri_rule {
 	uint32_t modes, states, ownerships; /* Sets: bit n = value n. */

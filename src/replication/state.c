@@ -124,9 +124,10 @@ uint32_t hvri_needs_missing(const struct hvri_relationship *r, uint32_t needs)
 		hvri_lineage_look(&rec->lineage, &rec->current);
 	uint32_t has = 0;
 
-	/* A peer that does not know the VM is asked to take it first. */
-	if (r->greeted || (r->session && !rec->peer_enabled))
-		has |= HVRI_NEED_SESSION;
+	if (r->greeted)
+		has |= HVRI_NEED_SESSION | HVRI_NEED_REACH;
+	if (r->session && !rec->peer_enabled)
+		has |= HVRI_NEED_REACH;
 	if (rec->job.id == 0 && r->forward_job == 0)
 		has |= HVRI_NEED_FREE;
 	if (rec->position.number != 0)

@@ -152,6 +152,9 @@ int32_t hvri_unplanned(struct hvri_step *s, const struct hvri_operator *op)
 	HVRI_TRY(hvri_new_epoch(s, on_disk ? &point.epoch : &rec->current,
 				point.number, &epoch));
 	refuse_handovers(rec);
+	/* The store may be ahead of what it was heard to say. */
+	if (!on_disk && point.number > rec->position.number)
+		rec->position = point;
 	hvri_stop_receiving(s, true);
 	if (rec->job.id != 0)
 		hvri_job_end(s, HVREPL_E_CANCELLED,
