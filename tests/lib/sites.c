@@ -238,9 +238,11 @@ static void data_arrives(struct sites *w, uint32_t i,
 		}
 	} else {
 		from = find_point(site, &cut->from);
+		/* As a store does it: it follows its newest point or nothing. */
 		if (from == NULL || from != sites_newest(site)) {
-			sites_broken(w, "a cut was accepted that does not follow the "
-				  "newest point");
+			event.type = HVRI_EVENT_RECEIVE_FAILED;
+			event.u.data.code = HVREPL_E_STATE;
+			site->queue[site->queue_count++].event = event;
 			return;
 		}
 		{
