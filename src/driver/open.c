@@ -416,14 +416,13 @@ static bool shut_work(struct hvri_lane_job *job)
 		if (rc == HVREPL_OK)
 			vm->view = NULL;
 	}
-	if (rc == HVREPL_OK && vm->store != NULL)
+	/* Store and group are looked at by the control thread: it clears them,
+	 * in shut_finish(). */
+	if (rc == HVREPL_OK && vm->store != NULL && !task->store_gone)
 		rc = hvri_store_destroy(vm->store);
-	if (rc == HVREPL_OK)
-		vm->store = NULL;
+	task->store_gone = rc == HVREPL_OK;
 	if (rc == HVREPL_OK && vm->group != NULL)
 		rc = hvrepl_group_destroy(vm->group);
-	if (rc == HVREPL_OK)
-		vm->group = NULL;
 	task->done.code = rc;
 	return false;
 }
@@ -432,6 +431,10 @@ static void shut_finish(struct hvri_task *task)
 {
 	struct hvri_vm *vm = task->vm;
 
+	if (task->store_gone)
+		vm->store = NULL;
+	if (task->done.code == HVREPL_OK)
+		vm->group = NULL;
 	if (task->done.code == HVREPL_E_BUSY) {
 		/* Guests, views or the pump are still leaving. */
 		task->again = true;

@@ -189,6 +189,7 @@ struct hvri_task {
 	uint8_t *bytes;
 	size_t length, room;
 	bool again;      /* Set by finish: not done yet. */
+	bool store_gone;
 	bool of_closing; /* Goes on though the VM closes. */
 };
 
