@@ -52,6 +52,19 @@ static void read_some(hvrepl_view *view)
 			     (unsigned long long)point->key);
 }
 
+static void read_guest(void)
+{
+	static uint8_t bytes[WORLD_SIZE_MAX];
+
+	for (unsigned d = 0; d < WORLD_DISKS && !w.sim.crashed; d++) {
+		int32_t rc = hvri_view_read(w.view, d, 0, bytes, w.sizes[d]);
+
+		if (!w.sim.crashed &&
+		    (rc < 0 || memcmp(bytes, w.guest.bytes[d], w.sizes[d]) != 0))
+			ck_abort_msg("the guest got %d or wrong bytes", rc);
+	}
+}
+
 static void guest_in_hook(void)
 {
 	static uint8_t bytes[WORLD_SIZE_MAX];
@@ -73,9 +86,32 @@ static void guest_in_hook(void)
 	ck_assert(rc == HVREPL_OK || w.sim.crashed);
 }
 
+/* The other way round: the base moves inside a reader's I/O. */
+static bool moving;
+
+static void move_on(void)
+{
+	uint32_t more;
+	int32_t rc;
+
+	rc = w.store->state.merge_target != 0 ?
+		     hvri_store_merge_advance(w.store, &more, NULL) :
+	     w.store->state.commit == HVRI_COMMIT_FOLDING &&
+			     w.store->frozen != NULL ?
+		     hvrepl_store_commit_advance(w.store, &more, NULL) :
+		     HVREPL_OK;
+	ck_assert(rc == HVREPL_OK || w.sim.crashed);
+}
+
 static void hook(void *argument)
 {
 	(void)argument;
+	if (moving && !inside && w.store != NULL) {
+		inside = true;
+		move_on();
+		inside = false;
+		return;
+	}
 	if (inside || w.store == NULL || draw(3) != 0)
 		return;
 	inside = true;
@@ -221,6 +257,12 @@ static int32_t work(void)
 	case 5:
 		return drop_random();
 	case 6:
+		moving = true;
+		if (reader != NULL)
+			read_some(reader);
+		if (w.view != NULL)
+			read_guest();
+		moving = false;
 		return hvri_store_compact(w.store, &more);
 	case 7:
 		if (!w.store->committing &&
