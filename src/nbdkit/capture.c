@@ -2,12 +2,13 @@
 /* A cut becomes a directory of segments, whole or not at all. */
 #include "site.h"
 
+#include "endpoint.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <hvrepl/cut.h>
 #include <hvrepl/log.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,24 +23,6 @@
 #define POINT_FORMAT "%010llu"
 #define EXTENTS 256
 #define PIECE (1u << 20)
-
-static int32_t fail(struct hvrepl_error *error, int32_t code, int number,
-		    const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
-
-static int32_t fail(struct hvrepl_error *error, int32_t code, int number,
-		    const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(error->sentence, sizeof(error->sentence), format, args);
-	va_end(args);
-	error->code = code;
-	error->error_class = hvrepl_error_class(code);
-	error->sys_errno = number;
-	return code;
-}
 
 struct file_sink {
 	int fd;
@@ -123,13 +106,13 @@ static int open_capture(struct site_vm_state *vm, struct hvrepl_error *error)
 	int fd;
 
 	if (mkdir(path, 0700) != 0 && errno != EEXIST) {
-		fail(error, HVREPL_E_STORAGE_IO, errno,
+		site_fail(error, HVREPL_E_STORAGE_IO, errno,
 		     "The capture directory %.160s cannot be made", path);
 		return -1;
 	}
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		fail(error, HVREPL_E_STORAGE_IO, errno,
+		site_fail(error, HVREPL_E_STORAGE_IO, errno,
 		     "The capture directory %.160s cannot be opened", path);
 	return fd;
 }
@@ -157,7 +140,7 @@ int32_t capture_prepare(struct site_vm_state *vm, struct hvrepl_error *error)
 	if (list != NULL)
 		closedir(list);
 	close(fd);
-	return list == NULL ? fail(error, HVREPL_E_NOMEM, 0,
+	return list == NULL ? site_fail(error, HVREPL_E_NOMEM, 0,
 				   "Not enough memory.") : HVREPL_OK;
 }
 
@@ -243,13 +226,13 @@ static int32_t write_segment(struct site_vm_state *vm, hvrepl_cut *cut,
 	int32_t rc;
 
 	if (file == NULL)
-		return fail(error, HVREPL_E_NOMEM, 0, "Not enough memory.");
+		return site_fail(error, HVREPL_E_NOMEM, 0, "Not enough memory.");
 	rc = hvrepl_cut_get_disk(cut, index, &disk);
 	snprintf(name, sizeof(name), "%s.segment", disk_name(vm, &disk.disk));
 	file->fd = openat(directory, name,
 			  O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (rc < 0 || file->fd < 0) {
-		rc = fail(error, rc < 0 ? rc : HVREPL_E_STORAGE_IO, errno,
+		rc = site_fail(error, rc < 0 ? rc : HVREPL_E_STORAGE_IO, errno,
 			  "The segment %s cannot be created", name);
 		if (file->fd >= 0)
 			close(file->fd);
@@ -277,7 +260,7 @@ static int32_t write_segment(struct site_vm_state *vm, hvrepl_cut *cut,
 	hvrepl_log_writer_destroy(writer);
 	result->stored_bytes += summary.length;
 	if (rc < 0)
-		fail(error, rc, 0, "The segment %s was not written: %s", name,
+		site_fail(error, rc, 0, "The segment %s was not written: %s", name,
 		     hvrepl_strerror(rc));
 	return rc;
 }
@@ -295,12 +278,12 @@ static int32_t write_point(struct site_vm_state *vm, hvrepl_cut *cut,
 		 (unsigned long long)result->point);
 	snprintf(temporary, sizeof(temporary), ".%s.new", result->directory);
 	if (mkdirat(parent, temporary, 0700) != 0)
-		return fail(error, HVREPL_E_STORAGE_IO, errno,
+		return site_fail(error, HVREPL_E_STORAGE_IO, errno,
 			    "The directory %s cannot be made", temporary);
 	directory = openat(parent, temporary,
 			   O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (directory < 0)
-		rc = fail(error, HVREPL_E_STORAGE_IO, errno,
+		rc = site_fail(error, HVREPL_E_STORAGE_IO, errno,
 			  "The directory %s cannot be opened", temporary);
 	for (uint32_t i = 0; rc == HVREPL_OK && i < info->disk_count; i++)
 		rc = write_segment(vm, cut, info, i, directory, result, error);
@@ -309,14 +292,14 @@ static int32_t write_point(struct site_vm_state *vm, hvrepl_cut *cut,
 	if (rc == HVREPL_OK && (sync_directory(parent, temporary) != 0 ||
 				renameat(parent, temporary, parent,
 					 result->directory) != 0))
-		rc = fail(error, HVREPL_E_STORAGE_IO, errno,
+		rc = site_fail(error, HVREPL_E_STORAGE_IO, errno,
 			  "The point %s could not be put in place",
 			  result->directory);
 	/* From the rename on its number is taken, whatever comes after. */
 	if (rc == HVREPL_OK) {
 		vm->captured = result->point;
 		if (fsync(parent) != 0)
-			return fail(error, HVREPL_E_STORAGE_IO, errno,
+			return site_fail(error, HVREPL_E_STORAGE_IO, errno,
 				    "The point %s may not survive a power loss; its changes come again with the next",
 				    result->directory);
 	}
@@ -350,7 +333,7 @@ int32_t capture_cut(struct site_vm_state *vm, struct capture_result *result,
 	int parent;
 
 	if (vm->config->capture == NULL)
-		return fail(error, HVREPL_E_UNSUPPORTED, 0,
+		return site_fail(error, HVREPL_E_UNSUPPORTED, 0,
 			    "VM '%s' has no capture directory. Write capture = \"DIRECTORY\" into its section.",
 			    vm->config->name);
 	parent = open_capture(vm, error);
@@ -370,7 +353,7 @@ int32_t capture_cut(struct site_vm_state *vm, struct capture_result *result,
 		rc = write_point(vm, cut, &info, parent, result, error);
 	} else {
 		hvrepl_cut_get_info(cut, &info);
-		fail(error, rc, 0,
+		site_fail(error, rc, 0,
 		     "The cut was given up (%s); its changes stay tracked. Try again.",
 		     hvrepl_strerror(info.reason < 0 ? info.reason : rc));
 	}

@@ -309,9 +309,10 @@ static void take_policies(struct loader *loader, cfg_t *cfg)
 			policy->name = config_copy(loader, cfg_title(section));
 		}
 		config_duration(loader, section, "interval", &policy->interval_ms);
-		if (policy->interval_ms < 100)
+		if (policy->interval_ms < 100 ||
+		    policy->interval_ms > 86400000)
 			config_fail_at(loader, config_line_of(loader, section, "interval"),
-				"An interval below 100ms is not supported. Write interval = \"1s\" or more.");
+				"An interval is 100ms to 24h. Write for example interval = \"30s\".");
 		policy->points =
 			(uint32_t)config_int(loader, section, "points", 0, 24);
 	}

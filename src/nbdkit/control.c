@@ -6,7 +6,6 @@
 #include <microhttpd.h>
 #include <pthread.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +24,8 @@ struct control {
 	char *path;
 	dev_t device; /* Of the socket: another daemon's is not unlinked. */
 	ino_t inode;
-	atomic_bool closing;
+	pthread_mutex_t gate; /* Held while a handler runs; guards closing. */
+	bool closing;
 };
 
 struct control_request {
@@ -139,6 +139,11 @@ const char *control_query(const struct control_request *request,
 					   MHD_GET_ARGUMENT_KIND, name);
 }
 
+void *control_user(const struct control_request *request)
+{
+	return request->control->user;
+}
+
 const json_t *control_body(const struct control_request *request)
 {
 	return request->object;
@@ -205,6 +210,21 @@ static bool allowed(struct MHD_Connection *connection)
 	return peer.uid == 0 || peer.uid == geteuid();
 }
 
+static void hand_over(struct control_request *request)
+{
+	struct control *control = request->control;
+	bool closing;
+
+	pthread_mutex_lock(&control->gate);
+	closing = control->closing;
+	if (!closing)
+		request->route->handle(request, control->user);
+	pthread_mutex_unlock(&control->gate);
+	if (closing)
+		control_fail(request, HVREPL_E_CLOSED,
+			     "The daemon is shutting down. Start it again first.");
+}
+
 static void start(struct control_request *request, const char *method,
 		  const char *url)
 {
@@ -214,11 +234,6 @@ static void start(struct control_request *request, const char *method,
 	if (!allowed(request->connection)) {
 		control_fail(request, HVREPL_E_DENIED,
 			     "Only root and the daemon's own user may control it.");
-		return;
-	}
-	if (atomic_load(&request->control->closing)) {
-		control_fail(request, HVREPL_E_CLOSED,
-			     "The daemon is shutting down. Start it again first.");
 		return;
 	}
 	rc = find_route(request, method, url);
@@ -242,7 +257,7 @@ static void start(struct control_request *request, const char *method,
 			     "The request's body is not a JSON object.");
 		return;
 	}
-	request->route->handle(request, request->control->user);
+	hand_over(request);
 }
 
 static enum MHD_Result send_answer(struct control_request *request)
@@ -423,6 +438,7 @@ int32_t control_start(const char *path, const struct control_route *routes,
 	rc = listen_at(path, &fd, &seen, error);
 	if (rc < 0)
 		goto failed;
+	pthread_mutex_init(&control->gate, NULL);
 	control->routes = routes;
 	control->user = user;
 	control->path = copy;
@@ -440,6 +456,7 @@ int32_t control_start(const char *path, const struct control_route *routes,
 		unlink(path);
 		rc = fail_socket(error, HVREPL_E_UNAVAILABLE, path,
 				 "cannot be served", errno);
+		pthread_mutex_destroy(&control->gate);
 		goto failed;
 	}
 	*out = control;
@@ -452,7 +469,10 @@ failed:
 
 void control_quiesce(struct control *control)
 {
-	atomic_store(&control->closing, true);
+	/* A handler that runs has handed its request on when this returns. */
+	pthread_mutex_lock(&control->gate);
+	control->closing = true;
+	pthread_mutex_unlock(&control->gate);
 }
 
 void control_stop(struct control *control)
@@ -465,6 +485,7 @@ void control_stop(struct control *control)
 	    seen.st_dev == control->device && seen.st_ino == control->inode)
 		unlink(control->path);
 	MHD_stop_daemon(control->daemon);
+	pthread_mutex_destroy(&control->gate);
 	free(control->path);
 	free(control);
 }

@@ -41,6 +41,9 @@ const char *control_query(const struct control_request *request,
 /* The body as a JSON object; empty when there was none. Borrowed. */
 const json_t *control_body(const struct control_request *request);
 
+/* As given to control_start(). */
+void *control_user(const struct control_request *request);
+
 /* Answer 200 with `value`, which is taken. */
 void control_reply(struct control_request *request, json_t *value);
 /* Answer with {"error":{...}}; the HTTP status follows the code. */

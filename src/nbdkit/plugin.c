@@ -1,23 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The nbdkit plugin: a site's disks as exports VM/DISK on one socket. */
 #define NBDKIT_API_VERSION 2
-#include "site.h"
+#include "exports.h"
 
 #include <errno.h>
 #include <nbdkit-plugin.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 #define EXTENTS 128
 
 static char *config_path;
+static bool outlive_parent;
 static struct site_config *config;
 static struct site *site;
 
 static int plugin_config(const char *key, const char *value)
 {
+	int on;
+
+	if (strcmp(key, "outlive-parent") == 0) {
+		on = nbdkit_parse_bool(value);
+		outlive_parent = on == 1;
+		return on < 0 ? -1 : 0;
+	}
 	if (strcmp(key, "config") != 0) {
 		nbdkit_error("there is no parameter '%s'; write config=FILE",
 			     key);
@@ -57,6 +66,10 @@ static int plugin_after_fork(void)
 {
 	struct hvrepl_error error = HVREPL_ERROR_INIT;
 
+	/* nbdkit -f asks to be ended with whoever started it. A site serves on
+	 * when the shell that started it has gone. */
+	if (outlive_parent)
+		prctl(PR_SET_PDEATHSIG, 0);
 	if (site_open(config, on_log, &site, &error) < 0) {
 		errno = error.sys_errno;
 		nbdkit_error("%s%s%s", error.sentence,
@@ -81,56 +94,63 @@ static void plugin_unload(void)
 	free(config_path);
 }
 
+static int add_export(void *exports, const char *name)
+{
+	return nbdkit_add_export(exports, name, NULL);
+}
+
 static int plugin_list_exports(int readonly, int is_tls,
 			       struct nbdkit_exports *exports)
 {
-	char name[2 * SITE_NAME_MAX + 2];
-
 	(void)readonly;
 	(void)is_tls;
-	for (size_t i = 0; i < config->vm_count; i++) {
-		const struct site_vm *vm = &config->vms[i];
-
-		for (size_t j = 0; j < vm->disk_count; j++) {
-			snprintf(name, sizeof(name), "%s/%s", vm->name,
-				 vm->disks[j].name);
-			if (nbdkit_add_export(exports, name, NULL) != 0)
-				return -1;
-		}
-	}
-	return 0;
+	return export_list(site, add_export, exports);
 }
 
 static void *plugin_open(int readonly)
 {
-	const char *name = nbdkit_export_name();
-	struct guest_disk *disk = site_find_export(site, name);
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	struct export *export = NULL;
 
 	(void)readonly;
-	if (disk == NULL) {
-		nbdkit_error("there is no export '%s'; exports are called VM/DISK",
-			     name);
+	if (export_open(site, nbdkit_export_name(), &export, &error) < 0) {
+		nbdkit_error("%s", error.sentence);
 		nbdkit_set_error(ENOENT);
+		return NULL;
 	}
-	return disk;
+	return export;
+}
+
+static void plugin_close(void *handle)
+{
+	export_close(handle);
 }
 
 static int64_t plugin_get_size(void *handle)
 {
-	const struct guest_disk *disk = handle;
+	const struct export *export = handle;
 
-	return (int64_t)disk->info.size;
+	return (int64_t)export->size;
 }
 
 static int plugin_block_size(void *handle, uint32_t *minimum,
 			     uint32_t *preferred, uint32_t *maximum)
 {
-	const struct guest_disk *disk = handle;
+	const struct export *export = handle;
 
-	*minimum = disk->info.block_size;
-	*preferred = disk->info.block_size > 4096 ? disk->info.block_size : 4096;
+	*minimum = export->block_size;
+	*preferred = export->block_size > 4096 ? export->block_size : 4096;
 	*maximum = 32u << 20;
 	return 0;
+}
+
+/* Who owns the VM may change while a client is connected: a disk is offered
+ * for writing, and each write is judged for itself. */
+static int plugin_can_write(void *handle)
+{
+	const struct export *export = handle;
+
+	return export->view == NULL;
 }
 
 static int always(void *handle)
@@ -147,9 +167,9 @@ static int plugin_can_fua(void *handle)
 
 static int plugin_can_extents(void *handle)
 {
-	const struct guest_disk *disk = handle;
+	const struct export *export = handle;
 
-	return disk->disk.ops->allocated != NULL;
+	return export->guest == NULL;
 }
 
 static int result(int32_t rc)
@@ -165,34 +185,34 @@ static int plugin_pread(void *handle, void *buffer, uint32_t count,
 			uint64_t offset, uint32_t flags)
 {
 	(void)flags;
-	return result(guest_read(handle, buffer, count, offset));
+	return result(export_read(handle, buffer, count, offset));
 }
 
 static int plugin_pwrite(void *handle, const void *buffer, uint32_t count,
 			 uint64_t offset, uint32_t flags)
 {
-	return result(guest_write(handle, buffer, count, offset,
+	return result(export_write(handle, buffer, count, offset,
 				  (flags & NBDKIT_FLAG_FUA) != 0));
 }
 
 static int plugin_zero(void *handle, uint32_t count, uint64_t offset,
 		       uint32_t flags)
 {
-	return result(guest_zero(handle, count, offset,
+	return result(export_zero(handle, count, offset,
 				 (flags & NBDKIT_FLAG_FUA) != 0));
 }
 
 static int plugin_trim(void *handle, uint32_t count, uint64_t offset,
 		       uint32_t flags)
 {
-	return result(guest_discard(handle, count, offset,
+	return result(export_discard(handle, count, offset,
 				    (flags & NBDKIT_FLAG_FUA) != 0));
 }
 
 static int plugin_flush(void *handle, uint32_t flags)
 {
 	(void)flags;
-	return result(guest_flush(handle));
+	return result(export_flush(handle));
 }
 
 static int add(struct nbdkit_extents *extents, uint64_t from, uint64_t to,
@@ -208,12 +228,11 @@ static int add(struct nbdkit_extents *extents, uint64_t from, uint64_t to,
 static int plugin_extents(void *handle, uint32_t count, uint64_t offset,
 			  uint32_t flags, struct nbdkit_extents *extents)
 {
-	const struct guest_disk *disk = handle;
 	struct hvrepl_extent found[EXTENTS];
 	uint32_t room = EXTENTS;
 	uint64_t at = offset, end = offset;
-	int32_t rc = disk->disk.ops->allocated(disk->disk.user, offset, count,
-					       found, &room, &end);
+	int32_t rc = export_allocated(handle, offset, count, found, &room,
+				      &end);
 
 	(void)flags;
 	/* Where the file system cannot tell, everything may be data. */
@@ -236,7 +255,8 @@ static struct nbdkit_plugin plugin = {
 	.longname = "hvrepl site",
 	.version = "0.1.0",
 	.description = "Serves the disks of a replication site",
-	.config_help = "config=FILE  (required) The site's configuration.",
+	.config_help = "config=FILE          (required) The site's configuration.\n"
+		       "outlive-parent=BOOL  Serve on when the starting process ends.",
 	.magic_config_key = "config",
 	.unload = plugin_unload,
 	.config = plugin_config,
@@ -245,9 +265,10 @@ static struct nbdkit_plugin plugin = {
 	.cleanup = plugin_cleanup,
 	.list_exports = plugin_list_exports,
 	.open = plugin_open,
+	.close = plugin_close,
 	.get_size = plugin_get_size,
 	.block_size = plugin_block_size,
-	.can_write = always,
+	.can_write = plugin_can_write,
 	.can_flush = always,
 	.can_trim = always,
 	.can_zero = always,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the control interface answers. */
+#include "endpoint_routes.h"
 #include "site.h"
 
 #include <stdlib.h>
@@ -34,38 +35,65 @@ static json_t *vm_json(const struct site_vm_state *vm)
 			 disks, "captured_point", (json_int_t)vm->captured);
 }
 
-static void get_status(struct control_request *request, void *user)
+static void reply_status(struct control_request *request, struct site *site,
+			 json_t *replicated, json_t *peers)
 {
-	struct site *site = user;
 	json_t *vms = json_array();
 
 	for (size_t i = 0; i < site->vm_count; i++)
 		json_array_append_new(vms, vm_json(&site->vms[i]));
 	control_reply(request,
-		      json_pack("{s:s,s:s,s:o}", "site", site->config->name,
-				"version", hvrepl_version_string(), "vms", vms));
+		      json_pack("{s:s,s:s,s:o,s:o,s:o}", "site",
+				site->config->name, "version",
+				hvrepl_version_string(), "captured", vms, "vms",
+				replicated, "peers", peers));
 }
 
-/* The VM that the pattern's first {} names; NULL after saying so. */
-static struct site_vm_state *vm_of(struct control_request *request,
-				   struct site *site)
+static void status_there(struct endpoint *endpoint,
+			 struct control_request *request)
 {
-	struct site_vm_state *vm =
-		site_find_vm(site, control_parameter(request, 0));
+	reply_status(request, control_user(request),
+		     endpoint_vms_json(endpoint), endpoint_peers_json(endpoint));
+}
 
-	if (vm == NULL)
+static void get_status(struct control_request *request, void *user)
+{
+	struct site *site = user;
+
+	if (site->endpoint != NULL)
+		endpoint_request(site->endpoint, request, status_there);
+	else
+		reply_status(request, site, json_array(), json_array());
+}
+
+/* Ask the endpoint, unless the VM is one that is captured or none is. */
+static void ask_endpoint(struct control_request *request, struct site *site,
+			 void (*run)(struct endpoint *endpoint,
+				     struct control_request *request))
+{
+	const char *vm = control_parameter(request, 0);
+
+	if (site_find_vm(site, vm) != NULL)
+		control_fail(request, HVREPL_E_STATE,
+			     "VM '%s' is captured, not replicated. Take 'capture' out of its section first.",
+			     vm);
+	else if (site->endpoint == NULL)
 		control_fail(request, HVREPL_E_NOT_FOUND,
-			     "There is no VM '%s' at site '%s'. 'hvrepl status' lists them.",
-			     control_parameter(request, 0), site->config->name);
-	return vm;
+			     "There is no '%s' at site '%s'. 'hvrepl status' lists what there is.",
+			     vm, site->config->name);
+	else
+		endpoint_request(site->endpoint, request, run);
 }
 
 static void get_vm(struct control_request *request, void *user)
 {
-	struct site_vm_state *vm = vm_of(request, user);
+	struct site_vm_state *vm =
+		site_find_vm(user, control_parameter(request, 0));
 
 	if (vm != NULL)
 		control_reply(request, vm_json(vm));
+	else
+		ask_endpoint(request, user, endpoint_get_vm);
 }
 
 static void cut_done(void *argument, int32_t rc,
@@ -86,17 +114,39 @@ static void cut_done(void *argument, int32_t rc,
 					(json_int_t)result->stored_bytes));
 }
 
+/* Of a captured VM into its directory, of a replicated one to its replica. */
 static void post_cut(struct control_request *request, void *user)
 {
-	struct site_vm_state *vm = vm_of(request, user);
+	struct site_vm_state *vm =
+		site_find_vm(user, control_parameter(request, 0));
 
 	if (vm != NULL)
 		keeper_ask(vm->keeper, cut_done, request);
+	else
+		ask_endpoint(request, user, endpoint_post_cut);
 }
+
+#define ASK(name)                                                         \
+	static void ask_##name(struct control_request *request, void *user) \
+	{                                                                 \
+		ask_endpoint(request, user, endpoint_##name);             \
+	}
+ASK(get_points)
+ASK(get_measure)
+ASK(get_wait)
+ASK(post_operation)
+ASK(get_job)
+ASK(post_test)
 
 const struct control_route site_routes[] = {
 	{ "GET", "/v1/status", get_status },
 	{ "GET", "/v1/vms/{vm}", get_vm },
+	{ "GET", "/v1/vms/{vm}/points", ask_get_points },
+	{ "GET", "/v1/vms/{vm}/measure", ask_get_measure },
+	{ "GET", "/v1/vms/{vm}/wait", ask_get_wait },
 	{ "POST", "/v1/vms/{vm}/cut", post_cut },
+	{ "POST", "/v1/vms/{vm}/operations", ask_post_operation },
+	{ "GET", "/v1/jobs/{job}", ask_get_job },
+	{ "POST", "/v1/peers/{peer}/test", ask_post_test },
 	{ NULL, NULL, NULL },
 };

@@ -2,6 +2,8 @@
 /* Brings a site up from its configuration, and down again. */
 #include "site.h"
 
+#include "endpoint.h"
+
 
 #include <errno.h>
 #include <openssl/evp.h>
@@ -15,12 +17,8 @@
 /* Twice what a keeper lets pass between saves, and some. */
 static const uint64_t token_slack_ns = 30000000000u;
 
-static int32_t fail(struct hvrepl_error *error, int32_t code, int number,
-		    const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
-
-static int32_t fail(struct hvrepl_error *error, int32_t code, int number,
-		    const char *format, ...)
+int32_t site_fail(struct hvrepl_error *error, int32_t code, int number,
+		  const char *format, ...)
 {
 	va_list args;
 
@@ -33,9 +31,8 @@ static int32_t fail(struct hvrepl_error *error, int32_t code, int number,
 	return code;
 }
 
-/* The same names give the same id, on every start. */
-static int32_t make_id(const char *kind, const char *site, const char *vm,
-		       const char *disk, struct hvrepl_uuid *id_out)
+int32_t site_make_id(const char *kind, const char *site, const char *vm,
+		     const char *disk, struct hvrepl_uuid *id_out)
 {
 	char text[4 * (SITE_NAME_MAX + 1) + 32];
 	unsigned char digest[EVP_MAX_MD_SIZE];
@@ -50,6 +47,12 @@ static int32_t make_id(const char *kind, const char *site, const char *vm,
 	id_out->bytes[6] = (uint8_t)((id_out->bytes[6] & 0x0f) | 0x80);
 	id_out->bytes[8] = (uint8_t)((id_out->bytes[8] & 0x3f) | 0x80);
 	return HVREPL_OK;
+}
+
+void site_format_hex(const struct hvrepl_uuid *id, char text_out[33])
+{
+	for (size_t i = 0; i < sizeof(id->bytes); i++)
+		text_out += sprintf(text_out, "%02x", id->bytes[i]);
 }
 
 static void on_wake(void *user)
@@ -76,21 +79,21 @@ static int32_t open_storage(struct site_vm_state *vm,
 	int32_t rc;
 
 	if (mkdir(config->storage, 0700) != 0 && errno != EEXIST)
-		return fail(error, HVREPL_E_STORAGE_IO, errno,
+		return site_fail(error, HVREPL_E_STORAGE_IO, errno,
 			    "The storage directory %.160s cannot be made",
 			    config->storage);
 	if (asprintf(&path, "%s/%s", config->storage, vm->config->name) < 0)
-		return fail(error, HVREPL_E_NOMEM, 0, "Not enough memory.");
+		return site_fail(error, HVREPL_E_NOMEM, 0, "Not enough memory.");
 	rc = hvrepl_dir_storage_open(path, HVREPL_DIR_CREATE, &storage, error);
 	if (rc == HVREPL_E_BUSY)
-		fail(error, rc, 0,
+		site_fail(error, rc, 0,
 		     "Another daemon has the storage %.128s. Stop it first, or give this site its own.",
 		     path);
 	free(path);
 	if (rc < 0)
 		return rc;
 	rc = shared_storage(&storage, &vm->storage);
-	return rc < 0 ? fail(error, rc, 0, "Not enough memory.") : rc;
+	return rc < 0 ? site_fail(error, rc, 0, "Not enough memory.") : rc;
 }
 
 static int32_t open_group(struct site_vm_state *vm, struct hvrepl_error *error)
@@ -115,7 +118,6 @@ static int32_t attach(struct site_vm_state *vm, size_t index, uint32_t flags,
 	struct guest_disk *guest = &vm->disks[index];
 	struct hvrepl_storage storage;
 	char object_id[HVREPL_OBJECT_ID_MAX + 1];
-	char *to = object_id;
 	int32_t rc;
 
 	rc = hvrepl_file_disk_open(config->path,
@@ -127,19 +129,18 @@ static int32_t attach(struct site_vm_state *vm, size_t index, uint32_t flags,
 	rc = guest->disk.ops->info(guest->disk.user, &guest->info);
 	if (rc < 0) {
 		guest->disk.release(guest->disk.user);
-		return fail(error, rc, errno, "The size of %.160s is not known",
+		return site_fail(error, rc, errno, "The size of %.160s is not known",
 			    config->path);
 	}
-	for (size_t i = 0; i < sizeof(vm->disk_ids[index].bytes); i++)
-		to += sprintf(to, "%02x", vm->disk_ids[index].bytes[i]);
-	strcpy(to, ".hvt");
+	site_format_hex(&vm->disk_ids[index], object_id);
+	strcat(object_id, ".hvt");
 	options.flags = flags;
 	options.vm = vm->id;
 	options.disk = vm->disk_ids[index];
 	options.object_id = object_id;
 	options.token_check = hvrepl_file_token_check;
 	options.user = (void *)(uintptr_t)&token_slack_ns;
-	rc = make_id("owner", vm->site->config->name, "", "", &options.owner);
+	rc = site_make_id("owner", vm->site->config->name, "", "", &options.owner);
 	storage = shared_ref(&vm->storage);
 	return hvrepl_tracker_attach(vm->group, &guest->disk, &storage,
 				     &options, error, &guest->tracker);
@@ -176,7 +177,7 @@ static int32_t open_disk(struct site_vm_state *vm, size_t index,
 						HVREPL_TRACKER_REBUILD,
 			    error);
 	if (rc == HVREPL_E_CORRUPT || rc == HVREPL_E_TRUNCATED)
-		fail(error, rc, 0,
+		site_fail(error, rc, 0,
 		     "The tracker file of %s/%s in %.100s is damaged. Restore it, or delete it: then the whole disk counts as changed.",
 		     vm->config->name, vm->config->disks[index].name,
 		     vm->site->config->storage);
@@ -190,16 +191,16 @@ static int32_t open_disk(struct site_vm_state *vm, size_t index,
 static int32_t open_vm(struct site_vm_state *vm, struct hvrepl_error *error)
 {
 	size_t count = vm->config->disk_count;
-	int32_t rc = make_id("vm", vm->site->config->name, vm->config->name, "",
+	int32_t rc = site_make_id("vm", vm->site->config->name, vm->config->name, "",
 			     &vm->id);
 
 	vm->disks = calloc(count, sizeof(*vm->disks));
 	vm->disk_ids = calloc(count, sizeof(*vm->disk_ids));
 	vm->keeper = keeper_create(vm);
 	if (vm->disks == NULL || vm->disk_ids == NULL || vm->keeper == NULL)
-		return fail(error, HVREPL_E_NOMEM, 0, "Not enough memory.");
+		return site_fail(error, HVREPL_E_NOMEM, 0, "Not enough memory.");
 	for (size_t i = 0; rc == HVREPL_OK && i < count; i++)
-		rc = make_id("disk", vm->site->config->name, vm->config->name,
+		rc = site_make_id("disk", vm->site->config->name, vm->config->name,
 			     vm->config->disks[i].name, &vm->disk_ids[i]);
 	if (rc == HVREPL_OK)
 		rc = open_storage(vm, error);
@@ -266,6 +267,7 @@ void site_close(struct site *site)
 	/* Stopping the keepers answers what was asked of them. */
 	for (size_t i = 0; i < site->vm_count; i++)
 		keeper_stop(site->vms[i].keeper);
+	endpoint_close(site->endpoint);
 	control_stop(site->control);
 	pump_stop(site->pump);
 	for (size_t i = 0; i < site->vm_count; i++)
@@ -276,6 +278,17 @@ void site_close(struct site *site)
 	free(site);
 }
 
+/* A site that only captures needs neither node nor state. */
+static bool needs_endpoint(const struct site_config *config)
+{
+	bool replicated = config->vm_count == 0;
+
+	for (size_t i = 0; i < config->vm_count; i++)
+		replicated |= config->vms[i].capture == NULL;
+	return replicated || config->peer_count > 0 ||
+	       config->listen_address != NULL;
+}
+
 int32_t site_open(const struct site_config *config,
 		  void (*log)(void *user, uint32_t level, const char *message),
 		  struct site **out, struct hvrepl_error *error)
@@ -284,34 +297,40 @@ int32_t site_open(const struct site_config *config,
 	int32_t rc;
 
 	if (site == NULL)
-		return fail(error, HVREPL_E_NOMEM, 0, "Not enough memory.");
+		return site_fail(error, HVREPL_E_NOMEM, 0, "Not enough memory.");
 	site->config = config;
 	site->log = log;
 	site->env = (struct hvrepl_env)HVREPL_ENV_INIT;
 	site->vms = calloc(config->vm_count + 1, sizeof(*site->vms));
 	site->pump = pump_create(site);
 	rc = site->vms == NULL || site->pump == NULL ?
-		     fail(error, HVREPL_E_NOMEM, 0, "Not enough memory.") :
+		     site_fail(error, HVREPL_E_NOMEM, 0, "Not enough memory.") :
 		     hvrepl_pool_create(0, &site->pool, error);
 	if (rc == HVREPL_OK)
 		rc = hvrepl_pool_env(site->pool, on_log, site, &site->env);
-	while (rc == HVREPL_OK && site->vm_count < config->vm_count) {
+	for (size_t i = 0; rc == HVREPL_OK && i < config->vm_count; i++) {
 		struct site_vm_state *vm = &site->vms[site->vm_count];
 
-		vm->config = &config->vms[site->vm_count++];
+		if (config->vms[i].capture == NULL)
+			continue;
+		vm->config = &config->vms[i];
 		vm->site = site;
+		site->vm_count++;
 		rc = open_vm(vm, error);
 	}
 	if (rc == HVREPL_OK)
 		rc = pump_start(site->pump);
 	for (size_t i = 0; rc == HVREPL_OK && i < site->vm_count; i++)
 		rc = keeper_start(site->vms[i].keeper);
+	if (rc == HVREPL_OK && needs_endpoint(config))
+		rc = endpoint_open(config, &site->env, log, &site->endpoint,
+				   error);
 	if (rc == HVREPL_OK)
 		rc = control_start(config->control, site_routes, site,
 				   &site->control, error);
 	if (rc < 0) {
 		if (error->code == HVREPL_OK)
-			fail(error, rc, 0, "The site could not start: %s",
+			site_fail(error, rc, 0, "The site could not start: %s",
 			     hvrepl_strerror(rc));
 		site_close(site);
 		return rc;
@@ -325,22 +344,5 @@ struct site_vm_state *site_find_vm(struct site *site, const char *name)
 	for (size_t i = 0; i < site->vm_count; i++)
 		if (strcmp(site->vms[i].config->name, name) == 0)
 			return &site->vms[i];
-	return NULL;
-}
-
-struct guest_disk *site_find_export(struct site *site, const char *name)
-{
-	const char *slash = strchr(name, '/');
-	char vm_name[SITE_NAME_MAX + 1];
-	struct site_vm_state *vm;
-
-	if (slash == NULL || (size_t)(slash - name) > SITE_NAME_MAX)
-		return NULL;
-	memcpy(vm_name, name, (size_t)(slash - name));
-	vm_name[slash - name] = 0;
-	vm = site_find_vm(site, vm_name);
-	for (size_t i = 0; vm != NULL && i < vm->config->disk_count; i++)
-		if (strcmp(vm->config->disks[i].name, slash + 1) == 0)
-			return &vm->disks[i];
 	return NULL;
 }

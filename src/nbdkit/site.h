@@ -9,6 +9,7 @@
 
 #include <hvrepl/backends.h>
 
+struct endpoint;
 struct keeper;
 struct pump;
 struct site;
@@ -25,6 +26,7 @@ struct site_vm_state {
 	_Atomic uint64_t captured; /* Newest point in the capture directory. */
 };
 
+/* `vms` are those that are captured; the endpoint has the others. */
 struct site {
 	const struct site_config *config; /* Borrowed. */
 	struct hvrepl_env env;
@@ -32,6 +34,7 @@ struct site {
 	struct site_vm_state *vms;
 	size_t vm_count;
 	struct control *control;
+	struct endpoint *endpoint; /* NULL: the site only captures. */
 	struct pump *pump;
 	void (*log)(void *user, uint32_t level, const char *message);
 };
@@ -48,8 +51,6 @@ void site_close(struct site *site);
 
 /* NULL when there is none. */
 struct site_vm_state *site_find_vm(struct site *site, const char *name);
-/* "VM/DISK"; NULL when there is none. */
-struct guest_disk *site_find_export(struct site *site, const char *name);
 
 /*
  * pump.c: one thread that calls hvrepl_group_process() when it is due. Created

@@ -17,6 +17,9 @@
  */
 int tool_request(const struct tool_run *run, const char *path, json_t *body,
 		 json_t **answer_out);
+/* operate_verbs.c: show a job's progress until it ends, or `limit` ms. */
+int tool_follow_job(const struct tool_run *run, const char *number,
+		    uint64_t limit);
 /* Percent-encoded, to be freed; NULL when out of memory. */
 char *tool_escape(const char *text);
 /* "/v1/vms/NAME/tail", NAME escaped; NULL when out of memory. */

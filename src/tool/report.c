@@ -22,6 +22,9 @@ int tool_exit_code(int32_t code)
 		return TOOL_OK;
 	if (code == HVREPL_E_TIMEOUT)
 		return TOOL_TIMEOUT;
+	/* Nothing is damaged: the operator is to choose. */
+	if (code == HVREPL_E_DIVERGED)
+		return TOOL_FAILED;
 	if (code == HVREPL_E_WRONG_DISK ||
 	    hvrepl_error_class(code) == HVREPL_CLASS_INTEGRITY)
 		return TOOL_DAMAGED;

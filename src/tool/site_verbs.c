@@ -156,6 +156,7 @@ static int run_run(struct tool_run *run)
 	}
 	arguments[n++] = plugin;
 	arguments[n++] = parameter;
+	arguments[n++] = "outlive-parent=1";
 	arguments[n] = NULL;
 	fflush(stdout);
 	execvp("nbdkit", (char **)(uintptr_t)arguments);

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static const struct tool_option client_options[] = {
 	TOOL_CLIENT_OPTIONS,
@@ -23,29 +24,134 @@ static const char *text(const json_t *object, const char *name)
 	return value == NULL ? "" : value;
 }
 
-static void print_vms(const json_t *vms)
+static void print_captured(const json_t *vms)
 {
 	struct tool_table *table =
-		tool_table_begin("VM|DISK|>SIZE|>CHANGED|WRITES|>POINT");
+		tool_table_begin("CAPTURED VM|DISK|>SIZE|>CHANGED|>POINT");
 	char size[TOOL_TEXT_MAX], changed[TOOL_TEXT_MAX];
 	const json_t *vm, *disk;
 	size_t i, j;
 
 	json_array_foreach(vms, i, vm) {
 		json_array_foreach(json_object_get(vm, "disks"), j, disk) {
-			tool_table_row(table, "%s|%s|%s|%s|%s|%llu",
+			tool_table_row(table, "%s|%s|%s|%s|%llu",
 				       text(vm, "name"), text(disk, "name"),
 				       tool_bytes(number(disk, "size"), size),
 				       tool_bytes(number(disk, "changed_bytes"),
 						  changed),
-				       json_is_true(json_object_get(
-					       disk, "fenced")) ?
-					       "refused" : "allowed",
 				       (unsigned long long)number(
 					       vm, "captured_point"));
 		}
 	}
 	tool_table_end(table, stdout);
+}
+
+static const char *age(const json_t *vm, char out[TOOL_TEXT_MAX])
+{
+	uint64_t then = number(vm, "last_point_utc_ns");
+	struct timespec now;
+	uint64_t now_ns;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	if (then == 0)
+		return "-";
+	return tool_time(now_ns > then ? (now_ns - then) / 1000000u : 0, out);
+}
+
+static void print_replicated(const json_t *vms)
+{
+	struct tool_table *table = tool_table_begin(
+		"VM|MODE|STATE|OWNERSHIP|HEALTH|>POINT|>AGE|>CHANGED|WRITES");
+	char old[TOOL_TEXT_MAX], changed[TOOL_TEXT_MAX];
+	const json_t *vm;
+	size_t i;
+
+	json_array_foreach(vms, i, vm)
+		tool_table_row(
+			table, "%s|%s|%s|%s|%s|%llu|%s|%s|%s", text(vm, "name"),
+			text(vm, "mode"), text(vm, "state"),
+			text(vm, "ownership"), text(vm, "health"),
+			(unsigned long long)number(vm, "last_point"),
+			age(vm, old),
+			tool_bytes(number(vm, "changed_bytes"), changed),
+			json_is_true(json_object_get(vm, "writable")) ?
+				"allowed" : "refused");
+	tool_table_end(table, stdout);
+	json_array_foreach(vms, i, vm)
+		if (text(vm, "sentence")[0] != 0)
+			printf("%s: %s\n", text(vm, "name"),
+			       text(vm, "sentence"));
+}
+
+static void print_peers(const json_t *peers)
+{
+	struct tool_table *table =
+		tool_table_begin("PEER|SESSION|LAST ERROR|>SENT|>RECEIVED");
+	char sent[TOOL_TEXT_MAX], received[TOOL_TEXT_MAX];
+	const json_t *peer;
+	size_t i;
+
+	json_array_foreach(peers, i, peer)
+		tool_table_row(table, "%s|%s|%s|%s|%s", text(peer, "name"),
+			       json_is_true(json_object_get(peer, "connected")) ?
+				       "up" : "down",
+			       text(peer, "last_error"),
+			       tool_bytes(number(peer, "sent_bytes"), sent),
+			       tool_bytes(number(peer, "received_bytes"),
+					  received));
+	tool_table_end(table, stdout);
+}
+
+static void print_words(const char *label, const json_t *words)
+{
+	const json_t *word;
+	size_t i;
+
+	if (json_array_size(words) == 0)
+		return;
+	printf("%s", label);
+	json_array_foreach(words, i, word)
+		printf("%s%s", i == 0 ? " " : ", ", json_string_value(word));
+	putchar('\n');
+}
+
+static void print_one(const json_t *vm)
+{
+	struct tool_table *table;
+	const json_t *epoch, *disk;
+	char size[TOOL_TEXT_MAX];
+	size_t i;
+
+	table = tool_table_begin("DISK|>SIZE");
+	json_array_foreach(json_object_get(vm, "disks"), i, disk)
+		tool_table_row(table, "%s|%s", text(disk, "name"),
+			       tool_bytes(number(disk, "size"), size));
+	tool_table_end(table, stdout);
+	table = tool_table_begin("EPOCH|>FORK POINT|OUTCOME|");
+	json_array_foreach(json_object_get(vm, "epochs"), i, epoch)
+		tool_table_row(table, "%s|%llu|%s|%s%s", text(epoch, "id"),
+			       (unsigned long long)number(epoch, "fork_point"),
+			       text(epoch, "outcome"),
+			       json_is_true(json_object_get(epoch, "current")) ?
+				       "current here" : "",
+			       json_is_true(json_object_get(epoch, "planned")) ?
+				       " planned" : "");
+	tool_table_end(table, stdout);
+	print_words("Why:", json_object_get(vm, "reasons"));
+	print_words("Possible now:", json_object_get(vm, "allowed_operations"));
+}
+
+static void print_site(const json_t *answer)
+{
+	printf("Site %s, hvrepl %s\n", text(answer, "site"),
+	       text(answer, "version"));
+	if (json_array_size(json_object_get(answer, "captured")) > 0)
+		print_captured(json_object_get(answer, "captured"));
+	if (json_array_size(json_object_get(answer, "vms")) > 0)
+		print_replicated(json_object_get(answer, "vms"));
+	if (json_array_size(json_object_get(answer, "peers")) > 0)
+		print_peers(json_object_get(answer, "peers"));
 }
 
 static int run_status(struct tool_run *run)
@@ -64,15 +170,16 @@ static int run_status(struct tool_run *run)
 		return status;
 	if (run->json)
 		return tool_print_json(answer);
+	vms = json_pack("[O]", answer);
 	if (vm == NULL) {
-		printf("Site %s, hvrepl %s\n", text(answer, "site"),
-		       text(answer, "version"));
-		print_vms(json_object_get(answer, "vms"));
+		print_site(answer);
+	} else if (json_object_get(answer, "mode") == NULL) {
+		print_captured(vms);
 	} else {
-		vms = json_pack("[O]", answer);
-		print_vms(vms);
-		json_decref(vms);
+		print_replicated(vms);
+		print_one(answer);
 	}
+	json_decref(vms);
 	json_decref(answer);
 	return TOOL_OK;
 }
@@ -101,6 +208,11 @@ static int run_cut(struct tool_run *run)
 	free(path);
 	if (status != TOOL_OK)
 		return status;
+	if (json_object_get(answer, "job") != NULL) {
+		status = tool_follow_job(run, text(answer, "job"), UINT64_MAX);
+		json_decref(answer);
+		return status;
+	}
 	if (run->json)
 		return tool_print_json(answer);
 	printf("Point %llu: %s changed, %s stored in %s\n",
@@ -116,10 +228,11 @@ const struct tool_verb tool_verb_cut = {
 	.name = "cut",
 	.group = TOOL_GROUP_REPLICATION,
 	.operands = "VM",
-	.summary = "Cut a VM's disks at one instant into segment files",
-	.details = "The site's configuration names the directory: capture = \"DIRECTORY\".\n"
-		   "Each cut becomes a directory DIRECTORY/POINT with one DISK.segment per disk;\n"
-		   "the first holds the whole disks. 'hvrepl log apply' puts them on a copy.",
+	.summary = "Cut a VM's disks at one instant: a recovery point now",
+	.details = "Of a replicated VM the point is shipped to its peer. Of one whose section says\n"
+		   "capture = \"DIRECTORY\" it becomes a directory DIRECTORY/POINT with one\n"
+		   "DISK.segment per disk; the first holds the whole disks. 'hvrepl log apply' puts\n"
+		   "them on a copy.",
 	.options = client_options,
 	.operands_min = 1,
 	.operands_max = 1,

@@ -5,15 +5,32 @@
 #include <string.h>
 
 /* One line here, one `const struct tool_verb tool_verb_NAME` in its file. */
-#define VERBS(X)       \
-	X(log_create)  \
-	X(log_apply)   \
-	X(inspect)     \
-	X(site_run)    \
-	X(site_check)  \
-	X(cut)         \
-	X(status)      \
-	X(help)        \
+#define VERBS(X)          \
+	X(site_run)           \
+	X(site_check)         \
+	X(enable)             \
+	X(start_initial)      \
+	X(suspend)            \
+	X(resume)             \
+	X(resync)             \
+	X(cut)                \
+	X(remove)             \
+	X(failover)           \
+	X(change_point)       \
+	X(cancel)             \
+	X(commit)             \
+	X(reverse)            \
+	X(discard)            \
+	X(force)              \
+	X(status)             \
+	X(points)             \
+	X(measure)            \
+	X(wait)               \
+	X(test_connection)    \
+	X(log_create)         \
+	X(log_apply)          \
+	X(inspect)            \
+	X(help)               \
 	X(completion)
 
 #define DECLARE(name) extern const struct tool_verb tool_verb_##name;

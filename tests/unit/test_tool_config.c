@@ -137,7 +137,7 @@ static const struct mistake {
 	{ "\"receive\"", "\"recieve\"", 19, "no verb \"recieve\"" },
 	{ "verbs = {\"enable\", \"receive\"}", "", 0, "allows nothing" },
 	{ "points = 24", "points = 25", 21, "from 0 to 24" },
-	{ "\"1s\"", "\"1ms\"", 21, "below 100ms" },
+	{ "\"1s\"", "\"1ms\"", 21, "100ms to 24h" },
 	{ "policy = \"fast\"", "policy = \"slow\"", 23, "Add: policy \"slow\"" },
 	{ "  capture = \"cuts\"\n", "", 24, "needs capture" },
 	{ "path = \"root.img\"", "", 26, "lacks 'path'" },

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A site's replication endpoint: the node, its threads, its network. */
+#ifndef SITE_ENDPOINT_H
+#define SITE_ENDPOINT_H
+
+#include "config.h"
+#include "waits.h"
+
+#include <hvrepl/backends.h>
+#include <hvrepl/hvrepl.h>
+#include <pthread.h>
+
+/* One job, as its events told it. */
+struct endpoint_job {
+	uint64_t id;
+	struct hvrepl_uuid vm;
+	uint32_t type; /* HVREPL_OPERATION_*; 0: started elsewhere. */
+	bool done;
+	int32_t code;
+	uint64_t bytes, total_bytes;
+	char sentence[HVREPL_SENTENCE_MAX];
+};
+
+/* How long points of a VM took from cut to acknowledgement. */
+struct endpoint_measure {
+	struct endpoint_measure *next;
+	struct hvrepl_uuid vm;
+	uint64_t points;
+	uint64_t last_ns, sum_ns, max_ns;
+	uint64_t last_bytes, max_bytes, sent_before;
+};
+
+struct endpoint;
+
+struct endpoint_peer {
+	struct endpoint *endpoint;
+	const struct site_peer *config;
+};
+
+#define ENDPOINT_JOBS 256u
+
+/* All of it is the control thread's once that runs. */
+struct endpoint {
+	const struct site_config *config;
+	const struct hvrepl_env *env;
+	void (*log)(void *user, uint32_t level, const char *message);
+	hvrepl_node *node;
+	hvrepl_loop *control_loop, *network_loop;
+	hvrepl_loop_attachment *attachment;
+	hvrepl_tls *tls;
+	hvrepl_listener *listener;
+	struct endpoint_peer *peers;
+	const char **peer_names;
+	pthread_t control_thread, network_thread;
+	bool control_runs, network_runs;
+	bool closed; /* The node has drained. */
+	uint64_t token_slack_ns;
+	struct endpoint_job jobs[ENDPOINT_JOBS]; /* A ring. */
+	uint32_t job_next;
+	struct endpoint_measure *measures;
+	struct waits waits;
+};
+
+/* `config` and `env` are borrowed until endpoint_free(). */
+int32_t endpoint_open(const struct site_config *config,
+		      const struct hvrepl_env *env,
+		      void (*log)(void *user, uint32_t level,
+				  const char *message),
+		      struct endpoint **out, struct hvrepl_error *error);
+/* Answers what waits, drains the node, ends the threads. NULL is fine. */
+void endpoint_close(struct endpoint *endpoint);
+
+/* Run function(endpoint, argument) on the control thread and wait for it. */
+int32_t endpoint_call(struct endpoint *endpoint,
+		      void (*function)(struct endpoint *endpoint,
+				       void *argument),
+		      void *argument);
+
+/* Control thread: status of the VM of that name; NOT_FOUND. */
+int32_t endpoint_find_vm(struct endpoint *endpoint, const char *name,
+			 struct hvrepl_vm_status *status);
+struct endpoint_job *endpoint_find_job(struct endpoint *endpoint, uint64_t id);
+struct endpoint_job *endpoint_add_job(struct endpoint *endpoint, uint64_t id,
+				      const struct hvrepl_uuid *vm,
+				      uint32_t type);
+struct endpoint_measure *endpoint_measure(struct endpoint *endpoint,
+					  const struct hvrepl_uuid *vm);
+/* Control thread: now, as the env has it. */
+uint64_t endpoint_now(const struct endpoint *endpoint);
+
+/* replica.c: where a replica's disks and storage lie at this site. */
+extern const struct hvrepl_vmm_ops endpoint_vmm;
+
+/* site.c: the same names give the same id on every start. */
+int32_t site_make_id(const char *kind, const char *site, const char *vm,
+		     const char *disk, struct hvrepl_uuid *id_out);
+/* 32 hexadecimal digits. */
+void site_format_hex(const struct hvrepl_uuid *id, char text_out[33]);
+/* Fill `error` and return `code`. */
+int32_t site_fail(struct hvrepl_error *error, int32_t code, int number,
+		  const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+#endif
