@@ -435,13 +435,9 @@ static void shut_finish(struct hvri_task *task)
 		vm->store = NULL;
 	if (task->done.code == HVREPL_OK)
 		vm->group = NULL;
-	if (task->done.code == HVREPL_E_BUSY) {
-		/* Guests, views or the pump are still leaving. */
-		task->again = true;
-		hvri_alarm_set(&vm->node->timers, &task->retry,
-			       hvri_now(&vm->node->env) + 2000000ull);
+	/* Guests, views or the pump are still leaving. */
+	if (hvri_task_waits(task, 2000000))
 		return;
-	}
 	vm->shut = true;
 }
 

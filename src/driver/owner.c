@@ -104,12 +104,9 @@ static void fence_finish(struct hvri_task *task)
 {
 	struct hvri_vm *vm = task->vm;
 
-	if (task->done.code == HVREPL_E_BUSY) {
-		/* Writes are leaving; they may need the pump. */
+	/* Writes are leaving; they may need the pump. */
+	if (hvri_task_waits(task, FENCE_POLL_NS)) {
 		hvri_owner_pump(vm);
-		task->again = true;
-		hvri_alarm_set(&vm->node->timers, &task->retry,
-			       hvri_now(&vm->node->env) + FENCE_POLL_NS);
 		return;
 	}
 	if (task->done.code == HVREPL_OK)

@@ -73,6 +73,18 @@ void hvri_task_submit(struct hvri_task *task)
 	hvri_lane_submit(&task->vm->lane, &task->job);
 }
 
+bool hvri_task_waits(struct hvri_task *task, uint64_t pause_ns)
+{
+	if (task->done.code != HVREPL_E_BUSY)
+		return false;
+	task->again = true;
+	task->done.code = HVREPL_OK;
+	task->sentence[0] = 0;
+	hvri_alarm_set(&task->vm->node->timers, &task->retry,
+		       hvri_now(&task->vm->node->env) + pause_ns);
+	return true;
+}
+
 static bool no_work(struct hvri_lane_job *job)
 {
 	(void)job;

@@ -304,14 +304,8 @@ static void overlay_finish(struct hvri_task *task)
 {
 	struct hvri_vm *vm = task->vm;
 
-	if (task->done.code == HVREPL_E_BUSY) {
-		task->again = true; /* Something still reads a point. */
-		task->done.code = HVREPL_OK;
-		task->sentence[0] = 0;
-		hvri_alarm_set(&vm->node->timers, &task->retry,
-			       hvri_now(&vm->node->env) + 20 * BUSY_NS);
+	if (hvri_task_waits(task, 20 * BUSY_NS))
 		return;
-	}
 	hvri_vm_list_points(vm);
 	if (task->done.code == HVREPL_OK)
 		hvri_vm_doors(vm, true, false);
@@ -352,14 +346,8 @@ static void drop_finish(struct hvri_task *task)
 {
 	struct hvri_vm *vm = task->vm;
 
-	if (task->done.code == HVREPL_E_BUSY) {
-		task->again = true;
-		task->done.code = HVREPL_OK;
-		task->sentence[0] = 0;
-		hvri_alarm_set(&vm->node->timers, &task->retry,
-			       hvri_now(&vm->node->env) + 20 * BUSY_NS);
+	if (hvri_task_waits(task, 20 * BUSY_NS))
 		return;
-	}
 	hvri_vm_list_points(vm);
 	hvri_standby_maintain(vm);
 }
@@ -422,17 +410,11 @@ static void fold_finish(struct hvri_task *task)
 {
 	struct hvri_vm *vm = task->vm;
 
-	if (task->done.code == HVREPL_E_BUSY) {
-		/* A point is viewed or pinned, such as the tail of a lost
-		 * epoch: a commit would drop it. The VM runs on the overlay
-		 * until it is let go. */
-		task->again = true;
-		task->done.code = HVREPL_OK;
-		task->sentence[0] = 0;
-		hvri_alarm_set(&vm->node->timers, &task->retry,
-			       hvri_now(&vm->node->env) + 200 * BUSY_NS);
+	/* A point is viewed or pinned, such as the tail of a lost epoch: a
+	 * commit would drop it. The VM runs on the overlay until it is let
+	 * go. */
+	if (hvri_task_waits(task, 200 * BUSY_NS))
 		return;
-	}
 	hvri_vm_list_points(vm);
 }
 

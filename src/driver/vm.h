@@ -237,6 +237,9 @@ HVRI_MUST_CHECK int32_t hvri_task_new(struct hvri_vm *vm,
 void hvri_task_submit(struct hvri_task *task);
 /* Without the lane: finish and DONE at its turn. */
 void hvri_task_end(struct hvri_task *task, int32_t code);
+/* In finish: BUSY means that something is still leaving; work runs again after
+ * a pause. True: that is so, finish returns. */
+bool hvri_task_waits(struct hvri_task *task, uint64_t pause_ns);
 void hvri_task_error(struct hvri_task *task, int32_t code,
 		     const struct hvrepl_error *error);
 
@@ -336,7 +339,7 @@ void hvri_compare_free(struct hvri_vm *vm);
 /* Leave out of `cut` what the peer's point has already. */
 void hvri_filter_apply(struct hvri_vm *vm, hvrepl_cut *cut);
 
-/* ---- All VMs of a node, for peer.c. ---- */
+/* ---- route.c: all VMs of a node, for peer.c. ---- */
 void hvri_vms_session_up(struct hvrepl_node *node,
 			 struct hvri_session *session);
 void hvri_vms_session_down(struct hvrepl_node *node,
