@@ -192,6 +192,8 @@ void hvri_owner_save(struct hvri_vm *vm)
 		return;
 	hvri_alarm_set(&vm->node->timers, &vm->save,
 		       hvri_now(&vm->node->env) + SAVE_NS);
+	/* Regions cool by the group's own deadlines, which move unseen. */
+	hvri_owner_pump(vm);
 	/* One that cannot be made is made the next time: until then an unclean
 	 * end costs a longer compare. */
 	if (vm->armed && hvri_lane_idle(&vm->lane) &&

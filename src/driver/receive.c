@@ -248,6 +248,7 @@ static void commit_done(struct hvri_lane_job *job)
 			event->type = HVRI_EVENT_POINT_COMPLETE;
 			event->u.data.cut = reception->begin.point.cut;
 			hvri_vm_list_points(vm);
+			hvri_standby_forget_tail(vm);
 			hvri_vm_feed(vm, &reception->end_event);
 			hvri_standby_maintain(vm);
 		}

@@ -189,6 +189,33 @@ int32_t hvri_standby_adopt(struct hvri_vm *vm, const struct hvri_action *action)
 	return HVREPL_OK;
 }
 
+/* The first point after ADOPT: what our own end had changed has been sent, and
+ * from here on the base is no longer what the tracker's file speaks of. */
+static bool forget_tail_work(struct hvri_lane_job *job)
+{
+	struct hvri_task *task = (struct hvri_task *)job;
+	struct hvri_vm *vm = task->vm;
+
+	task->done.code = hvri_vm_detach_trackers(vm, 0);
+	if (task->done.code == HVREPL_OK)
+		task->done.code = hvri_vm_remove_tracker_files(vm);
+	for (uint32_t i = 0; i < vm->disk_count; i++)
+		hvri_live_set(&vm->disks[i].live, NULL);
+	return false;
+}
+
+void hvri_standby_forget_tail(struct hvri_vm *vm)
+{
+	struct hvri_action none = { 0 };
+	struct hvri_task *task;
+
+	/* Not now is no harm: the file is dropped with the next overlay. */
+	if (vm->closing || vm->view != NULL || vm->disks[0].tracker == NULL ||
+	    hvri_task_new(vm, &none, forget_tail_work, NULL, &task) < 0)
+		return;
+	hvri_task_submit(task);
+}
+
 /* ---- OPEN_OVERLAY, DROP_OVERLAY ---- */
 
 static int32_t seed_tracker(struct hvri_vm *vm, hvrepl_view *view)

@@ -8,6 +8,7 @@
 enum perform_phase { AT_PERSIST, AT_ACTIONS, AT_SENDS, AT_REST };
 
 #define PERFORM_RETRY_NS 200000000ull
+#define OPERATE_TURNS 1000u
 
 void hvri_vm_feed(struct hvri_vm *vm, struct hvri_vm_event *event)
 {
@@ -385,8 +386,12 @@ int32_t hvri_vm_operate(struct hvri_vm *vm,
 	struct hvri_event event = { .type = HVRI_EVENT_OPERATION };
 	struct hvri_operator *asked = &event.u.operation;
 
-	/* Deciding takes a turn: while one is performed the operator's would
-	 * have to wait, and he wants his answer now. */
+	/* Deciding takes a turn. One that is being performed usually waits for
+	 * a record that is durable already: let it end first. */
+	for (unsigned i = 0; i < OPERATE_TURNS && vm->performing && !vm->inside;
+	     i++)
+		if (hvri_queue_run(&vm->node->home, 1) == 0)
+			break;
 	if (vm->performing || vm->inside || vm->closing || !vm->opened)
 		return hvri_fail(error, HVREPL_E_BUSY,
 				 "VM %s is just being changed; try again",

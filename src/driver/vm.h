@@ -326,6 +326,7 @@ HVRI_MUST_CHECK int32_t hvri_standby_remove(struct hvri_vm *vm,
 HVRI_MUST_CHECK int32_t hvri_standby_unpin(struct hvri_vm *vm,
 					   const struct hvri_action *action);
 void hvri_standby_maintain(struct hvri_vm *vm);
+void hvri_standby_forget_tail(struct hvri_vm *vm);
 
 /* ---- compare.c: digests between the two sites. ---- */
 HVRI_MUST_CHECK int32_t hvri_compare_start(struct hvri_vm *vm,
