@@ -211,8 +211,9 @@ static uint64_t wanted_base(const hvrepl_store *store)
 	const struct hvri_manifest *state = &store->state;
 	uint64_t key;
 
+	/* Under a failover it stays: a commit would have to bring it back. */
 	if (state->phase != HVRI_MANIFEST_REPLICA || state->point_count == 0 ||
-	    state->commit > HVRI_COMMIT_OVERLAY)
+	    state->commit != HVRI_COMMIT_NONE)
 		return 0;
 	key = store->options.base_at == HVREPL_BASE_AT_OLDEST ?
 		      state->points[0].key :

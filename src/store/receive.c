@@ -445,11 +445,12 @@ int32_t hvri_store_partial(hvrepl_store *store, uint32_t disk,
 			   struct hvri_store_partial *out)
 {
 	const struct hvri_receive *receive = &store->receive;
-	const struct hvri_receive_disk *of = &receive->disks[disk];
+	const struct hvri_receive_disk *of;
 	bool some;
 
 	if (disk >= store->disk_count)
 		return HVREPL_E_INVALID;
+	of = &receive->disks[disk];
 	hvri_lock(&store->work);
 	memset(out, 0, sizeof(*out));
 	out->frontier = store->state.disks[disk].frontier;

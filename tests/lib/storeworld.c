@@ -225,7 +225,7 @@ static void pack_disk(struct world *world, unsigned d, const uint8_t *changed,
 	hvri_packer_destroy(packer);
 }
 
-static void make_cut(struct world *world, bool everything)
+static void make_cut(struct world *world, uint64_t first, uint64_t past)
 {
 	uint8_t changed[WORLD_DISKS][WORLD_SIZE_MAX / 4096 + 1];
 	uint64_t from = world->last_number;
@@ -235,9 +235,12 @@ static void make_cut(struct world *world, bool everything)
 	ck_assert(!cut->pending);
 	world->env.alloc_fail_at = -1; /* Not the store's. */
 	cut_free(cut);
-	memset(changed, everything, sizeof(changed));
-	for (unsigned d = 0; d < WORLD_DISKS; d++)
+	memset(changed, 0, sizeof(changed));
+	for (unsigned d = 0; d < WORLD_DISKS; d++) {
+		for (uint64_t at = first; at < past; at += 4096)
+			changed[d][at / 4096] = 1;
 		change_disk(world, d, changed[d]);
+	}
 	cut->number = from + 1;
 	test_fill(cut->cut.bytes, 16, test_random(&world->random) | 1);
 	for (unsigned d = 0; d < WORLD_DISKS; d++)
@@ -250,7 +253,12 @@ static void make_cut(struct world *world, bool everything)
 
 void world_make_cut(struct world *world)
 {
-	make_cut(world, false);
+	make_cut(world, 0, 0);
+}
+
+void world_make_cut_of(struct world *world, uint64_t from, uint64_t to)
+{
+	make_cut(world, from, to);
 }
 
 /* The model takes the pending cut in. */
@@ -331,7 +339,7 @@ int32_t world_first_point(struct world *world, bool adopt)
 					  4096,
 				  test_random(&world->random));
 	if (!world->cut.pending)
-		make_cut(world, true);
+		make_cut(world, 0, WORLD_SIZE_MAX);
 	if (!adopt)
 		return world_send_cut(world);
 	for (unsigned d = 0; d < WORLD_DISKS; d++)

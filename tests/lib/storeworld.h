@@ -81,6 +81,8 @@ void world_abandon(struct world *world);
 int32_t world_first_point(struct world *world, bool adopt);
 /* Change the primary and cut; then send what is pending, resuming. */
 void world_make_cut(struct world *world);
+/* A cut of the blocks of [from, to) of each disk, changed or not. */
+void world_make_cut_of(struct world *world, uint64_t from, uint64_t to);
 int32_t world_send_cut(struct world *world);
 int32_t world_send(struct world *world);
 int32_t world_drop(struct world *world, uint64_t key);
