@@ -485,6 +485,7 @@ int32_t hvri_tracker_join(struct hvrepl_tracker *tracker)
 	if (rc == HVREPL_OK)
 		group->trackers[group->tracker_count++] = tracker;
 	hvri_unlock(&group->mutex);
+	hvri_timer_set(group, tracker->sweep_at);
 	return rc;
 }
 
@@ -549,6 +550,8 @@ static int32_t attach(struct hvrepl_tracker *tracker,
 				 tracker->object_id, hvrepl_strerror(rc));
 	tell_trusted(tracker);
 	tracker->sweep_at = hvri_now(&group->env) + group->cool_after;
+	if (atomic_load(&tracker->hot) > 0)
+		hvri_timer_set(group, tracker->sweep_at);
 	return hvri_fail_plain(error, join_first(tracker));
 }
 

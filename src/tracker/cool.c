@@ -102,11 +102,15 @@ static void drop_candidates(struct hvrepl_tracker *tracker, bool unflushed)
 
 static void sweep_end(struct hvrepl_tracker *tracker)
 {
+	uint64_t at =
+		hvri_now(&tracker->group->env) + tracker->group->cool_after;
+
 	hvri_lock(&tracker->mutex);
 	tracker->sweeping = false;
-	tracker->sweep_at =
-		hvri_now(&tracker->group->env) + tracker->group->cool_after;
+	tracker->sweep_at = at;
 	hvri_unlock(&tracker->mutex);
+	if (atomic_load(&tracker->hot) > 0)
+		hvri_timer_set(tracker->group, at);
 }
 
 /* HOT -> COOLING for candidates that still qualify; then the parity moves, so
@@ -200,9 +204,12 @@ static void erase(struct hvrepl_tracker *tracker)
 	ready = tracker->grace && grace_over(tracker);
 	hvri_unlock(&tracker->mutex);
 	if (!ready) {
+		uint64_t at = hvri_now(&tracker->group->env) + AGAIN_NS;
+
 		hvri_lock(&tracker->mutex);
-		tracker->sweep_at = hvri_now(&tracker->group->env) + AGAIN_NS;
+		tracker->sweep_at = at;
 		hvri_unlock(&tracker->mutex);
+		hvri_timer_set(tracker->group, at);
 		hvri_file_give(tracker);
 		return;
 	}

@@ -103,6 +103,7 @@ int32_t hvri_group_create(const struct hvri_env *env,
 	group->cuts_last = &group->cuts;
 	atomic_store(&group->word, 2 * HVRI_WORD_STEP);
 	hvri_page_pool_init(&group->pages, env);
+	atomic_store(&group->timer_at, UINT64_MAX);
 	rc = take_options(group, options, error);
 	if (rc < 0) {
 		(void)hvri_group_destroy(group);
@@ -297,6 +298,35 @@ static void serve_timers(struct hvrepl_tracker *tracker, uint64_t now)
 	hvri_waiters_serve(tracker);
 }
 
+static uint64_t tracker_due(struct hvrepl_tracker *tracker)
+{
+	uint64_t due = UINT64_MAX;
+
+	hvri_lock(&tracker->mutex);
+	if (atomic_load(&tracker->waiting_count) > 0)
+		for (struct hvrepl_ticket *t = tracker->waiting; t != NULL;
+		     t = hvri_wait_of(t)->next)
+			/* Past its deadline a mark waits for the answer. */
+			if (hvri_wait_of(t)->reason != HVRI_WAIT_MARK ||
+			    atomic_load(&tracker->trust_state) ==
+				    HVRI_TRUST_IDLE)
+				due = HVRI_MIN(due, hvri_wait_of(t)->deadline);
+	due = HVRI_MIN(due, hvri_cool_deadline(tracker));
+	hvri_unlock(&tracker->mutex);
+	if (atomic_load(&tracker->untrusted))
+		due = HVRI_MIN(due, atomic_load(&tracker->retry_at));
+	return due;
+}
+
+void hvri_timer_set(struct hvrepl_group *group, uint64_t at)
+{
+	uint64_t was = atomic_load(&group->timer_at);
+
+	while (at < was &&
+	       !atomic_compare_exchange_weak(&group->timer_at, &was, at))
+		;
+}
+
 /* The i-th tracker, referenced. */
 static struct hvrepl_tracker *member(struct hvrepl_group *group, size_t i)
 {
@@ -320,10 +350,15 @@ void hvri_group_process(hvrepl_group *group)
 		hvri_group_refill(group);
 	/* Deadlines first: this may be the only call that does not hang. */
 	now = hvri_now(&group->env);
-	for (size_t i = 0; (tracker = member(group, i)) != NULL; i++) {
-		if (hvri_tracker_due(tracker) <= now)
-			serve_timers(tracker, now);
-		hvri_tracker_unref(tracker);
+	if (atomic_load(&group->timer_at) <= now) {
+		/* What is set from here on stays set. */
+		atomic_store(&group->timer_at, UINT64_MAX);
+		for (size_t i = 0; (tracker = member(group, i)) != NULL; i++) {
+			if (tracker_due(tracker) <= now)
+				serve_timers(tracker, now);
+			hvri_timer_set(group, tracker_due(tracker));
+			hvri_tracker_unref(tracker);
+		}
 	}
 	while ((tracker = next_queued(group)) != NULL) {
 		serve(tracker);
@@ -332,42 +367,14 @@ void hvri_group_process(hvrepl_group *group)
 	hvri_cut_clean(group);
 }
 
-uint64_t hvri_tracker_due(struct hvrepl_tracker *tracker)
-{
-	uint64_t due = UINT64_MAX;
-
-	hvri_lock(&tracker->mutex);
-	if (atomic_load(&tracker->waiting_count) > 0)
-		for (struct hvrepl_ticket *t = tracker->waiting; t != NULL;
-		     t = hvri_wait_of(t)->next)
-			/* Past its deadline a mark waits for the answer. */
-			if (hvri_wait_of(t)->reason != HVRI_WAIT_MARK ||
-			    atomic_load(&tracker->trust_state) ==
-				    HVRI_TRUST_IDLE)
-				due = HVRI_MIN(due, hvri_wait_of(t)->deadline);
-	due = HVRI_MIN(due, hvri_cool_deadline(tracker));
-	hvri_unlock(&tracker->mutex);
-	if (atomic_load(&tracker->untrusted))
-		due = HVRI_MIN(due, atomic_load(&tracker->retry_at));
-	return due;
-}
-
 uint64_t hvri_group_deadline(hvrepl_group *group)
 {
-	struct hvrepl_tracker *tracker;
-	uint64_t due = UINT64_MAX;
 	bool queued;
 
 	hvri_lock(&group->service);
 	queued = group->service_first != NULL;
 	hvri_unlock(&group->service);
-	if (queued)
-		return 0;
-	for (size_t i = 0; (tracker = member(group, i)) != NULL; i++) {
-		due = HVRI_MIN(due, hvri_tracker_due(tracker));
-		hvri_tracker_unref(tracker);
-	}
-	return due;
+	return queued ? 0 : atomic_load(&group->timer_at);
 }
 
 void hvri_group_count(hvrepl_group *group, struct hvri_group_counts *out)

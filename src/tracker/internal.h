@@ -170,6 +170,8 @@ struct hvrepl_group {
 	struct hvri_page_pool pages;
 
 	_Atomic uint64_t hot; /* Regions, of all trackers. */
+	/* No timer of a tracker is due before; an upper bound of haste. */
+	_Atomic uint64_t timer_at;
 	_Atomic uint64_t memory, spilled;
 	_Atomic uint64_t cuts_made, missed, voided, folded;
 };
@@ -306,8 +308,8 @@ void hvri_tracker_ref(struct hvrepl_tracker *tracker);
 void hvri_tracker_unref(struct hvrepl_tracker *tracker);
 /* Take it out of the service queue. */
 void hvri_tracker_forget(struct hvrepl_tracker *tracker);
-/* When timers of the tracker are due. */
-uint64_t hvri_tracker_due(struct hvrepl_tracker *tracker);
+/* A tracker's timer will be due at `at`. */
+void hvri_timer_set(struct hvrepl_group *group, uint64_t at);
 
 /* write.c */
 /* All counters of a generation (both parities), or of a parity (both
@@ -390,6 +392,17 @@ void hvri_cut_await(struct hvri_member *part);
 void hvri_part_finish(struct hvri_member *part);
 
 /* cutmake.c */
+void hvri_map_free(struct hvrepl_group *group, struct hvri_bitmap *map);
+/* group->mutex held. */
+void hvri_cut_delist(struct hvrepl_cut *cut);
+/* group->mutex held. The part fails, and all newer ones of its disk, which
+ * build on it (T5: never an older one without those after it). */
+void hvri_part_fail(struct hvri_member *part, int32_t reason);
+/* No lock held: those that were voided just now, perhaps newer ones too:
+ * writers go on at once, owners are told. */
+void hvri_cut_after_void(struct hvrepl_group *group);
+/* No lock held: writers that had to wait for the part look again. */
+void hvri_part_freed(struct hvri_member *part);
 /* Keep a cut from being freed; under a lock that keeps it there meanwhile. */
 void hvri_cut_ref(struct hvrepl_cut *cut);
 void hvri_cut_unref(struct hvrepl_cut *cut);

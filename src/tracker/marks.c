@@ -167,7 +167,7 @@ static bool want(struct hvrepl_tracker *tracker, uint32_t region,
  * that somebody wants meanwhile is not in it: it waits for the next round. */
 static int32_t mark_round(struct hvrepl_tracker *tracker)
 {
-	uint64_t marked = 0;
+	uint64_t marked = 0, sweep_at;
 	int32_t rc = hvri_sectors_write(tracker);
 
 	if (rc == HVREPL_OK)
@@ -192,7 +192,9 @@ static int32_t mark_round(struct hvrepl_tracker *tracker)
 			marked++;
 		}
 	}
+	sweep_at = hvri_cool_deadline(tracker);
 	hvri_unlock(&tracker->mutex);
+	hvri_timer_set(tracker->group, sweep_at);
 	(void)atomic_fetch_add_explicit(&tracker->marks, marked,
 					memory_order_relaxed);
 	return HVREPL_OK;
@@ -348,8 +350,9 @@ static void trust_lost(struct hvrepl_tracker *tracker, int32_t rc)
 		 "tracker file %s cannot be written in time: after a crash the "
 		 "whole disk will be compared",
 		 tracker->object_id);
-	tracker->retry_at = now + RETRY_NS;
+	atomic_store(&tracker->retry_at, now + RETRY_NS);
 	atomic_store(&tracker->untrusted, true);
+	hvri_timer_set(tracker->group, now + RETRY_NS);
 	/* No mark matters now: all go on as if hot. */
 	for (uint32_t i = 0; i < tracker->regions; i++)
 		hvri_region_heat(tracker, i);
@@ -360,8 +363,11 @@ static void trust_lost(struct hvrepl_tracker *tracker, int32_t rc)
 static void trust_retry(struct hvrepl_tracker *tracker)
 {
 	uint32_t idle = HVRI_TRUST_IDLE;
+	uint64_t retry_at = hvri_now(&tracker->group->env) + RETRY_NS;
 	int32_t rc;
 
+	atomic_store(&tracker->retry_at, retry_at);
+	hvri_timer_set(tracker->group, retry_at);
 	if (!hvri_file_take(tracker, false))
 		return;
 	hvri_lock(&tracker->mutex);
@@ -370,7 +376,6 @@ static void trust_retry(struct hvrepl_tracker *tracker)
 	hvri_unlock(&tracker->mutex);
 	rc = mark_round(tracker);
 	hvri_file_give(tracker);
-	tracker->retry_at = hvri_now(&tracker->group->env) + RETRY_NS;
 	if (rc == HVREPL_OK &&
 	    atomic_compare_exchange_strong(&tracker->trust_state, &idle,
 					   HVRI_TRUST_ASKING))

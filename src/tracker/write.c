@@ -189,6 +189,7 @@ static int32_t begin_slow(struct hvrepl_tracker *tracker,
 			  struct hvrepl_ticket *ticket, int32_t rc, bool kick)
 {
 	struct hvri_wait *wait = hvri_wait_of(ticket);
+	uint64_t deadline;
 	uint16_t still = 0;
 
 	if (rc == HVREPL_OK || rc == HVREPL_E_FENCED) {
@@ -196,11 +197,10 @@ static int32_t begin_slow(struct hvrepl_tracker *tracker,
 			hvri_tracker_kick(tracker);
 		return rc;
 	}
-	wait->deadline = hvri_now(&tracker->group->env);
-	if (wait->deadline > UINT64_MAX - tracker->group->write_wait)
-		wait->deadline = UINT64_MAX;
-	else
-		wait->deadline += tracker->group->write_wait;
+	deadline = hvri_now(&tracker->group->env);
+	deadline = HVRI_MIN(deadline, UINT64_MAX - tracker->group->write_wait) +
+		   tracker->group->write_wait;
+	wait->deadline = deadline;
 	atomic_store(&wait->stage, 0);
 	wait->reason = rc == MAY_OWE ? HVRI_WAIT_OWED : HVRI_WAIT_MARK;
 	hvri_lock(&tracker->mutex);
@@ -212,6 +212,7 @@ static int32_t begin_slow(struct hvrepl_tracker *tracker,
 	}
 	enqueue(tracker, ticket);
 	hvri_unlock(&tracker->mutex);
+	hvri_timer_set(tracker->group, deadline);
 	/* After it is queued: what the pump does from here on includes it. */
 	hvri_tracker_kick(tracker);
 	if (atomic_compare_exchange_strong(&wait->stage, &still, 1))

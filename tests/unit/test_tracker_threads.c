@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -377,6 +378,17 @@ static void apply(struct yard *yard, hvrepl_cut *cut)
 	free(raw);
 }
 
+/* A second thread that reads the same cut. */
+static void *read_too(void *argument)
+{
+	uint32_t progress = 0;
+
+	while (hvrepl_cut_advance(argument, 1, &progress) == HVREPL_OK &&
+	       progress != HVREPL_CUT_DONE)
+		sched_yield();
+	return NULL;
+}
+
 /* One cut, read by this thread, applied and acknowledged; some are failed
  * or voided instead. */
 static void cut_once(struct yard *yard, uint32_t number)
@@ -384,12 +396,16 @@ static void cut_once(struct yard *yard, uint32_t number)
 	hvrepl_cut *cut;
 	uint32_t progress = HVREPL_CUT_WAITING;
 	int32_t rc = hvrepl_group_cut(yard->group, 0, NULL, &cut);
+	bool helped = number % 4 == 0;
+	pthread_t helper;
 
 	if (rc == HVREPL_E_BUSY) {
 		hvrepl_group_process(yard->group);
 		return;
 	}
 	ck_assert_int_eq(rc, HVREPL_OK);
+	if (helped)
+		pthread_create(&helper, NULL, read_too, cut);
 	if (number % 7 == 3)
 		hvrepl_cut_void(cut);
 	do {
@@ -397,6 +413,8 @@ static void cut_once(struct yard *yard, uint32_t number)
 		if (progress == HVREPL_CUT_WAITING)
 			sched_yield();
 	} while (rc == HVREPL_OK && progress != HVREPL_CUT_DONE);
+	if (helped)
+		pthread_join(helper, NULL);
 	if (rc == HVREPL_OK && number % 7 == 5)
 		rc = HVREPL_E_DISCONNECTED;
 	if (rc == HVREPL_OK) {
