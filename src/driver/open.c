@@ -245,10 +245,12 @@ static void look_at_trackers(struct hvri_vm *vm)
 		if (vm->disks[i].tracker == NULL ||
 		    hvrepl_tracker_get_info(vm->disks[i].tracker, &info) < 0)
 			continue;
-		if (!hvri_uuid_is_none(&info.record_id))
+		if (!hvri_uuid_is_none(&info.record_id) &&
+		    info.generation >= vm->start.stamp_generation) {
 			vm->start.stamped = true;
-		vm->start.stamp_generation = HVRI_MAX(
-			vm->start.stamp_generation, info.generation);
+			vm->start.stamp_generation = info.generation;
+			vm->start.stamp_record = info.record_id;
+		}
 		if (info.recovery == HVREPL_RECOVERY_HOT)
 			vm->start.unclean = true;
 		if (info.recovery == HVREPL_RECOVERY_WHOLE)

@@ -357,6 +357,14 @@ static void apply(struct hvri_step *s, const struct hvri_claim *claim)
 	case HVRI_STANDING_COUNT:
 		break;
 	}
+	/* It follows only when an operator says so. */
+	if (s->rec->ownership == HVREPL_OWNERSHIP_OWNER &&
+	    s->rec->phase == HVRI_PHASE_DELTA &&
+	    claim->ownership == HVREPL_OWNERSHIP_SUPERSEDED) {
+		hvri_drop_cut(s, HVREPL_E_CANCELLED);
+		s->rec->phase = HVRI_PHASE_RESYNC_WANTED;
+		hvri_save(s);
+	}
 	/* It is on its way into our epoch, by a compare of everything. */
 	if (s->rec->ownership == HVREPL_OWNERSHIP_OWNER &&
 	    s->rec->phase == HVRI_PHASE_RESYNC &&

@@ -96,10 +96,16 @@ void hvri_on_unknown(struct hvri_step *s)
 	if (!s->r->session || rec->mode == HVREPL_MODE_NONE ||
 	    rec->phase == HVRI_PHASE_REMOVED)
 		return;
+	s->r->greeted = false;
+	s->r->peer_ready = false;
 	if (rec->peer_enabled) {
 		rec->peer_enabled = false;
 		hvri_save(s);
 	}
+	hvri_job_end_id(s, s->r->cancel_job, HVREPL_E_NOT_FOUND,
+			"the other site does not know the VM any more: force, "
+			"or remove it here");
+	s->r->cancel_job = 0;
 	if (rec->ownership != HVREPL_OWNERSHIP_OWNER)
 		return;
 	if (asked) {
@@ -270,14 +276,17 @@ void hvri_start(struct hvri_step *s, const struct hvri_start *start)
 		hvri_act_token(s, HVRI_ACTION_REMOVE, &r->pending.remove);
 		return;
 	}
-	if (rec->form == HVRI_FORM_STORE)
-		start_store(s, start);
-	r->base_marked = rec->frontier.disk > 0 || rec->frontier.offset > 0;
+	/* The disk was armed by a later state than this one (O1). */
 	if (start->stamped && start->stamp_generation > rec->generation &&
-	    rec->ownership != HVREPL_OWNERSHIP_STANDBY && !rec->rolled_back) {
+	    (hvri_uuid_is_none(&start->stamp_record) ||
+	     hvri_uuid_equal(&start->stamp_record, &rec->id)) &&
+	    !rec->rolled_back) {
 		rec->generation = start->stamp_generation;
 		hvri_rolled_back(s, NULL);
 	}
+	if (rec->form == HVRI_FORM_STORE)
+		start_store(s, start);
+	r->base_marked = rec->frontier.disk > 0 || rec->frontier.offset > 0;
 	if (start->untrusted && !rec->untrusted) {
 		rec->untrusted = true;
 		hvri_save(s);

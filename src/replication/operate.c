@@ -19,7 +19,12 @@ static void suspend(struct hvri_step *s)
 /* Make the peer stand by, at a known point: by compare, or by joining. */
 static void resync(struct hvri_step *s)
 {
+	bool under_way = s->rec->phase == HVRI_PHASE_RESYNC &&
+			 s->rec->pause == 0;
+
 	s->rec->pause = 0;
+	if (s->r->peer_ready && under_way)
+		return;
 	if (s->r->peer_ready && s->rec->phase != HVRI_PHASE_READY)
 		hvri_start_resync(s);
 	else

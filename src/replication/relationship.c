@@ -69,7 +69,7 @@ static bool early(struct hvri_step *s, const struct hvri_message *m)
 			hvri_on_enabled(s);
 		return true;
 	case HVRI_MESSAGE_UNKNOWN:
-		if (m->to_incarnation == r->incarnation && !r->greeted)
+		if (m->to_incarnation == r->incarnation)
 			hvri_on_unknown(s);
 		return true;
 	case HVRI_MESSAGE_REMOVED:

@@ -63,6 +63,9 @@ struct hvri_start {
 	 * there is one; several disks: the newest. */
 	bool stamped;
 	uint64_t stamp_generation;
+	/* Record that the stamp is of; one of another setting-up says nothing.
+	 * None: not known, counts. */
+	struct hvrepl_uuid stamp_record;
 	bool unclean;   /* The tracker was open when we ended: hot regions. */
 	bool untrusted; /* The whole disk must be compared (T8, T9). */
 	struct hvri_point newest; /* The store's newest point, if FORM_STORE. */
@@ -200,8 +203,8 @@ enum hvri_action_type {
 
 	/* (token) Digest of `point` at both sites (driver's own exchange). */
 	HVRI_ACTION_VERIFY,
-	/* (token) Owner: take the tracker away, the VM goes on. Standby: remove
-	 * the store, hand the disks back. */
+	/* (token) Owner: take the tracker away, file and stamp too; the VM goes
+	 * on. Standby: remove the store, hand the disks back. */
 	HVRI_ACTION_REMOVE,
 	/* Delete the record; drop the object after this update. */
 	HVRI_ACTION_FORGET,

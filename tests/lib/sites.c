@@ -86,9 +86,14 @@ static struct sites_point *add_point(struct sites *w, struct one_site *site,
 	struct sites_point *point;
 
 	if (site->point_count >= w->points_max) {
-		/* What the oldest changed is not needed by younger ones. */
-		memmove(&site->points[0], &site->points[1],
-			(site->point_count - 1) * sizeof(site->points[0]));
+		uint32_t k = 0;
+
+		/* The oldest goes, unless it is the pinned tail. */
+		if (hvri_uuid_equal(&site->points[0].id.cut,
+				    &site->r.record.tail.cut))
+			k = 1;
+		memmove(&site->points[k], &site->points[k + 1],
+			(site->point_count - k - 1) * sizeof(site->points[0]));
 		site->point_count--;
 	}
 	point = &site->points[site->point_count++];
@@ -388,6 +393,20 @@ static void do_compare(struct sites *w, uint32_t i,
 			site->dirty |= 1u << b;
 }
 
+/* A planned failover loses nothing: what is opened is what was fenced. */
+static void check_planned(struct sites *w, uint32_t i)
+{
+	struct one_site *site = &w->site[i], *peer = &w->site[!i];
+	const struct hvri_epoch *epoch = hvri_lineage_look(
+		&site->r.record.lineage, &site->r.record.current);
+
+	if (w->only_planned && epoch && epoch->planned &&
+	    hvri_uuid_equal(&epoch->id, &site->overlay_name) &&
+	    memcmp(site->over, peer->overlay ? peer->over : peer->live,
+		   sizeof(site->over)) != 0)
+		sites_broken(w, "a planned failover lost writes");
+}
+
 static void do_overlay(struct sites *w, struct one_site *site,
 		       const struct hvri_action *a, struct hvri_event *done)
 {
@@ -406,6 +425,7 @@ static void do_overlay(struct sites *w, struct one_site *site,
 	site->overlay = true;
 	site->overlay_name = a->epoch;
 	memcpy(site->over, point->content, sizeof(site->over));
+	check_planned(w, (uint32_t)(site - w->site));
 	site->dirty = 0;
 	for (struct sites_point *p = point + 1;
 	     p < site->points + site->point_count; p++)
@@ -471,6 +491,10 @@ static void perform(struct sites *w, uint32_t i, const struct hvri_action *a)
 			memcpy(add_point(w, site, &a->point)->content,
 			       site->live, sizeof(site->live));
 		}
+		if (a->pin) {
+			memcpy(site->tail, site->live, sizeof(site->tail));
+			site->tail_id = a->point.cut;
+		}
 		break;
 	case HVRI_ACTION_OPEN_OVERLAY:
 		do_overlay(w, site, a, &done);
@@ -493,6 +517,8 @@ static void perform(struct sites *w, uint32_t i, const struct hvri_action *a)
 		break;
 	case HVRI_ACTION_REMOVE:
 		site->cut_open = false;
+		site->stamped = false;
+		site->has_backup = false;
 		break;
 	case HVRI_ACTION_FORGET:
 		site->has_record = false;
@@ -544,16 +570,30 @@ static void check(struct sites *w)
 			sites_broken(w, "armed after relinquishing");
 		if (dead_at(d, &d->current))
 			sites_broken(w, "armed in an epoch known abandoned");
-		if (y->has_record && dead_at(&y->durable, &d->current) &&
+		/* One restored from a backup cannot know before contact. */
+		if (!(w->restored && !x->r.greeted) && y->has_record &&
+		    dead_at(&y->durable, &d->current) &&
 		    y->durable.ownership != HVREPL_OWNERSHIP_RELINQUISHED)
 			sites_broken(w, "armed in an epoch the peer holds abandoned");
+	}
+	for (int i = 0; i < 2; i++) {
+		struct one_site *x = &w->site[i];
+		struct sites_point *tail = find_point(x, &x->r.record.tail);
+
+		/* The loser's end stays readable until it is discarded. */
+		if (x->r.record.tail_pinned && x->has_record &&
+		    x->r.record.ownership == HVREPL_OWNERSHIP_STANDBY &&
+		    !w->restored &&
+		    (tail == NULL ||
+		     memcmp(tail->content, x->tail, sizeof(x->tail)) != 0))
+			sites_broken(w, "a lost end is no longer readable");
 	}
 	for (uint32_t k = 0; k < a->durable.lineage.count; k++) {
 		const struct hvri_epoch *e = &a->durable.lineage.epochs[k];
 		const struct hvri_epoch *f =
 			hvri_lineage_look(&b->durable.lineage, &e->id);
 
-		if (f && ((e->outcome == HVREPL_OUTCOME_COMMITTED &&
+		if (f && !w->restored && ((e->outcome == HVREPL_OUTCOME_COMMITTED &&
 			   hvri_outcome_dead(f->outcome)) ||
 			  (f->outcome == HVREPL_OUTCOME_COMMITTED &&
 			   hvri_outcome_dead(e->outcome))))

@@ -34,6 +34,10 @@ struct one_site {
 	bool up;
 	struct hvri_relationship r;
 	struct hvri_record durable; /* As persisted. */
+	struct hvri_record backup;  /* An older one, to be restored. */
+	bool has_backup;
+	uint32_t tail[SITES_BLOCKS]; /* The disk when it was adopted. */
+	struct hvrepl_uuid tail_id;
 	bool has_record;
 
 	/* The disk. Survives a crash. */
@@ -82,6 +86,7 @@ struct sites {
 	bool hostile;  /* Messages of a session come twice and in any order. */
 	bool only_planned; /* Nobody asked for a failover without the peer. */
 	bool conceded;
+	bool restored; /* A record was: some promises end there. */
 	uint64_t random;
 	uint64_t next_write, next_uuid;
 	uint64_t utc_ns;
@@ -111,6 +116,9 @@ void sites_wait(struct sites *w, uint64_t ns);
 void sites_connect(struct sites *w);
 void sites_cut_link(struct sites *w);
 void sites_crash(struct sites *w, uint32_t site);
+/* Take a copy of the record; crash and come back with that copy. */
+void sites_backup(struct sites *w, uint32_t site);
+void sites_restore(struct sites *w, uint32_t site);
 void sites_start(struct sites *w, uint32_t site);
 /* OK when accepted. */
 int32_t sites_operate(struct sites *w, uint32_t site, uint32_t operation,

@@ -83,6 +83,26 @@ void sites_start(struct sites *w, uint32_t i)
 	}
 }
 
+void sites_backup(struct sites *w, uint32_t i)
+{
+	w->site[i].backup = w->site[i].durable;
+	w->site[i].has_backup = w->site[i].has_record;
+}
+
+void sites_restore(struct sites *w, uint32_t i)
+{
+	struct one_site *site = &w->site[i];
+
+	if (!site->has_backup || !site->has_record)
+		return;
+	sites_crash(w, i);
+	sites_trace(w, "%c's record is restored from a backup", site->name);
+	if (memcmp(&site->durable, &site->backup, sizeof(site->backup)) != 0)
+		w->restored = true;
+	site->durable = site->backup;
+	sites_start(w, i);
+}
+
 static void complete(struct sites *w, uint32_t i, uint32_t k)
 {
 	struct one_site *site = &w->site[i];
@@ -314,8 +334,12 @@ static bool operator_at(struct sites *w, uint32_t i)
 		op = HVREPL_OPERATION_COMMIT;
 	else if (state == HVREPL_STATE_FAILED_OVER)
 		op = HVREPL_OPERATION_REVERSE;
-	else if (state == HVREPL_STATE_WAITING_FOR_RESYNC)
-		op = HVREPL_OPERATION_RESYNC;
+	else if (state == HVREPL_STATE_WAITING_FOR_RESYNC ||
+		 (state == HVREPL_STATE_RESYNCHRONIZING && !r->peer_ready))
+		op = state == HVREPL_STATE_RESYNCHRONIZING &&
+				     r->record.job.id != 0 ?
+			     HVREPL_OPERATION_CANCEL :
+			     HVREPL_OPERATION_RESYNC;
 	else if (state == HVREPL_STATE_SUSPENDED ||
 		 state == HVREPL_STATE_RESYNC_SUSPENDED ||
 		 (state == HVREPL_STATE_ERROR &&

@@ -11,7 +11,7 @@
 
 /* Cut, crash and press buttons for a while. */
 static void chaos(struct sites *w, uint32_t steps, uint32_t operations,
-		  bool planned_only)
+		  bool planned_only, bool backups)
 {
 	for (uint32_t k = 0; k < steps && w->broken == NULL; k++) {
 		uint32_t i = (uint32_t)sites_random(w, 2);
@@ -35,6 +35,11 @@ static void chaos(struct sites *w, uint32_t steps, uint32_t operations,
 		} else if (dice < 92) {
 			if (!w->site[i].up)
 				sites_start(w, i);
+		} else if (backups && dice == 99) {
+			if (w->site[i].has_backup)
+				sites_restore(w, i);
+			else
+				sites_backup(w, i);
 		} else if (operations > 0) {
 			uint32_t op = 1 + (uint32_t)sites_random(
 						  w, HVREPL_OPERATION_COUNT -
@@ -83,7 +88,7 @@ static void calm(struct sites *w)
 static char failure[256];
 
 /* False, and `failure`, when a promise was broken. */
-static bool run(uint64_t seed, bool hostile, bool planned_only, bool log)
+static bool run(uint64_t seed, char kind, bool log)
 {
 	static struct sites w;
 	uint32_t operations = 0;
@@ -92,8 +97,9 @@ static bool run(uint64_t seed, bool hostile, bool planned_only, bool log)
 	sites_init(&w, seed);
 	w.log = log;
 	sites_replicating(&w);
-	w.hostile = hostile;
-	chaos(&w, 40 + (uint32_t)sites_random(&w, 120), 5, planned_only);
+	w.hostile = kind == 'h';
+	chaos(&w, 40 + (uint32_t)sites_random(&w, 120), 5,
+	      kind == 'p', kind == 'r');
 	sites_trace(&w, "--- calm");
 	if (w.broken == NULL)
 		calm(&w);
@@ -122,7 +128,7 @@ static uint64_t first, count = 250;
 START_TEST(any_sequence_keeps_one_writer_and_a_way_back)
 {
 	for (uint64_t seed = first; seed < first + count; seed++)
-		ck_assert_msg(run(seed, false, false, false), "%s",
+		ck_assert_msg(run(seed, 'c', false), "%s",
 			      failure);
 }
 END_TEST
@@ -130,7 +136,7 @@ END_TEST
 START_TEST(messages_twice_and_in_any_order_do_no_harm)
 {
 	for (uint64_t seed = first; seed < first + count; seed++)
-		ck_assert_msg(run(1000000 + seed, true, false, false), "%s",
+		ck_assert_msg(run(1000000 + seed, 'h', false), "%s",
 			      failure);
 }
 END_TEST
@@ -138,8 +144,15 @@ END_TEST
 START_TEST(planned_failovers_alone_never_arm_both)
 {
 	for (uint64_t seed = first; seed < first + count; seed++)
-		ck_assert_msg(run(2000000 + seed, false, true, false), "%s",
+		ck_assert_msg(run(2000000 + seed, 'p', false), "%s",
 			      failure);
+}
+END_TEST
+
+START_TEST(a_record_restored_from_a_backup_never_makes_a_second_writer)
+{
+	for (uint64_t seed = first; seed < first + count; seed++)
+		ck_assert_msg(run(3000000 + seed, 'r', false), "%s", failure);
 }
 END_TEST
 
@@ -148,10 +161,9 @@ int main(int argc, char **argv)
 	Suite *suite = suite_create("ownership");
 	TCase *tc = tcase_create("seeds");
 
-	/* test_ownership FIRST COUNT; or SEED KIND log */
+	/* test_ownership FIRST COUNT; or SEED KIND log, KIND c h p r. */
 	if (argc == 4) {
-		bool fine = run(strtoull(argv[1], NULL, 10),
-				argv[2][0] == 'h', argv[2][0] == 'p', true);
+		bool fine = run(strtoull(argv[1], NULL, 10), argv[2][0], true);
 
 		fprintf(stderr, "%s\n", fine ? "fine" : failure);
 		return !fine;
@@ -164,6 +176,8 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, any_sequence_keeps_one_writer_and_a_way_back);
 	tcase_add_test(tc, messages_twice_and_in_any_order_do_no_harm);
 	tcase_add_test(tc, planned_failovers_alone_never_arm_both);
+	tcase_add_test(
+		tc, a_record_restored_from_a_backup_never_makes_a_second_writer);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }
