@@ -419,7 +419,8 @@ static void do_overlay(struct sites *w, struct one_site *site,
 		return;
 	if (point == NULL) {
 		done->u.done.code = HVREPL_E_NOT_FOUND;
-		sites_broken(w, "a failover to a point that is not there");
+		if (!w->restored)
+			sites_broken(w, "a failover to a point that is not there");
 		return;
 	}
 	site->overlay = true;
