@@ -48,7 +48,7 @@ static void maybe_closed(struct hvri_link *link)
 		return;
 	if (!link->channel_closed) {
 		hvri_link_pump(link);
-		if (link->sending)
+		if (link->sending || link->gathering)
 			return;
 		link->channel_closed = true;
 		link->ops.close(link->channel);
@@ -150,7 +150,9 @@ static int32_t on_bye(struct hvri_link *link, const struct hvri_frame *frame,
 	HVRI_TRY(hvri_bye_decode(payload, frame->length, &bye));
 	snprintf(link->close_sentence, sizeof(link->close_sentence), "%s",
 		 bye.sentence);
-	return bye.code < 0 ? bye.code : HVREPL_E_DISCONNECTED;
+	/* Not answered: the peer reads no more. */
+	break_off(link, bye.code < 0 ? bye.code : HVREPL_E_DISCONNECTED);
+	return HVREPL_OK;
 }
 
 static int32_t on_frame(struct hvri_link *link, const struct hvri_frame *frame,

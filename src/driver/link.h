@@ -105,6 +105,7 @@ struct hvri_link {
 	struct hvri_item send_item;
 	int32_t send_result;
 	bool sending, closing, channel_closed;
+	bool gathering; /* A source is asked, which may send by itself. */
 	struct hvri_control_frame *in_flight;
 	struct hvri_source *in_flight_source;
 	struct hvrepl_iovec iov[HVRI_LINK_IOV_MAX];

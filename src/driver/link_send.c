@@ -88,7 +88,7 @@ static uint32_t gather_control(struct hvri_link *link)
 /* One data frame of the next source that has one; how many pieces. */
 static uint32_t gather_data(struct hvri_link *link)
 {
-	while (link->ring != NULL) {
+	while (link->ring != NULL && !link->closing) {
 		struct hvri_source *source = link->ring;
 		struct hvri_frame frame;
 		int32_t count = source->pull(source, &frame, link->iov + 1,
@@ -116,17 +116,37 @@ static uint32_t gather_data(struct hvri_link *link)
 void hvri_link_pump(struct hvri_link *link)
 {
 	uint32_t count = 0;
+	bool asked = false;
 	int32_t rc;
 
-	if (link->sending || link->channel_closed ||
+	if (link->sending || link->gathering || link->channel_closed ||
 	    link->state == HVRI_LINK_CLOSED)
 		return;
-	if (link->first != NULL)
-		count = gather_control(link);
-	else if (link->state == HVRI_LINK_UP && !link->closing)
+	if (link->first == NULL && link->state == HVRI_LINK_UP &&
+	    !link->closing) {
+		/* Whoever is asked may send a control frame or close: it waits
+		 * here then, for one send at a time. */
+		asked = link->gathering = true;
 		count = gather_data(link);
-	if (count == 0)
+		link->gathering = false;
+		if (link->channel_closed) {
+			struct hvri_source *source = link->in_flight_source;
+
+			link->in_flight_source = NULL;
+			if (source != NULL)
+				source->sent(source, false);
+			return;
+		}
+	}
+	if (count == 0 && link->first != NULL)
+		count = gather_control(link);
+	if (count == 0) {
+		/* Closed by the one that was asked, without memory for a BYE:
+		 * nothing else would notice. */
+		if (asked && link->closing)
+			hvri_link_settled(link);
 		return;
+	}
 	for (uint32_t i = 0; i < count; i++)
 		link->sent_bytes += link->iov[i].length;
 	link->sending = true;

@@ -14,6 +14,17 @@
 /* Known zeroes that one claim of a filtered cut holds. */
 #define FILTERED_ZERO (UINT64_C(64) << 20)
 
+void hvri_cut_set_filter(hvrepl_cut *cut,
+			 bool (*same)(void *user, uint32_t disk,
+				      uint64_t offset, const void *bytes,
+				      size_t length),
+			 void (*release)(void *user), void *user)
+{
+	cut->same = same;
+	cut->same_release = release;
+	cut->same_user = user;
+}
+
 /* Extents being gathered for one chunk. */
 struct gather {
 	struct hvri_member *part;

@@ -41,17 +41,6 @@ void hvri_cut_listen(hvrepl_cut *cut, void (*changed)(void *user), void *user)
 	hvri_unlock(&cut->mutex);
 }
 
-void hvri_cut_set_filter(hvrepl_cut *cut,
-			 bool (*same)(void *user, uint32_t disk,
-				      uint64_t offset, const void *bytes,
-				      size_t length),
-			 void (*release)(void *user), void *user)
-{
-	cut->same = same;
-	cut->same_release = release;
-	cut->same_user = user;
-}
-
 int32_t hvri_cut_alloc(struct hvrepl_group *group, uint32_t parts,
 		       struct hvrepl_cut **cut_out)
 {
