@@ -36,9 +36,21 @@ static inline void hvri_cond_destroy(hvri_cond *cond)
 {
 	(void)pthread_cond_destroy(cond);
 }
+/* Not to be taken shared twice by one thread: who waits for it alone comes
+ * first, or those who share it could keep him out for ever. */
 static inline void hvri_rwlock_init(hvri_rwlock *lock)
 {
+#ifdef __GLIBC__
+	pthread_rwlockattr_t attributes;
+
+	(void)pthread_rwlockattr_init(&attributes);
+	(void)pthread_rwlockattr_setkind_np(
+		&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	(void)pthread_rwlock_init(lock, &attributes);
+	(void)pthread_rwlockattr_destroy(&attributes);
+#else
 	(void)pthread_rwlock_init(lock, NULL);
+#endif
 }
 static inline void hvri_rwlock_destroy(hvri_rwlock *lock)
 {

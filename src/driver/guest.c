@@ -43,7 +43,8 @@ int32_t hvri_guest_read(struct hvrepl_guest_disk *guest, uint64_t offset,
 				    length);
 	hvri_rwlock_unlock(&guest->lock);
 	count(&guest->reads, 1);
-	count(&guest->read_bytes, length);
+	if (rc == HVREPL_OK)
+		count(&guest->read_bytes, length);
 	return rc;
 }
 

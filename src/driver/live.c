@@ -2,6 +2,8 @@
 /* A disk whose target can be exchanged between two I/Os. */
 #include "driver/live.h"
 
+#include "base/op.h"
+
 static int32_t live_info(void *user, struct hvrepl_disk_info *info_out)
 {
 	struct hvri_live *live = user;
@@ -70,14 +72,19 @@ static int32_t live_zero(void *user, hvrepl_op *op, uint64_t offset,
 			 uint64_t length)
 {
 	struct hvri_live *live = user;
+	struct hvri_op_wait wait;
 	int32_t rc = HVREPL_E_FENCED;
 
+	(void)op;
 	hvri_lock_shared(&live->lock);
-	if (live->current != NULL && live->current->ops.zero == NULL)
+	if (live->current != NULL && live->current->ops.zero == NULL) {
 		rc = HVREPL_E_UNSUPPORTED; /* The caller writes zeroes then. */
-	else if (live->current != NULL)
-		rc = live->current->ops.zero(live->current->user, op, offset,
-					     length);
+	} else if (live->current != NULL) {
+		hvri_op_wait_init(&wait);
+		rc = live->current->ops.zero(live->current->user, &wait.op,
+					     offset, length);
+		rc = hvri_op_wait_end(&wait, rc);
+	}
 	hvri_rwlock_unlock(&live->lock);
 	return rc;
 }
