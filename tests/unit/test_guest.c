@@ -16,7 +16,7 @@
 #define BLOCKS 16u
 #define SIZE (BLOCK * BLOCKS)
 #define THREADS 4u
-#define SWITCHES 300u
+#define SWITCHES 30u
 
 /* A disk in memory. It takes no lock: whoever still uses it after a switch is
  * seen by the sanitizer, and by what he reads. */
@@ -130,10 +130,11 @@ static void look(const uint8_t *block, int32_t rc)
 		(void)atomic_fetch_add(&refused, 1);
 		return;
 	}
-	ck_assert_int_eq(rc, HVREPL_OK);
-	ck_assert_uint_le(block[0], 1);
-	for (unsigned i = 1; i < BLOCK; i++)
-		ck_assert_uint_eq(block[i], block[0]);
+	/* Asserting costs a message each, which would be all that is done. */
+	if (rc != HVREPL_OK || block[0] > 1 ||
+	    memcmp(block, block + 1, BLOCK - 1) != 0)
+		ck_abort_msg("read %d: %u ... %u", rc, block[0],
+			     block[BLOCK - 1]);
 	(void)atomic_fetch_add(&seen[block[0]], 1);
 }
 
@@ -326,7 +327,7 @@ START_TEST(a_live_disk_is_not_taken_from_a_zero_under_way)
 	while (atomic_load(&one.zeroing) == NULL)
 		sched_yield();
 	ck_assert_int_eq(pthread_create(&switcher, NULL, take_away, NULL), 0);
-	for (int i = 0; i < 2000; i++)
+	for (int i = 0; i < 500; i++)
 		sched_yield();
 	ck_assert(!atomic_load(&switched));
 	hvrepl_op_complete(atomic_load(&one.zeroing), HVREPL_OK);
@@ -390,14 +391,15 @@ static void *write_door(void *argument)
 		rc = hvri_guest_write(&guest, at * BLOCK, block, BLOCK);
 		if (rc == HVREPL_OK)
 			written[at] = n;
-		else
-			ck_assert_int_eq(rc, HVREPL_E_FENCED);
+		else if (rc != HVREPL_E_FENCED)
+			ck_abort_msg("write: %d", rc);
 		(void)atomic_fetch_add(rc == HVREPL_OK ? &seen[0] : &refused,
 				       1);
 		/* A read of one's own is what was written. */
 		rc = hvri_guest_read(&guest, at * BLOCK, block, BLOCK);
-		if (rc == HVREPL_OK)
-			ck_assert_uint_eq(block[BLOCK - 1], written[at]);
+		if (rc == HVREPL_OK && block[BLOCK - 1] != written[at])
+			ck_abort_msg("block %u: %u, not %u", (unsigned)at,
+				     block[BLOCK - 1], written[at]);
 	}
 	return NULL;
 }
@@ -423,17 +425,17 @@ START_TEST(a_fence_and_a_move_lose_no_acknowledged_write)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, write_door,
 						(void *)i),
 				 0);
-	for (unsigned i = 0; i < 30; i++) {
+	for (unsigned i = 0; i < 8; i++) {
 		unsigned before = atomic_load(&seen[0]);
 
-		while (atomic_load(&seen[0]) < before + 50)
+		while (atomic_load(&seen[0]) < before + 10)
 			sched_yield();
 		/* As FENCE does: nobody waits inside when the door closes. */
 		while (hvrepl_tracker_fence(tracker) == HVREPL_E_BUSY)
 			sched_yield();
 		door(&guest, false);
 		before = atomic_load(&refused);
-		while (atomic_load(&refused) < before + 5)
+		while (atomic_load(&refused) < before + 1)
 			sched_yield();
 		/* Nobody writes: the sanitizer would see it. */
 		memcpy(next->bytes, now->bytes, SIZE);
@@ -445,7 +447,7 @@ START_TEST(a_fence_and_a_move_lose_no_acknowledged_write)
 		door(&guest, true);
 	}
 	/* And moves under full writes, as a commit's last step does. */
-	for (unsigned i = 0; i < 30; i++) {
+	for (unsigned i = 0; i < 8; i++) {
 		hvri_lock_alone(&live.lock);
 		memcpy(next->bytes, now->bytes, SIZE);
 		live.current = &next->disk;

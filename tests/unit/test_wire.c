@@ -122,7 +122,7 @@ START_TEST(a_binder_is_exactly_this)
 			 HVREPL_OK);
 	ck_assert_int_eq(hvri_binder(exporter, false, one, two, of_acceptor),
 			 HVREPL_OK);
-	ck_assert_str_eq(hex(of_initiator, 32), 
+	ck_assert_str_eq(hex(of_initiator, 32),
 			 "4b347f3f5ecb7957f9d358df17390a02"
 			 "a1fbb59c9fc07992d16f447646565e16");
 	ck_assert_mem_ne(of_initiator, of_acceptor, 32);
