@@ -108,7 +108,7 @@ struct hvrepl_store {
 	hvri_mutex work;
 	struct hvri_journal journal;
 	uint64_t next_id;
-	int32_t poisoned; /* 0, or the code everything fails with. */
+	int32_t poisoned; /* 0, or the code everything fails with; atomic. */
 	struct hvri_receive receive;
 	struct hvri_merge merge;
 	struct hvri_compact compact;
@@ -122,6 +122,7 @@ struct hvrepl_store {
 
 	hvri_mutex map;
 	struct hvri_manifest state; /* Changed under work and map. */
+	uint64_t generation;	    /* Of the head, for who asks. */
 	struct hvri_slog *redo[HVRI_MANIFEST_LOGS]; /* As state.redo. */
 	struct hvri_slog *undo[HVRI_MANIFEST_LOGS];
 	struct hvri_slog *running; /* Undo of the running merge. */

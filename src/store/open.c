@@ -218,6 +218,7 @@ static int32_t recover(hvrepl_store *store)
 	const struct hvri_manifest *state = &store->state;
 
 	store->next_id = state->next_id;
+	store->generation = store->journal.head.generation;
 	HVRI_TRY(load_list(store, state->redo, state->redo_count, store->redo));
 	HVRI_TRY(load_list(store, state->undo, state->undo_count, store->undo));
 	/* Undo of what was under way counts before any view is served (S4). */
@@ -455,7 +456,8 @@ void hvri_store_info(hvrepl_store *store, struct hvrepl_store_info *info_out)
 	const struct hvri_manifest *state = &store->state;
 	struct hvrepl_store_info info = { .struct_size = sizeof(info) };
 
-	hvri_lock(&store->work);
+	/* Not under work: who asks for this must not wait for a merge. */
+	hvri_lock(&store->map);
 	info.state = public_state(state);
 	info.point_count = state->point_count;
 	info.disk_count = store->disk_count;
@@ -470,10 +472,11 @@ void hvri_store_info(hvrepl_store *store, struct hvrepl_store_info *info_out)
 	for (uint32_t i = 0; i < state->undo_count; i++)
 		info.live_bytes += state->undo[i].stored_bytes +
 				   state->undo[i].index_length;
-	info.generation = store->journal.head.generation;
+	info.generation = store->generation;
+	hvri_unlock(&store->map);
 	info.accepting = hvri_store_room(store, false) >
 			 HVRI_CHUNK_ENCODED_MAX;
-	info.poisoned = hvri_store_usable(store) < 0;
-	hvri_unlock(&store->work);
+	info.poisoned =
+		__atomic_load_n(&store->poisoned, __ATOMIC_RELAXED) < 0;
 	*info_out = info;
 }

@@ -6,14 +6,18 @@
 
 int32_t hvri_store_usable(hvrepl_store *store)
 {
-	if (store->poisoned == HVREPL_OK && store->journal.broken < 0)
-		store->poisoned = store->journal.broken;
-	return store->poisoned;
+	int32_t poisoned = __atomic_load_n(&store->poisoned, __ATOMIC_RELAXED);
+
+	if (poisoned < 0 || store->journal.broken == HVREPL_OK)
+		return poisoned;
+	__atomic_store_n(&store->poisoned, store->journal.broken,
+			 __ATOMIC_RELAXED);
+	return store->journal.broken;
 }
 
 int32_t hvri_store_poison(hvrepl_store *store, int32_t rc)
 {
-	store->poisoned = HVREPL_E_POISONED;
+	__atomic_store_n(&store->poisoned, HVREPL_E_POISONED, __ATOMIC_RELAXED);
 	hvri_log(&store->env, HVREPL_LOG_ERROR,
 		 "a flush failed (%s): the store must be opened again",
 		 hvrepl_error_name(rc));
@@ -150,10 +154,15 @@ int32_t hvri_store_record(hvrepl_store *store,
 	rc = hvri_journal_append(&store->journal, record);
 	if (rc < 0) {
 		hvri_free(&store->env, owned, record->length);
+		if (store->journal.broken < 0) /* For who asks. */
+			__atomic_store_n(&store->poisoned,
+					 store->journal.broken,
+					 __ATOMIC_RELAXED);
 		return rc;
 	}
 	hvri_lock(&store->map);
 	take_effect(store, record, added, owned, &left);
+	store->generation = store->journal.head.generation;
 	hvri_unlock(&store->map);
 	for (uint32_t i = 0; i < left.count; i++) {
 		struct hvri_container *container = left.slogs[i]->container;
