@@ -13,8 +13,10 @@ extern "C" {
 #define HVREPL_STATE_BLOB_MAX (64u << 10) /* Bytes. */
 
 /**
- * Callbacks of a state store. The node calls them on its control thread, one
- * at a time a key. A put that returned OK (or completed with OK) is durable; one
+ * Callbacks of a state store. The node calls them on its control thread, but
+ * for keys under "untrusted/": a tracker that cannot mark a write in time says
+ * so at once, on whatever thread it is (protocols T8). One at a time a key, for
+ * different keys at once. A put that returned OK (or completed with OK) is durable; one
  * that failed or was cut off by a crash has happened or has not, and nothing
  * else.
  */

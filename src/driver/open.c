@@ -82,6 +82,8 @@ int32_t hvri_vm_take_disks(struct hvri_vm *vm,
 	for (; taken < disk_count && rc == HVREPL_OK; taken++) {
 		struct hvri_vm_disk *disk = &vm->disks[taken];
 
+		disk->vm = vm;
+		disk->index = taken;
 		disk->spec = specs[taken];
 		rc = hvri_disk_take(&disk->base, &disks[taken], error);
 		if (rc == HVREPL_OK && disk->base.info.size != disk->spec.size)
@@ -127,6 +129,16 @@ int32_t hvri_vm_take_disks(struct hvri_vm *vm,
 	return make_group(vm, error);
 }
 
+static int32_t token_check(void *user, const uint8_t *saved,
+			   uint32_t saved_length, uint64_t saved_utc_ns,
+			   const uint8_t *now, uint32_t now_length)
+{
+	const struct hvrepl_node *node = ((struct hvri_vm_disk *)user)->vm->node;
+
+	return node->token_check(node->user, saved, saved_length, saved_utc_ns,
+				 now, now_length);
+}
+
 int32_t hvri_vm_attach_trackers(struct hvri_vm *vm, uint32_t flags,
 				struct hvrepl_error *error)
 {
@@ -145,8 +157,12 @@ int32_t hvri_vm_attach_trackers(struct hvri_vm *vm, uint32_t flags,
 		options.disk = disk->spec.id;
 		options.owner = vm->node->id;
 		options.object_id = object;
-		options.token_check = vm->node->token_check;
-		options.user = vm->node->user;
+		if (hvri_disk_untrusted(disk))
+			options.flags |= HVREPL_TRACKER_UNTRUSTED;
+		options.trust = hvri_disk_trust;
+		if (vm->node->token_check != NULL)
+			options.token_check = token_check;
+		options.user = disk;
 		HVRI_TRY(hvrepl_tracker_attach(vm->group, &lent, &storage,
 					       &options, error,
 					       &disk->tracker));

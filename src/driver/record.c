@@ -151,3 +151,57 @@ int32_t hvri_vm_save(struct hvri_vm *vm, bool remove)
 		put_complete(&vm->put_op, rc);
 	return HVREPL_OK;
 }
+
+/* ---- "Untrusted" (T8). ---- */
+
+static void trust_key(const struct hvri_vm_disk *disk,
+		      char key[HVREPL_STATE_KEY_MAX + 1])
+{
+	char text[HVRI_UUID_TEXT];
+
+	hvri_uuid_format(&disk->vm->relationship.record.vm, text);
+	snprintf(key, HVREPL_STATE_KEY_MAX + 1, "untrusted/%s/%u", text,
+		 disk->index);
+}
+
+static int32_t trust_version(const struct hvri_vm_disk *disk, const char *key,
+			     uint64_t *version_out)
+{
+	struct hvrepl_node *node = disk->vm->node;
+	uint8_t blob[8];
+	uint32_t length = sizeof(blob);
+
+	*version_out = 0;
+	return node->state.get(node->state_user, key, blob, &length,
+			       version_out);
+}
+
+bool hvri_disk_untrusted(const struct hvri_vm_disk *disk)
+{
+	char key[HVREPL_STATE_KEY_MAX + 1];
+	uint64_t version;
+
+	trust_key(disk, key);
+	/* What cannot be read may say so: a compare more is no loss. */
+	return trust_version(disk, key, &version) != HVREPL_E_NOT_FOUND;
+}
+
+int32_t hvri_disk_trust(void *user, hvrepl_op *op, uint32_t trusted)
+{
+	const struct hvri_vm_disk *disk = user;
+	struct hvrepl_node *node = disk->vm->node;
+	char key[HVREPL_STATE_KEY_MAX + 1];
+	uint64_t version = 0;
+	int32_t rc;
+
+	trust_key(disk, key);
+	rc = trust_version(disk, key, &version);
+	if (rc == HVREPL_E_NOT_FOUND && trusted != 0)
+		return HVREPL_OK;
+	if (rc == HVREPL_OK && trusted == 0)
+		return HVREPL_OK;
+	if (rc < 0 && rc != HVREPL_E_NOT_FOUND)
+		return rc;
+	return node->state.put(node->state_user, op, key, "untrusted",
+			       trusted != 0 ? 0 : 8, version);
+}

@@ -43,6 +43,8 @@ struct hvri_vm_timer {
 };
 
 struct hvri_vm_disk {
+	struct hvri_vm *vm;
+	uint32_t index;
 	struct hvrepl_disk_spec spec;
 	struct hvri_disk base;   /* The site's disk. */
 	struct hvri_disk overlay; /* Of the failover's view, while it stands. */
@@ -224,6 +226,11 @@ HVRI_MUST_CHECK int32_t hvri_vm_operate(struct hvri_vm *vm,
 HVRI_MUST_CHECK int32_t hvri_vm_load(struct hvri_vm *vm);
 /* Start the put; ends in hvri_vm_go_on(). */
 HVRI_MUST_CHECK int32_t hvri_vm_save(struct hvri_vm *vm, bool remove);
+
+/* "Untrusted" of one disk (T8), beside the record: is it, and the tracker's
+ * callback that says so, on whatever thread it pumps. */
+bool hvri_disk_untrusted(const struct hvri_vm_disk *disk);
+int32_t hvri_disk_trust(void *user, hvrepl_op *op, uint32_t trusted);
 
 /* ---- perform.c ---- */
 /* Perform one action: OK, or NOMEM and nothing happened. */

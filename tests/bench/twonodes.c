@@ -146,8 +146,15 @@ void twonodes_bring(struct twonodes *two, struct hvrepl_uuid *vm_id,
 		   error.sentence);
 	bench_must(hvrepl_node_add_vm(two->nodes[0], &vm, &error),
 		   error.sentence);
-	for (int i = 0; i < 20; i++)
+	for (;;) {
+		struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
+
+		if (hvrepl_vm_get_status(two->nodes[0], vm_id, &status) ==
+			    HVREPL_OK &&
+		    status.writable != 0)
+			break;
 		twonodes_turn(two);
+	}
 }
 
 void twonodes_operate(struct twonodes *two, int site, uint32_t type,
