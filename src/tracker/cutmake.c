@@ -196,14 +196,24 @@ static bool drained(struct hvrepl_group *group, uint64_t generation)
 	return true;
 }
 
+/* T5. Never the oldest: it is being shipped, and folding it at every cycle
+ * would keep a slow link from ever finishing one. */
 static void fold_over_budget(struct hvrepl_group *group)
 {
+	uint32_t queued = 0;
 	uint64_t used = atomic_load(&group->memory) +
 			atomic_load(&group->spilled);
 	uint64_t budget = group->spool_memory +
 			  (group->has_spill ? group->spill_limit : 0);
 
-	if (used > budget - budget / 4)
+	if (used <= budget - budget / 4)
+		return;
+	hvri_lock(&group->mutex);
+	for (struct hvrepl_cut *cut = group->cuts; cut != NULL; cut = cut->next)
+		queued += !cut->external &&
+			  atomic_load(&cut->state) == HVREPL_CUT_SPOOLED;
+	hvri_unlock(&group->mutex);
+	if (queued > 1)
 		(void)hvri_group_fold_newest(group);
 }
 

@@ -23,10 +23,21 @@ START_TEST(over_budget_the_newest_queued_cut_is_folded)
 	ck_assert_uint_eq(counts.folded, 1);
 	ck_assert_int_eq(hvrepl_cut_close(second, HVREPL_OK), HVREPL_E_VOIDED);
 	ck_assert_int_eq(spool(third), HVREPL_OK);
+	ck_assert_int_eq(hvrepl_cut_close(third, HVREPL_E_CANCELLED),
+			 HVREPL_OK);
+	/* The oldest is being shipped: it stays, whatever falls due. */
+	write_at(1 << 20, 60000, 4);
+	third = make_cut();
+	ck_assert_int_eq(spool(third), HVREPL_E_VOIDED);
+	ck_assert_int_eq(hvrepl_cut_close(third, HVREPL_OK), HVREPL_E_VOIDED);
+	ck_assert_uint_eq(state_of(first), HVREPL_CUT_SPOOLED);
+	third = make_cut();
+	ck_assert_uint_eq(state_of(first), HVREPL_CUT_SPOOLED);
 	(void)apply(first, image);
+	ck_assert_int_eq(hvrepl_cut_close(first, HVREPL_OK), HVREPL_OK);
+	ck_assert_int_eq(spool(third), HVREPL_OK);
 	(void)apply(third, image);
 	ck_assert_mem_eq(image, sim_disk_bytes(disk), SIZE);
-	ck_assert_int_eq(hvrepl_cut_close(first, HVREPL_OK), HVREPL_OK);
 	ck_assert_int_eq(hvrepl_cut_close(third, HVREPL_OK), HVREPL_OK);
 	ck_assert_uint_eq(dirty(), 0);
 	free(image);
