@@ -125,6 +125,29 @@ START_TEST(a_site_killed_while_comparing_starts_over)
 }
 END_TEST
 
+/* The n-th allocation of a site fails while digests go to and fro. */
+START_TEST(want_of_memory_while_comparing_loses_nothing)
+{
+	struct pair_site *poor = (_i & 1) != 0 ? &pair.a : &pair.b;
+
+	filled();
+	damage(0, 9 * 65536, BLOCK);
+	resync();
+	poor->env.alloc_fail_at = _i * 3;
+	pair_run(&pair, SECOND / 100);
+	poor->env.alloc_fail_at = -1;
+	pair_run(&pair, 20 * SECOND);
+	shadow_scatter(&pair.a, 4, 3);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+	poor->env.alloc_fail_at = _i;
+	(void)pair_operate(&pair, poor, HVREPL_OPERATION_VERIFY, 0);
+	ck_assert_int_ne(poor->job_code, HVREPL_E_CORRUPT);
+	poor->env.alloc_fail_at = -1;
+	pair_run(&pair, 20 * SECOND);
+	shadow_ok(poor, HVREPL_OPERATION_VERIFY);
+}
+END_TEST
+
 START_TEST(equal_sites_verify_at_either)
 {
 	filled();
@@ -221,6 +244,8 @@ int main(void)
 	tcase_add_loop_test(tc, a_compare_that_is_cut_off_is_made_again, 0, 12);
 	tcase_add_loop_test(tc, a_site_killed_while_comparing_starts_over, 0,
 			    8);
+	tcase_add_loop_test(tc, want_of_memory_while_comparing_loses_nothing, 0,
+			    40);
 	suite_add_tcase(suite, tc);
 	tc = tcase_create("verify");
 	tcase_add_checked_fixture(tc, shadow_setup, shadow_teardown);
