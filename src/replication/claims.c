@@ -277,7 +277,10 @@ static void same_epoch(struct hvri_step *s, const struct hvri_claim *claim)
 	struct hvri_record *rec = s->rec;
 
 	s->r->refusing = false;
-	if (claim->ownership != HVREPL_OWNERSHIP_STANDBY ||
+	/* One that was restored from a backup claims nothing either. */
+	if ((claim->ownership != HVREPL_OWNERSHIP_STANDBY &&
+	     !(claim->ownership == HVREPL_OWNERSHIP_SUPERSEDED &&
+	       claim->rolled_back)) ||
 	    !hvri_owns_current(rec))
 		return;
 	/* The other claimant came into our epoch. */
@@ -288,7 +291,8 @@ static void same_epoch(struct hvri_step *s, const struct hvri_claim *claim)
 		clear_verdict(rec);
 		hvri_touch(s);
 	}
-	if (rec->ownership == HVREPL_OWNERSHIP_OWNER)
+	if (rec->ownership == HVREPL_OWNERSHIP_OWNER &&
+	    claim->ownership == HVREPL_OWNERSHIP_STANDBY)
 		hvri_meet_standby(s, claim);
 }
 
@@ -481,7 +485,8 @@ static void meet(struct hvri_step *s, const struct hvri_claim *claim)
 		s->r->peer_ready = false;
 		return;
 	}
-	rc = hvri_lineage_merge(&rec->lineage, &claim->lineage, &changed);
+	rc = hvri_lineage_merge(&rec->lineage, &claim->lineage, &rec->site,
+				&changed);
 	if (rc != HVREPL_OK) {
 		s->r->greeted = false;
 		hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_CRITICAL, rc,

@@ -239,7 +239,7 @@ static void start_jobs(struct hvri_step *s)
 		    hvri_uuid_equal(&rec->job.epoch, &rec->current))
 			return;
 		/* Not given away yet: it stays, and that epoch is used up. */
-		if (hvri_owns_current(rec)) {
+		if (hvri_owns_current(rec) && !rec->rolled_back) {
 			hvri_lineage_decide(&rec->lineage, &rec->job.epoch,
 					    HVREPL_OUTCOME_ABANDONED);
 			hvri_touch(s);

@@ -119,14 +119,17 @@ bool hvri_lineage_knows_more(const struct hvri_lineage *theirs,
 {
 	for (uint32_t i = 0; i < theirs->count; i++) {
 		const struct hvri_epoch *epoch = &theirs->epochs[i];
-		const struct hvri_epoch *known;
+		const struct hvri_epoch *known =
+			hvri_lineage_look(mine, &epoch->id);
 
+		if (known && epoch->entered && !known->entered &&
+		    hvri_outcome_dead(known->outcome))
+			return true;
 		/* An epoch drawn by the peer for a handover to us is news, not
 		 * something we forgot, until we had entered it. */
 		if (!hvri_uuid_equal(&epoch->owner, site) || !epoch->entered ||
 		    epoch->ordinal < mine->floor)
 			continue;
-		known = hvri_lineage_look(mine, &epoch->id);
 		if (known == NULL || !known->entered)
 			return true;
 		if (epoch->outcome != HVREPL_OUTCOME_OPEN &&
@@ -177,7 +180,7 @@ static int32_t mergeable(const struct hvri_lineage *mine,
 
 int32_t hvri_lineage_merge(struct hvri_lineage *mine,
 			   const struct hvri_lineage *theirs,
-			   bool *changed_out)
+			   const struct hvrepl_uuid *site, bool *changed_out)
 {
 	HVRI_TRY(mergeable(mine, theirs));
 	*changed_out = false;
@@ -192,12 +195,17 @@ int32_t hvri_lineage_merge(struct hvri_lineage *mine,
 			*changed_out = true;
 			continue;
 		}
-		if (epoch->outcome > known->outcome) {
-			known->outcome = epoch->outcome;
+		if (epoch->entered && !known->entered) {
+			/* Given up unentered: said before we were restored. */
+			if (hvri_outcome_dead(known->outcome))
+				known->outcome = epoch->outcome;
+			known->entered = true;
 			*changed_out = true;
 		}
-		if (epoch->entered && !known->entered) {
-			known->entered = true;
+		if (epoch->outcome > known->outcome &&
+		    !(known->entered &&
+		      hvri_uuid_equal(&known->owner, site))) {
+			known->outcome = epoch->outcome;
 			*changed_out = true;
 		}
 		/* Of a handover it is known from the final cut on. */

@@ -42,14 +42,17 @@ void hvri_lineage_decide(struct hvri_lineage *lineage,
 			 const struct hvrepl_uuid *id, uint8_t outcome);
 
 /* Does `theirs` know an epoch entered by `site`, or its outcome, that `mine`
- * does not (O2)? Then `mine` was restored from a backup. */
+ * does not (O2)? Or was one entered that `mine` gave up before granting it?
+ * Then `mine` was restored from a backup. */
 bool hvri_lineage_knows_more(const struct hvri_lineage *theirs,
 			     const struct hvri_lineage *mine,
 			     const struct hvrepl_uuid *site);
-/* Take over what `theirs` knows. LIMIT; PROTOCOL when the two contradict each
- * other. Nothing is changed on failure. *changed_out: anything new? */
+/* Take over what `theirs` knows; what came of an epoch that `site` (ours) has
+ * entered is ours to say. LIMIT; PROTOCOL when the two contradict each other.
+ * Nothing is changed on failure. *changed_out: anything new? */
 HVRI_MUST_CHECK int32_t hvri_lineage_merge(struct hvri_lineage *mine,
 					   const struct hvri_lineage *theirs,
+					   const struct hvrepl_uuid *site,
 					   bool *changed_out);
 /* Both sides confirmed `committed` (O1): once more than half of the room is
  * used, drop epochs older than its parent, except those in `keep`. */

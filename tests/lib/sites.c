@@ -571,8 +571,8 @@ static void check(struct sites *w)
 			sites_broken(w, "armed after relinquishing");
 		if (dead_at(d, &d->current))
 			sites_broken(w, "armed in an epoch known abandoned");
-		/* One restored from a backup cannot know before contact. */
-		if (!(w->restored && !x->r.greeted) && y->has_record &&
+		/* One restored from a backup may not know any more. */
+		if (!w->restored && y->has_record &&
 		    dead_at(&y->durable, &d->current) &&
 		    y->durable.ownership != HVREPL_OWNERSHIP_RELINQUISHED)
 			sites_broken(w, "armed in an epoch the peer holds abandoned");

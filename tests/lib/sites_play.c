@@ -99,6 +99,8 @@ void sites_restore(struct sites *w, uint32_t i)
 	sites_trace(w, "%c's record is restored from a backup", site->name);
 	if (memcmp(&site->durable, &site->backup, sizeof(site->backup)) != 0)
 		w->restored = true;
+	/* Without contact it cannot know that it was asked to stay fenced. */
+	w->only_planned = false;
 	site->durable = site->backup;
 	sites_start(w, i);
 }

@@ -113,6 +113,16 @@ START_TEST(a_peer_that_knows_more_of_our_epochs_is_noticed)
 	tree(&theirs);
 	hvri_lineage_decide(&theirs, &four, HVREPL_OUTCOME_COMMITTED);
 	ck_assert(hvri_lineage_knows_more(&theirs, &mine, &us));
+	/* One that we gave up before it was granted, and yet it was entered:
+	 * what we granted we have forgotten. */
+	tree(&mine);
+	tree(&theirs);
+	mine.epochs[1].entered = false;
+	ck_assert(!hvri_lineage_knows_more(&theirs, &mine, &us));
+	mine.epochs[1].outcome = HVREPL_OUTCOME_ABANDONED;
+	ck_assert(hvri_lineage_knows_more(&theirs, &mine, &us));
+	tree(&mine);
+	theirs.epochs[3].outcome = HVREPL_OUTCOME_COMMITTED;
 	/* Ones that were pruned are no sign. */
 	mine.floor = 5;
 	ck_assert(!hvri_lineage_knows_more(&theirs, &mine, &us));
@@ -123,29 +133,35 @@ START_TEST(merging_takes_over_news_and_refuses_contradictions)
 {
 	struct hvri_lineage mine, theirs, before;
 	struct hvri_epoch e = epoch(5, 4, 0, 200);
+	struct hvrepl_uuid us = id(100);
 	bool changed = false;
 
 	tree(&mine);
 	tree(&theirs);
-	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &changed),
+	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &us, &changed),
 			 HVREPL_OK);
 	ck_assert(!changed);
 	ck_assert_int_eq(hvri_lineage_add(&theirs, &e), HVREPL_OK);
 	theirs.epochs[1].outcome = HVREPL_OUTCOME_COMMITTED;
-	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &changed),
+	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &us, &changed),
 			 HVREPL_OK);
 	ck_assert(changed);
 	ck_assert_uint_eq(mine.count, 5);
 	ck_assert_uint_eq(mine.epochs[1].outcome, HVREPL_OUTCOME_COMMITTED);
+	/* What came of an epoch of ours is not for others to say. */
+	theirs.epochs[3].outcome = HVREPL_OUTCOME_ABANDONED;
+	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &us, &changed),
+			 HVREPL_OK);
+	ck_assert_uint_eq(mine.epochs[3].outcome, HVREPL_OUTCOME_OPEN);
 	/* The fork of a handover is known later. */
 	theirs.epochs[4].fork_point = 33;
-	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &changed),
+	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &us, &changed),
 			 HVREPL_OK);
 	ck_assert_uint_eq(mine.epochs[4].fork_point, 33);
 	/* Another parent for an epoch we know. */
 	before = mine;
 	theirs.epochs[3].parent = id(3);
-	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &changed),
+	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &us, &changed),
 			 HVREPL_E_PROTOCOL);
 	ck_assert_mem_eq(&mine, &before, sizeof(mine));
 	/* A child older than its parent would make a circle possible. */
@@ -153,7 +169,7 @@ START_TEST(merging_takes_over_news_and_refuses_contradictions)
 	e = epoch(6, 4, 0, 200);
 	e.ordinal = 3;
 	ck_assert_int_eq(hvri_lineage_add(&theirs, &e), HVREPL_OK);
-	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &changed),
+	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &us, &changed),
 			 HVREPL_E_PROTOCOL);
 	ck_assert_mem_eq(&mine, &before, sizeof(mine));
 }
@@ -178,7 +194,7 @@ START_TEST(a_full_lineage_says_so_and_pruning_makes_room)
 
 		ck_assert_int_eq(hvri_lineage_add(&l, &e), HVREPL_E_LIMIT);
 		ck_assert_int_eq(hvri_lineage_add(&theirs, &e), HVREPL_OK);
-		ck_assert_int_eq(hvri_lineage_merge(&l, &theirs, &changed),
+		ck_assert_int_eq(hvri_lineage_merge(&l, &theirs, &keep, &changed),
 				 HVREPL_E_LIMIT);
 	}
 	hvri_lineage_prune(&l, &last, &keep, 1);
@@ -189,7 +205,7 @@ START_TEST(a_full_lineage_says_so_and_pruning_makes_room)
 	ck_assert_uint_eq(hvri_lineage_next_ordinal(&l), HVRI_EPOCHS_MAX + 1);
 	/* Below the floor nothing comes back. */
 	tree(&theirs);
-	ck_assert_int_eq(hvri_lineage_merge(&l, &theirs, &changed), HVREPL_OK);
+	ck_assert_int_eq(hvri_lineage_merge(&l, &theirs, &keep, &changed), HVREPL_OK);
 	ck_assert_uint_eq(l.count, 2);
 	/* Little used: nothing is dropped. */
 	tree(&l);
