@@ -273,6 +273,7 @@ static void on_pump_item(struct hvri_item *item)
 
 	__atomic_store_n(&vm->pump_queued, false, __ATOMIC_SEQ_CST);
 	hvri_owner_pump(vm);
+	hvri_vm_settled(vm); /* Closing may have waited for this. */
 }
 
 static void on_pump_timer(struct hvri_alarm *timer)
