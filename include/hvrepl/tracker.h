@@ -34,8 +34,10 @@ struct hvrepl_group_options {
 	 * described at struct hvrepl_storage.
 	 */
 	const struct hvrepl_storage *spill;
-	/** Start of the ids of spill objects, copied; objects already there
-	 * under it are remains of a crash and are removed. NULL: "spool". */
+	/** Start of the ids of spill objects (a dash and 32 hexadecimal digits
+	 * follow), copied; such objects that are there already are remains of
+	 * a crash and are removed: groups that share a storage need different
+	 * ones. NULL: "spool". */
 	const char *spill_prefix;
 	/** The longest a guest write may be held up; 0: 50 ms (T3). */
 	uint64_t write_wait_ns;

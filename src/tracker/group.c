@@ -19,9 +19,18 @@ static uint64_t or_default(uint64_t value, uint64_t fallback)
 
 /* Spill objects of a process that was killed. */
 struct remains {
+	size_t prefix; /* Length. */
 	char id[64][HVREPL_OBJECT_ID_MAX + 1];
 	uint32_t count;
 };
+
+/* The prefix, a dash, the 32 digits of a cut's id: nothing else is ours, least
+ * of all a tracker file whose name begins like that. */
+static bool is_spill(const char *id, size_t prefix)
+{
+	return strlen(id) == prefix + 33 && id[prefix] == '-' &&
+	       strspn(id + prefix + 1, "0123456789abcdef") == 32;
+}
 
 static int32_t remains_found(void *argument, const char *id, uint64_t size)
 {
@@ -29,7 +38,7 @@ static int32_t remains_found(void *argument, const char *id, uint64_t size)
 
 	(void)size;
 	if (remains->count < HVRI_ARRAY_LEN(remains->id) &&
-	    strlen(id) <= HVREPL_OBJECT_ID_MAX)
+	    is_spill(id, remains->prefix))
 		memcpy(remains->id[remains->count++], id, strlen(id) + 1);
 	return HVREPL_OK;
 }
@@ -41,6 +50,7 @@ static int32_t remove_remains(struct hvrepl_group *group)
 
 	if (remains == NULL)
 		return HVREPL_E_NOMEM;
+	remains->prefix = strlen(group->spill_prefix);
 	do {
 		remains->count = 0;
 		rc = hvri_storage_list(&group->spill, group->spill_prefix,

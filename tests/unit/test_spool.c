@@ -93,17 +93,24 @@ START_TEST(spill_that_a_killed_process_left_is_removed)
 	struct hvrepl_storage storage = sim_storage_handle(spill);
 	void *object;
 
-	ck_assert_int_eq(storage.ops->open(storage.user, "spool-00",
-					   HVREPL_OBJECT_CREATE, &object),
-			 HVREPL_OK);
-	storage.ops->close(storage.user, object);
-	ck_assert_int_eq(storage.ops->open(storage.user, "other",
-					   HVREPL_OBJECT_CREATE, &object),
-			 HVREPL_OK);
-	storage.ops->close(storage.user, object);
+	const char *const ids[] = {
+		"spool-00112233445566778899aabbccddeeff", "other",
+		"spool.hvt", /* Of a disk that is called so. */
+		"spool-00112233445566778899aabbccddee.hv",
+	};
+
+	for (size_t i = 0; i < 4; i++) {
+		ck_assert_int_eq(storage.ops->open(storage.user, ids[i],
+						   HVREPL_OBJECT_CREATE,
+						   &object),
+				 HVREPL_OK);
+		storage.ops->close(storage.user, object);
+	}
 	open_all(0, 1 << 20);
-	ck_assert_uint_eq(sim_storage_objects(spill), 1);
-	ck_assert_int_eq(storage.ops->remove(storage.user, "other"), HVREPL_OK);
+	ck_assert_uint_eq(sim_storage_objects(spill), 3);
+	for (size_t i = 1; i < 4; i++)
+		ck_assert_int_eq(storage.ops->remove(storage.user, ids[i]),
+				 HVREPL_OK);
 }
 END_TEST
 
