@@ -53,7 +53,7 @@ static int32_t some_steps(void)
 
 static int32_t commit(void)
 {
-	uint32_t more = 1;
+	uint32_t more = 1, steps = 0;
 
 	if (w.store->state.phase == HVRI_MANIFEST_BASE_ONLY)
 		return HVREPL_OK;
@@ -62,7 +62,7 @@ static int32_t commit(void)
 		w.direct = true;
 		HVRI_TRY(hvrepl_store_commit_advance(w.store, &more, NULL));
 		HVRI_TRY(world_guest_write(&w));
-		if (more % 3 == 0)
+		if (steps++ % 3 == 0)
 			HVRI_TRY(world_guest_flush(&w));
 	}
 	return world_guest_flush(&w);
