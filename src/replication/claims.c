@@ -470,6 +470,7 @@ static void meet(struct hvri_step *s, const struct hvri_claim *claim)
 	bool rolled = hvri_lineage_knows_more(&claim->lineage, &rec->lineage,
 					      &rec->site) ||
 		      seen_newer(rec, claim);
+	static const struct hvrepl_uuid none;
 	bool changed = false;
 	int32_t rc;
 
@@ -485,8 +486,9 @@ static void meet(struct hvri_step *s, const struct hvri_claim *claim)
 		s->r->peer_ready = false;
 		return;
 	}
-	rc = hvri_lineage_merge(&rec->lineage, &claim->lineage, &rec->site,
-				&changed);
+	/* One that was rolled back learns its own epochs from the peer. */
+	rc = hvri_lineage_merge(&rec->lineage, &claim->lineage,
+				rolled ? &none : &rec->site, &changed);
 	if (rc != HVREPL_OK) {
 		s->r->greeted = false;
 		hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_CRITICAL, rc,
