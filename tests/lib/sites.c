@@ -187,7 +187,7 @@ static void transmit(struct sites *w, uint32_t from,
 		sites_broken(w, "a message cannot be encoded");
 		return;
 	}
-	if (w->tracing || w->log)
+	if ((w->tracing && message->type != HVRI_MESSAGE_STATUS) || w->log)
 		sites_trace(w, "  %c -> %s", w->site[from].name,
 			    hvri_message_name(message->type));
 	m = wire_add(w, from);

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Single steps: what one event must and must not do. */
+#include "replication/relationship.h"
+
+#include "base/env.h"
+#include "replication/lineage.h"
+#include "sites.h"
+
+#include <string.h>
+
+static struct sites w;
+static struct hvri_update u;
+
+static void set_up(void)
+{
+	sites_init(&w, 3);
+	sites_replicating(&w);
+	ck_assert_ptr_null(w.broken);
+}
+
+static void tear_down(void)
+{
+	sites_free(&w);
+}
+
+/* One message to a site, as its peer would send it. */
+static struct hvri_message message_to(uint32_t site, uint32_t type)
+{
+	struct hvri_message m;
+
+	memset(&m, 0, sizeof(m));
+	m.type = type;
+	m.from_incarnation = w.site[!site].r.incarnation;
+	m.to_incarnation = w.site[site].r.incarnation;
+	return m;
+}
+
+static void step(uint32_t site, const struct hvri_message *m, uint32_t verbs)
+{
+	struct hvri_event e;
+
+	memset(&e, 0, sizeof(e));
+	e.type = HVRI_EVENT_MESSAGE;
+	e.now_ns = w.env.now_ns;
+	e.u.message.message = m;
+	e.u.message.authorised = verbs;
+	for (int i = 0; i < 3; i++)
+		e.fresh[i] = sites_fresh(&w);
+	hvri_relationship_step(&w.site[site].r, &e, &u);
+}
+
+static const struct hvri_message *sent(uint32_t type)
+{
+	for (uint32_t i = 0; i < u.send_count; i++)
+		if (u.sends[i].type == type)
+			return &u.sends[i];
+	return NULL;
+}
+
+static struct hvri_message grant(uint64_t point)
+{
+	struct hvri_message m = message_to(1, HVRI_MESSAGE_GRANT);
+	const struct hvri_record *rec = &w.site[1].r.record;
+
+	m.u.handover.epoch = sites_fresh(&w);
+	m.u.handover.parent = rec->current;
+	m.u.handover.ordinal = hvri_lineage_next_ordinal(&rec->lineage);
+	m.u.handover.point = point;
+	return m;
+}
+
+START_TEST(a_grant_is_taken_only_at_exactly_its_point)
+{
+	struct hvri_record *rec = &w.site[1].r.record;
+	struct hvri_message m = grant(rec->position.number + 1);
+	const struct hvri_epoch *epoch;
+
+	step(1, &m, 0xf);
+	ck_assert_uint_eq(rec->ownership, HVREPL_OWNERSHIP_STANDBY);
+	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_REFUSED));
+	/* Durable before it is said, though the epoch was never seen. */
+	ck_assert(u.persist);
+	epoch = hvri_lineage_look(&rec->lineage, &m.u.handover.epoch);
+	ck_assert_uint_eq(epoch->outcome, HVREPL_OUTCOME_REFUSED);
+	/* Refused once, refused for ever, at the right point too. */
+	m.u.handover.point = rec->position.number;
+	step(1, &m, 0xf);
+	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_REFUSED));
+	ck_assert_uint_eq(rec->ownership, HVREPL_OWNERSHIP_STANDBY);
+
+	m = grant(rec->position.number);
+	step(1, &m, 0xf);
+	ck_assert_uint_eq(rec->ownership, HVREPL_OWNERSHIP_OWNER);
+	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_OWNED));
+	ck_assert(u.persist);
+	/* Said again, it is answered again and nothing else. */
+	step(1, &m, 0xf);
+	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_OWNED));
+	ck_assert_uint_eq(u.action_count, 0);
+}
+END_TEST
+
+START_TEST(a_cancel_of_an_epoch_never_seen_is_refused_durably)
+{
+	struct hvri_record *rec = &w.site[1].r.record;
+	struct hvri_message m = grant(rec->position.number);
+
+	m.type = HVRI_MESSAGE_CANCEL_REQUEST;
+	step(1, &m, 0xf);
+	ck_assert(u.persist);
+	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_REFUSED));
+	m.type = HVRI_MESSAGE_GRANT;
+	step(1, &m, 0xf);
+	ck_assert_ptr_null(sent(HVRI_MESSAGE_OWNED));
+	ck_assert_uint_eq(rec->ownership, HVREPL_OWNERSHIP_STANDBY);
+}
+END_TEST
+
+START_TEST(messages_of_another_incarnation_are_not_acted_on)
+{
+	static struct hvri_record before;
+	struct hvri_message m = grant(w.site[1].r.record.position.number);
+
+	before = w.site[1].r.record;
+	m.to_incarnation++;
+	step(1, &m, 0xf);
+	ck_assert_mem_eq(&before, &w.site[1].r.record, sizeof(before));
+	m.to_incarnation--;
+	m.from_incarnation++;
+	step(1, &m, 0xf);
+	ck_assert_mem_eq(&before, &w.site[1].r.record, sizeof(before));
+	ck_assert_uint_eq(u.send_count + u.action_count, 0);
+	/* Nor before HELLO in this session. */
+	m.from_incarnation--;
+	w.site[1].r.greeted = false;
+	step(1, &m, 0xf);
+	ck_assert_mem_eq(&before, &w.site[1].r.record, sizeof(before));
+}
+END_TEST
+
+START_TEST(an_owner_that_writes_does_not_join)
+{
+	struct hvri_message m = message_to(0, HVRI_MESSAGE_JOIN);
+
+	m.u.join.epoch = w.site[0].r.record.current;
+	step(0, &m, 0xf);
+	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_ANSWER));
+	ck_assert_int_eq(sent(HVRI_MESSAGE_ANSWER)->answer.code,
+			 HVREPL_E_PEER_REFUSED);
+	ck_assert_uint_eq(u.action_count, 0);
+	ck_assert(w.site[0].r.armed);
+}
+END_TEST
+
+START_TEST(a_cut_that_does_not_follow_is_declined)
+{
+	struct hvri_message m = message_to(1, HVRI_MESSAGE_CUT_BEGIN);
+	struct hvri_record *rec = &w.site[1].r.record;
+
+	m.u.cut.kind = HVRI_CUT_DELTA;
+	m.u.cut.closed = true;
+	m.u.cut.from = rec->position;
+	m.u.cut.point = rec->position;
+	m.u.cut.point.number += 2;
+	m.u.cut.point.cut = sites_fresh(&w);
+	m.u.cut.from.number++;
+	step(1, &m, 0xf);
+	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_CUT_DECLINE));
+	m.u.cut.from = rec->position;
+	m.u.cut.point.epoch = sites_fresh(&w);
+	step(1, &m, 0xf);
+	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_CUT_DECLINE));
+	m.u.cut.point.epoch = rec->current;
+	step(1, &m, 0); /* Not authorised. */
+	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_CUT_DECLINE));
+	ck_assert_int_eq(sent(HVRI_MESSAGE_CUT_DECLINE)->answer.code,
+			 HVREPL_E_DENIED);
+	step(1, &m, 0xf);
+	ck_assert_uint_eq(u.action_count, 1);
+	ck_assert_uint_eq(u.actions[0].type, HVRI_ACTION_RECEIVE);
+	/* One taken in before is confirmed again. */
+	m.u.cut.point = rec->position;
+	step(1, &m, 0xf);
+	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_DURABLE));
+}
+END_TEST
+
+START_TEST(every_operation_asked_twice_does_no_harm)
+{
+	for (uint32_t op = 1; op < HVREPL_OPERATION_COUNT; op++) {
+		if (op == HVREPL_OPERATION_REMOVE)
+			continue;
+		for (uint32_t site = 0; site < 2; site++) {
+			sites_operate(&w, site, op, 0, NULL);
+			sites_operate(&w, site, op, 0, NULL);
+			sites_settle(&w, 2000);
+			sites_operate(&w, site, op, 0, NULL);
+			sites_settle(&w, 2000);
+			ck_assert_ptr_null(w.broken);
+		}
+	}
+}
+END_TEST
+
+START_TEST(removed_at_one_site_it_is_removed_at_the_other)
+{
+	ck_assert_int_eq(sites_operate(&w, 0, HVREPL_OPERATION_REMOVE, 0, NULL),
+			 HVREPL_OK);
+	sites_settle(&w, 2000);
+	ck_assert(!w.site[0].has_record && !w.site[1].has_record);
+	ck_assert_int_eq(w.site[0].last_code, HVREPL_OK);
+	/* Again: it is so already. */
+	ck_assert_int_eq(sites_operate(&w, 0, HVREPL_OPERATION_REMOVE, 0, NULL),
+			 HVREPL_OK);
+	ck_assert_int_eq(sites_operate(&w, 1, HVREPL_OPERATION_REMOVE, 0, NULL),
+			 HVREPL_OK);
+	/* And it can be set up anew. */
+	sites_replicating(&w);
+	ck_assert(sites_is_replicating(&w));
+}
+END_TEST
+
+START_TEST(suspended_at_either_site_nothing_is_cut)
+{
+	for (uint32_t site = 0; site < 2; site++) {
+		uint64_t cuts;
+
+		sites_operate(&w, site, HVREPL_OPERATION_SUSPEND, 0, NULL);
+		sites_settle(&w, 2000);
+		ck_assert_uint_eq(sites_state(&w, site),
+				  HVREPL_STATE_SUSPENDED);
+		cuts = w.site[0].r.statistics.cuts;
+		sites_wait(&w, UINT64_C(20000000000));
+		ck_assert_uint_le(w.site[0].r.statistics.cuts, cuts + 1);
+		ck_assert(sites_write(&w, 0)); /* Tracking never stops. */
+		sites_operate(&w, site, HVREPL_OPERATION_RESUME, 0, NULL);
+		sites_settle(&w, 2000);
+		ck_assert(sites_is_replicating(&w));
+	}
+}
+END_TEST
+
+START_TEST(a_replica_that_lost_points_is_compared_as_a_whole)
+{
+	bool compared = false;
+
+	/* Its store is put back to an older point. */
+	sites_crash(&w, 1);
+	w.site[1].point_count -= 2;
+	sites_start(&w, 1);
+	sites_connect(&w);
+	for (int k = 0; k < 40 && !compared; k++) {
+		sites_settle(&w, 1);
+		compared = w.site[0].r.record.untrusted;
+	}
+	ck_assert(compared);
+	sites_wait(&w, UINT64_C(5000000000));
+	ck_assert(sites_is_replicating(&w));
+	ck_assert(!w.site[0].r.record.untrusted);
+}
+END_TEST
+
+START_TEST(lost_tracking_leads_to_a_compare_by_itself)
+{
+	struct hvri_event e;
+
+	memset(&e, 0, sizeof(e));
+	e.type = HVRI_EVENT_TRACKING_LOST;
+	/* What was changed and is no longer known to be. */
+	sites_write(&w, 0);
+	w.site[0].dirty = 0;
+	sites_feed(&w, 0, &e);
+	ck_assert_uint_eq(sites_state(&w, 0), HVREPL_STATE_RESYNCHRONIZING);
+	sites_wait(&w, UINT64_C(5000000000));
+	ck_assert(sites_is_replicating(&w));
+	ck_assert_ptr_null(w.broken);
+}
+END_TEST
+
+START_TEST(a_former_owner_waits_for_contact_before_it_arms)
+{
+	sites_crash(&w, 0);
+	sites_start(&w, 0);
+	ck_assert(!w.site[0].gate);
+	sites_wait(&w, UINT64_C(9000000000));
+	ck_assert(!w.site[0].gate);
+	sites_wait(&w, UINT64_C(2000000000));
+	ck_assert(w.site[0].gate);
+	/* Or not at all, where policy says so. */
+	w.site[0].r.record.policy.start_without_peer = HVRI_START_REFUSE;
+	w.site[0].durable = w.site[0].r.record;
+	sites_crash(&w, 0);
+	sites_start(&w, 0);
+	sites_wait(&w, UINT64_C(60000000000));
+	ck_assert(!w.site[0].gate);
+	sites_connect(&w);
+	sites_settle(&w, 2000);
+	ck_assert(w.site[0].gate);
+}
+END_TEST
+
+START_TEST(health_names_the_gravest_reason)
+{
+	struct hvri_health h;
+
+	hvri_relationship_health(&w.site[0].r, w.env.now_ns, w.utc_ns, &h);
+	ck_assert_uint_eq(h.level, HVREPL_HEALTH_NORMAL);
+	ck_assert_uint_eq(h.reasons, 0);
+	ck_assert_str_eq(h.sentence, "normal");
+	hvri_relationship_health(&w.site[0].r, w.env.now_ns,
+				 w.utc_ns + UINT64_C(7200000000000), &h);
+	ck_assert_uint_eq(h.level, HVREPL_HEALTH_WARNING);
+	ck_assert_uint_eq(h.reasons, HVREPL_REASON_POINT_OLD);
+	sites_cut_link(&w);
+	hvri_relationship_health(&w.site[0].r, w.env.now_ns, w.utc_ns, &h);
+	ck_assert_uint_eq(h.reasons, HVREPL_REASON_DISCONNECTED);
+	sites_operate(&w, 1, HVREPL_OPERATION_UNPLANNED, 0, NULL);
+	sites_settle(&w, 100);
+	sites_write(&w, 0);
+	sites_connect(&w);
+	sites_settle(&w, 2000);
+	for (uint32_t i = 0; i < 2; i++) {
+		hvri_relationship_health(&w.site[i].r, w.env.now_ns, w.utc_ns,
+					 &h);
+		ck_assert_uint_eq(h.level, HVREPL_HEALTH_CRITICAL);
+		ck_assert(h.reasons & HVREPL_REASON_DIVERGED);
+		ck_assert_ptr_nonnull(strstr(h.sentence, "both sites wrote"));
+	}
+}
+END_TEST
+
+START_TEST(no_message_of_a_peer_can_break_a_step)
+{
+	static uint8_t bytes[HVRI_MESSAGE_ENCODED_MAX];
+	static struct hvri_message_storage storage;
+	static struct hvri_claim claim;
+	uint64_t seed = 11;
+
+	/* Well-formed messages of random content, greeted and bound. */
+	for (uint32_t k = 0; k < 20000; k++) {
+		uint32_t site = k % 2;
+		struct hvri_relationship *r = &w.site[site].r;
+		struct hvri_message m, back;
+		size_t length = 0;
+
+		if (k % 50 == 0) {
+			sites_free(&w);
+			sites_init(&w, k);
+			sites_replicating(&w);
+		}
+		m = message_to(site, 1 + (uint32_t)(test_random(&seed) %
+						    (HVRI_MESSAGE_TYPE_COUNT -
+						     1)));
+		test_fill(&m.u, sizeof(m.u), k);
+		m.u.cut.kind = (uint8_t)(1 + k % 3);
+		if (k % 3 == 0)
+			memcpy(&m.u, &r->record.current, 16);
+		if (m.type == HVRI_MESSAGE_RANGES) {
+			m.u.ranges.count = 0;
+			m.u.ranges.extents = bytes;
+		}
+		if (m.type == HVRI_MESSAGE_HELLO ||
+		    m.type == HVRI_MESSAGE_ENABLE) {
+			m.type = HVRI_MESSAGE_HELLO;
+			claim = w.site[!site].r.claim_out;
+			claim.ownership = (uint8_t)(test_random(&seed) % 5);
+			claim.phase = (uint8_t)(test_random(&seed) %
+						HVRI_PHASE_COUNT);
+			claim.current = test_random(&seed) % 2 ?
+						sites_fresh(&w) :
+						r->record.current;
+			claim.position.number = test_random(&seed);
+			m.claim = &claim;
+		}
+		if (hvri_message_encode(&m, bytes, sizeof(bytes), &length) !=
+			    HVREPL_OK ||
+		    hvri_message_decode(bytes, length, &storage, &back) !=
+			    HVREPL_OK)
+			continue;
+		step(site, &back, (uint32_t)test_random(&seed));
+		ck_assert(!u.overflow);
+		/* Whatever it said, we own what we write to. */
+		if (r->armed)
+			ck_assert(r->record.ownership ==
+					  HVREPL_OWNERSHIP_OWNER ||
+				  r->record.ownership ==
+					  HVREPL_OWNERSHIP_DIVERGED);
+	}
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("relationship");
+	TCase *tc = tcase_create("steps");
+
+	tcase_add_checked_fixture(tc, set_up, tear_down);
+	tcase_add_test(tc, a_grant_is_taken_only_at_exactly_its_point);
+	tcase_add_test(tc, a_cancel_of_an_epoch_never_seen_is_refused_durably);
+	tcase_add_test(tc, messages_of_another_incarnation_are_not_acted_on);
+	tcase_add_test(tc, an_owner_that_writes_does_not_join);
+	tcase_add_test(tc, a_cut_that_does_not_follow_is_declined);
+	tcase_add_test(tc, every_operation_asked_twice_does_no_harm);
+	tcase_add_test(tc, removed_at_one_site_it_is_removed_at_the_other);
+	tcase_add_test(tc, suspended_at_either_site_nothing_is_cut);
+	tcase_add_test(tc, a_replica_that_lost_points_is_compared_as_a_whole);
+	tcase_add_test(tc, lost_tracking_leads_to_a_compare_by_itself);
+	tcase_add_test(tc, a_former_owner_waits_for_contact_before_it_arms);
+	tcase_add_test(tc, health_names_the_gravest_reason);
+	tcase_add_test(tc, no_message_of_a_peer_can_break_a_step);
+	suite_add_tcase(suite, tc);
+	return test_run(suite);
+}
