@@ -5,8 +5,10 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
+#define CUT_TRIES 10
 /* More often than the slack a file's token is given after a crash (T9). */
 #define SAVE_INTERVAL_NS 10000000000u
 
@@ -89,6 +91,15 @@ static void cut_once(struct keeper *keeper, struct ask *ask)
 	char line[HVREPL_SENTENCE_MAX + 128];
 	int32_t rc = capture_cut(vm, &result, &error);
 
+	/* Voided for the guest's sake: whoever asked does not ask in vain. */
+	for (int tries = 1; tries < CUT_TRIES && ask != NULL &&
+			    (rc == HVREPL_E_VOIDED || rc == HVREPL_E_BUSY);
+	     tries++) {
+		if (keeper_pause(keeper) < 0)
+			break;
+		memset(&result, 0, sizeof(result));
+		rc = capture_cut(vm, &result, &error);
+	}
 	if (ask != NULL) {
 		ask->done(ask->argument, rc, &result, &error);
 		free(ask);

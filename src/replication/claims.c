@@ -30,6 +30,12 @@ void hvri_session_down(struct hvri_step *s)
 			"the connection was lost before the other site "
 			"answered; asking again does no harm");
 	r->forward_job = 0;
+	/* Who asked from over there is told so by its own side. */
+	if (r->cut_asked)
+		r->cut_job = 0;
+	hvri_cut_job_end(s, HVREPL_E_DISCONNECTED,
+			 "the connection was lost before the other site had "
+			 "the point; what was written stays tracked");
 }
 
 static bool dead(const struct hvri_record *rec, const struct hvrepl_uuid *id)

@@ -2,6 +2,8 @@
 /* The owner's side of replication: a cut each cycle, offered, shipped, settled. */
 #include "replication/internal.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Point numbers are reserved durably in blocks (T6). */
@@ -191,6 +193,7 @@ static void begin_cut(struct hvri_step *s, uint8_t kind)
 
 	memset(&r->cut, 0, sizeof(r->cut));
 	r->cut.stage = HVRI_CUT_NAMING;
+	r->cut.job = r->cut_job;
 	cut->kind = kind;
 	cut->closed = true;
 	cut->point.epoch = rec->current;
@@ -364,12 +367,33 @@ static void initial_durable(struct hvri_step *s,
 	first_point(s, cut->point.number);
 }
 
+void hvri_cut_job_end(struct hvri_step *s, int32_t code, const char *format,
+		      ...)
+{
+	struct hvri_relationship *r = s->r;
+	char sentence[HVRI_SENTENCE_MAX + 1];
+	va_list args;
+
+	if (r->cut_job == 0)
+		return;
+	va_start(args, format);
+	vsnprintf(sentence, sizeof(sentence), format, args);
+	va_end(args);
+	if (r->cut_asked)
+		hvri_send_answer(s, HVRI_MESSAGE_OPERATION, NULL, r->cut_job,
+				 code, sentence);
+	else
+		hvri_job_end_id(s, r->cut_job, code, "%s", sentence);
+	r->cut_job = 0;
+}
+
 /* The peer has the open cut durably. */
 void hvri_cut_durable(struct hvri_step *s, const struct hvri_point *point)
 {
 	struct hvri_relationship *r = s->r;
 	struct hvri_record *rec = s->rec;
 	struct hvri_cut_begin cut = r->cut.begin;
+	uint64_t job = r->cut.job;
 
 	if (r->cut.stage <= HVRI_CUT_NAMING ||
 	    !hvri_point_equal(point, &cut.point))
@@ -395,9 +419,10 @@ void hvri_cut_durable(struct hvri_step *s, const struct hvri_point *point)
 		hvri_handover_durable(s, point);
 		return;
 	}
-	hvri_job_end_id(s, r->cut_job, HVREPL_OK, "recovery point %llu",
-			(unsigned long long)cut.point.number);
-	r->cut_job = 0;
+	/* A cut from before the request lacks what was written until then. */
+	if (r->cut_job == job)
+		hvri_cut_job_end(s, HVREPL_OK, "recovery point %llu",
+				 (unsigned long long)cut.point.number);
 	if (rec->phase == HVRI_PHASE_RESYNC || rec->phase == HVRI_PHASE_JOIN) {
 		rec->peer_has_points = true;
 		r->peer_ready = true;

@@ -47,6 +47,9 @@ void hvri_notice(struct hvri_step *s, uint32_t type, uint32_t severity,
 /* End a job that has no record. */
 void hvri_job_end_id(struct hvri_step *s, uint64_t id, int32_t code,
 		     const char *format, ...) HVRI_PRINTF(4, 5);
+/* End the CUT_NOW that waits, if there is one, wherever it was asked for. */
+void hvri_cut_job_end(struct hvri_step *s, int32_t code, const char *format,
+		      ...) HVRI_PRINTF(3, 4);
 /* End the recorded job, if there is one; tells the peer if it asked. */
 void hvri_job_end(struct hvri_step *s, int32_t code, const char *format, ...)
 	HVRI_PRINTF(3, 4);

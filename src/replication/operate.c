@@ -221,6 +221,7 @@ static int32_t here(struct hvri_step *s, const struct hvri_operator *op)
 		if (r->cut_job != 0)
 			return HVREPL_E_BUSY;
 		r->cut_job = op->job;
+		r->cut_asked = op->job == s->asked_job;
 		r->cycle_due = true;
 		return HVREPL_OK;
 	default:

@@ -304,6 +304,7 @@ enum hvri_cut_stage {
 
 struct hvri_open_cut {
 	uint8_t stage; /* enum hvri_cut_stage */
+	uint64_t job;  /* CUT_NOW that was waiting when it began. */
 	struct hvri_cut_begin begin;
 };
 
@@ -363,6 +364,7 @@ struct hvri_relationship {
 	uint32_t ranges_next;            /* Sequence expected. */
 	/* Jobs that need no record: a restart ends them. */
 	uint64_t forward_job, cancel_job, verify_job, cut_job;
+	bool cut_asked; /* cut_job is the peer's; it gets the answer. */
 	struct hvri_handover checking; /* HANDOVER_CHECK being looked into. */
 	uint64_t resend_at;
 	struct hvri_point change_to;     /* CHANGE_POINT, until fenced. */

@@ -218,6 +218,8 @@ void hvri_job_begin(struct hvri_step *s, uint32_t operation, uint64_t id,
 /* What an owner was busy with ends when it no longer owns. */
 void hvri_job_overtaken(struct hvri_step *s)
 {
+	hvri_cut_job_end(s, HVREPL_E_FENCED,
+			 "ownership of the VM has changed meanwhile");
 	switch (s->rec->job.operation) {
 	case HVREPL_OPERATION_START_INITIAL:
 	case HVREPL_OPERATION_RESYNC:

@@ -287,6 +287,28 @@ const struct tool_verb tool_verb_change_point = {
 	.run = run_change_point,
 };
 
+static int run_verify(struct tool_run *run)
+{
+	json_t *body = json_object();
+
+	if (!point_of(run, body)) {
+		json_decref(body);
+		return TOOL_USAGE;
+	}
+	return operate(run, "verify", body);
+}
+
+const struct tool_verb tool_verb_verify = {
+	.name = "verify",
+	.group = TOOL_GROUP_WATCH,
+	.operands = "VM",
+	.summary = "Compare digests of a point on both sides",
+	.options = point_options,
+	.operands_min = 1,
+	.operands_max = 1,
+	.run = run_verify,
+};
+
 static const struct tool_option discard_options[] = {
 	OPERATE_OPTIONS,
 	{ "epoch", "ID", "The epoch that is to lose; 'hvrepl status VM' shows both" },

@@ -26,6 +26,7 @@
 	X(points)             \
 	X(measure)            \
 	X(wait)               \
+	X(verify)             \
 	X(test_connection)    \
 	X(log_create)         \
 	X(log_apply)          \
