@@ -251,6 +251,22 @@ static int32_t attach_existing(struct hvri_vm *vm, bool fresh,
 	return rc;
 }
 
+static const char *unclean_reason(uint32_t reason)
+{
+	switch (reason) {
+	case HVREPL_REASON_CRASH:
+		return "it was not closed cleanly";
+	case HVREPL_REASON_TOKEN:
+		return "it was changed while nobody tracked it";
+	case HVREPL_REASON_UNTRUSTED:
+		return "a mark was late before it ended";
+	case HVREPL_REASON_REBUILT:
+		return "its tracker file was missing or damaged";
+	default:
+		return "its saved map is damaged";
+	}
+}
+
 static void look_at_trackers(struct hvri_vm *vm)
 {
 	for (uint32_t i = 0; i < vm->disk_count; i++) {
@@ -267,6 +283,15 @@ static void look_at_trackers(struct hvri_vm *vm)
 			vm->start.stamp_generation = info.generation;
 			vm->start.stamp_record = info.record_id;
 		}
+		if (info.recovery == HVREPL_RECOVERY_HOT ||
+		    info.recovery == HVREPL_RECOVERY_WHOLE)
+			hvri_log(&vm->node->env, HVREPL_LOG_NOTICE,
+				 "VM %s, disk %s: %s; %llu of %llu bytes count "
+				 "as changed",
+				 vm->name, vm->disks[i].spec.name,
+				 unclean_reason(info.reason),
+				 (unsigned long long)info.compare_bytes,
+				 (unsigned long long)info.disk_size);
 		if (info.recovery == HVREPL_RECOVERY_HOT)
 			vm->start.unclean = true;
 		if (info.recovery == HVREPL_RECOVERY_WHOLE)
