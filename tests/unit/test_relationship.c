@@ -352,7 +352,18 @@ START_TEST(no_message_of_a_peer_can_break_a_step)
 						    (HVRI_MESSAGE_TYPE_COUNT -
 						     1)));
 		test_fill(&m.u, sizeof(m.u), k);
-		m.u.cut.kind = (uint8_t)(1 + k % 3);
+		if (m.type == HVRI_MESSAGE_CUT_BEGIN) {
+			m.u.cut.kind = (uint8_t)(1 + k % 3);
+			m.u.cut.closed = k % 2;
+		} else if (m.type == HVRI_MESSAGE_DURABLE) {
+			m.u.durable.closed = k % 2;
+		} else if (m.type == HVRI_MESSAGE_STATUS) {
+			m.u.status.refuses = k % 2;
+		} else {
+			m.u.join.exact = k % 2;
+			m.u.join.untrusted = k % 3 == 0;
+			m.u.join.hot = k % 5 == 0;
+		}
 		if (k % 3 == 0)
 			memcpy(&m.u, &r->record.current, 16);
 		if (m.type == HVRI_MESSAGE_RANGES) {
