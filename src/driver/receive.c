@@ -408,6 +408,8 @@ static bool start_work(struct hvri_lane_job *job)
 	struct hvri_store_partial partial;
 	bool other = false;
 
+	if (hvri_standby_reopen(task))
+		return false;
 	task->sequence = 0;
 	for (uint32_t i = 0; i < vm->disk_count; i++) {
 		if (hvri_store_partial(vm->store, i, &partial) < 0)
@@ -431,7 +433,7 @@ static void start_finish(struct hvri_task *task)
 	struct hvri_vm *vm = task->vm;
 	struct hvri_reception *reception = &vm->reception;
 
-	if (task->done.code < 0)
+	if (hvri_standby_reopened(task) || task->done.code < 0)
 		return;
 	/* All disks but the last may be complete; the last is ended anew. */
 	reception->next_disk = HVRI_MIN(task->sequence, vm->disk_count - 1);
@@ -451,7 +453,8 @@ int32_t hvri_receive_start(struct hvri_vm *vm, const struct hvri_action *action)
 	HVRI_TRY(hvri_task_new(vm, action, start_work, start_finish, &task));
 	hvri_receive_stop(vm, NULL, false);
 	vm->reception.begin = action->begin;
-	if (vm->store == NULL)
+	hvri_standby_detach_failed(task);
+	if (vm->store == NULL && !task->reopen)
 		hvri_task_end(task, HVREPL_E_STATE);
 	else
 		hvri_task_submit(task);

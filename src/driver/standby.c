@@ -14,6 +14,62 @@ static struct hvri_vm *vm_of_maintain(struct hvri_lane_job *job)
 				  offsetof(struct hvri_vm, maintain_job));
 }
 
+/* ---- A store whose flush failed is opened again. ---- */
+
+void hvri_standby_detach_failed(struct hvri_task *task)
+{
+	struct hvri_vm *vm = task->vm;
+	struct hvrepl_store_info info = HVREPL_STORE_INFO_INIT;
+
+	if (vm->store != NULL)
+		hvri_store_info(vm->store, &info);
+	if ((vm->store == NULL ? !vm->store_lost : info.poisoned == 0) ||
+	    vm->view != NULL ||
+	    vm->maintaining || !hvri_lane_idle(&vm->lane))
+		return;
+	task->reopen = true;
+	task->store = vm->store;
+	vm->store = NULL;
+}
+
+bool hvri_standby_reopen(struct hvri_task *task)
+{
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	int32_t rc = HVREPL_OK;
+
+	if (!task->reopen)
+		return false;
+	if (task->store != NULL)
+		rc = hvri_store_destroy(task->store);
+	if (rc < 0) {
+		rc = hvri_fail(&error, HVREPL_E_POISONED,
+			       "the replica's storage failed a flush, and a "
+			       "recovery point is being read: close its view");
+	} else {
+		task->store = NULL;
+		rc = hvri_vm_open_store(task->vm, 0, &task->store, &error);
+	}
+	if (rc < 0)
+		hvri_task_error(task, rc, &error);
+	else
+		task->done.code = HVREPL_E_BUSY; /* Now what was asked for. */
+	return true;
+}
+
+bool hvri_standby_reopened(struct hvri_task *task)
+{
+	struct hvri_vm *vm = task->vm;
+
+	if (!task->reopen)
+		return false;
+	task->reopen = false;
+	vm->store = task->store;
+	vm->store_lost = vm->store == NULL;
+	task->store = NULL;
+	hvri_vm_list_points(vm);
+	return hvri_task_waits(task, BUSY_NS);
+}
+
 /* ---- Upkeep: retention, merging, compaction. ---- */
 
 static bool maintain_work(struct hvri_lane_job *job)
@@ -313,6 +369,8 @@ static bool overlay_work(struct hvri_lane_job *job)
 	uint32_t length = sizeof(epoch);
 	int32_t rc;
 
+	if (hvri_standby_reopen(task))
+		return false;
 	/* Open already for this epoch, or folded in: a repeated action. */
 	hvri_store_info(vm->store, &info);
 	if ((vm->view != NULL || info.state == HVREPL_STORE_BASE_ONLY) &&
@@ -331,7 +389,7 @@ static void overlay_finish(struct hvri_task *task)
 {
 	struct hvri_vm *vm = task->vm;
 
-	if (hvri_task_waits(task, 20 * BUSY_NS))
+	if (hvri_standby_reopened(task) || hvri_task_waits(task, 20 * BUSY_NS))
 		return;
 	hvri_vm_list_points(vm);
 	if (task->done.code == HVREPL_OK)
@@ -346,7 +404,8 @@ int32_t hvri_standby_overlay(struct hvri_vm *vm,
 	HVRI_TRY(hvri_task_new(vm, action, overlay_work, overlay_finish,
 			       &task));
 	hvri_receive_stop(vm, NULL, false);
-	if (vm->store == NULL) {
+	hvri_standby_detach_failed(task);
+	if (vm->store == NULL && !task->reopen) {
 		hvri_task_end(task, HVREPL_E_STATE);
 		return HVREPL_OK;
 	}
@@ -360,8 +419,11 @@ static bool drop_work(struct hvri_lane_job *job)
 	struct hvri_task *task = (struct hvri_task *)job;
 	struct hvri_vm *vm = task->vm;
 	struct hvrepl_error error = HVREPL_ERROR_INIT;
-	int32_t rc = take_down(vm);
+	int32_t rc;
 
+	if (hvri_standby_reopen(task))
+		return false;
+	rc = take_down(vm);
 	if (rc == HVREPL_OK)
 		rc = cancel_all(vm, &error);
 	if (rc < 0)
@@ -373,7 +435,7 @@ static void drop_finish(struct hvri_task *task)
 {
 	struct hvri_vm *vm = task->vm;
 
-	if (hvri_task_waits(task, 20 * BUSY_NS))
+	if (hvri_standby_reopened(task) || hvri_task_waits(task, 20 * BUSY_NS))
 		return;
 	hvri_vm_list_points(vm);
 	hvri_standby_maintain(vm);
@@ -386,7 +448,8 @@ int32_t hvri_standby_drop(struct hvri_vm *vm, const struct hvri_action *action)
 	HVRI_TRY(hvri_task_new(vm, action, drop_work, drop_finish, &task));
 	vm->armed = false;
 	hvri_vm_doors(vm, false, false);
-	if (vm->store == NULL)
+	hvri_standby_detach_failed(task);
+	if (vm->store == NULL && !task->reopen)
 		hvri_task_end(task, HVREPL_OK);
 	else
 		hvri_task_submit(task);

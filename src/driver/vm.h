@@ -153,6 +153,7 @@ struct hvri_vm {
 	struct hvri_lane_job maintain_job;
 	struct hvri_alarm maintain;
 	bool maintaining, maintain_more;
+	bool store_lost; /* Opening it again failed; tried once more. */
 	bool store_held; /* Upkeep would be in the way. */
 	int32_t maintain_code;
 	struct hvri_shipment ship;
@@ -192,6 +193,7 @@ struct hvri_task {
 	size_t length, room;
 	bool again;      /* Set by finish: not done yet. */
 	bool store_gone;
+	bool reopen;     /* `store` failed a flush: see hvri_standby_detach_failed. */
 	bool of_closing; /* Goes on though the VM closes. */
 };
 
@@ -332,6 +334,12 @@ HVRI_MUST_CHECK int32_t hvri_standby_remove(struct hvri_vm *vm,
 					    const struct hvri_action *action);
 HVRI_MUST_CHECK int32_t hvri_standby_unpin(struct hvri_vm *vm,
 					   const struct hvri_action *action);
+/* A store that failed a flush knows what it holds only when it is opened again.
+ * Control thread: take it away for that, if nothing uses it; the task's work and
+ * finish then go through the other two first. */
+void hvri_standby_detach_failed(struct hvri_task *task);
+bool hvri_standby_reopen(struct hvri_task *task);   /* Work: true: return. */
+bool hvri_standby_reopened(struct hvri_task *task); /* Finish: true: return. */
 void hvri_standby_maintain(struct hvri_vm *vm);
 void hvri_standby_forget_tail(struct hvri_vm *vm);
 

@@ -34,7 +34,7 @@ static const char *refusal(const struct hvri_relationship *r,
 
 	if (rec->form != HVRI_FORM_STORE)
 		return "this site's disk does not receive now";
-	if (r->pending.drop != 0 || r->pending.adopt != 0)
+	if (r->pending.drop != 0 || r->drop_again || r->pending.adopt != 0)
 		return "this site is getting ready to receive";
 	if (hvri_uuid_equal(&rec->joining, &cut->point.epoch))
 		return hvri_point_equal(&cut->from, rec->tail.number ?
@@ -238,9 +238,8 @@ void hvri_drop_done(struct hvri_step *s, const struct hvri_done *done)
 			    "thrown away yet: %s",
 			    done->sentence ? done->sentence :
 					     hvrepl_strerror(done->code));
-		hvri_timer(s, HVRI_TIMER_RETRY, 60 * HVRI_SECOND);
-		hvri_act_token(s, HVRI_ACTION_DROP_OVERLAY,
-			       &s->r->pending.drop);
+		s->r->drop_again = true;
+		hvri_timer(s, HVRI_TIMER_RETRY, 10 * HVRI_SECOND);
 		return;
 	}
 	/* The owner learns that it can go on. */

@@ -235,6 +235,10 @@ static void retry(struct hvri_step *s)
 
 	r->holding = false;
 	r->arm_failed = false;
+	if (r->drop_again && rec->form == HVRI_FORM_STORE &&
+	    rec->phase != HVRI_PHASE_REMOVED)
+		hvri_act_token(s, HVRI_ACTION_DROP_OVERLAY, &r->pending.drop);
+	r->drop_again = false;
 	if (rec->phase == HVRI_PHASE_REMOVED) {
 		if (r->pending.remove == 0 && !r->forgotten)
 			hvri_act_token(s, HVRI_ACTION_REMOVE,
@@ -377,6 +381,12 @@ static void finish(struct hvri_step *s)
 		s->u->persist = false;
 		return;
 	}
+	if (s->r->cut_job != 0 &&
+	    (s->rec->mode != HVREPL_MODE_PRIMARY ||
+	     s->rec->ownership == HVREPL_OWNERSHIP_SUPERSEDED ||
+	     s->rec->ownership == HVREPL_OWNERSHIP_DIVERGED))
+		hvri_cut_job_end(s, HVREPL_E_FENCED,
+				 "ownership of the VM has changed meanwhile");
 	if (s->u->code == HVREPL_OK && s->r->started &&
 	    s->rec->phase != HVRI_PHASE_REMOVED)
 		hvri_maybe_cut(s);

@@ -341,6 +341,7 @@ struct hvri_relationship {
 	bool fenced;      /* FENCE is done and nothing was armed since. */
 	bool armed_before; /* Before the fence of a handover under way. */
 	bool overlay_open;
+	bool drop_again; /* DROP_OVERLAY failed: once more at RETRY. */
 	bool peer_ready; /* Standby in our epoch, where we believe it to be. */
 	bool refusing;   /* Standby: the owner's frames are not for us. */
 	bool cycle_due;

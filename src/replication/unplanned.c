@@ -34,6 +34,7 @@ void hvri_open_overlay(struct hvri_step *s)
 
 	r->overlay_open = false;
 	r->pending.drop = 0;
+	r->drop_again = false;
 	act = hvri_act_token(s, HVRI_ACTION_OPEN_OVERLAY, &r->pending.overlay);
 	act->point = s->rec->failover;
 	act->epoch = s->rec->overlay;
@@ -63,6 +64,14 @@ void hvri_fold(struct hvri_step *s)
 		hvri_act_token(s, HVRI_ACTION_FOLD, &s->r->pending.fold);
 }
 
+/* The name of an end belongs to its bytes alone (T6): once guests may write on,
+ * the next one gets another. */
+static void forget_tail(struct hvri_record *rec)
+{
+	memset(&rec->tail, 0, sizeof(rec->tail));
+	rec->tail_pinned = false;
+}
+
 void hvri_folded(struct hvri_step *s, const struct hvri_done *done)
 {
 	if (s->rec->form != HVRI_FORM_FOLDING)
@@ -79,6 +88,7 @@ void hvri_folded(struct hvri_step *s, const struct hvri_done *done)
 	}
 	s->rec->form = HVRI_FORM_LIVE;
 	s->rec->overlay = none;
+	forget_tail(s->rec);
 	s->r->overlay_open = false;
 	/* Its points are gone with the fold. */
 	if (s->rec->ownership != HVREPL_OWNERSHIP_STANDBY)
@@ -108,6 +118,8 @@ static void enter(struct hvri_step *s, const struct hvrepl_uuid *epoch,
 {
 	struct hvri_record *rec = s->rec;
 
+	if (rec->form == HVRI_FORM_LIVE)
+		forget_tail(rec);
 	rec->current = *epoch;
 	rec->ownership = HVREPL_OWNERSHIP_OWNER;
 	rec->phase = HVRI_PHASE_FAILED_OVER;
