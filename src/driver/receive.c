@@ -475,6 +475,17 @@ void hvri_receive_stop(struct hvri_vm *vm, const struct hvrepl_uuid *cut,
 	hvri_alarm_set(&vm->node->timers, &reception->report, HVRI_NEVER);
 }
 
+void hvri_receive_found(struct hvri_vm *vm, const struct hvrepl_uuid *cut)
+{
+	struct hvri_vm_event *found = &vm->reception.found_event;
+
+	if (found->queued)
+		return;
+	found->event.type = HVRI_EVENT_POINT_COMPLETE;
+	found->event.u.data.cut = *cut;
+	hvri_vm_feed(vm, found);
+}
+
 void hvri_receive_session_down(struct hvri_vm *vm)
 {
 	hvri_receive_stop(vm, NULL, false);

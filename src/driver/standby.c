@@ -67,6 +67,8 @@ bool hvri_standby_reopened(struct hvri_task *task)
 	vm->store_lost = vm->store == NULL;
 	task->store = NULL;
 	hvri_vm_list_points(vm);
+	if (vm->point_count > 0)
+		hvri_receive_found(vm, &vm->points[vm->point_count - 1].cut);
 	return hvri_task_waits(task, BUSY_NS);
 }
 

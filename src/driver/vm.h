@@ -97,7 +97,7 @@ struct hvri_reception {
 	struct hvri_lane_job flush_job;
 	int32_t flush_code;
 	uint64_t durable_chunks;
-	struct hvri_vm_event durable_event, end_event;
+	struct hvri_vm_event durable_event, end_event, found_event;
 	struct hvrepl_error end_error; /* What end_event's sentence points at. */
 };
 
@@ -315,6 +315,8 @@ void hvri_receive_stop(struct hvri_vm *vm, const struct hvrepl_uuid *cut,
 		       bool drop);
 int32_t hvri_receive_frame(struct hvri_vm *vm, const struct hvri_frame *frame,
 			   const uint8_t *payload, struct hvri_slab *slab);
+/* A store that was opened again: its newest point. */
+void hvri_receive_found(struct hvri_vm *vm, const struct hvrepl_uuid *cut);
 void hvri_receive_session_down(struct hvri_vm *vm);
 
 /* ---- standby.c: what a store's owner is told to do. ---- */

@@ -187,12 +187,42 @@ static void complete(struct hvri_step *s)
 	confirm(s, &cut);
 }
 
+/* A commit that seemed to fail is found durable when the store is opened again:
+ * the point stands, and what was offered instead of it does not follow it. */
+static bool found_after_all(struct hvri_step *s)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_record *rec = s->rec;
+	const struct hvri_point *point = &r->failed.point;
+
+	if (s->e->type != HVRI_EVENT_POINT_COMPLETE || point->number == 0 ||
+	    !hvri_uuid_equal(&s->e->u.data.cut, &point->cut) ||
+	    rec->form != HVRI_FORM_STORE ||
+	    (!hvri_uuid_equal(&rec->joining, &point->epoch) &&
+	     (rec->ownership != HVREPL_OWNERSHIP_STANDBY ||
+	      !hvri_uuid_equal(&rec->current, &point->epoch))))
+		return false;
+	if (r->receiving.point.number != 0) {
+		decline(s, &r->receiving, HVREPL_E_STATE,
+			"the point before it is here after all");
+		hvri_stop_receiving(s, true);
+		r->stopped.number = 0;
+	}
+	r->receiving = r->failed;
+	r->failed.point.number = 0;
+	complete(s);
+	s->say_hello = true;
+	return true;
+}
+
 /* CHUNK_DURABLE, POINT_COMPLETE, RECEIVE_FAILED. */
 void hvri_on_received(struct hvri_step *s)
 {
 	struct hvri_relationship *r = s->r;
 	struct hvri_message *m;
 
+	if (found_after_all(s))
+		return;
 	if (s->e->type == HVRI_EVENT_POINT_COMPLETE &&
 	    r->stopped.number != 0 &&
 	    hvri_uuid_equal(&s->e->u.data.cut, &r->stopped.cut) &&
@@ -222,6 +252,7 @@ void hvri_on_received(struct hvri_step *s)
 	default:
 		decline(s, &r->receiving, s->e->u.data.code,
 			s->e->u.data.sentence);
+		r->failed = r->receiving;
 		r->receiving.point.number = 0;
 		r->pending.receive = 0;
 		break;

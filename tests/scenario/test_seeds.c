@@ -761,6 +761,16 @@ static void sensible_operation(unsigned round)
 			if (tellers[i].site->job_code == HVREPL_PENDING)
 				return;
 		}
+	/* A superseded site that holds the end of an older history folds after
+	 * force only; then the operator decides anew. */
+	if (round > 100 && round % 40 == 1)
+		for (int i = 0; i < 2; i++)
+			if (up[i] &&
+			    s[i].ownership == HVREPL_OWNERSHIP_SUPERSEDED &&
+			    s[i].allowed >> HVREPL_OPERATION_FORCE & 1) {
+				ask(&tellers[i], HVREPL_OPERATION_FORCE);
+				return;
+			}
 	/* Nothing helps: force or fail over where nobody writes. */
 	if (round % 16 != 15 || (up[0] && s[0].writable) ||
 	    (up[1] && s[1].writable))
@@ -803,6 +813,16 @@ static bool is_protected(struct teller **owner, struct teller **copy)
 }
 
 /* All faults end; an operator brings it back, and the last point is right. */
+/* Each site was told to discard the other: a contradiction that is shown and
+ * that only removing one resolves (O6). */
+static bool contradicted(void)
+{
+	return pair.a.job_code == HVREPL_E_PEER_REFUSED &&
+	       pair.b.job_code == HVREPL_E_PEER_REFUSED &&
+	       shown[0].ownership == HVREPL_OWNERSHIP_DIVERGED &&
+	       shown[1].ownership == HVREPL_OWNERSHIP_DIVERGED;
+}
+
 static void heal(void)
 {
 	struct teller *owner = NULL, *copy = NULL;
@@ -825,6 +845,8 @@ static void heal(void)
 			(void)hvrepl_node_connect_now(pair.a.node);
 		if (round % 2 == 1)
 			sensible_operation(round);
+		if (round == 100 && contradicted())
+			return;
 	}
 	if (owner == NULL) {
 		(void)look(&pair.a, &s);
@@ -965,6 +987,20 @@ START_TEST(no_random_story_loses_data_or_ends_in_a_dead_end)
 }
 END_TEST
 
+/*
+ * Stories that went wrong once: a drop of an overlay was repeated without a
+ * pause (49); a cut asked for by the replica was never answered (57); a failed
+ * flush ended receiving for good (94); a commit that seemed to fail was durable
+ * (107); the name of a lost end was used for other bytes (129).
+ */
+static const uint64_t told_before[] = { 49, 57, 94, 107, 129 };
+
+START_TEST(a_story_that_went_wrong_once_does_not_again)
+{
+	story(told_before[_i]);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("seeds");
@@ -973,7 +1009,11 @@ int main(void)
 
 	tcase_add_loop_test(tc, no_random_story_loses_data_or_ends_in_a_dead_end,
 			    0, (int)number_of("HVREPL_SEEDS",
-					      thorough ? 2000 : 40));
+					      thorough ? 2000 : 14));
+	if (getenv("HVREPL_SEEDS") == NULL)
+		tcase_add_loop_test(
+			tc, a_story_that_went_wrong_once_does_not_again, 0,
+			(int)(sizeof(told_before) / sizeof(told_before[0])));
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }
