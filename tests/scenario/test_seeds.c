@@ -305,7 +305,6 @@ static void watch_owner(struct teller *t, const struct hvrepl_vm_status *s)
 			for (unsigned k = 0; k < SECTORS; k++)
 				t->shadow.unsure[i][k] |= t->unflushed[i][k];
 	}
-	t->on_base = s->mode == HVREPL_MODE_PRIMARY;
 	if (s->writable && !t->site->sim.crashed &&
 	    (!t->has_shadow || !equal(&t->epoch, &s->epoch)))
 		new_owner(t, s);
@@ -321,6 +320,12 @@ static void watch_owner(struct teller *t, const struct hvrepl_vm_status *s)
 		if (hooks % 4 == 0 && read_disks(t, &scratch))
 			compare(&scratch, &t->shadow, "guest's disks", t->site,
 				0);
+		/* An overlay holds what differs, until it is folded. */
+		t->on_base = true;
+		for (unsigned i = 0; i < PAIR_DISKS; i++)
+			t->on_base &= memcmp(sim_disk_bytes(t->site->disks[i]),
+					     t->shadow.bytes[i],
+					     DISK_SIZE) == 0;
 	}
 	/* Nothing of a loser is overwritten (O6, S7). */
 	if (t->has_shadow && t->on_base && !s->writable &&
