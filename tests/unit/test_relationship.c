@@ -140,15 +140,40 @@ END_TEST
 
 START_TEST(an_owner_that_writes_does_not_join)
 {
-	struct hvri_message m = message_to(0, HVRI_MESSAGE_JOIN);
+	struct hvri_message m;
 
-	m.u.join.epoch = w.site[0].r.record.current;
+	/* Both wrote; B presses on without a discard. */
+	sites_cut_link(&w);
+	sites_operate(&w, 1, HVREPL_OPERATION_UNPLANNED, 0, NULL);
+	sites_settle(&w, 100);
+	sites_connect(&w);
+	sites_settle(&w, 2000);
+	ck_assert_uint_eq(w.site[0].r.record.ownership,
+			  HVREPL_OWNERSHIP_DIVERGED);
+	m = message_to(0, HVRI_MESSAGE_JOIN);
+	m.u.join.epoch = w.site[1].r.record.current;
 	step(0, &m, 0xf);
 	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_ANSWER));
 	ck_assert_int_eq(sent(HVRI_MESSAGE_ANSWER)->answer.code,
 			 HVREPL_E_PEER_REFUSED);
 	ck_assert_uint_eq(u.action_count, 0);
 	ck_assert(w.site[0].r.armed);
+}
+END_TEST
+
+START_TEST(a_failover_ends_handovers_that_were_only_begun)
+{
+	struct hvri_record *rec = &w.site[1].r.record;
+	struct hvri_message m = grant(0);
+
+	m.type = HVRI_MESSAGE_HANDOVER_CHECK;
+	step(1, &m, 0xf);
+	ck_assert(hvri_lineage_look(&rec->lineage, &m.u.handover.epoch));
+	sites_operate(&w, 1, HVREPL_OPERATION_UNPLANNED, 0, NULL);
+	ck_assert_uint_eq(rec->ownership, HVREPL_OWNERSHIP_OWNER);
+	ck_assert_uint_eq(hvri_lineage_look(&rec->lineage, &m.u.handover.epoch)
+				  ->outcome,
+			  HVREPL_OUTCOME_REFUSED);
 }
 END_TEST
 
@@ -410,6 +435,7 @@ int main(void)
 	tcase_add_test(tc, a_cancel_of_an_epoch_never_seen_is_refused_durably);
 	tcase_add_test(tc, messages_of_another_incarnation_are_not_acted_on);
 	tcase_add_test(tc, an_owner_that_writes_does_not_join);
+	tcase_add_test(tc, a_failover_ends_handovers_that_were_only_begun);
 	tcase_add_test(tc, a_cut_that_does_not_follow_is_declined);
 	tcase_add_test(tc, every_operation_asked_twice_does_no_harm);
 	tcase_add_test(tc, removed_at_one_site_it_is_removed_at_the_other);
