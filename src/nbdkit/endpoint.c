@@ -546,6 +546,8 @@ void endpoint_close(struct endpoint *endpoint)
 	hvrepl_loop_detach(endpoint->attachment);
 	hvrepl_loop_destroy(endpoint->network_loop);
 	hvrepl_node_destroy(endpoint->node);
+	/* What is still posted runs in the loop's end and finds no node. */
+	endpoint->node = NULL;
 	hvrepl_loop_destroy(endpoint->control_loop);
 	hvrepl_tls_destroy(endpoint->tls);
 	while (endpoint->measures != NULL) {

@@ -22,7 +22,11 @@ static void run_errand(void *argument)
 {
 	struct errand *errand = argument;
 
-	errand->run(errand->endpoint, errand->request);
+	if (errand->endpoint->node != NULL)
+		errand->run(errand->endpoint, errand->request);
+	else
+		control_fail(errand->request, HVREPL_E_CLOSED,
+			     "The daemon is shutting down. Start it again first.");
 	free(errand);
 }
 
@@ -496,26 +500,68 @@ void endpoint_get_wait(struct endpoint *endpoint,
 		wait_for(request, limit_ms, look_vm, &waiting);
 }
 
-/* One attempt of its own, so that every step is said. */
+/* A test on its way: first the network's answer, then the session's. */
+struct test {
+	struct endpoint *endpoint;
+	struct control_request *request;
+	const struct site_peer *peer;
+	json_t *answer;
+	bool connected;
+};
+
+/* Control thread. TLS may be good and the peer still not want us. */
+static void test_session(void *argument)
+{
+	struct test *test = argument;
+	struct hvrepl_peer_status peer = HVREPL_PEER_STATUS_INIT;
+	char sentence[HVREPL_SENTENCE_MAX];
+
+	for (uint32_t i = 0;
+	     test->endpoint->node != NULL &&
+	     hvrepl_node_get_peer(test->endpoint->node, i, &peer) == HVREPL_OK;
+	     i++) {
+		if (!test->connected || peer.connected || peer.code >= 0 ||
+		    strcmp(peer.name, test->peer->name) != 0)
+			continue;
+		snprintf(sentence, sizeof(sentence),
+			 "name, TCP, TLS and both certificates are good, but there is no session: %s",
+			 hvrepl_strerror(peer.code));
+		json_object_set_new(test->answer, "connected", json_false());
+		json_object_set_new(test->answer, "step",
+				    json_string("session"));
+		json_object_set_new(test->answer, "name",
+				    json_string(hvrepl_error_name(peer.code)));
+		json_object_set_new(test->answer, "sentence",
+				    json_string(sentence));
+	}
+	control_reply(test->request, test->answer);
+	free(test);
+}
+
+/* One attempt of its own, so that every step is said. Network thread. */
 static void test_done(void *user, const struct hvrepl_channel *channel,
 		      const struct hvrepl_connect_result *result)
 {
-	struct control_request *request = user;
-	json_t *json = json_pack(
-		"{s:b,s:s,s:s,s:I,s:s,s:s}", "connected",
-		(int)(result->code == HVREPL_OK), "step",
-		hvrepl_step_name(result->step), "address",
+	struct test *test = user;
+
+	test->connected = result->code == HVREPL_OK;
+	test->answer = json_pack(
+		"{s:b,s:s,s:s,s:I,s:s,s:s}", "connected", (int)test->connected,
+		"step", hvrepl_step_name(result->step), "address",
 		result->address == NULL ? "" : result->address, "duration_ns",
 		(json_int_t)result->duration_ns, "name",
 		result->code < 0 ? hvrepl_error_name(result->code) : "",
 		"sentence",
 		result->error != NULL ? result->error->sentence : "");
-
 	if (channel != NULL) {
 		channel->ops->close(channel->user);
 		channel->release(channel->user);
 	}
-	control_reply(request, json);
+	if (hvrepl_loop_post(test->endpoint->control_loop, test_session,
+			     test) < 0) {
+		control_reply(test->request, test->answer);
+		free(test);
+	}
 }
 
 void endpoint_post_test(struct endpoint *endpoint,
@@ -525,6 +571,7 @@ void endpoint_post_test(struct endpoint *endpoint,
 	struct hvrepl_error error = HVREPL_ERROR_INIT;
 	const char *name = control_parameter(request, 0);
 	const struct site_peer *peer = NULL;
+	struct test *test;
 
 	for (size_t i = 0; i < endpoint->config->peer_count; i++)
 		if (strcmp(endpoint->config->peers[i].name, name) == 0)
@@ -538,9 +585,19 @@ void endpoint_post_test(struct endpoint *endpoint,
 	connect.host = peer->address;
 	connect.port = peer->port;
 	connect.peer = peer->name;
+	test = calloc(1, sizeof(*test));
+	if (test == NULL) {
+		control_fail(request, HVREPL_E_NOMEM, "Not enough memory.");
+		return;
+	}
+	test->endpoint = endpoint;
+	test->request = request;
+	test->peer = peer;
 	connect.done = test_done;
-	connect.user = request;
+	connect.user = test;
 	if (hvrepl_tls_connect(endpoint->network_loop, endpoint->tls, &connect,
-			       &error) < 0)
+			       &error) < 0) {
 		control_fail_error(request, &error);
+		free(test);
+	}
 }

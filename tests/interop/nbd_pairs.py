@@ -89,7 +89,20 @@ def check(first, second):
                 assert struct.unpack("<Q", image.read(8))[0] == number
 
 
+def fill(path, export, source):
+    client = Export(path, export)
+    with open(source, "rb") as data:
+        for at in range(0, client.size, 1 << 20):
+            piece = data.read(1 << 20)
+            if not piece:
+                break
+            client.write(at, piece)
+    client.close()
+
+
 if sys.argv[1] == "write":
     write(*sys.argv[2:])
+elif sys.argv[1] == "fill":
+    fill(*sys.argv[2:])
 else:
     check(*sys.argv[2:])
