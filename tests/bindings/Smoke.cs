@@ -13,6 +13,7 @@ using Size = System.UIntPtr;
 static class Code {
 	public const int Ok = 0, Pending = 1, Invalid = -100, Busy = -104, NotFound = -105,
 		Exists = -106, Callback = -300, DiskIo = -301;
+	public const uint Suspend = 3, EventClosed = 2;
 }
 
 // Every delegate has the C calling convention of the library.
@@ -79,6 +80,29 @@ delegate int List(Ptr user, string prefix, Found found, Ptr argument);
 	public uint StructSize, Reserved; public Ptr Complete, User; public fixed ulong Opaque[14];
 }
 
+[UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+delegate int Get(Ptr user, string key, Ptr to, ref uint length, ref ulong version);
+[UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+delegate int Put(Ptr user, Ptr op, string key, Ptr blob, uint length, ulong expected);
+[UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+delegate int Keys(Ptr user, string prefix, Ptr found, Ptr argument);
+[StructLayout(LayoutKind.Sequential)] struct StateOps {
+	public uint StructSize, Reserved; public Get Get; public Put Put; public Keys List;
+}
+[StructLayout(LayoutKind.Sequential)] struct NodeConfig {
+	public uint StructSize, Flags; public Ptr Env; [MarshalAs(UnmanagedType.LPStr)] public string Site;
+	public Lent State; public Ptr Vmm, Wake, TokenCheck, User, ReleaseUser; public ulong StartWait;
+	public uint StartWithoutPeer, Level; public ulong SpoolMemory, RetryMin, RetryMax;
+}
+[StructLayout(LayoutKind.Sequential)] unsafe struct Event {
+	public uint StructSize, Type, Severity; public int Code; public ulong UtcNs, Seq;
+	public fixed byte Vm[16]; public ulong Job, Value, Total; public fixed byte Text[256];
+}
+[StructLayout(LayoutKind.Sequential)] unsafe struct Operation {
+	public uint StructSize, Type; public fixed byte Vm[16]; public Ptr Peer; public ulong Point;
+	public fixed byte Epoch[16]; public uint Flags, Reserved;
+}
+
 static class Native {
 	const string L = "hvrepl";
 	const CallingConvention C = CallingConvention.Cdecl;
@@ -101,6 +125,14 @@ static class Native {
 		uint disk, ulong from, [Out] Extent[] extents, ref uint count, out ulong end);
 	[DllImport(L, CallingConvention = C)] public static extern int
 		hvrepl_cut_read(Ptr cut, uint disk, ulong offset, byte[] buffer, Size length);
+	[DllImport(L, CallingConvention = C)] public static extern int
+		hvrepl_node_create(ref NodeConfig config, out Ptr node, ref Error error);
+	[DllImport(L, CallingConvention = C)] public static extern int hvrepl_node_close(Ptr node);
+	[DllImport(L, CallingConvention = C)] public static extern int hvrepl_node_destroy(Ptr node);
+	[DllImport(L, CallingConvention = C)] public static extern int hvrepl_node_process(Ptr node, uint budget);
+	[DllImport(L, CallingConvention = C)] public static extern int hvrepl_node_next_event(Ptr node, ref Event e);
+	[DllImport(L, CallingConvention = C)] public static extern int
+		hvrepl_node_operate(Ptr node, ref Operation operation, out ulong job, ref Error error);
 	[DllImport(L, CallingConvention = C)] public static extern int hvrepl_cut_close(Ptr cut, int result);
 }
 
@@ -180,6 +212,58 @@ static unsafe class Smoke {
 		return Code.Ok;
 	}
 
+	// A node from create to close: its state table, its events, its errors.
+	static void NodeLives(Env env) {
+		var blobs = new Dictionary<string, KeyValuePair<byte[], ulong>>();
+		var stateReleased = 0;
+		var ops = new StateOps {
+			StructSize = (uint)Marshal.SizeOf(typeof(StateOps)),
+			Get = (Ptr user, string key, Ptr to, ref uint length, ref ulong version) => {
+				KeyValuePair<byte[], ulong> found;
+				if (!blobs.TryGetValue(key, out found)) return Code.NotFound;
+				Marshal.Copy(found.Key, 0, to, Math.Min((int)length, found.Key.Length));
+				length = (uint)found.Key.Length;
+				version = found.Value;
+				return Code.Ok;
+			},
+			Put = (user, op, key, blob, length, expected) => Guarded(Code.Callback, () => {
+				var bytes = new byte[length];
+				Marshal.Copy(blob, bytes, 0, bytes.Length);
+				blobs[key] = new KeyValuePair<byte[], ulong>(bytes, expected + 1);
+			}),
+			List = (user, prefix, found, argument) => Code.Ok,
+		};
+		var config = new NodeConfig {
+			StructSize = (uint)Marshal.SizeOf(typeof(NodeConfig)), Env = Table(env),
+			State = new Lent { Ops = Table(ops), Release = user => stateReleased++ },
+		};
+		var error = new Error { StructSize = (uint)sizeof(Error) };
+		Ptr node;
+		ulong job;
+		Check(Native.hvrepl_node_create(ref config, out node, ref error) == Code.Invalid &&
+			error.Sentence != "" && stateReleased == 1,
+			"a node without a site name is refused with a sentence");
+		config.Site = "east";
+		Check(Native.hvrepl_node_create(ref config, out node, ref error) == Code.Ok && blobs.Count > 0,
+			"node, which saved who it is");
+		var operation = new Operation { StructSize = (uint)sizeof(Operation), Type = Code.Suspend };
+		Check(Native.hvrepl_node_operate(node, ref operation, out job, ref error) == Code.NotFound &&
+			error.Sentence != "", "an unknown VM is refused with a sentence");
+		Check(Native.hvrepl_node_destroy(node) == Code.Busy, "destroy before close");
+		Check(Native.hvrepl_node_close(node) == Code.Ok, "close");
+		var happened = new Event { StructSize = (uint)sizeof(Event) };
+		var closed = false;
+		for (var i = 0; i < 100 && !closed; i++) {
+			Native.hvrepl_node_process(node, 0);
+			while (Native.hvrepl_node_next_event(node, ref happened) == 1)
+				closed |= happened.Type == Code.EventClosed;
+		}
+		Check(closed && happened.Seq > 0, "the event CLOSED arrives");
+		Check(Native.hvrepl_node_destroy(node) == Code.Ok && stateReleased == 2,
+			"destroy, released exactly once");
+		GC.KeepAlive(config);
+	}
+
 	static int Main(string[] arguments) {
 		var env = new Env {
 			Monotonic = user => (ulong)Stopwatch.GetTimestamp() * (ulong)(1000000000 / Stopwatch.Frequency),
@@ -214,6 +298,8 @@ static unsafe class Smoke {
 			{ "disk_ops", typeof(DiskOps) }, { "storage_ops", typeof(StorageOps) },
 			{ "group_options", typeof(GroupOptions) }, { "tracker_options", typeof(TrackerOptions) },
 			{ "ticket", typeof(Ticket) }, { "extent", typeof(Extent) }, { "iovec", typeof(Iovec) },
+			{ "state_ops", typeof(StateOps) }, { "node_config", typeof(NodeConfig) },
+			{ "event", typeof(Event) }, { "operation", typeof(Operation) },
 		};
 		foreach (var argument in arguments) {
 			var pair = argument.Split('=');
@@ -275,6 +361,7 @@ static unsafe class Smoke {
 		Check(Native.hvrepl_tracker_detach(tracker, 1) == Code.Ok, "detach");
 		Check(diskReleased == 2 && storageReleased == 2, "released exactly once each");
 		Check(Native.hvrepl_group_destroy(group) == Code.Ok, "destroy");
+		NodeLives(env);
 		GC.KeepAlive(env); GC.KeepAlive(options); GC.KeepAlive(completed);
 		GC.KeepAlive(lentDisk); GC.KeepAlive(lentStorage);
 		Console.WriteLine("{0} passed, {1} failed", passed, failed);

@@ -2,6 +2,7 @@
 // A tracked disk from C++17: callbacks, a ticket, a cut, errors, close.
 #include <hvrepl/hvrepl.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -157,6 +158,67 @@ static hvrepl_env make_env()
 	return env;
 }
 
+// A node from create to close: its state table, its events, its errors.
+static void node_lives(const hvrepl_env &env)
+{
+	struct State {
+		std::map<std::string, std::pair<std::string, uint64_t>> blobs;
+		int released = 0, puts = 0;
+	} state;
+	hvrepl_state_ops ops = HVREPL_STATE_OPS_INIT;
+	ops.get = [](void *user, const char *key, void *to, uint32_t *length,
+		     uint64_t *version) -> int32_t {
+		auto &blobs = static_cast<State *>(user)->blobs;
+		auto found = blobs.find(key);
+		if (found == blobs.end())
+			return HVREPL_E_NOT_FOUND;
+		auto &bytes = found->second.first;
+		std::memcpy(to, bytes.data(), std::min<size_t>(*length, bytes.size()));
+		*length = static_cast<uint32_t>(bytes.size());
+		*version = found->second.second;
+		return HVREPL_OK;
+	};
+	ops.put = [](void *user, hvrepl_op *, const char *key, const void *blob,
+		     uint32_t length, uint64_t expected) -> int32_t {
+		auto self = static_cast<State *>(user);
+		self->puts++;
+		self->blobs[key] = { std::string(static_cast<const char *>(blob), length),
+				     expected + 1 };
+		return HVREPL_OK;
+	};
+	ops.list = [](void *, const char *, int32_t (*)(void *, const char *),
+		      void *) -> int32_t { return HVREPL_OK; };
+
+	hvrepl_error error = HVREPL_ERROR_INIT;
+	hvrepl_node_config config = HVREPL_NODE_CONFIG_INIT;
+	hvrepl_node *node = nullptr;
+	config.env = &env;
+	config.state = { &ops, &state, [](void *user) { static_cast<State *>(user)->released++; } };
+	check(hvrepl_node_create(&config, &node, &error) == HVREPL_E_INVALID &&
+	      error.sentence[0] != 0 && state.released == 1,
+	      "a node without a site name is refused with a sentence");
+	config.site = "east";
+	check(hvrepl_node_create(&config, &node, &error) == HVREPL_OK && state.puts > 0,
+	      "node, which saved who it is");
+	hvrepl_operation operation = HVREPL_OPERATION_INIT;
+	uint64_t job = 0;
+	operation.type = HVREPL_OPERATION_SUSPEND;
+	check(hvrepl_node_operate(node, &operation, &job, &error) == HVREPL_E_NOT_FOUND &&
+	      error.sentence[0] != 0, "an unknown VM is refused with a sentence");
+	check(hvrepl_node_destroy(node) == HVREPL_E_BUSY, "destroy before close");
+	check(hvrepl_node_close(node) == HVREPL_OK, "close");
+	hvrepl_event event = HVREPL_EVENT_INIT;
+	bool closed = false;
+	for (int i = 0; i < 100 && !closed; i++) {
+		hvrepl_node_process(node, 0);
+		while (hvrepl_node_next_event(node, &event) == 1)
+			closed |= event.type == HVREPL_EVENT_CLOSED;
+	}
+	check(closed && event.seq > 0, "the event CLOSED arrives");
+	check(hvrepl_node_destroy(node) == HVREPL_OK && state.released == 2,
+	      "destroy, released exactly once");
+}
+
 int main()
 {
 	Disk disk;
@@ -233,6 +295,7 @@ int main()
 	check(hvrepl_tracker_detach(tracker, HVREPL_DETACH_CLEAN) == HVREPL_OK, "detach");
 	check(disk.released == 2 && storage.released == 2, "released exactly once each");
 	check(hvrepl_group_destroy(group) == HVREPL_OK, "destroy");
+	node_lives(env);
 	std::printf("%d passed, %d failed\n", passed, failed);
 	return failed != 0;
 }

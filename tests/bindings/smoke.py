@@ -239,5 +239,55 @@ check(lib.hvrepl_cut_close(cut, 0) == 0, "acknowledge")
 check(lib.hvrepl_tracker_detach(tracker, HV["DETACH_CLEAN"]) == 0, "detach")
 check(released == {"disk": 2, "storage": 2}, "released exactly once each")
 check(lib.hvrepl_group_destroy(group) == 0, "destroy")
+# A node from create to close: its state table, its events, its errors.
+blobs = {}
+
+
+def state_get(_user, key, to, length, version):
+    if ffi.string(key) not in blobs:
+        return HV["E_NOT_FOUND"]
+    blob, version[0] = blobs[ffi.string(key)]
+    ffi.memmove(to, blob, min(len(blob), length[0]))
+    length[0] = len(blob)
+    return 0
+
+
+def state_put(_user, _op, key, blob, length, expected):
+    blobs[ffi.string(key)] = (bytes(ffi.buffer(blob, length)), expected + 1)
+    return 0
+
+
+state_ops = table("hvrepl_state_ops", get=(state_get, CALLBACK), put=(state_put, CALLBACK),
+                  list=(lambda _user, _prefix, _found, _argument: 0, CALLBACK))
+config = table("hvrepl_node_config")
+config.env = env
+released["state"] = 0
+lent_state = lend("state", state_ops)
+config.state = lent_state[0]
+node_out = ffi.new("hvrepl_node **")
+check(lib.hvrepl_node_create(config, node_out, error) == HV["E_INVALID"]
+      and ffi.string(error.sentence) and released["state"] == 1,
+      "a node without a site name is refused with a sentence")
+site = ffi.new("char[]", b"east")
+config.site = site
+check(lib.hvrepl_node_create(config, node_out, error) == 0 and blobs,
+      "node, which saved who it is")
+node = node_out[0]
+operation = table("hvrepl_operation")
+operation.type = HV["OPERATION_SUSPEND"]
+check(lib.hvrepl_node_operate(node, operation, ffi.new("uint64_t *"), error)
+      == HV["E_NOT_FOUND"] and ffi.string(error.sentence),
+      "an unknown VM is refused with a sentence")
+check(lib.hvrepl_node_destroy(node) == HV["E_BUSY"], "destroy before close")
+check(lib.hvrepl_node_close(node) == 0, "close")
+event = table("hvrepl_event")
+seen = []
+for _ in range(100):
+    lib.hvrepl_node_process(node, 0)
+    while lib.hvrepl_node_next_event(node, event) == 1:
+        seen.append(event.type)
+check(HV["EVENT_CLOSED"] in seen and event.seq > 0, "the event CLOSED arrives")
+check(lib.hvrepl_node_destroy(node) == 0 and released["state"] == 2,
+      "destroy, released exactly once")
 print("%d passed, %d failed" % (counts[True], counts[False]))
 sys.exit(counts[False] != 0)
