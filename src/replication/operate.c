@@ -375,8 +375,12 @@ void hvri_on_answer(struct hvri_step *s, const struct hvri_message *m)
 		break;
 	case HVRI_MESSAGE_DISCARD:
 		if (hvri_job_is(s, HVREPL_OPERATION_DISCARD) &&
-		    hvri_uuid_equal(&a->epoch, &rec->discard_loser))
+		    hvri_uuid_equal(&a->epoch, &rec->discard_loser)) {
+			/* Not done: it may not stand in the other's way. */
+			rec->discard_loser = rec->discard_winner =
+				(struct hvrepl_uuid){ { 0 } };
 			hvri_job_end(s, a->code, "%s", a->sentence);
+		}
 		break;
 	case HVRI_MESSAGE_OPERATION:
 		if (r->forward_job != 0 && r->forward_job == a->job) {
