@@ -375,14 +375,21 @@ int32_t hvri_discard(struct hvri_step *s, const struct hvri_operator *op)
 	const struct hvri_epoch *peer =
 		hvri_lineage_look(&rec->lineage, &rec->verdict_peer);
 
-	if (rec->ownership == HVREPL_OWNERSHIP_STANDBY) {
-		if (!hvri_uuid_equal(&op->epoch, &rec->tail.cut) &&
-		    !hvri_uuid_equal(&op->epoch, &rec->tail.epoch))
-			return HVREPL_E_NOT_FOUND;
+	bool tail = rec->tail.number != 0 &&
+		    (hvri_uuid_equal(&op->epoch, &rec->tail.cut) ||
+		     hvri_uuid_equal(&op->epoch, &rec->tail.epoch));
+
+	/* Over a standing overlay it is of an older history than that. */
+	if (tail && (rec->ownership == HVREPL_OWNERSHIP_STANDBY ||
+		     hvri_has_overlay(rec))) {
 		drop_tail(s);
 		hvri_job_end_id(s, op->job, HVREPL_OK, "discarded");
 		return HVREPL_OK;
 	}
+	if (rec->ownership == HVREPL_OWNERSHIP_STANDBY ||
+	    rec->ownership == HVREPL_OWNERSHIP_SUPERSEDED ||
+	    rec->ownership == HVREPL_OWNERSHIP_OWNER)
+		return HVREPL_E_NOT_FOUND;
 	if (mine == NULL || peer == NULL)
 		return HVREPL_E_NOT_FOUND;
 	/* This site is to lose, typed here: it concedes. */

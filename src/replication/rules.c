@@ -156,6 +156,9 @@ static const struct hvri_rule rules[] = {
 
 	{ BOTH, ANY, O(DIVERGED), OP(DISCARD), HERE(N(SESSION) | N(FREE)) },
 	{ M(REPLICA), ANY, O(STANDBY), OP(DISCARD), HERE(N(TAIL)) },
+	/* What is kept of an older history keeps the overlay from folding. */
+	{ BOTH, ANY, O(SUPERSEDED), OP(DISCARD), HERE(N(TAIL)) },
+	{ M(REPLICA), FAILED, O(OWNER), OP(DISCARD), HERE(N(TAIL)) },
 	{ M(PRIMARY), S(REPLICATING) | S(SUSPENDED), O(OWNER), OP(DISCARD),
 	  FORWARD },
 	{ ANY, ANY, ANY, OP(DISCARD),
