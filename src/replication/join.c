@@ -386,9 +386,8 @@ int32_t hvri_discard(struct hvri_step *s, const struct hvri_operator *op)
 		hvri_job_end_id(s, op->job, HVREPL_OK, "discarded");
 		return HVREPL_OK;
 	}
-	if (rec->ownership == HVREPL_OWNERSHIP_STANDBY ||
-	    rec->ownership == HVREPL_OWNERSHIP_SUPERSEDED ||
-	    rec->ownership == HVREPL_OWNERSHIP_OWNER)
+	/* The new side of a divergence is shown as diverged, too. */
+	if (hvri_relationship_ownership(s->r) != HVREPL_OWNERSHIP_DIVERGED)
 		return HVREPL_E_NOT_FOUND;
 	if (mine == NULL || peer == NULL)
 		return HVREPL_E_NOT_FOUND;
