@@ -7,6 +7,9 @@
 #include <stdbool.h>
 
 struct guest_disk {
+	/* Where "untrusted" of this disk is noted (protocols T8). */
+	const struct hvrepl_storage *storage;
+	char untrusted_id[HVREPL_OBJECT_ID_MAX + 1];
 	struct hvrepl_disk disk;  /* Held by the tracker; used beside it. */
 	struct hvrepl_disk_info info;
 	hvrepl_tracker *tracker;

@@ -110,6 +110,56 @@ static int32_t open_group(struct site_vm_state *vm, struct hvrepl_error *error)
 	return hvrepl_group_create(&vm->site->env, &options, error, &vm->group);
 }
 
+static int32_t on_token(void *user, const uint8_t *saved, uint32_t saved_length,
+			uint64_t saved_utc_ns, const uint8_t *now,
+			uint32_t now_length)
+{
+	(void)user;
+	return hvrepl_file_token_check((void *)(uintptr_t)&token_slack_ns,
+				       saved, saved_length, saved_utc_ns, now,
+				       now_length);
+}
+
+/* A mark that cannot be durable in time must not fail the guest's write: an
+ * object beside the tracker file says that a crash costs a whole compare. The
+ * directory's callbacks are synchronous. */
+static int32_t on_trust(void *user, hvrepl_op *op, uint32_t trusted)
+{
+	const struct guest_disk *guest = user;
+	const struct hvrepl_storage_ops *ops = guest->storage->ops;
+	void *object;
+	int32_t rc;
+
+	if (trusted != 0) {
+		rc = ops->remove(guest->storage->user, guest->untrusted_id);
+		return rc == HVREPL_E_NOT_FOUND ? HVREPL_OK :
+		       rc < 0			? rc :
+						  ops->sync(guest->storage->user);
+	}
+	rc = ops->open(guest->storage->user, guest->untrusted_id,
+		       HVREPL_OBJECT_CREATE, &object);
+	if (rc == HVREPL_E_EXISTS)
+		return HVREPL_OK;
+	if (rc < 0)
+		return rc;
+	rc = ops->flush(guest->storage->user, op, object);
+	ops->close(guest->storage->user, object);
+	return rc;
+}
+
+static uint32_t untrusted_flag(const struct guest_disk *guest)
+{
+	const struct hvrepl_storage_ops *ops = guest->storage->ops;
+	void *object;
+	int32_t rc = ops->open(guest->storage->user, guest->untrusted_id,
+			       HVREPL_OBJECT_READ_ONLY, &object);
+
+	if (rc == HVREPL_OK)
+		ops->close(guest->storage->user, object);
+	/* What cannot be read may say so. */
+	return rc == HVREPL_E_NOT_FOUND ? 0 : HVREPL_TRACKER_UNTRUSTED;
+}
+
 static int32_t attach(struct site_vm_state *vm, size_t index, uint32_t flags,
 		      struct hvrepl_error *error)
 {
@@ -133,13 +183,17 @@ static int32_t attach(struct site_vm_state *vm, size_t index, uint32_t flags,
 			    config->path);
 	}
 	site_format_hex(&vm->disk_ids[index], object_id);
+	guest->storage = &vm->storage;
+	strcpy(guest->untrusted_id, object_id); /* 32 hexadecimal digits. */
+	strcat(guest->untrusted_id, ".untrusted");
 	strcat(object_id, ".hvt");
-	options.flags = flags;
+	options.flags = flags | untrusted_flag(guest);
 	options.vm = vm->id;
 	options.disk = vm->disk_ids[index];
 	options.object_id = object_id;
-	options.token_check = hvrepl_file_token_check;
-	options.user = (void *)(uintptr_t)&token_slack_ns;
+	options.token_check = on_token;
+	options.trust = on_trust;
+	options.user = guest;
 	rc = site_make_id("owner", vm->site->config->name, "", "", &options.owner);
 	storage = shared_ref(&vm->storage);
 	return hvrepl_tracker_attach(vm->group, &guest->disk, &storage,

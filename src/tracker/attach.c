@@ -114,6 +114,11 @@ static void take_hot(struct hvrepl_tracker *tracker)
 
 		if (!hvri_image_get(tracker, i))
 			continue;
+		/* Without pages of its own the set would widen far beyond the
+		 * region, and with it what has to be sent. */
+		(void)!hvri_bitmap_reserve(current_map(tracker),
+					   &tracker->group->pages, first,
+					   count);
 		hvri_bitmap_set(current_map(tracker), &tracker->group->pages,
 				first, count);
 		tracker->compare_bytes += HVRI_MIN(

@@ -31,6 +31,11 @@ START_TEST(after_a_crash_the_hot_regions_are_dirty_and_no_others)
 	write_at(20 * REGION - 512, 1024);
 	detach(0);
 	sim_restart(&sim, true);
+	/* A process that starts has no pages of the map in stock yet. */
+	if (_i == 1) {
+		ck_assert_int_eq(hvrepl_group_destroy(group), HVREPL_OK);
+		make_group();
+	}
 	ck_assert_int_eq(attach(0), HVREPL_OK);
 	ck_assert_uint_eq(info().recovery, HVREPL_RECOVERY_HOT);
 	ck_assert_uint_eq(info().reason, HVREPL_REASON_CRASH);
@@ -338,8 +343,9 @@ int main(void)
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, clean_close_brings_back_exactly_the_dirty_blocks);
-	tcase_add_test(tcase,
-		       after_a_crash_the_hot_regions_are_dirty_and_no_others);
+	tcase_add_loop_test(
+		tcase, after_a_crash_the_hot_regions_are_dirty_and_no_others,
+		0, 2);
 	tcase_add_test(tcase, a_clean_close_makes_the_disk_durable);
 	tcase_add_test(tcase, a_disk_changed_while_untracked_is_noticed);
 	tcase_add_test(tcase, after_a_crash_the_application_judges_the_token);
