@@ -321,7 +321,7 @@ static void watch_owner(struct teller *t, const struct hvrepl_vm_status *s)
 			compare(&scratch, &t->shadow, "guest's disks", t->site,
 				0);
 		/* An overlay holds what differs, until it is folded. */
-		t->on_base = true;
+		t->on_base = s->mode == HVREPL_MODE_PRIMARY;
 		for (unsigned i = 0; i < PAIR_DISKS; i++)
 			t->on_base &= memcmp(sim_disk_bytes(t->site->disks[i]),
 					     t->shadow.bytes[i],
