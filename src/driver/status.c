@@ -322,6 +322,12 @@ int32_t hvri_node_add_vm(struct hvrepl_node *node,
 	vm->cycle_ns = config.cycle_ns != 0 ? config.cycle_ns :
 					      30ull * 1000000000ull;
 	vm->points_max = config.points_max;
+	/* What the application says now counts, also for a VM that is
+	 * replicated already; saved with the record's next change. */
+	if (vm->relationship.record.mode != HVREPL_MODE_NONE) {
+		vm->relationship.record.policy.cycle_ns = vm->cycle_ns;
+		vm->relationship.record.policy.points_max = vm->points_max;
+	}
 	rc = hvri_vm_take_disks(vm, config.specs, config.disks,
 				config.disk_count, &config.storage, error);
 	if (rc == HVREPL_OK)
