@@ -210,6 +210,8 @@ static bool adopt_work(struct hvri_lane_job *job)
 	struct hvrepl_point held = HVREPL_POINT_INIT;
 	int32_t rc = HVREPL_OK;
 
+	if (hvri_standby_reopen(task))
+		return false;
 	if (store == NULL) {
 		rc = hvri_vm_open_store(vm, 0, &task->store, &error);
 		if (rc == HVREPL_E_NOT_FOUND)
@@ -230,6 +232,8 @@ static void adopt_finish(struct hvri_task *task)
 {
 	struct hvri_vm *vm = task->vm;
 
+	if (hvri_standby_reopened(task))
+		return;
 	store_finish(task);
 	if (task->done.code == HVREPL_OK) {
 		/* From here on the base changes without the guest. */
@@ -243,6 +247,7 @@ int32_t hvri_standby_adopt(struct hvri_vm *vm, const struct hvri_action *action)
 	struct hvri_task *task;
 
 	HVRI_TRY(hvri_task_new(vm, action, adopt_work, adopt_finish, &task));
+	hvri_standby_detach_failed(task);
 	hvri_task_submit(task);
 	return HVREPL_OK;
 }
