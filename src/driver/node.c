@@ -128,7 +128,7 @@ static int32_t found_vm(void *argument, const char *key)
 	return HVREPL_OK;
 }
 
-static int32_t open_known_replica(struct hvri_vm *vm)
+int32_t hvri_vm_open_known(struct hvri_vm *vm)
 {
 	struct hvrepl_node *node = vm->node;
 	const struct hvri_record *record = &vm->relationship.record;
@@ -176,7 +176,10 @@ static int32_t load_vms(struct hvrepl_node *node)
 			hvri_vm_free(vm); /* hvrepl_node_add_vm() brings it. */
 			continue;
 		}
-		vm->open_code = open_known_replica(vm);
+		vm->open_code = hvri_vm_open_known(vm);
+		if (vm->open_code < 0)
+			hvri_alarm_set(&node->timers, &vm->perform_retry,
+				       hvri_now(&node->env) + SECOND_NS);
 	}
 	hvri_free(&node->env, found.ids,
 		  found.capacity * sizeof(struct hvrepl_uuid));

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define OPEN_RETRY_NS (10ull * 1000000000ull)
+
 void hvri_vm_tracker_object(uint32_t disk, char id_out[32])
 {
 	snprintf(id_out, 32, "disk%u.hvt", disk);
@@ -367,16 +369,35 @@ static int32_t open_form(struct hvri_task *task, struct hvrepl_error *error)
 	return attach_existing(vm, false, error);
 }
 
+/* What was opened before something failed: closed again, so that the next
+ * attempt starts from nothing. */
+static void give_up(struct hvri_task *task)
+{
+	struct hvri_vm *vm = task->vm;
+
+	(void)!hvri_vm_detach_trackers(vm, 0);
+	for (uint32_t i = 0; i < vm->disk_count; i++) {
+		hvri_live_set(&vm->disks[i].live, NULL);
+		hvri_disk_drop(&vm->disks[i].overlay);
+	}
+	if (vm->view != NULL && hvri_view_close(vm->view) == HVREPL_OK)
+		vm->view = NULL;
+	if (task->store != NULL && hvri_store_destroy(task->store) == HVREPL_OK)
+		vm->store = task->store = NULL;
+}
+
 static bool open_work(struct hvri_lane_job *job)
 {
 	struct hvri_task *task = (struct hvri_task *)job;
 	struct hvrepl_error error = HVREPL_ERROR_INIT;
 	int32_t rc = open_form(task, &error);
 
-	if (rc == HVREPL_OK)
+	if (rc == HVREPL_OK) {
 		look_at_trackers(task->vm);
-	else
-		hvri_task_error(task, rc, &error);
+		return false;
+	}
+	hvri_task_error(task, rc, &error);
+	give_up(task);
 	return false;
 }
 
@@ -399,8 +420,13 @@ static void open_finish(struct hvri_task *task)
 		vm->open_code = task->done.code;
 		snprintf(vm->open_sentence, sizeof(vm->open_sentence), "%s",
 			 task->sentence);
+		/* Memory, space or a disk may be there later: no dead end. */
+		hvri_alarm_set(&vm->node->timers, &vm->perform_retry,
+			       hvri_now(&vm->node->env) + OPEN_RETRY_NS);
 		return;
 	}
+	vm->open_code = HVREPL_OK;
+	vm->open_sentence[0] = 0;
 	hvri_vm_list_points(vm);
 	hvri_vm_doors(vm, !standby, false);
 	vm->start.incarnation = vm->node->incarnation;
@@ -427,6 +453,9 @@ int32_t hvri_vm_open(struct hvri_vm *vm)
 	struct hvri_action none = { 0 };
 	struct hvri_task *task;
 
+	/* Where an earlier attempt had no memory for it. */
+	if (vm->group == NULL && vm->disk_count > 0)
+		HVRI_TRY(make_group(vm, NULL));
 	vm->start = (struct hvri_start){ 0 };
 	HVRI_TRY(hvri_task_new(vm, &none, open_work, open_finish, &task));
 	hvri_task_submit(task);

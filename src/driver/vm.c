@@ -127,9 +127,21 @@ again:
 
 static void on_perform_retry(struct hvri_alarm *timer)
 {
-	hvri_vm_go_on((struct hvri_vm *)((char *)timer -
-					 offsetof(struct hvri_vm,
-						  perform_retry)));
+	struct hvri_vm *vm = (struct hvri_vm *)((char *)timer -
+						offsetof(struct hvri_vm,
+							 perform_retry));
+
+	if (!vm->opened && vm->open_code < 0 && !vm->closing &&
+	    vm->tasks == 0) {
+		int32_t rc = vm->disk_count > 0 ? hvri_vm_open(vm) :
+						  hvri_vm_open_known(vm);
+
+		if (rc < 0)
+			hvri_alarm_set(&vm->node->timers, timer,
+				       hvri_now(&vm->node->env) +
+					       PERFORM_RETRY_NS);
+	}
+	hvri_vm_go_on(vm);
 }
 
 /* MARK reads the message, which is there until the step's event is released;

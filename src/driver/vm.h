@@ -259,6 +259,9 @@ HVRI_MUST_CHECK int32_t hvri_vm_take_disks(struct hvri_vm *vm,
 					   uint32_t disk_count,
 					   const struct hvrepl_storage *storage,
 					   struct hvrepl_error *error);
+/* A replica that the state store knows: disks from the application, then as
+ * hvri_vm_open(). On failure it may be tried again. */
+HVRI_MUST_CHECK int32_t hvri_vm_open_known(struct hvri_vm *vm);
 /* As the record's form says; ends in START being fed. */
 HVRI_MUST_CHECK int32_t hvri_vm_open(struct hvri_vm *vm);
 /* Submit the job that closes cleanly what open made. */
