@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bugs planted on purpose, so that the tests which look for bugs are tested:
+ *
+ *   if (!HVRI_PLANT(name))
+ *           what_the_rule_says();
+ *
+ * Only the test library hvrepl-planted is built with HVREPL_PLANT; there the
+ * bug called `name` is in while hvri_plant points at that name. Everywhere else
+ * the macro is the constant false, and nothing of it is left in the code.
+ */
+#ifndef HVRI_BASE_PLANT_H
+#define HVRI_BASE_PLANT_H
+
+#ifdef HVREPL_PLANT
+#include <stddef.h>
+#include <string.h>
+
+/* Set before the code under test runs; NULL: no bug. */
+extern const char *hvri_plant;
+#define HVRI_PLANT(name) (hvri_plant != NULL && strcmp(hvri_plant, #name) == 0)
+#else
+#include <stdbool.h>
+#define HVRI_PLANT(name) false
+#endif
+#endif

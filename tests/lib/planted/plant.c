@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which planted bug is in (base/plant.h); part of hvrepl-planted only. */
+#include "base/plant.h"
+
+const char *hvri_plant;
