@@ -12,18 +12,64 @@ passed=0
 failed=0
 work=$(mktemp -d "${TMPDIR:-/tmp}/hvrepl-interop.XXXXXX")
 
-# Runs at the end whatever happens; a test adds its own to `cleanup_more`.
-cleanup_more() { :; }
+# spawn NAME COMMAND...: starts what lasts longer than a case. Cases run in shells
+# of their own, so what lasts lies in files: NAME.pid, and one list of all, with
+# the time each started, for a number may be another process's by then.
+spawn() {
+	local name=$1
+	shift
+	"$@" 9>&- &
+	echo $! >"$work/$name.pid"
+	echo "$! $(start_time $!)" >>"$work/spawned"
+}
+start_time() { # PID
+	sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20
+}
+end_spawned() {
+	local pid time place
+	while read -r pid time; do
+		[ "$(start_time "$pid")" != "$time" ] || kill -KILL "$pid" 2>/dev/null || true
+	done 2>/dev/null <"$work/spawned"
+	while read -r place; do
+		umount -l "$place" 2>/dev/null || true
+	done 2>/dev/null <"$work/mounts"
+}
+# small_volume PLACE SIZE: a file system of its own there, until the end.
+small_volume() {
+	mkdir -p "$1"
+	mount -t tmpfs -o "size=$2" tmpfs "$1" || return
+	echo "$1" >>"$work/mounts"
+}
+: >"$work/spawned"
+: >"$work/mounts"
+
+# Runs at the end whatever happens; should this shell be killed, then the one
+# that waits for the end of pipe 9 does the same.
 cleanup() {
-	local file
-	cleanup_more || true
-	for file in "$work"/*.pid; do
-		[ ! -e "$file" ] || kill -KILL "$(cat "$file")" 2>/dev/null || true
-	done
+	end_spawned || true
 	rm -rf "$work"
 }
 trap cleanup EXIT
 trap 'exit 1' INT TERM
+exec 9> >(
+	trap '' HUP INT TERM
+	cat >/dev/null
+	end_spawned
+	rm -rf "$work"
+) 2>/dev/null
+
+# With a sanitizer in the plugin, nbdkit needs its runtime first; see first.c.
+if [ -e "$BUILD/tests/libsanitizer-first.so" ]; then
+	runtime=$(ldd "$BUILD/lib/nbdkit/plugins/nbdkit-hvrepl-plugin.so" |
+		awk '$1 ~ /^lib[at]san/ { print $3 }')
+	mkdir "$work/bin"
+	cat >"$work/bin/nbdkit" <<SCRIPT
+#!/bin/sh
+LD_PRELOAD="$runtime $BUILD/tests/libsanitizer-first.so" exec $(command -v nbdkit) "\$@"
+SCRIPT
+	chmod +x "$work/bin/nbdkit"
+	PATH=$work/bin:$PATH
+fi
 
 # check NAME COMMAND...: one case. What it printed is shown when it fails.
 check() {
@@ -32,7 +78,7 @@ check() {
 	# set -e does not reach into a function called under a condition, so
 	# the case runs in a shell of its own.
 	set +e
-	(set -e; "$@") >"$work/case.log" 2>&1
+	(set -e; "$@") >"$work/case.log" 2>&1 9>&-
 	status=$?
 	set -e
 	if [ $status = 0 ]; then
@@ -82,11 +128,11 @@ within() {
 	done
 }
 
-# Cases run in shells of their own, so what lasts lies in files: NAME.pid.
-# start_site NAME: runs $work/NAME.conf and waits for its control socket.
+# start_site NAME: runs $work/NAME.conf and waits for its control socket. One
+# that a failed case left running ends first.
 start_site() {
-	hvrepl site run --config "$work/$1.conf" >>"$work/$1.site.log" 2>&1 &
-	echo $! >"$work/$1.pid"
+	[ ! -e "$work/$1.pid" ] || kill_site "$1"
+	spawn "$1" hvrepl site run --config "$work/$1.conf" >>"$work/$1.site.log" 2>&1
 	within 10 hvrepl status --config "$work/$1.conf" || {
 		tail -n 20 "$work/$1.site.log"
 		return 1
@@ -99,7 +145,7 @@ gone() {
 kill_site() { # NAME [SIGNAL]
 	local pid
 	pid=$(cat "$work/$1.pid")
-	kill "-${2:-KILL}" "$pid"
+	kill "-${2:-KILL}" "$pid" 2>/dev/null || true
 	within 20 gone "$pid"
 	rm "$work/$1.pid"
 }

@@ -90,10 +90,8 @@ two_sites_setup() {
 	mke2fs -q -t ext4 -d "$TOP/src" "$work/root.img"
 }
 two_sites_start() {
-	"$TOP/tests/interop/relay.py" "$to_east" "$east_port" "$work/cut" &
-	echo $! >"$work/relay1.pid"
-	"$TOP/tests/interop/relay.py" "$to_west" "$west_port" "$work/cut" &
-	echo $! >"$work/relay2.pid"
+	spawn relay1 "$TOP/tests/interop/relay.py" "$to_east" "$east_port" "$work/cut"
+	spawn relay2 "$TOP/tests/interop/relay.py" "$to_west" "$west_port" "$work/cut"
 	start_site east
 	start_site west
 }
