@@ -299,11 +299,32 @@ struct hvrepl_vm_status {
 	char name[HVREPL_NAME_MAX + 1];
 	char peer_name[HVREPL_PEER_NAME_MAX + 1];
 	char sentence[HVREPL_SENTENCE_MAX]; /* Of health. */
+	/**
+	 * What a failover without the peer gives up: every write after
+	 * `loss_point`. At a standby: if it were made now, to the newest point.
+	 * After one: what it gave up, until the VM is replicated again.
+	 * loss_point 0: nothing to say. @since 0.1
+	 *
+	 * The point and its age (by the owner's clock and ours) are known. The
+	 * bytes are an estimate: what the owner last said it had changed and
+	 * not shipped, plus what it will have changed since it was last heard
+	 * if it went on as fast as in the points of late (their changed bytes
+	 * over their time), plus the changed bytes of newer points that were
+	 * passed over. `loss_said_bytes` is the same without the middle part:
+	 * what is lost if the owner ended when it was last heard. Blocks that
+	 * were changed twice may count twice. HVREPL_BYTES_UNKNOWN: the owner
+	 * said nothing since this site was started (loss_said_bytes), or there
+	 * is no rate to go by (loss_bytes).
+	 */
+	uint64_t loss_point;
+	uint64_t loss_age_ns;
+	uint64_t loss_said_bytes;
+	uint64_t loss_bytes;
 };
 #define HVREPL_VM_STATUS_INIT                                              \
 	{ sizeof(struct hvrepl_vm_status), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
 	  { { 0 } }, { { 0 } }, { { 0 } }, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  \
-	  0, 0, { 0 }, { 0 }, { 0 } }
+	  0, 0, { 0 }, { 0 }, { 0 }, 0, 0, 0, 0 }
 /** VM `index`, in no particular order; NOT_FOUND past the last. @since 0.1 */
 HVREPL_API int32_t hvrepl_node_get_vm(hvrepl_node *node, uint32_t index,
 				      struct hvrepl_vm_status *status);

@@ -146,6 +146,9 @@ HVREPL_API int32_t hvrepl_store_info(hvrepl_store *store,
 #define HVREPL_PIN_TAIL (1u << 3) /* Unacknowledged end of a lost epoch. */
 #define HVREPL_PIN_VERIFY (1u << 4)
 
+/** A number of bytes that is not known. */
+#define HVREPL_BYTES_UNKNOWN UINT64_MAX
+
 /** One recovery point. */
 struct hvrepl_point {
 	uint32_t struct_size;
@@ -161,9 +164,18 @@ struct hvrepl_point {
 	uint64_t utc_ns;          /* A label. */
 	uint64_t config_version;  /* 0: no configuration came with it. */
 	uint64_t stored_bytes;    /* Of its log; 0 once merged. */
+	/**
+	 * Bytes of the disks that were changed between the point before it in
+	 * the list and it; where points in between were dropped, the sum of
+	 * theirs, so that bytes changed twice count twice.
+	 * HVREPL_BYTES_UNKNOWN: the first content, or written by a version that
+	 * did not keep it. @since 0.1
+	 */
+	uint64_t changed_bytes;
 };
 #define HVREPL_POINT_INIT \
-	{ sizeof(struct hvrepl_point), 0, 0, 0, { { 0 } }, { { 0 } }, 0, 0, 0 }
+	{ sizeof(struct hvrepl_point), 0, 0, 0, { { 0 } }, { { 0 } }, 0, 0, 0, \
+	  0 }
 
 /**
  * The points, oldest first. `points` has room for *count_inout elements, the

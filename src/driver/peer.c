@@ -285,6 +285,7 @@ static void take_channel(struct hvrepl_node *node, struct arrival *arrival)
 	struct hvri_hello hello = {
 		.version_min = HVRI_WIRE_VERSION,
 		.version_max = HVRI_WIRE_VERSION,
+		.features = HVRI_FEATURES,
 		.node = node->id,
 		.incarnation = node->incarnation,
 	};

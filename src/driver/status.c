@@ -4,6 +4,7 @@
 
 #include "base/abi.h"
 #include "driver/vm.h"
+#include "replication/loss.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -80,12 +81,13 @@ static void fill_progress(const struct hvri_vm *vm,
 	status->total = HVRI_MAX(info.spool_bytes, vm->ship.bytes);
 }
 
-static void fill_tracking(const struct hvri_vm *vm,
-			  struct hvrepl_vm_status *status)
+uint64_t hvri_vm_changed_bytes(const struct hvri_vm *vm)
 {
+	uint64_t bytes = 0;
+
 	/* Trackers come and go with jobs of the lane: not beside them. */
 	if (!hvri_lane_idle(&vm->lane))
-		return;
+		return HVREPL_BYTES_UNKNOWN;
 	for (uint32_t i = 0; i < vm->disk_count; i++) {
 		struct hvrepl_tracker_info info = {
 			.struct_size = sizeof(info)
@@ -94,8 +96,82 @@ static void fill_tracking(const struct hvri_vm *vm,
 		if (vm->disks[i].tracker != NULL &&
 		    hvrepl_tracker_get_info(vm->disks[i].tracker, &info) ==
 			    HVREPL_OK)
-			status->dirty_bytes += info.dirty_bytes;
+			bytes += info.dirty_bytes;
 	}
+	return bytes;
+}
+
+/* Steps between points that the rate is taken from. */
+#define RATE_POINTS 8u
+
+void hvri_vm_point_facts(const struct hvri_vm *vm,
+			 const struct hvri_point *point,
+			 struct hvri_point_facts *facts)
+{
+	uint32_t steps = 0;
+
+	*facts = (struct hvri_point_facts){ 0 };
+	if (vm->point_count == 0)
+		return;
+	facts->newest_utc_ns = vm->points[vm->point_count - 1].utc_ns;
+	for (uint32_t i = vm->point_count; i-- > 0;) {
+		const struct hvrepl_point *at = &vm->points[i];
+
+		if (at->number == point->number &&
+		    hvri_uuid_equal(&at->epoch, &point->epoch) &&
+		    hvri_uuid_equal(&at->cut, &point->cut))
+			break;
+		if (at->changed_bytes == HVREPL_BYTES_UNKNOWN ||
+		    facts->skipped_bytes == HVREPL_BYTES_UNKNOWN)
+			facts->skipped_bytes = HVREPL_BYTES_UNKNOWN;
+		else
+			facts->skipped_bytes += at->changed_bytes;
+	}
+	for (uint32_t i = vm->point_count; i-- > 1 && steps < RATE_POINTS;
+	     steps++) {
+		const struct hvrepl_point *at = &vm->points[i];
+		const struct hvrepl_point *before = &vm->points[i - 1];
+
+		if (at->changed_bytes == HVREPL_BYTES_UNKNOWN ||
+		    at->utc_ns <= before->utc_ns || before->utc_ns == 0)
+			continue;
+		facts->recent_bytes += at->changed_bytes;
+		facts->recent_ns += at->utc_ns - before->utc_ns;
+	}
+}
+
+/* Of the failover that stands here, or of the one that could be made now. */
+static void fill_loss(struct hvri_vm *vm, struct hvrepl_vm_status *status)
+{
+	const struct hvri_record *record = &vm->relationship.record;
+	struct hvri_loss loss = record->loss;
+	struct hvri_point point = record->position;
+	struct hvri_point_facts facts;
+
+	if (loss.point == 0) {
+		if (record->ownership != HVREPL_OWNERSHIP_STANDBY ||
+		    point.number == 0)
+			return;
+		if (vm->point_count > 0 && record->form == HVRI_FORM_STORE) {
+			const struct hvrepl_point *newest =
+				&vm->points[vm->point_count - 1];
+
+			point = (struct hvri_point){
+				.epoch = newest->epoch,
+				.number = newest->number,
+				.cut = newest->cut,
+				.utc_ns = newest->utc_ns,
+			};
+		}
+		hvri_vm_point_facts(vm, &point, &facts);
+		hvri_loss_now(&vm->relationship, &point, &facts,
+			      hvri_now(&vm->node->env),
+			      hvri_utc(&vm->node->env), &loss);
+	}
+	status->loss_point = loss.point;
+	status->loss_age_ns = hvri_loss_age_ns(&loss);
+	status->loss_said_bytes = hvri_loss_said(&loss);
+	status->loss_bytes = hvri_loss_bytes(&loss);
 }
 
 void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
@@ -123,6 +199,8 @@ void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 		.received_bytes = vm->received_bytes,
 		.cycle_ns = vm->cycle_ns,
 		.job = record->job.id,
+		.loss_said_bytes = HVREPL_BYTES_UNKNOWN,
+		.loss_bytes = HVREPL_BYTES_UNKNOWN,
 	};
 	snprintf(status->name, sizeof(status->name), "%s", vm->name);
 	snprintf(status->peer_name, sizeof(status->peer_name), "%s",
@@ -155,7 +233,10 @@ void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 	snprintf(status->sentence, sizeof(status->sentence), "%s",
 		 health.sentence);
 	fill_progress(vm, status);
-	fill_tracking(vm, status);
+	status->dirty_bytes = hvri_vm_changed_bytes(vm);
+	if (status->dirty_bytes == HVREPL_BYTES_UNKNOWN)
+		status->dirty_bytes = 0;
+	fill_loss(vm, status);
 }
 
 int32_t hvri_vm_point(struct hvri_vm *vm, uint32_t index,

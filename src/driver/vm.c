@@ -24,11 +24,18 @@ void hvri_vm_feed(struct hvri_vm *vm, struct hvri_vm_event *event)
 static void send_message(struct hvri_vm *vm, const struct hvri_message *message)
 {
 	struct hvrepl_node *node = vm->node;
+	struct hvri_message older;
 	size_t length;
 	int32_t rc;
 
 	if (vm->session == NULL)
 		return;
+	if (message->type == HVRI_MESSAGE_STATUS &&
+	    !(vm->session->link.peer.features & HVRI_FEATURE_UNSHIPPED)) {
+		older = *message;
+		older.u.status.unshipped_bytes = HVREPL_BYTES_UNKNOWN;
+		message = &older;
+	}
 	rc = hvri_message_encode(message, node->scratch,
 				 HVRI_MESSAGE_ENCODED_MAX, &length);
 	if (rc == HVREPL_OK)
@@ -160,6 +167,10 @@ static bool decide(struct hvri_vm *vm, struct hvri_event *event)
 
 	event->now_ns = hvri_now(env);
 	event->utc_ns = hvri_utc(env);
+	event->changed_bytes = HVREPL_BYTES_UNKNOWN;
+	if (event->type == HVRI_EVENT_TIMER &&
+	    event->u.timer == HVRI_TIMER_STATUS)
+		event->changed_bytes = hvri_vm_changed_bytes(vm);
 	for (size_t i = 0; i < HVRI_ARRAY_LEN(event->fresh); i++)
 		if (hvri_uuid_new(env, &event->fresh[i]) < 0)
 			return false;
@@ -430,6 +441,7 @@ int32_t hvri_vm_operate(struct hvri_vm *vm,
 			asked->resolved.cut = point->cut;
 			asked->resolved.utc_ns = point->utc_ns;
 		}
+		hvri_vm_point_facts(vm, &asked->resolved, &asked->facts);
 	}
 	if (!decide(vm, &event))
 		return hvri_fail(error, HVREPL_E_CALLBACK,

@@ -348,6 +348,14 @@ bool hvri_standby_reopened(struct hvri_task *task); /* Finish: true: return. */
 void hvri_standby_maintain(struct hvri_vm *vm);
 void hvri_standby_forget_tail(struct hvri_vm *vm);
 
+/* ---- status.c ---- */
+/* Changed here, in no cut; HVREPL_BYTES_UNKNOWN: cannot be said just now. */
+uint64_t hvri_vm_changed_bytes(const struct hvri_vm *vm);
+/* Of the points as last listed, for a failover to `point`. */
+void hvri_vm_point_facts(const struct hvri_vm *vm,
+			 const struct hvri_point *point,
+			 struct hvri_point_facts *facts_out);
+
 /* ---- compare.c: digests between the two sites. ---- */
 HVRI_MUST_CHECK int32_t hvri_compare_start(struct hvri_vm *vm,
 					   const struct hvri_action *action);

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define POINT_BYTES 72u
+#define POINT_BYTES 80u /* With what stands behind everything else. */
 #define LOG_BYTES 72u
 #define DISK_BYTES 48u
 #define FIXED_BYTES 512u /* More than any record's fixed members. */
@@ -33,6 +33,12 @@ static void get_point(struct hvri_reader *reader,
 	point->config_version = hvri_read_u64(reader);
 	point->config = hvri_read_u32(reader);
 	point->pins = hvri_read_u32(reader);
+}
+
+/* Version 1 ended before this: at the end, where it is easily missing. */
+static uint64_t get_changed(struct hvri_reader *reader)
+{
+	return reader->left > 0 ? hvri_read_u64(reader) : HVREPL_BYTES_UNKNOWN;
 }
 
 static void put_log(struct hvri_writer *writer,
@@ -179,6 +185,7 @@ int32_t hvri_manifest_record_encode(const struct hvri_manifest_record *record,
 		put_log(&writer, &record->log);
 		hvri_write_u64(&writer, record->tail);
 		put_bytes(&writer, record->bytes, record->length);
+		hvri_write_u64(&writer, record->point.changed_bytes);
 		break;
 	case HVRI_RECORD_PINS:
 		hvri_write_u64(&writer, record->key);
@@ -254,6 +261,7 @@ int32_t hvri_manifest_record_decode(uint16_t type, const uint8_t *body,
 		record.tail = hvri_read_u64(&reader);
 		get_span(&reader, HVREPL_CONFIG_MAX, &record.bytes,
 			 &record.length);
+		record.point.changed_bytes = get_changed(&reader);
 		break;
 	case HVRI_RECORD_PINS:
 		record.key = hvri_read_u64(&reader);
@@ -347,6 +355,8 @@ int32_t hvri_manifest_encode(const struct hvri_manifest *state, uint8_t *out,
 			  state->configs[i].length);
 	}
 	put_bytes(&writer, state->blob, state->blob_length);
+	for (uint32_t i = 0; i < state->point_count; i++)
+		hvri_write_u64(&writer, state->points[i].changed_bytes);
 	if (writer.bad)
 		return HVREPL_E_INVALID;
 	*length_out = (uint32_t)writer.written;
@@ -421,6 +431,8 @@ static int32_t decode_into(const struct hvri_env *env,
 				     &to->blob_length, &rc);
 	if (rc < 0)
 		return rc;
+	for (uint32_t i = 0; i < to->point_count; i++)
+		to->points[i].changed_bytes = get_changed(reader);
 	if (to->phase > HVRI_MANIFEST_BASE_ONLY || to->disk_count == 0 ||
 	    to->commit > HVRI_COMMIT_RESTORING || to->materialised > 1)
 		return HVREPL_E_CORRUPT;

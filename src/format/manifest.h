@@ -108,6 +108,7 @@ struct hvri_manifest_point {
 	struct hvrepl_uuid cut;
 	uint64_t utc_ns;
 	uint64_t config_version;
+	uint64_t changed_bytes; /* As hvrepl_point's. */
 	uint32_t config; /* Id of the stored configuration; 0: none. */
 	uint32_t pins;
 };

@@ -10,6 +10,7 @@
 #define HEAD_BODY (HVRI_HEAD_SIZE - 32u)
 #define RECORD_MAGIC 0x4d525648u /* "HVRM" */
 #define RECORD_SIGNED 64u
+#define RECORD_VERSION 2u /* 1: points without changed_bytes. */
 
 static int32_t sha256(const void *a, size_t a_length, const void *b,
 		      size_t b_length, uint8_t out[32])
@@ -91,7 +92,7 @@ int32_t hvri_record_seal(struct hvri_record_header *header, const uint8_t *body,
 	struct hvri_writer writer = hvri_writer_over(out, RECORD_SIGNED);
 
 	hvri_write_u32(&writer, RECORD_MAGIC);
-	hvri_write_u16(&writer, 1); /* Version. */
+	hvri_write_u16(&writer, RECORD_VERSION);
 	hvri_write_u16(&writer, header->type);
 	hvri_write_u32(&writer, header->length);
 	hvri_write_u32(&writer, 0);
@@ -123,7 +124,8 @@ int32_t hvri_record_header_decode(const uint8_t bytes[HVRI_RECORD_HEADER],
 	if (magic != RECORD_MAGIC || reserved != 0 || header.type == 0 ||
 	    header.length > HVRI_RECORD_BODY_MAX)
 		return HVREPL_E_CORRUPT;
-	if (version != 1 || header.type > HVRI_RECORD_LAST)
+	if (version == 0 || version > RECORD_VERSION ||
+	    header.type > HVRI_RECORD_LAST)
 		return HVREPL_E_FORMAT_TOO_NEW;
 	*header_out = header;
 	return HVREPL_OK;

@@ -196,6 +196,8 @@ static void put_body(struct hvri_writer *w, const struct hvri_message *m)
 		hvri_write_u8(w, m->u.status.refuses);
 		hvri_write_u32(w, (uint32_t)m->u.status.error_code);
 		hvri_write_u64(w, m->u.status.newest_point);
+		if (m->u.status.unshipped_bytes != HVREPL_BYTES_UNKNOWN)
+			hvri_write_u64(w, m->u.status.unshipped_bytes);
 		break;
 	case HVRI_MESSAGE_CUT_BEGIN:
 		put_cut(w, &m->u.cut);
@@ -304,6 +306,12 @@ static void get_body(struct hvri_reader *r,
 		m->u.status.refuses = hvri_get_bool(r);
 		m->u.status.error_code = (int32_t)hvri_read_u32(r);
 		m->u.status.newest_point = hvri_read_u64(r);
+		m->u.status.unshipped_bytes = HVREPL_BYTES_UNKNOWN;
+		if (r->left == 0)
+			break;
+		m->u.status.unshipped_bytes = hvri_read_u64(r);
+		if (m->u.status.unshipped_bytes == HVREPL_BYTES_UNKNOWN)
+			r->bad = true; /* Then it is not there. */
 		break;
 	case HVRI_MESSAGE_CUT_BEGIN:
 		get_cut(r, &m->u.cut);

@@ -156,6 +156,10 @@ struct hvri_status {
 	bool refuses; /* Does not take our frames until an operator decides. */
 	int32_t error_code;
 	uint64_t newest_point;
+	/* Owner: bytes changed that the receiver does not have, in a cut on its
+	 * way or in none. Sent only to a peer of HVRI_FEATURE_UNSHIPPED, and
+	 * only when known; else HVREPL_BYTES_UNKNOWN. */
+	uint64_t unshipped_bytes;
 };
 
 struct hvri_message {

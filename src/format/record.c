@@ -11,7 +11,7 @@
  * XXH3-128 of everything else (16 bytes), then the fields in order.
  */
 #define RECORD_MAGIC 0x524f5648u
-#define RECORD_VERSION 1u
+#define RECORD_VERSION 2u /* 1: ended before the loss. */
 #define RECORD_HEAD 32u
 #define DIGEST_AT 16u
 
@@ -273,9 +273,16 @@ static void put_standing(struct hvri_writer *w, const struct hvri_record *rec)
 	hvri_write_u8(w, rec->job.asked_by_peer);
 	hvri_write_uuid(w, &rec->job.epoch);
 	hvri_write_u64(w, rec->job.point);
+	hvri_write_u64(w, rec->loss.point);
+	hvri_write_u64(w, rec->loss.point_utc_ns);
+	hvri_write_u64(w, rec->loss.utc_ns);
+	hvri_write_u64(w, rec->loss.said_bytes);
+	hvri_write_u64(w, rec->loss.tail_bytes);
+	hvri_write_u64(w, rec->loss.skipped_bytes);
 }
 
-static void get_standing(struct hvri_reader *r, struct hvri_record *rec)
+static void get_standing(struct hvri_reader *r, struct hvri_record *rec,
+			 uint16_t version)
 {
 	rec->mode = hvri_get_below(r, HVREPL_MODE_COUNT);
 	rec->phase = hvri_get_below(r, HVRI_PHASE_COUNT);
@@ -317,6 +324,14 @@ static void get_standing(struct hvri_reader *r, struct hvri_record *rec)
 	rec->job.point = hvri_read_u64(r);
 	if (rec->job.operation >= HVREPL_OPERATION_COUNT)
 		r->bad = true;
+	if (version < 2)
+		return;
+	rec->loss.point = hvri_read_u64(r);
+	rec->loss.point_utc_ns = hvri_read_u64(r);
+	rec->loss.utc_ns = hvri_read_u64(r);
+	rec->loss.said_bytes = hvri_read_u64(r);
+	rec->loss.tail_bytes = hvri_read_u64(r);
+	rec->loss.skipped_bytes = hvri_read_u64(r);
 }
 
 /* Head without the digest, then all that follows it. */
@@ -368,7 +383,7 @@ int32_t hvri_record_decode(const void *bytes, size_t length,
 		return HVREPL_E_TRUNCATED;
 	if (magic != RECORD_MAGIC)
 		return HVREPL_E_CORRUPT;
-	if (version != RECORD_VERSION)
+	if (version == 0 || version > RECORD_VERSION)
 		return version > RECORD_VERSION ? HVREPL_E_FORMAT_TOO_NEW :
 						  HVREPL_E_CORRUPT;
 	if (stated > length)
@@ -380,6 +395,6 @@ int32_t hvri_record_decode(const void *bytes, size_t length,
 	r = hvri_reader_over(in + RECORD_HEAD, length - RECORD_HEAD);
 	memset(record_out, 0, sizeof(*record_out));
 	get_identity(&r, record_out);
-	get_standing(&r, record_out);
+	get_standing(&r, record_out, version);
 	return hvri_reader_end(&r, HVREPL_E_CORRUPT);
 }

@@ -11,6 +11,7 @@
 #include "base/digest.h"
 
 #include <hvrepl/relationship.h>
+#include <hvrepl/store.h>
 #include <stdbool.h>
 
 #define HVRI_EPOCHS_MAX 128u /* Of one lineage. */
@@ -114,6 +115,17 @@ struct hvri_job {
 	uint64_t point;
 };
 
+/* What a failover without the peer gives up: everything after a point. Bytes
+ * may be HVREPL_BYTES_UNKNOWN. src/replication/loss.h has how they are made. */
+struct hvri_loss {
+	uint64_t point;        /* Number; 0: nothing to say. */
+	uint64_t point_utc_ns;
+	uint64_t utc_ns;       /* When the peer was given up. */
+	uint64_t said_bytes;   /* Never arrived, as the peer itself said. */
+	uint64_t tail_bytes;   /* The same, estimated up to `utc_ns`. */
+	uint64_t skipped_bytes; /* Of points here that are newer. */
+};
+
 struct hvri_record {
 	struct hvrepl_uuid id;   /* Random, new with each record made. */
 	uint64_t generation;     /* Grows with each change of ownership. */
@@ -165,6 +177,7 @@ struct hvri_record {
 	struct hvri_point tail;      /* Own end kept as a point, or none. */
 	struct hvri_frontier frontier;
 	struct hvri_job job;
+	struct hvri_loss loss; /* Of the failover that stands. */
 };
 
 /* Longest encoding. */

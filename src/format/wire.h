@@ -54,6 +54,10 @@ hvri_frame_check(const uint8_t header[HVRI_FRAME_HEADER_SIZE],
 		 const struct hvri_frame *frame, const void *payload);
 
 #define HVRI_HELLO_SIZE 160u
+/* What a node understands beyond the version's minimum; bits it does not know
+ * are ignored. */
+#define HVRI_FEATURE_UNSHIPPED (UINT64_C(1) << 0) /* The end of STATUS. */
+#define HVRI_FEATURES HVRI_FEATURE_UNSHIPPED
 struct hvri_hello {
 	uint32_t version_min, version_max;
 	uint64_t features;

@@ -118,6 +118,23 @@ static json_t *bits_json(uint32_t set, uint32_t count,
 	return names;
 }
 
+static json_t *bytes_json(uint64_t bytes)
+{
+	return bytes == HVREPL_BYTES_UNKNOWN ? json_null() :
+					       json_integer((json_int_t)bytes);
+}
+
+static json_t *loss_json(const struct hvrepl_vm_status *vm)
+{
+	if (vm->loss_point == 0)
+		return json_null();
+	return json_pack("{s:I,s:I,s:o,s:o}", "point",
+			 (json_int_t)vm->loss_point, "age_ns",
+			 (json_int_t)vm->loss_age_ns, "said_bytes",
+			 bytes_json(vm->loss_said_bytes), "bytes",
+			 bytes_json(vm->loss_bytes));
+}
+
 static json_t *vm_json(struct endpoint *endpoint,
 		       const struct hvrepl_vm_status *vm)
 {
@@ -142,6 +159,7 @@ static json_t *vm_json(struct endpoint *endpoint,
 
 	json_object_update(json, more);
 	json_decref(more);
+	json_object_set_new(json, "loss", loss_json(vm));
 	json_object_set_new(json, "epoch", uuid_json(&vm->epoch));
 	json_object_set_new(json, "reasons",
 			    bits_json(vm->reasons, HVREPL_REASON_COUNT,
@@ -222,12 +240,13 @@ void endpoint_get_points(struct endpoint *endpoint,
 						 &point) == HVREPL_OK; i++)
 		json_array_append_new(
 			points,
-			json_pack("{s:I,s:I,s:o,s:o,s:I,s:b,s:b}", "point",
+			json_pack("{s:I,s:I,s:o,s:o,s:I,s:o,s:b,s:b}", "point",
 				  (json_int_t)point.number, "utc_ns",
 				  (json_int_t)point.utc_ns, "epoch",
 				  uuid_json(&point.epoch), "cut",
 				  uuid_json(&point.cut), "stored_bytes",
-				  (json_int_t)point.stored_bytes, "pinned",
+				  (json_int_t)point.stored_bytes, "changed_bytes",
+				  bytes_json(point.changed_bytes), "pinned",
 				  (int)(point.pins != 0), "tail",
 				  (int)((point.pins & HVREPL_PIN_TAIL) != 0)));
 	control_reply(request, json_pack("{s:s,s:o}", "vm", vm.name, "points",

@@ -32,6 +32,7 @@ void hvri_enter_delta(struct hvri_step *s)
 	s->rec->phase = HVRI_PHASE_DELTA;
 	s->rec->mode = HVREPL_MODE_PRIMARY;
 	s->rec->untrusted = false;
+	memset(&s->rec->loss, 0, sizeof(s->rec->loss));
 	hvri_save(s);
 	hvri_timer(s, HVRI_TIMER_CYCLE, s->rec->policy.cycle_ns);
 }

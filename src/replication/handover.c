@@ -184,6 +184,8 @@ void hvri_become_standby(struct hvri_step *s, const struct hvrepl_uuid *epoch)
 	rec->discard_loser = rec->discard_winner = none;
 	rec->joining = none;
 	rec->dirty = false;
+	memset(&rec->loss, 0, sizeof(rec->loss));
+	memset(&s->r->said, 0, sizeof(s->r->said));
 	hvri_touch(s);
 	hvri_job_end_id(s, s->r->cancel_job, HVREPL_E_STATE,
 			"the other site had taken the VM already; cancel the "

@@ -298,6 +298,8 @@ void hvri_join_complete(struct hvri_step *s)
 	struct hvri_record *rec = s->rec;
 
 	hvri_job_overtaken(s);
+	memset(&rec->loss, 0, sizeof(rec->loss));
+	memset(&s->r->said, 0, sizeof(s->r->said));
 	rec->current = rec->joining;
 	rec->joining = none;
 	rec->ownership = HVREPL_OWNERSHIP_STANDBY;

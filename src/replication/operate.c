@@ -72,6 +72,7 @@ static int32_t change_point(struct hvri_step *s,
 	if (rec->lineage.count + HVRI_EPOCHS_SPARE > HVRI_EPOCHS_MAX)
 		return HVREPL_E_LIMIT;
 	s->r->change_to = *point;
+	s->r->change_facts = op->facts;
 	hvri_job_begin(s, HVREPL_OPERATION_CHANGE_POINT, op->job, false);
 	rec->job.point = point->number;
 	hvri_fence(s, HVRI_FENCE_CHANGE);

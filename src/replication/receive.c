@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The standby's side of replication: take cuts in, confirm what is durable. */
 #include "replication/internal.h"
+#include "replication/loss.h"
 
 #include <string.h>
 
@@ -113,6 +114,8 @@ void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m)
 		}
 	}
 	r->receiving = *cut;
+	if (cut->kind != HVRI_CUT_INITIAL)
+		hvri_loss_offered(r, cut->bytes);
 	act = hvri_act_token(s, HVRI_ACTION_RECEIVE, &r->pending.receive);
 	act->begin = *cut;
 	act->point = cut->point;
@@ -171,6 +174,8 @@ static void complete(struct hvri_step *s)
 		confirm(s, &cut);
 		return;
 	}
+	if (cut.kind != HVRI_CUT_INITIAL)
+		hvri_loss_arrived(r, &rec->position, &cut.point, cut.bytes);
 	rec->position = cut.point;
 	r->statistics.points++;
 	r->statistics.last_point_utc_ns = cut.point.utc_ns;

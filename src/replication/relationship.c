@@ -3,6 +3,7 @@
 #include "replication/relationship.h"
 
 #include "replication/internal.h"
+#include "replication/loss.h"
 #include "replication/names.h"
 
 #include <string.h>
@@ -104,6 +105,8 @@ static void on_message(struct hvri_step *s, const struct hvri_message *m)
 	switch (m->type) {
 	case HVRI_MESSAGE_STATUS:
 		r->peer_status = m->u.status;
+		if (m->u.status.unshipped_bytes != HVREPL_BYTES_UNKNOWN)
+			hvri_loss_heard(r, m->u.status.unshipped_bytes);
 		break;
 	case HVRI_MESSAGE_CUT_BEGIN:
 		hvri_on_cut_begin(s, m);
@@ -278,6 +281,12 @@ static void on_timer(struct hvri_step *s)
 	case HVRI_TIMER_RETRY:
 		retry(s);
 		break;
+	case HVRI_TIMER_STATUS:
+		s->r->status_at = 0;
+		s->r->changed_bytes = s->e->changed_bytes;
+		/* No cut tells the other site that we are there. */
+		s->r->status_due = s->rec->pause != 0;
+		break;
 	default:
 		break;
 	}
@@ -312,11 +321,48 @@ static void say_hello(struct hvri_step *s)
 		r->hello_answered = true;
 }
 
+/* Does the peer depend on what we have not shipped? */
+static bool tells(const struct hvri_relationship *r)
+{
+	const struct hvri_record *rec = &r->record;
+
+	return r->greeted && rec->mode == HVREPL_MODE_PRIMARY &&
+	       rec->ownership == HVREPL_OWNERSHIP_OWNER &&
+	       rec->peer_has_points && rec->phase != HVRI_PHASE_REMOVED;
+}
+
+/* Twice a cycle, but neither all the time nor hardly ever. */
+static void set_status(struct hvri_step *s)
+{
+	struct hvri_relationship *r = s->r;
+	uint64_t pause = s->rec->policy.cycle_ns / 2;
+
+	if (!tells(r)) {
+		r->changed_bytes = HVREPL_BYTES_UNKNOWN;
+		return;
+	}
+	if (r->status_at != 0)
+		return;
+	pause = HVRI_MAX(HVRI_MIN(pause, 10 * HVRI_SECOND), HVRI_SECOND);
+	r->status_at = s->e->now_ns + pause;
+	hvri_timer(s, HVRI_TIMER_STATUS, pause);
+}
+
+static uint64_t unshipped(const struct hvri_relationship *r)
+{
+	if (!tells(r) || r->changed_bytes == HVREPL_BYTES_UNKNOWN)
+		return HVREPL_BYTES_UNKNOWN;
+	return r->changed_bytes +
+	       (r->cut.stage > HVRI_CUT_NAMING ? r->cut.begin.bytes : 0);
+}
+
 static void say_status(struct hvri_step *s)
 {
 	struct hvri_relationship *r = s->r;
 	struct hvri_status status;
+	bool due = r->status_due;
 
+	r->status_due = false;
 	if (!r->greeted || s->rec->phase == HVRI_PHASE_REMOVED)
 		return;
 	memset(&status, 0, sizeof(status));
@@ -326,7 +372,13 @@ static void say_status(struct hvri_step *s)
 	status.phase = s->rec->phase;
 	status.refuses = r->refusing;
 	status.error_code = s->rec->error_code;
-	if (memcmp(&status, &r->status_sent, sizeof(status)) == 0)
+	/* Between two timers it is no news: the cuts themselves tell. */
+	status.unshipped_bytes =
+		s->e->type == HVRI_EVENT_TIMER &&
+				s->e->u.timer == HVRI_TIMER_STATUS ?
+			unshipped(r) :
+			r->status_sent.unshipped_bytes;
+	if (!due && memcmp(&status, &r->status_sent, sizeof(status)) == 0)
 		return;
 	r->status_sent = status;
 	hvri_send(s, HVRI_MESSAGE_STATUS)->u.status = status;
@@ -396,6 +448,7 @@ static void finish(struct hvri_step *s)
 	if (s->say_hello)
 		say_hello(s);
 	say_status(s);
+	set_status(s);
 	set_resend(s);
 	tell_state(s);
 }

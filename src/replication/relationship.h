@@ -74,6 +74,16 @@ struct hvri_start {
 	struct hvri_frontier frontier;
 };
 
+/* What the store has on record about points (see replication/loss.h). */
+struct hvri_point_facts {
+	/* Of all points newer than the one meant, their changed bytes;
+	 * HVREPL_BYTES_UNKNOWN. */
+	uint64_t skipped_bytes;
+	uint64_t newest_utc_ns; /* Of the newest point here; 0: not known. */
+	/* Changed bytes of the newest points, and over how long; 0 ns: none. */
+	uint64_t recent_bytes, recent_ns;
+};
+
 struct hvri_operator {
 	uint32_t operation; /* HVREPL_OPERATION_* */
 	uint64_t job;       /* Id for it; never 0, never used before. */
@@ -81,6 +91,7 @@ struct hvri_operator {
 	/* UNPLANNED, CHANGE_POINT, VERIFY: `point` as the store knows it; the
 	 * driver fills it for 0 too. number 0: the store has no such point. */
 	struct hvri_point resolved;
+	struct hvri_point_facts facts; /* UNPLANNED, CHANGE_POINT: of it. */
 	struct hvrepl_uuid epoch;       /* DISCARD: losing epoch or tail's cut. */
 	const struct hvri_setup *setup; /* ENABLE */
 	struct hvrepl_uuid peer;        /* ENABLE: id of the peer's site. */
@@ -105,6 +116,9 @@ struct hvri_event {
 	uint32_t type;
 	uint64_t now_ns; /* Monotonic. */
 	uint64_t utc_ns;
+	/* TIMER STATUS: bytes changed here that are in no cut;
+	 * HVREPL_BYTES_UNKNOWN: cannot be said just now. */
+	uint64_t changed_bytes;
 	struct hvrepl_uuid fresh[3]; /* Random, never used before. */
 	union {
 		struct hvri_start start;
@@ -234,6 +248,7 @@ enum hvri_timer {
 	HVRI_TIMER_START_WAIT, /* O3 */
 	HVRI_TIMER_RESEND,     /* An answer is overdue. */
 	HVRI_TIMER_RETRY,      /* A storage fault is tried again (L4). */
+	HVRI_TIMER_STATUS,     /* The peer is told what it does not have. */
 	HVRI_TIMER_COUNT
 };
 
@@ -322,6 +337,13 @@ struct hvri_pending {
 		compare, receive, create, check, verify, remove, mark_all;
 };
 
+/* What the owner said it has and we have not; and how fast it changes. */
+struct hvri_said {
+	bool known;
+	uint64_t bytes;
+	uint64_t rate_bytes, rate_ns; /* 0 ns: no rate yet. */
+};
+
 struct hvri_statistics { /* Since the object was made. */
 	uint64_t cuts, missed, points, bytes;
 	uint64_t last_point_utc_ns;
@@ -370,6 +392,7 @@ struct hvri_relationship {
 	struct hvri_handover checking; /* HANDOVER_CHECK being looked into. */
 	uint64_t resend_at;
 	struct hvri_point change_to;     /* CHANGE_POINT, until fenced. */
+	struct hvri_point_facts change_facts;
 	struct hvri_status peer_status;
 	/* The peer's claim, without its lineage. */
 	uint8_t peer_ownership, peer_mode, peer_phase;
@@ -383,6 +406,10 @@ struct hvri_relationship {
 	struct hvri_claim claim_out; /* What a HELLO of an update points at. */
 	struct hvri_setup setup_out;
 	struct hvri_status status_sent;
+	struct hvri_said said;      /* As standby. */
+	uint64_t changed_bytes;     /* As owner: as of the last TIMER STATUS. */
+	uint64_t status_at;         /* When it is next; 0: not set. */
+	bool status_due;            /* Say it though nothing is new. */
 	uint8_t shown_state, shown_ownership, shown_mode;
 };
 

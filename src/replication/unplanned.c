@@ -2,6 +2,7 @@
 /* Failover without the peer (O5), and what it shares with every owner: overlay,
  * fence, arming. */
 #include "replication/internal.h"
+#include "replication/loss.h"
 
 #include <string.h>
 
@@ -129,6 +130,7 @@ static void enter(struct hvri_step *s, const struct hvrepl_uuid *epoch,
 	rec->joining = none;
 	rec->dirty = false;
 	rec->failover = *point;
+	memset(&rec->loss, 0, sizeof(rec->loss));
 	s->r->waited = true;
 	s->r->peer_ready = false;
 	s->r->refusing = false;
@@ -151,7 +153,8 @@ int32_t hvri_unplanned(struct hvri_step *s, const struct hvri_operator *op)
 	struct hvri_point point = op->resolved;
 	struct hvrepl_uuid epoch;
 	bool on_disk = rec->form != HVRI_FORM_STORE;
-	uint64_t was = rec->position.number;
+	struct hvri_loss loss;
+	char lost[HVRI_LOSS_TEXT];
 
 	/* The disk of a handed-over VM is one point, and only that. */
 	if (on_disk && op->point == 0)
@@ -174,7 +177,10 @@ int32_t hvri_unplanned(struct hvri_step *s, const struct hvri_operator *op)
 	hvri_job_begin(s, HVREPL_OPERATION_UNPLANNED, op->job, false);
 	rec->job.epoch = epoch;
 	rec->job.point = point.number;
+	hvri_loss_now(s->r, &point, &op->facts, s->e->now_ns, s->e->utc_ns,
+		      &loss);
 	enter(s, &epoch, &point);
+	rec->loss = loss;
 	if (on_disk) {
 		/* Written straight to the disk: there is no way back. */
 		hvri_lineage_decide(&rec->lineage, &epoch,
@@ -182,17 +188,9 @@ int32_t hvri_unplanned(struct hvri_step *s, const struct hvri_operator *op)
 		rec->handover_clean = false;
 		memset(&rec->position, 0, sizeof(rec->position));
 	}
+	hvri_loss_text(&loss, lost);
 	hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_WARNING, HVREPL_OK,
-		    point.number,
-		    "unplanned failover to point %llu, %llu s old; newest here "
-		    "is %llu. Lost: what the other site wrote after it",
-		    (unsigned long long)point.number,
-		    (unsigned long long)(point.utc_ns != 0 &&
-						 s->e->utc_ns > point.utc_ns ?
-						 (s->e->utc_ns - point.utc_ns) /
-							 HVRI_SECOND :
-						 0),
-		    (unsigned long long)was);
+		    point.number, "unplanned failover. Lost: %s", lost);
 	return HVREPL_OK;
 }
 
@@ -203,6 +201,7 @@ void hvri_change_fenced(struct hvri_step *s)
 	const struct hvri_epoch *left =
 		hvri_lineage_look(&rec->lineage, &rec->current);
 	struct hvri_point point = s->r->change_to;
+	struct hvri_loss loss = rec->loss;
 	struct hvrepl_uuid parent, epoch;
 
 	if (!hvri_job_is(s, HVREPL_OPERATION_CHANGE_POINT) || left == NULL)
@@ -226,6 +225,11 @@ void hvri_change_fenced(struct hvri_step *s)
 	rec->overlay = epoch;
 	s->r->overlay_open = false;
 	enter(s, &epoch, &point);
+	/* What the other site had more is what it was; here it moves. */
+	loss.point = point.number;
+	loss.point_utc_ns = point.utc_ns;
+	loss.skipped_bytes = s->r->change_facts.skipped_bytes;
+	rec->loss = loss;
 }
 
 /* Fenced: back to standby of the parent, what was written is thrown away. */
@@ -255,6 +259,7 @@ void hvri_cancel_fenced(struct hvri_step *s)
 	rec->verdict_mine = rec->verdict_peer = none;
 	rec->discard_loser = rec->discard_winner = none;
 	memset(&rec->failover, 0, sizeof(rec->failover));
+	memset(&rec->loss, 0, sizeof(rec->loss));
 	memset(&rec->last_cut, 0, sizeof(rec->last_cut));
 	rec->dirty = false;
 	r->overlay_open = false;
@@ -425,11 +430,23 @@ void hvri_arm_done(struct hvri_step *s, const struct hvri_done *done)
 					     hvrepl_strerror(done->code));
 		return;
 	}
+	if (!hvri_uuid_equal(&rec->job.epoch, &rec->current))
+		return;
 	if ((hvri_job_is(s, HVREPL_OPERATION_UNPLANNED) ||
-	     hvri_job_is(s, HVREPL_OPERATION_CHANGE_POINT) ||
-	     hvri_job_is(s, HVREPL_OPERATION_PLANNED)) &&
-	    hvri_uuid_equal(&rec->job.epoch, &rec->current))
+	     hvri_job_is(s, HVREPL_OPERATION_CHANGE_POINT)) &&
+	    rec->loss.point != 0) {
+		char lost[HVRI_LOSS_TEXT];
+
+		hvri_loss_text(&rec->loss, lost);
+		hvri_job_end(s, HVREPL_OK,
+			     "failed over to point %llu; the VM may start "
+			     "here; lost: %s",
+			     (unsigned long long)rec->failover.number, lost);
+	} else if (hvri_job_is(s, HVREPL_OPERATION_UNPLANNED) ||
+		   hvri_job_is(s, HVREPL_OPERATION_CHANGE_POINT) ||
+		   hvri_job_is(s, HVREPL_OPERATION_PLANNED)) {
 		hvri_job_end(s, HVREPL_OK,
 			     "failed over to point %llu; the VM may start here",
 			     (unsigned long long)rec->failover.number);
+	}
 }

@@ -78,6 +78,7 @@ static int32_t fill_point(hvrepl_store *store,
 		.cut = commit->cut,
 		.utc_ns = commit->utc_ns,
 		.pins = commit->pins,
+		.changed_bytes = HVREPL_BYTES_UNKNOWN,
 	};
 	if (newest != NULL) {
 		point->config = newest->config;
@@ -113,6 +114,7 @@ static int32_t commit_log(hvrepl_store *store,
 	slog->place.id = hvri_store_new_id(store);
 	slog->place.from = hvri_state_newest(&store->state);
 	slog->place.to = record->point.key;
+	record->point.changed_bytes = hvri_slog_bytes(slog);
 	HVRI_TRY(hvri_slog_write_index(slog));
 	rc = hvri_container_flush(receive->container);
 	if (rc < 0)

@@ -17,6 +17,7 @@ static void fill(const struct hvri_manifest *state,
 		.cut = from->cut,
 		.utc_ns = from->utc_ns,
 		.config_version = from->config_version,
+		.changed_bytes = from->changed_bytes,
 	};
 
 	for (uint32_t i = 0; i < state->redo_count; i++)

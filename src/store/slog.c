@@ -78,6 +78,19 @@ int32_t hvri_slog_note_chunk(struct hvri_slog *slog, uint32_t disk,
 	return HVREPL_OK;
 }
 
+uint64_t hvri_slog_bytes(const struct hvri_slog *slog)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t disk = 0; disk < slog->disk_count; disk++) {
+		const struct hvri_xmap *map = &slog->disks[disk].map;
+
+		for (size_t i = 0; i < map->count; i++)
+			bytes += map->at[i].length;
+	}
+	return bytes;
+}
+
 static void write_disk(struct hvri_writer *writer,
 		       const struct hvri_slog_disk *disk)
 {

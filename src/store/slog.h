@@ -42,6 +42,8 @@ HVRI_MUST_CHECK int32_t hvri_slog_note_chunk(struct hvri_slog *slog,
 					     const struct hvri_chunk *chunk,
 					     uint64_t position,
 					     uint32_t length);
+/* Bytes of the disks that it holds. */
+uint64_t hvri_slog_bytes(const struct hvri_slog *slog);
 /* Append the index to the container (not flushed) and fill slog->place. */
 HVRI_MUST_CHECK int32_t hvri_slog_write_index(struct hvri_slog *slog);
 /* Read the index that `place` names; the opposite of the above. CORRUPT,

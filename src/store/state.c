@@ -425,6 +425,16 @@ static void note_ids(struct hvri_manifest *state,
 		state->next_id = highest + 1;
 }
 
+/* A point goes: what changed up to it is part of the step to the next one. */
+static void add_changed(struct hvri_manifest_point *point, uint64_t bytes)
+{
+	if (bytes == HVREPL_BYTES_UNKNOWN ||
+	    point->changed_bytes > UINT64_MAX - bytes)
+		point->changed_bytes = HVREPL_BYTES_UNKNOWN;
+	else
+		point->changed_bytes += bytes;
+}
+
 void hvri_state_apply(const struct hvri_env *env, struct hvri_manifest *state,
 		      const struct hvri_manifest_record *record,
 		      uint8_t *owned)
@@ -451,6 +461,9 @@ void hvri_state_apply(const struct hvri_env *env, struct hvri_manifest *state,
 		for (uint32_t i = 0; i < state->point_count; i++) {
 			if (state->points[i].key != record->key)
 				continue;
+			if (i + 1 < state->point_count)
+				add_changed(&state->points[i + 1],
+					    state->points[i].changed_bytes);
 			memmove(&state->points[i], &state->points[i + 1],
 				(state->point_count - i - 1) *
 					sizeof(state->points[0]));

@@ -59,6 +59,31 @@ static const char *age(const json_t *vm, char out[TOOL_TEXT_MAX])
 	return tool_time(now_ns > then ? (now_ns - then) / 1000000u : 0, out);
 }
 
+/* What a failover would lose, where that may be asked soon; or has lost. */
+static void print_loss(const json_t *vm)
+{
+	const json_t *loss = json_object_get(vm, "loss");
+	const json_t *bytes = json_object_get(loss, "bytes");
+	const json_t *said = json_object_get(loss, "said_bytes");
+	bool standby = strcmp(text(vm, "ownership"), "standby") == 0;
+	char old[TOOL_TEXT_MAX], size[TOOL_TEXT_MAX];
+
+	if (!json_is_object(loss) ||
+	    (standby && json_is_true(json_object_get(vm, "connected"))))
+		return;
+	printf("%s: %s everything after point %llu, %s old, ", text(vm, "name"),
+	       standby ? "a failover now loses" : "the failover lost",
+	       (unsigned long long)number(loss, "point"),
+	       tool_time(number(loss, "age_ns") / 1000000u, old));
+	if (json_is_integer(bytes))
+		printf("about %s\n", tool_bytes(number(loss, "bytes"), size));
+	else if (json_is_integer(said))
+		printf("at least %s\n",
+		       tool_bytes(number(loss, "said_bytes"), size));
+	else
+		printf("how much is not known\n");
+}
+
 static void print_replicated(const json_t *vms)
 {
 	struct tool_table *table = tool_table_begin(
@@ -82,6 +107,8 @@ static void print_replicated(const json_t *vms)
 		if (text(vm, "sentence")[0] != 0)
 			printf("%s: %s\n", text(vm, "name"),
 			       text(vm, "sentence"));
+	json_array_foreach(vms, i, vm)
+		print_loss(vm);
 }
 
 static void print_peers(const json_t *peers)

@@ -26,6 +26,8 @@ static const struct kind {
 	/* Type of the first record: a checkpoint. */
 	{ "store-log", { 'H', 'V', 'R', 'M', 1, 0, 1, 0 }, 0,
 	  hvri_inspect_store_log },
+	{ "store-log", { 'H', 'V', 'R', 'M', 2, 0, 1, 0 }, 0,
+	  hvri_inspect_store_log },
 };
 
 void hvri_walk_begin(struct hvri_walk *walk, const char *key, uint32_t node)

@@ -73,6 +73,8 @@ static void give_point(struct hvri_walk *walk, const char *key,
 	hvri_walk_uuid(walk, "cut", &point->cut);
 	hvri_walk_number(walk, "utc_ns", point->utc_ns);
 	hvri_walk_number(walk, "config_version", point->config_version);
+	if (point->changed_bytes != HVREPL_BYTES_UNKNOWN)
+		hvri_walk_number(walk, "changed_bytes", point->changed_bytes);
 	hvri_walk_number(walk, "pins", point->pins);
 	hvri_walk_end(walk);
 }

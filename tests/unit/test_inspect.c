@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Describing files: what is said of good, damaged and foreign ones. */
+#include "base/digest.h"
 #include "format/apply_record.h"
 #include "format/hvt.h"
 #include "format/manifest.h"
@@ -376,6 +377,42 @@ static void make_store_log(void)
 	buffer.capacity = buffer.length;
 }
 
+/* As a record of version 1 lies there: without the changed bytes. */
+static void make_older(uint32_t body_length)
+{
+	struct hvri_sha256 sha;
+
+	buffer.bytes[4] = 1;
+	buffer.bytes[8] = (uint8_t)body_length;
+	buffer.bytes[9] = (uint8_t)(body_length >> 8);
+	ck_assert_int_eq(hvri_sha256_begin(&sha), HVREPL_OK);
+	ck_assert_int_eq(hvri_sha256_add(&sha, buffer.bytes, 64), HVREPL_OK);
+	ck_assert_int_eq(hvri_sha256_add(&sha,
+					 buffer.bytes + HVRI_RECORD_HEADER,
+					 body_length),
+			 HVREPL_OK);
+	ck_assert_int_eq(hvri_sha256_end(&sha, buffer.bytes + 64), HVREPL_OK);
+	hvri_sha256_free(&sha);
+	buffer.length = hvri_record_span(body_length);
+	buffer.capacity = buffer.length;
+}
+
+START_TEST(a_store_log_of_version_1_is_read)
+{
+	uint32_t length;
+
+	make_store_log();
+	memcpy(&length, buffer.bytes + 8, sizeof(length));
+	buffer.length = hvri_record_span(length);
+	ck_assert_int_eq(inspect(HVREPL_INSPECT_DETAILS, NULL), HVREPL_OK);
+	assert_told("config_version=0 changed_bytes=0 pins=0 ");
+	make_older(length - 8);
+	ck_assert_int_eq(inspect(HVREPL_INSPECT_DETAILS, NULL), HVREPL_OK);
+	assert_told("points[ -{ key=1 number=70 ");
+	assert_told("config_version=0 pins=0 "); /* Not known. */
+}
+END_TEST
+
 START_TEST(store_log_is_described)
 {
 	struct hvrepl_error error = HVREPL_ERROR_INIT;
@@ -468,6 +505,7 @@ int main(void)
 	tcase_add_test(tcase, tracker_file_is_described);
 	tcase_add_test(tcase, store_head_is_described);
 	tcase_add_test(tcase, store_log_is_described);
+	tcase_add_test(tcase, a_store_log_of_version_1_is_read);
 	tcase_add_test(tcase, failing_visitor_ends_the_walk);
 	tcase_add_test(tcase, bad_arguments_are_refused);
 	suite_add_tcase(suite, tcase);

@@ -147,9 +147,38 @@ START_TEST(a_flipped_bit_or_a_lost_tail_is_refused)
 	bytes[length] = 0;
 	ck_assert_int_eq(hvri_record_decode(bytes, length + 1, &back),
 			 HVREPL_E_CORRUPT);
-	bytes[4] = 2; /* Version. */
+	bytes[4] = 3; /* Version. */
 	ck_assert_int_eq(hvri_record_decode(bytes, length, &back),
 			 HVREPL_E_FORMAT_TOO_NEW);
+}
+END_TEST
+
+START_TEST(a_record_of_version_1_is_read_without_a_loss)
+{
+	static struct hvri_record rec, back;
+	size_t length;
+	uint8_t digest[16];
+
+	full(&rec);
+	rec.loss.point = 7;
+	length = encoded(&rec);
+	ck_assert_int_eq(hvri_record_decode(bytes, length, &back), HVREPL_OK);
+	ck_assert_uint_eq(back.loss.point, 7);
+	length -= 6 * 8;
+	bytes[4] = 1;
+	bytes[8] = (uint8_t)length;
+	bytes[9] = (uint8_t)(length >> 8);
+	{
+		const struct hvri_part parts[] = {
+			{ bytes, 16 }, { bytes + 32, length - 32 }
+		};
+
+		hvri_xxh3(parts, 2, digest);
+	}
+	memcpy(bytes + 16, digest, sizeof(digest));
+	ck_assert_int_eq(hvri_record_decode(bytes, length, &back), HVREPL_OK);
+	ck_assert_uint_eq(back.loss.point, 0);
+	ck_assert_uint_eq(back.job.point, rec.job.point);
 }
 END_TEST
 
@@ -205,6 +234,7 @@ int main(void)
 
 	tcase_add_test(tc, every_field_survives);
 	tcase_add_test(tc, a_flipped_bit_or_a_lost_tail_is_refused);
+	tcase_add_test(tc, a_record_of_version_1_is_read_without_a_loss);
 	tcase_add_test(tc,
 		       values_out_of_range_are_refused_even_with_a_right_digest);
 	tcase_add_test(tc, a_buffer_that_is_too_small_is_a_limit);
