@@ -87,7 +87,8 @@ struct hvrepl_error {
 	int32_t callback_code; /* What the application's callback returned. */
 	int32_t sys_errno;     /* From the backends; 0 when none. */
 	uint32_t reserved;
-	char sentence[HVREPL_SENTENCE_MAX]; /* UTF-8, says what to do. */
+	char sentence[HVREPL_SENTENCE_MAX]; /* UTF-8, whole: says what to do, and
+					      * the text of sys_errno too. */
 };
 #define HVREPL_ERROR_INIT { sizeof(struct hvrepl_error), 0, 0, 0, 0, 0, { 0 } }
 

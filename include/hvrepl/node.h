@@ -205,6 +205,19 @@ struct hvrepl_vm_config {
 HVREPL_API int32_t hvrepl_node_add_vm(hvrepl_node *node,
 				      const struct hvrepl_vm_config *config,
 				      struct hvrepl_error *error);
+/**
+ * Make recovery points of a VM every `cycle_ns` nanoseconds from now on: 100 ms
+ * to 24 hours. The wait under way is replaced; no point, session or guest is
+ * disturbed. It survives a restart; a VM that is not replicated yet is enabled
+ * with it. It is this site's own interval: the other site keeps what it was told
+ * when the VM was enabled, for when it owns the VM. Control thread.
+ * @return OK, INVALID, NOT_FOUND, NOMEM, CLOSED, or why the VM is not open.
+ * @since 0.1
+ */
+HVREPL_API int32_t hvrepl_vm_set_cycle(hvrepl_node *node,
+				       const struct hvrepl_uuid *vm,
+				       uint64_t cycle_ns,
+				       struct hvrepl_error *error);
 
 /** What an operator asks for. */
 struct hvrepl_operation {
@@ -294,7 +307,7 @@ struct hvrepl_vm_status {
 	uint64_t cuts, missed, points; /* Since the site started. */
 	uint64_t sent_bytes, received_bytes; /* Of chunks. */
 	uint64_t progress, total;   /* Bytes of a transfer under way. */
-	uint64_t cycle_ns;
+	uint64_t cycle_ns;          /* Between recovery points; 0: not known. */
 	uint64_t job;               /* Under way; 0: none. */
 	char name[HVREPL_NAME_MAX + 1];
 	char peer_name[HVREPL_PEER_NAME_MAX + 1];

@@ -112,6 +112,15 @@ int32_t hvrepl_node_add_vm(hvrepl_node *node,
 		hvri_node_add_vm(node, config, error));
 }
 
+int32_t hvrepl_vm_set_cycle(hvrepl_node *node, const struct hvrepl_uuid *vm,
+			    uint64_t cycle_ns, struct hvrepl_error *error)
+{
+	if (vm == NULL)
+		return HVREPL_E_INVALID;
+	GUARDED(node, hvrepl_vm_set_cycle,
+		hvri_vm_set_cycle(node, vm, cycle_ns, error));
+}
+
 int32_t hvrepl_node_operate(hvrepl_node *node,
 			    const struct hvrepl_operation *operation,
 			    uint64_t *job_out, struct hvrepl_error *error)

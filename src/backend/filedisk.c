@@ -274,7 +274,8 @@ static int32_t inspect(struct file_disk *disk, const char *path,
 	if (disk->block_device && (ioctl(disk->fd, BLKSSZGET, &sector) < 0 ||
 				   sector < 1 || sector > 65536))
 		return hvri_sys_fail(error, HVREPL_E_DISK_IO, errno,
-				     "%s does not tell its sector size", path);
+				     "%s does not tell its sector size: %s", path,
+				     strerror(errno));
 	disk->sector = (uint32_t)sector;
 	if ((disk->flags & HVREPL_FILE_NO_LOCK) != 0)
 		return HVREPL_OK;

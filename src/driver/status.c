@@ -9,6 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#define CYCLE_MIN 100000000ull
+#define CYCLE_MAX 86400000000000ull
+
 void hvri_node_status(const struct hvrepl_node *node,
 		      struct hvrepl_node_status *status)
 {
@@ -197,7 +200,8 @@ void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 		.points = relationship->statistics.points,
 		.sent_bytes = vm->sent_bytes,
 		.received_bytes = vm->received_bytes,
-		.cycle_ns = vm->cycle_ns,
+		.cycle_ns = record->mode != HVREPL_MODE_NONE ?
+				    record->policy.cycle_ns : vm->cycle_ns,
 		.job = record->job.id,
 		.loss_said_bytes = HVREPL_BYTES_UNKNOWN,
 		.loss_bytes = HVREPL_BYTES_UNKNOWN,
@@ -421,6 +425,42 @@ int32_t hvri_node_add_vm(struct hvrepl_node *node,
 	for (struct hvri_session *s = node->sessions; s != NULL; s = s->next)
 		if (s->up)
 			hvri_vms_session_up(node, s);
+	return HVREPL_OK;
+}
+
+static void free_event(struct hvri_vm *vm, struct hvri_vm_event *event)
+{
+	hvri_free(&vm->node->env, event, sizeof(*event));
+}
+
+int32_t hvri_vm_set_cycle(struct hvrepl_node *node,
+			  const struct hvrepl_uuid *id, uint64_t cycle_ns,
+			  struct hvrepl_error *error)
+{
+	struct hvri_vm *vm = hvri_node_find_vm(node, id);
+	struct hvri_vm_event *event;
+
+	if (vm == NULL)
+		return hvri_fail(error, HVREPL_E_NOT_FOUND,
+				 "this site has no such VM");
+	if (cycle_ns < CYCLE_MIN || cycle_ns > CYCLE_MAX)
+		return hvri_fail(error, HVREPL_E_INVALID,
+				 "the interval of VM %s is 100 ms to 24 hours",
+				 vm->name);
+	if (node->closing || vm->closing)
+		return hvri_fail_plain(error, HVREPL_E_CLOSED);
+	if (vm->open_code < 0)
+		return hvri_fail(error, vm->open_code,
+				 "VM %s could not be opened: %.150s", vm->name,
+				 vm->open_sentence);
+	event = hvri_alloc(&node->env, sizeof(*event));
+	if (event == NULL)
+		return hvri_fail_plain(error, HVREPL_E_NOMEM);
+	vm->cycle_ns = cycle_ns;
+	event->event.type = HVRI_EVENT_CYCLE_SET;
+	event->event.u.cycle_ns = cycle_ns;
+	event->release = free_event;
+	hvri_vm_feed(vm, event);
 	return HVREPL_OK;
 }
 

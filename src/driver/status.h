@@ -23,6 +23,10 @@ hvri_node_authorise(struct hvrepl_node *node,
 HVRI_MUST_CHECK int32_t hvri_node_add_vm(struct hvrepl_node *node,
 					 const struct hvrepl_vm_config *config,
 					 struct hvrepl_error *error);
+HVRI_MUST_CHECK int32_t hvri_vm_set_cycle(struct hvrepl_node *node,
+					  const struct hvrepl_uuid *id,
+					  uint64_t cycle_ns,
+					  struct hvrepl_error *error);
 HVRI_MUST_CHECK int32_t
 hvri_node_operate(struct hvrepl_node *node,
 		  const struct hvrepl_operation *operation, uint64_t *job_out,

@@ -120,11 +120,9 @@ void control_fail(struct control_request *request, int32_t code,
 void control_fail_error(struct control_request *request,
 			const struct hvrepl_error *error)
 {
-	control_fail(request, error->code, "%s%s%s",
+	control_fail(request, error->code, "%s",
 		     error->sentence[0] != 0 ? error->sentence :
-					       hvrepl_strerror(error->code),
-		     error->sys_errno != 0 ? ": " : "",
-		     error->sys_errno != 0 ? strerror(error->sys_errno) : "");
+					       hvrepl_strerror(error->code));
 }
 
 const char *control_parameter(const struct control_request *request, int n)
@@ -373,7 +371,8 @@ static int32_t fail_socket(struct hvrepl_error *error, int32_t code,
 	error->error_class = hvrepl_error_class(code);
 	error->sys_errno = number;
 	snprintf(error->sentence, sizeof(error->sentence),
-		 "The control socket %.128s %s", path, what);
+		 "The control socket %.100s %s%s%s", path, what,
+		 number != 0 ? ": " : "", number != 0 ? strerror(number) : "");
 	return code;
 }
 

@@ -229,6 +229,14 @@ static void on_refused(void *user, const struct hvrepl_connect_result *result)
 	endpoint->log(endpoint, HVREPL_LOG_WARNING, line);
 }
 
+void endpoint_allow_interval(struct endpoint *endpoint, uint64_t interval_ms)
+{
+	uint64_t slack_ns = 2000000u * interval_ms + TOKEN_SLACK_NS;
+
+	if (slack_ns > endpoint->token_slack_ns)
+		endpoint->token_slack_ns = slack_ns;
+}
+
 /* T9: the node saves the disks' tokens with each cut, so that a token later
  * than the longest interval and some is somebody else's doing. */
 static int32_t on_token(void *user, const uint8_t *saved, uint32_t saved_length,
@@ -248,13 +256,9 @@ static int32_t make_node(struct endpoint *endpoint, struct hvrepl_error *error)
 	struct hvrepl_node_config node = HVREPL_NODE_CONFIG_INIT;
 	int32_t rc;
 
-	endpoint->token_slack_ns = TOKEN_SLACK_NS;
 	for (size_t i = 0; i < config->policy_count; i++)
-		if (2000000u * config->policies[i].interval_ms +
-			    TOKEN_SLACK_NS > endpoint->token_slack_ns)
-			endpoint->token_slack_ns =
-				2000000u * config->policies[i].interval_ms +
-				TOKEN_SLACK_NS;
+		endpoint_allow_interval(endpoint,
+					config->policies[i].interval_ms);
 	rc = hvrepl_dir_state_open(config->state, HVREPL_DIR_CREATE,
 				   &node.state, error);
 	if (rc == HVREPL_E_BUSY)

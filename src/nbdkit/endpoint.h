@@ -85,6 +85,8 @@ struct endpoint_job *endpoint_add_job(struct endpoint *endpoint, uint64_t id,
 				      uint32_t type);
 struct endpoint_measure *endpoint_measure(struct endpoint *endpoint,
 					  const struct hvrepl_uuid *vm);
+/* A VM may have recovery points this seldom: its disks' tokens, too (T9). */
+void endpoint_allow_interval(struct endpoint *endpoint, uint64_t interval_ms);
 /* Control thread: now, as the env has it. */
 uint64_t endpoint_now(const struct endpoint *endpoint);
 
@@ -96,7 +98,8 @@ int32_t site_make_id(const char *kind, const char *site, const char *vm,
 		     const char *disk, struct hvrepl_uuid *id_out);
 /* 32 hexadecimal digits. */
 void site_format_hex(const struct hvrepl_uuid *id, char text_out[33]);
-/* Fill `error` and return `code`. */
+/* Fill `error` and return `code`. The sentence gets the text of errno `number`
+ * at its end, unless that is 0: who shows it adds nothing. */
 int32_t site_fail(struct hvrepl_error *error, int32_t code, int number,
 		  const char *format, ...)
 	__attribute__((format(printf, 4, 5)));

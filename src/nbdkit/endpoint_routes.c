@@ -147,7 +147,8 @@ static json_t *vm_json(struct endpoint *endpoint,
 		(int)vm->writable, "connected", (int)vm->connected, "sentence",
 		vm->sentence);
 	json_t *more = json_pack(
-		"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:i}", "last_point",
+		"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:i}",
+		"interval_ns", (json_int_t)vm->cycle_ns, "last_point",
 		(json_int_t)vm->last_point, "last_point_utc_ns",
 		(json_int_t)vm->last_point_utc_ns, "last_cut",
 		(json_int_t)vm->last_cut, "points", (json_int_t)vm->point_count,
@@ -268,8 +269,9 @@ void endpoint_get_measure(struct endpoint *endpoint,
 	}
 	control_reply(
 		request,
-		json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}",
-			  "vm", vm.name, "cuts", (json_int_t)vm.cuts, "missed",
+		json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}",
+			  "vm", vm.name, "interval_ns", (json_int_t)vm.cycle_ns,
+			  "cuts", (json_int_t)vm.cuts, "missed",
 			  (json_int_t)vm.missed, "points",
 			  (json_int_t)vm.points, "sent_bytes",
 			  (json_int_t)vm.sent_bytes, "received_bytes",

@@ -40,5 +40,8 @@ void endpoint_get_job(struct endpoint *endpoint,
 /* POST /v1/peers/{peer}/test */
 void endpoint_post_test(struct endpoint *endpoint,
 			struct control_request *request);
+/* POST /v1/reload; in reload.c. */
+void endpoint_post_reload(struct endpoint *endpoint,
+			  struct control_request *request);
 
 #endif

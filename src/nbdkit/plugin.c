@@ -72,10 +72,7 @@ static int plugin_after_fork(void)
 		prctl(PR_SET_PDEATHSIG, 0);
 	if (site_open(config, on_log, &site, &error) < 0) {
 		errno = error.sys_errno;
-		nbdkit_error("%s%s%s", error.sentence,
-			     error.sys_errno != 0 ? ": " : "",
-			     error.sys_errno != 0 ? strerror(error.sys_errno) :
-						    "");
+		nbdkit_error("%s", error.sentence);
 		return -1;
 	}
 	fprintf(stderr, "hvrepl: site %s is up\n", config->name);

@@ -11,12 +11,7 @@
 
 static void say(struct endpoint *endpoint, const struct hvrepl_error *error)
 {
-	char line[HVREPL_SENTENCE_MAX + 128];
-
-	snprintf(line, sizeof(line), "%s%s%s", error->sentence,
-		 error->sys_errno != 0 ? ": " : "",
-		 error->sys_errno != 0 ? strerror(error->sys_errno) : "");
-	endpoint->log(endpoint, HVREPL_LOG_ERROR, line);
+	endpoint->log(endpoint, HVREPL_LOG_ERROR, error->sentence);
 }
 
 /*

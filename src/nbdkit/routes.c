@@ -138,6 +138,18 @@ ASK(post_operation)
 ASK(get_job)
 ASK(post_test)
 
+static void post_reload(struct control_request *request, void *user)
+{
+	struct site *site = user;
+
+	if (site->endpoint != NULL)
+		endpoint_request(site->endpoint, request, endpoint_post_reload);
+	else
+		control_fail(request, HVREPL_E_UNSUPPORTED,
+			     "Site '%s' only captures, and reads its configuration when it starts. Start it anew.",
+			     site->config->name);
+}
+
 const struct control_route site_routes[] = {
 	{ "GET", "/v1/status", get_status },
 	{ "GET", "/v1/vms/{vm}", get_vm },
@@ -148,5 +160,6 @@ const struct control_route site_routes[] = {
 	{ "POST", "/v1/vms/{vm}/operations", ask_post_operation },
 	{ "GET", "/v1/jobs/{job}", ask_get_job },
 	{ "POST", "/v1/peers/{peer}/test", ask_post_test },
+	{ "POST", "/v1/reload", post_reload },
 	{ NULL, NULL, NULL },
 };

@@ -20,11 +20,17 @@ static const uint64_t token_slack_ns = 30000000000u;
 int32_t site_fail(struct hvrepl_error *error, int32_t code, int number,
 		  const char *format, ...)
 {
+	size_t length;
 	va_list args;
 
 	va_start(args, format);
 	vsnprintf(error->sentence, sizeof(error->sentence), format, args);
 	va_end(args);
+	length = strlen(error->sentence);
+	if (number != 0)
+		snprintf(error->sentence + length,
+			 sizeof(error->sentence) - length, ": %s",
+			 strerror(number));
 	error->code = code;
 	error->error_class = hvrepl_error_class(code);
 	error->sys_errno = number;

@@ -276,6 +276,19 @@ void hvri_cycle(struct hvri_step *s)
 		r->cycle_due = true;
 }
 
+void hvri_set_cycle(struct hvri_step *s, uint64_t cycle_ns)
+{
+	struct hvri_record *rec = s->rec;
+
+	if (rec->mode == HVREPL_MODE_NONE || rec->policy.cycle_ns == cycle_ns)
+		return;
+	rec->policy.cycle_ns = cycle_ns;
+	hvri_save(s);
+	/* A longer wait must not hold a shorter one up. */
+	if (rec->phase == HVRI_PHASE_DELTA)
+		hvri_timer(s, HVRI_TIMER_CYCLE, cycle_ns);
+}
+
 void hvri_cut_named(struct hvri_step *s, const struct hvri_done *done)
 {
 	struct hvri_relationship *r = s->r;

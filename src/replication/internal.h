@@ -92,6 +92,7 @@ void hvri_cut_durable(struct hvri_step *s, const struct hvri_point *point);
 void hvri_cut_declined(struct hvri_step *s, const struct hvri_message *m);
 void hvri_on_cut_message(struct hvri_step *s, const struct hvri_message *m);
 void hvri_cycle(struct hvri_step *s);
+void hvri_set_cycle(struct hvri_step *s, uint64_t cycle_ns);
 uint64_t hvri_number(struct hvri_step *s); /* A new point number, reserved. */
 void hvri_enter_delta(struct hvri_step *s);
 /* receive.c */

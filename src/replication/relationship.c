@@ -500,6 +500,9 @@ void hvri_relationship_step(struct hvri_relationship *r,
 	case HVRI_EVENT_DONE:
 		on_done(s, &event->u.done);
 		break;
+	case HVRI_EVENT_CYCLE_SET:
+		hvri_set_cycle(s, event->u.cycle_ns);
+		break;
 	case HVRI_EVENT_CUT_VOIDED:
 		if (r->cut.stage > HVRI_CUT_NAMING &&
 		    hvri_uuid_equal(&r->cut.begin.point.cut,

@@ -45,6 +45,7 @@ enum hvri_event_type {
 	HVRI_EVENT_MESSAGE,      /* message, authorised */
 	HVRI_EVENT_TIMER,        /* timer */
 	HVRI_EVENT_DONE,         /* done: an action with a token ended. */
+	HVRI_EVENT_CYCLE_SET,    /* cycle_ns: the interval from now on. */
 	/* Owner's data plane. */
 	HVRI_EVENT_CUT_VOIDED,   /* cut, code: given up after CUT's DONE. */
 	HVRI_EVENT_TRACKING_LOST, /* code: the whole disk must be compared. */
@@ -129,6 +130,7 @@ struct hvri_event {
 			uint32_t authorised;
 		} message;
 		uint32_t timer; /* enum hvri_timer */
+		uint64_t cycle_ns;
 		struct hvri_done done;
 		struct {
 			struct hvrepl_uuid cut;

@@ -159,7 +159,7 @@ static int run_inspect(struct tool_run *run)
 	/* A damaged file is described all the same, and has its exit code. */
 	if (rc < 0 && json_object_get(tree.path[0], "valid") == NULL) {
 		json_decref(tree.path[0]);
-		error.sys_errno = input.sys_errno;
+		tool_error_reason(&error, input.sys_errno);
 		return tool_fail_error(run, &error);
 	}
 	if (run->json) {

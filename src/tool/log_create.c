@@ -89,8 +89,8 @@ static int32_t compare(const struct tool_run *run, struct work *work,
 		rc = hvrepl_log_compare_summary(operation, &work->info,
 						&work->summary);
 	hvrepl_log_compare_destroy(operation);
-	if (rc < 0 && work->error.sys_errno == 0)
-		work->error.sys_errno = output->sys_errno;
+	if (rc < 0)
+		tool_error_reason(&work->error, output->sys_errno);
 	return rc;
 }
 

@@ -69,13 +69,24 @@ int tool_fail(const struct tool_run *run, int exit_code, int32_t code,
 int tool_fail_error(const struct tool_run *run,
 		    const struct hvrepl_error *error)
 {
-	char sentence[HVREPL_SENTENCE_MAX + 128];
-
-	snprintf(sentence, sizeof(sentence), "%s%s%s",
-		 error->sentence[0] != 0 ? error->sentence :
-					   hvrepl_strerror(error->code),
-		 error->sys_errno != 0 ? ": " : "",
-		 error->sys_errno != 0 ? strerror(error->sys_errno) : "");
-	say(run, error->code, sentence);
+	/* Whoever filled it in has put the text of an errno in already. */
+	say(run, error->code,
+	    error->sentence[0] != 0 ? error->sentence :
+				      hvrepl_strerror(error->code));
 	return tool_exit_code(error->code);
+}
+
+void tool_error_reason(struct hvrepl_error *error, int sys_errno)
+{
+	size_t length;
+
+	if (sys_errno == 0 || error->sys_errno != 0)
+		return;
+	if (error->sentence[0] == 0)
+		snprintf(error->sentence, sizeof(error->sentence), "%s",
+			 hvrepl_strerror(error->code));
+	length = strlen(error->sentence);
+	snprintf(error->sentence + length, sizeof(error->sentence) - length,
+		 ": %s", strerror(sys_errno));
+	error->sys_errno = sys_errno;
 }

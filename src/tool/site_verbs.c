@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `site run` and `site check`: a site's configuration and its daemon. */
-#include "tool.h"
+/* `site run`, `check` and `reload`: a site's configuration and its daemon. */
+#include "client.h"
+#include "print.h"
 
 #include "config.h"
 
@@ -63,6 +64,57 @@ const struct tool_verb tool_verb_site_check = {
 	.summary = "Read a configuration and say what is wrong with it",
 	.options = config_options,
 	.run = run_check,
+};
+
+static const struct tool_option reload_options[] = {
+	TOOL_CLIENT_OPTIONS,
+	{ NULL, NULL, NULL },
+};
+
+static uint64_t milliseconds(const json_t *object, const char *name)
+{
+	return (uint64_t)json_integer_value(json_object_get(object, name));
+}
+
+static int run_reload(struct tool_run *run)
+{
+	char now[TOOL_TEXT_MAX], before[TOOL_TEXT_MAX];
+	const json_t *changed, *restart, *item;
+	json_t *answer;
+	size_t i;
+	int status = tool_request(run, "/v1/reload", json_object(), &answer);
+
+	if (status != TOOL_OK)
+		return status;
+	if (run->json)
+		return tool_print_json(answer);
+	changed = json_object_get(answer, "changed");
+	restart = json_object_get(answer, "needs_restart");
+	json_array_foreach(changed, i, item)
+		printf("%s: a recovery point every %s from now on (was %s).\n",
+		       json_string_value(json_object_get(item, "vm")),
+		       tool_time(milliseconds(item, "interval_ms"), now),
+		       tool_time(milliseconds(item, "before_ms"), before));
+	if (json_array_size(changed) == 0)
+		printf("No interval has changed.\n");
+	json_array_foreach(restart, i, item)
+		printf("%s%s%s", i == 0 ? "Changed, but read only when the site starts: " :
+					  ", ", json_string_value(item),
+		       i + 1 == json_array_size(restart) ? ".\n" : "");
+	json_decref(answer);
+	return TOOL_OK;
+}
+
+const struct tool_verb tool_verb_site_reload = {
+	.name = "site reload",
+	.group = TOOL_GROUP_SITE,
+	.operands = "",
+	.summary = "Let a running site read its configuration again",
+	.details = "The intervals of its policies count at once, for the VMs of this configuration;\n"
+		   "guests and sessions are not disturbed. Other changes are named and wait for the\n"
+		   "next start. A file with a mistake changes nothing.",
+	.options = reload_options,
+	.run = run_reload,
 };
 
 /* Beside this program, in a build tree and in any prefix. */

@@ -86,6 +86,9 @@ int tool_fail(const struct tool_run *run, int exit_code, int32_t code,
 /* The same for an error the library filled in; the exit code follows it. */
 int tool_fail_error(const struct tool_run *run,
 		    const struct hvrepl_error *error);
+/* What the system said about our own I/O, put behind what the library says;
+ * nothing when it is 0 or the error has a reason of its own. */
+void tool_error_reason(struct hvrepl_error *error, int sys_errno);
 /* Exit code for an HVREPL_E_* code. */
 int tool_exit_code(int32_t code);
 /* "caller", "resource", "callback", "peer", "integrity", "unavailable". */

@@ -8,6 +8,7 @@
 #define VERBS(X)          \
 	X(site_run)           \
 	X(site_check)         \
+	X(site_reload)        \
 	X(enable)             \
 	X(start_initial)      \
 	X(suspend)            \

@@ -104,6 +104,8 @@ static int run_measure(struct tool_run *run)
 		return status;
 	if (run->json)
 		return tool_print_json(answer);
+	printf("a recovery point every %s\n",
+	       tool_time(number(answer, "interval_ns") / 1000000u, a));
 	printf("cuts %llu, missed %llu, recovery points %llu\n",
 	       (unsigned long long)number(answer, "cuts"),
 	       (unsigned long long)number(answer, "missed"),
