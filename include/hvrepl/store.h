@@ -232,7 +232,8 @@ HVREPL_API int32_t hvrepl_store_maintain(hvrepl_store *store,
 HVREPL_API int32_t hvrepl_view_open(hvrepl_store *store, uint64_t point,
 				    uint32_t kind, hvrepl_view **view_out,
 				    struct hvrepl_error *error);
-/** BUSY while a disk of it is still held. NULL is fine. @since 0.1 */
+/** BUSY while a disk of it is still held. NULL is fine. Not a flush: writes of
+ * a FAILOVER view that were not flushed before may be gone. @since 0.1 */
 HVREPL_API int32_t hvrepl_view_close(hvrepl_view *view);
 /** The point it shows. */
 HVREPL_API uint64_t hvrepl_view_point(const hvrepl_view *view);

@@ -53,7 +53,8 @@ static int32_t emit(struct gather *gather)
 	if (rc == HVREPL_OK)
 		rc = hvri_spool_put(part, sequence, gather->kit->encoded,
 				    length);
-	gather->raw += gather->length;
+	if (gather->raw != NULL) /* Nothing was read: all zeroes so far. */
+		gather->raw += gather->length;
 	gather->length = 0;
 	gather->count = 0;
 	return rc;

@@ -1,81 +1,117 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Feeds decoders with damage for as long as asked; a seed repeats a failure. */
-#include "decoders.h"
+/* What all fuzz targets share. */
+#include "fuzz.h"
 
+#include "testing.h"
+
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
-#define BATCH 256u
+static void (*seed_take)(void *argument, const uint8_t *bytes, size_t length);
+static void *seed_argument;
 
-static const struct decoder *find(const char *name)
+void fuzz_seeds_to(void (*take)(void *argument, const uint8_t *bytes,
+				size_t length),
+		   void *argument)
 {
-	const struct decoder *one;
-
-	for (size_t i = 0; (one = decoder_get(i)) != NULL; i++)
-		if (strcmp(one->name, name) == 0)
-			return one;
-	fprintf(stderr, "fuzz: there is no target '%s'; these are:", name);
-	for (size_t i = 0; (one = decoder_get(i)) != NULL; i++)
-		fprintf(stderr, " %s", one->name);
-	fprintf(stderr, "\n");
-	exit(2);
+	seed_take = take;
+	seed_argument = argument;
 }
 
-static double now(void)
+void fuzz_seed(const void *bytes, size_t length)
 {
-	struct timespec at;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &at);
-	return (double)at.tv_sec + (double)at.tv_nsec / 1e9;
+	if (length <= FUZZ_BYTES_MAX)
+		seed_take(seed_argument, bytes, length);
 }
 
-static void run(const struct decoder *decoder, double seconds, uint64_t seed)
+void fuzz_seed_random(uint64_t seed, size_t length)
 {
-	double start = now(), shown = start;
-	uint64_t rounds = 0, taken = 0;
+	uint8_t *bytes = malloc(length);
 
-	/* A crash says nothing after: where to begin is said before. */
-	printf("%s: from seed %llu\n", decoder->name,
-	       (unsigned long long)seed);
-	fflush(stdout);
-	do {
-		if (now() - shown > 10) {
-			shown = now();
-			printf("%s: at seed %llu\n", decoder->name,
-			       (unsigned long long)(seed + rounds));
-			fflush(stdout);
-		}
-		taken += decoder_run(decoder, seed + rounds, BATCH);
-		rounds += BATCH;
-	} while (now() - start < seconds);
-	printf("%s: %llu rounds, %llu taken\n", decoder->name,
-	       (unsigned long long)rounds, (unsigned long long)taken);
+	fuzz_must(bytes != NULL, "no memory");
+	test_fill(bytes, length, seed);
+	fuzz_seed(bytes, length);
+	free(bytes);
 }
 
-int main(int argc, char **argv)
+void fuzz_must(bool holds, const char *what)
 {
-	const struct decoder *only = NULL, *one;
-	double seconds = 2;
-	uint64_t seed = 1;
-	unsigned passed = 0;
-
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc)
-			seconds = strtod(argv[++i], NULL);
-		else if (strcmp(argv[i], "--first") == 0 && i + 1 < argc)
-			seed = strtoull(argv[++i], NULL, 10);
-		else
-			only = find(argv[i]);
+	if (!holds) {
+		fprintf(stderr, "fuzz: broken: %s\n", what);
+		abort();
 	}
-	for (size_t i = 0; (one = decoder_get(i)) != NULL; i++) {
-		if (only != NULL && only != one)
-			continue;
-		run(one, seconds, seed);
-		passed++;
+}
+
+uint8_t fuzz_u8(struct fuzz_in *in)
+{
+	if (in->left == 0)
+		return 0;
+	in->left--;
+	return *in->at++;
+}
+
+uint16_t fuzz_u16(struct fuzz_in *in)
+{
+	unsigned low = fuzz_u8(in);
+
+	return (uint16_t)(low | (unsigned)fuzz_u8(in) << 8);
+}
+
+uint32_t fuzz_u32(struct fuzz_in *in)
+{
+	uint32_t low = fuzz_u16(in);
+
+	return low | (uint32_t)fuzz_u16(in) << 16;
+}
+
+uint64_t fuzz_u64(struct fuzz_in *in)
+{
+	uint64_t low = fuzz_u32(in);
+
+	return low | (uint64_t)fuzz_u32(in) << 32;
+}
+
+uint32_t fuzz_below(struct fuzz_in *in, uint32_t limit)
+{
+	return (limit <= 256 ? fuzz_u8(in) : fuzz_u32(in)) % limit;
+}
+
+const uint8_t *fuzz_take(struct fuzz_in *in, size_t *length_inout)
+{
+	const uint8_t *at = in->at;
+
+	if (*length_inout > in->left)
+		*length_inout = in->left;
+	in->at += *length_inout;
+	in->left -= *length_inout;
+	return at;
+}
+
+/*
+ * The beds of tests/lib say what they find with Check's macros. There is no
+ * Check here: what it would report ends the program (the linker wraps these).
+ */
+void __wrap__ck_assert_failed(const char *file, int line, const char *expr,
+			      const char *msg, ...);
+void __wrap__ck_assert_failed(const char *file, int line, const char *expr,
+			      const char *msg, ...)
+{
+	fprintf(stderr, "fuzz: broken: %s:%d: %s: ", file, line, expr);
+	if (msg != NULL) {
+		va_list arguments;
+
+		va_start(arguments, msg);
+		vfprintf(stderr, msg, arguments);
+		va_end(arguments);
 	}
-	/* A decoder that takes what it must not ends the program. */
-	printf("%u passed, 0 failed\n", passed);
-	return 0;
+	fputc('\n', stderr);
+	abort();
+}
+
+void __wrap__mark_point(const char *file, int line);
+void __wrap__mark_point(const char *file, int line)
+{
+	(void)file;
+	(void)line;
 }

@@ -16,10 +16,28 @@ static uint64_t env_utc(void *user)
 	return ((struct test_env *)user)->utc_ns;
 }
 
+static const uint64_t *fed_state;
+static const uint8_t *fed_bytes;
+static size_t fed_left;
+
+void test_random_feed(const uint64_t *state, const uint8_t *bytes,
+		      size_t length)
+{
+	fed_state = state;
+	fed_bytes = bytes;
+	fed_left = length;
+}
+
 uint64_t test_random(uint64_t *state)
 {
 	uint64_t x = *state;
 
+	if (state == fed_state && fed_left >= 2) {
+		x = fed_bytes[0] | (uint64_t)fed_bytes[1] << 8;
+		fed_bytes += 2;
+		fed_left -= 2;
+		return x;
+	}
 	x ^= x >> 12;
 	x ^= x << 25;
 	x ^= x >> 27;

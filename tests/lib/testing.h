@@ -24,6 +24,10 @@ void test_env_init(struct test_env *env, uint64_t seed);
 
 /* xorshift64*: the same numbers on every machine. */
 uint64_t test_random(uint64_t *state);
+/* The generator with this state takes its numbers from bytes, two for each,
+ * while there are any: a fuzzer decides what a seed would. NULL ends it. */
+void test_random_feed(const uint64_t *state, const uint8_t *bytes,
+		      size_t length);
 void test_fill(void *bytes, size_t length, uint64_t seed);
 
 /* Steps between crash points: 1, but a few under a sanitizer without
