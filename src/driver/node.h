@@ -79,6 +79,8 @@ struct hvrepl_node {
 	struct hvri_vm *vms;
 	uint64_t credit_left;
 	uint64_t session_serial;
+	struct hvri_item lost_item; /* An attempt was lost for want of memory. */
+	bool lost_queued;
 	uint64_t jobs; /* Ids given so far, beside the incarnation. */
 	uint8_t *scratch; /* HVRI_MESSAGE_ENCODED_MAX; control thread. */
 	bool closing, closed;

@@ -271,6 +271,35 @@ static void link_closed(struct hvri_link *link)
 static const struct hvri_link_calls calls = { link_up, link_frame,
 					      link_closed };
 
+/* An attempt came to nothing and it cannot be said whose it was. */
+static void attempt_lost(struct hvrepl_node *node, int32_t code)
+{
+	for (struct hvri_peer *peer = node->peers; peer != NULL;
+	     peer = peer->next)
+		if (peer->connecting &&
+		    hvri_node_session_named(node, peer->name) == NULL)
+			retry_later(peer, code);
+}
+
+static void lost_arrived(struct hvri_item *item)
+{
+	struct hvrepl_node *node =
+		(struct hvrepl_node *)((char *)item -
+				       offsetof(struct hvrepl_node, lost_item));
+
+	__atomic_store_n(&node->lost_queued, false, __ATOMIC_SEQ_CST);
+	attempt_lost(node, HVREPL_E_NOMEM);
+}
+
+/* Any thread; allocates nothing. */
+static void tell_lost(struct hvrepl_node *node)
+{
+	if (__atomic_exchange_n(&node->lost_queued, true, __ATOMIC_SEQ_CST))
+		return;
+	node->lost_item.run = lost_arrived;
+	hvri_queue_put(&node->home, &node->lost_item);
+}
+
 struct arrival {
 	struct hvri_item item;
 	struct hvrepl_node *node;
@@ -304,6 +333,8 @@ static void take_channel(struct hvrepl_node *node, struct arrival *arrival)
 			arrival->channel.ops->close(arrival->channel.user);
 		if (arrival->channel.release != NULL)
 			arrival->channel.release(arrival->channel.user);
+		if (initiator)
+			attempt_lost(node, rc);
 		return;
 	}
 	snprintf(hello.site, sizeof(hello.site), "%s", node->site);
@@ -316,6 +347,8 @@ static void take_channel(struct hvrepl_node *node, struct arrival *arrival)
 		hvri_log(&node->env, HVREPL_LOG_WARNING,
 			 "a channel was refused: %s", hvrepl_strerror(rc));
 		hvri_free(&node->env, session, sizeof(*session));
+		if (initiator)
+			attempt_lost(node, rc);
 		return;
 	}
 	session->next = node->sessions;
@@ -348,6 +381,8 @@ int32_t hvri_node_connected(struct hvrepl_node *node,
 		channel->ops->close(channel->user);
 		if (channel->release != NULL)
 			channel->release(channel->user);
+		if ((flags & HVREPL_CHANNEL_INITIATOR) != 0)
+			tell_lost(node);
 		return HVREPL_E_NOMEM;
 	}
 	arrival->item.run = arrived;
@@ -363,8 +398,10 @@ int32_t hvri_node_connect_failed(struct hvrepl_node *node, const char *peer,
 {
 	struct arrival *arrival = hvri_alloc(&node->env, sizeof(*arrival));
 
-	if (arrival == NULL)
+	if (arrival == NULL) {
+		tell_lost(node);
 		return HVREPL_E_NOMEM;
+	}
 	arrival->item.run = arrived;
 	arrival->node = node;
 	arrival->code = code;

@@ -24,6 +24,7 @@ void hvri_session_down(struct hvri_step *s)
 	r->peer_ready = false;
 	r->joined = false;
 	r->resend_at = 0;
+	r->taking_in = false;
 	if (r->cut.stage == HVRI_CUT_SHIPPING)
 		r->cut.stage = HVRI_CUT_OFFERED;
 	hvri_job_end_id(s, r->forward_job, HVREPL_E_DISCONNECTED,
@@ -429,6 +430,7 @@ static void remember(struct hvri_step *s, const struct hvri_claim *claim)
 	r->peer_position = claim->position;
 	r->peer_frontier = claim->frontier;
 	r->peer_status.pause = claim->pause;
+	hvri_peer_paused(s);
 	if (!hvri_uuid_equal(&rec->peer_id, &claim->record_id) ||
 	    rec->peer_generation != claim->generation) {
 		rec->peer_id = claim->record_id;

@@ -170,6 +170,12 @@ void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 	 * since the acknowledgement is marked, and so what changed since.
 	 */
 	if (own_point(rec, at) && at->number > rec->last_acked.number) {
+		if (rec->phase == HVRI_PHASE_RESYNC) {
+			memset(&rec->frontier, 0, sizeof(rec->frontier));
+			r->pending.compare = 0;
+		}
+		/* A cut that follows the older point would not be taken. */
+		hvri_drop_cut(s, HVREPL_E_CANCELLED);
 		ready(s, at);
 		return;
 	}
@@ -327,6 +333,17 @@ void hvri_offer_cut(struct hvri_step *s)
 	if (r->cut.stage == HVRI_CUT_OFFERED && r->greeted &&
 	    (r->peer_ready || s->rec->phase == HVRI_PHASE_JOIN))
 		hvri_send(s, HVRI_MESSAGE_CUT_BEGIN)->u.cut = r->cut.begin;
+}
+
+/* A peer that was suspended lets go of what it was receiving: the cut is offered
+ * again, and taken or declined. */
+void hvri_peer_paused(struct hvri_step *s)
+{
+	struct hvri_relationship *r = s->r;
+
+	if ((r->peer_status.pause & HVRI_PAUSE_FETCH) != 0 &&
+	    r->cut.stage == HVRI_CUT_SHIPPING)
+		r->cut.stage = HVRI_CUT_OFFERED;
 }
 
 static void settle(struct hvri_step *s, int32_t code)

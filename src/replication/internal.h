@@ -86,6 +86,7 @@ void hvri_rolled_back(struct hvri_step *s, const struct hvrepl_uuid *peer);
 void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim);
 void hvri_maybe_cut(struct hvri_step *s);
 void hvri_offer_cut(struct hvri_step *s);
+void hvri_peer_paused(struct hvri_step *s);
 void hvri_drop_cut(struct hvri_step *s, int32_t code);
 void hvri_cut_named(struct hvri_step *s, const struct hvri_done *done);
 void hvri_cut_durable(struct hvri_step *s, const struct hvri_point *point);

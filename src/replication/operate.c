@@ -48,8 +48,11 @@ static void resume(struct hvri_step *s, uint64_t job)
 		resync(s);
 		return;
 	}
-	if (rec->phase == HVRI_PHASE_DELTA)
+	if (rec->phase == HVRI_PHASE_DELTA) {
 		s->r->cycle_due = true;
+		/* An error let the cycles end. */
+		hvri_timer(s, HVRI_TIMER_CYCLE, rec->policy.cycle_ns);
+	}
 	s->say_hello = true;
 	hvri_save(s);
 	hvri_job_end_id(s, job, HVREPL_OK, "resumed");

@@ -92,10 +92,18 @@ void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m)
 		confirm(s, cut);
 		return;
 	}
+	/* Offered again before our answer had come: that is on its way. Beginning
+	 * anew would drop what is already being sent. */
+	if (r->taking_in && r->receiving.point.number != 0 &&
+	    hvri_uuid_equal(&r->receiving.point.cut, &cut->point.cut))
+		return;
 	why = refusal(r, cut);
 	if (why == NULL && cut->kind == HVRI_CUT_FINAL && !final_ok(s, cut))
 		why = "this site does not know of that handover";
 	if (why) {
+		/* Where this site stands may be news: a cut that was given up
+		 * over there while its last bytes were on their way. */
+		s->say_hello = true;
 		decline(s, cut, HVREPL_E_STATE, why);
 		return;
 	}
@@ -116,6 +124,7 @@ void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m)
 	r->receiving = *cut;
 	if (cut->kind != HVRI_CUT_INITIAL)
 		hvri_loss_offered(r, cut->bytes);
+	r->taking_in = true;
 	act = hvri_act_token(s, HVRI_ACTION_RECEIVE, &r->pending.receive);
 	act->begin = *cut;
 	act->point = cut->point;

@@ -107,6 +107,7 @@ static void on_message(struct hvri_step *s, const struct hvri_message *m)
 		r->peer_status = m->u.status;
 		if (m->u.status.unshipped_bytes != HVREPL_BYTES_UNKNOWN)
 			hvri_loss_heard(r, m->u.status.unshipped_bytes);
+		hvri_peer_paused(s);
 		break;
 	case HVRI_MESSAGE_CUT_BEGIN:
 		hvri_on_cut_begin(s, m);

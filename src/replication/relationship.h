@@ -381,6 +381,7 @@ struct hvri_relationship {
 	struct hvri_pending pending;
 	struct hvri_open_cut cut;        /* As owner. */
 	struct hvri_cut_begin receiving; /* As standby; number 0: nothing. */
+	bool taking_in; /* Asked for in this session; with `receiving`. */
 	struct hvri_cut_begin failed; /* Last one whose reception failed. */
 	struct hvri_point stopped; /* Not received to the end; number 0: none. */
 	struct hvri_frontier comparing;  /* End of the COMPARE under way. */

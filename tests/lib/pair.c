@@ -11,171 +11,6 @@ const struct hvrepl_uuid pair_vm = { { 0xaa, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,
 const struct hvrepl_uuid pair_disk_ids[PAIR_DISKS] = { { { 0xd0, 1 } },
 						       { { 0xd1, 1 } } };
 
-/* ---- The link: pairs of ends with bytes in between. ---- */
-
-struct pair_end {
-	struct pair_pipe *pipe;
-	struct pair_end *other;
-	const char *peer; /* Who the other side is. */
-	bool closed, released;
-	uint8_t *bytes; /* On their way to this end. */
-	size_t length, room;
-	hvrepl_op *op; /* A receive that waits. */
-	uint8_t *buffer;
-	size_t wanted;
-	size_t *received;
-};
-
-struct pair_pipe {
-	struct pair_pipe *next;
-	struct pair *pair;
-	struct pair_end ends[2];
-	uint8_t secret;
-	bool broken;
-};
-
-static int32_t end_info(void *user, struct hvrepl_channel_info *info)
-{
-	struct pair_end *end = user;
-
-	info->mechanism = HVREPL_MECHANISM_MEMORY;
-	snprintf(info->peer, sizeof(info->peer), "%s", end->peer);
-	memset(info->exporter, end->pipe->secret, sizeof(info->exporter));
-	return HVREPL_OK;
-}
-
-static int32_t end_send(void *user, hvrepl_op *op,
-			const struct hvrepl_iovec *iov, uint32_t iov_count)
-{
-	struct pair_end *end = user, *to = end->other;
-	struct pair *pair = end->pipe->pair;
-
-	(void)op;
-	if (end->closed || end->pipe->broken)
-		return HVREPL_E_DISCONNECTED;
-	for (uint32_t i = 0; i < iov_count; i++) {
-		size_t length = iov[i].length;
-
-		if (to->length + length > to->room) {
-			to->room = (to->length + length) * 2;
-			to->bytes = realloc(to->bytes, to->room);
-			if (to->bytes == NULL)
-				abort();
-		}
-		memcpy(to->bytes + to->length, iov[i].base, length);
-		to->length += length;
-		pair->moved += length;
-	}
-	if (pair->moved >= pair->cut_after) {
-		pair->cut_after = UINT64_MAX;
-		end->pipe->broken = true;
-	}
-	return HVREPL_OK;
-}
-
-static int32_t end_receive(void *user, hvrepl_op *op, void *buffer,
-			   size_t length, size_t *received)
-{
-	struct pair_end *end = user;
-
-	if (end->closed)
-		return HVREPL_E_CLOSED;
-	end->op = op;
-	end->buffer = buffer;
-	end->wanted = length;
-	end->received = received;
-	return HVREPL_PENDING;
-}
-
-static void end_close(void *user)
-{
-	struct pair_end *end = user;
-	hvrepl_op *op = end->op;
-
-	end->closed = true;
-	end->op = NULL;
-	if (op != NULL)
-		hvrepl_op_complete(op, HVREPL_E_CLOSED);
-}
-
-static void end_release(void *user)
-{
-	((struct pair_end *)user)->released = true;
-}
-
-static const struct hvrepl_channel_ops end_ops = {
-	.struct_size = sizeof(end_ops),
-	.info = end_info,
-	.send = end_send,
-	.receive = end_receive,
-	.close = end_close,
-};
-
-/* Deliver what is there; true when something moved. */
-static bool move_end(struct pair_end *end)
-{
-	struct pair *pair = end->pipe->pair;
-	hvrepl_op *op = end->op;
-	size_t length = end->length;
-
-	if (op == NULL)
-		return false;
-	if (end->pipe->broken) {
-		end->op = NULL;
-		hvrepl_op_complete(op, HVREPL_E_DISCONNECTED);
-		return true;
-	}
-	if (length == 0 && !end->other->closed)
-		return false;
-	if (length > end->wanted)
-		length = end->wanted;
-	if (pair->piece != 0 && length > pair->piece)
-		length = pair->piece;
-	memcpy(end->buffer, end->bytes, length);
-	memmove(end->bytes, end->bytes + length, end->length - length);
-	end->length -= length;
-	*end->received = length;
-	end->op = NULL;
-	hvrepl_op_complete(op, HVREPL_OK);
-	return true;
-}
-
-static int32_t connect_sites(void *user)
-{
-	struct pair_site *from = user;
-	struct pair *pair = from->pair;
-	struct pair_site *to = from == &pair->a ? &pair->b : &pair->a;
-	static uint8_t secrets;
-	struct pair_pipe *pipe;
-
-	if (!pair->link_up || to->node == NULL)
-		return HVREPL_E_UNAVAILABLE;
-	pipe = calloc(1, sizeof(*pipe));
-	if (pipe == NULL)
-		abort();
-	pipe->pair = pair;
-	pipe->secret = (uint8_t)(++secrets | 1);
-	for (int i = 0; i < 2; i++) {
-		pipe->ends[i].pipe = pipe;
-		pipe->ends[i].other = &pipe->ends[1 - i];
-	}
-	pipe->ends[0].peer = to->name;
-	pipe->ends[1].peer = from->name;
-	pipe->next = pair->pipes;
-	pair->pipes = pipe;
-	(void)!hvrepl_node_connected(
-		from->node,
-		&(struct hvrepl_channel){ &end_ops, &pipe->ends[0],
-					  end_release },
-		HVREPL_CHANNEL_INITIATOR);
-	(void)!hvrepl_node_connected(
-		to->node,
-		&(struct hvrepl_channel){ &end_ops, &pipe->ends[1],
-					  end_release },
-		0);
-	return HVREPL_OK;
-}
-
 /* ---- State store in memory: a put is durable when it returns. ---- */
 
 static struct pair_blob *find_blob(struct pair_site *site, const char *key,
@@ -262,6 +97,32 @@ static const struct hvrepl_state_ops state_ops = {
 	.list = state_list,
 };
 
+static void copy_blobs(struct pair_blob *to, const struct pair_blob *from)
+{
+	for (unsigned i = 0; i < PAIR_KEYS; i++) {
+		free(to[i].bytes);
+		to[i] = from[i];
+		if (from[i].bytes == NULL)
+			continue;
+		to[i].bytes = malloc(from[i].length + 1);
+		if (to[i].bytes == NULL)
+			abort();
+		memcpy(to[i].bytes, from[i].bytes, from[i].length);
+	}
+}
+
+void pair_backup(struct pair_site *site)
+{
+	sim_backup(&site->sim);
+	copy_blobs(site->saved, site->blobs);
+}
+
+void pair_restore(struct pair_site *site)
+{
+	sim_restore(&site->sim);
+	copy_blobs(site->blobs, site->saved);
+}
+
 /* ---- Sites. ---- */
 
 static void fill_specs(struct pair *pair,
@@ -319,11 +180,30 @@ void pair_init(struct pair *pair, uint64_t seed, uint64_t disk_size)
 	pair->disk_size = disk_size;
 	pair->link_up = true;
 	pair->cut_after = UINT64_MAX;
+	pair->flip_at = UINT64_MAX;
+	pair->tracing = getenv("PAIR_TRACE") != NULL;
 	pair->now_ns = 1000000000ull;
 	site_init(pair, &pair->a, "site-a", seed);
 	site_init(pair, &pair->b, "site-b", seed + 1000);
 	pair->a.brings_vm = true;
 	pair->a.connects = true;
+}
+
+struct pair_site *pair_other(struct pair_site *site)
+{
+	return site == &site->pair->a ? &site->pair->b : &site->pair->a;
+}
+
+void pair_rights(struct pair_site *site, uint32_t verbs)
+{
+	struct hvrepl_authorisation entry = HVREPL_AUTHORISATION_INIT;
+
+	entry.verbs = verbs;
+	entry.peer = pair_other(site)->name;
+	entry.trust_group = "pair";
+	/* Without memory the entry there was stays. */
+	if (site->node != NULL)
+		(void)!hvrepl_node_authorise(site->node, &entry);
 }
 
 void pair_start(struct pair *pair, struct pair_site *site)
@@ -334,6 +214,7 @@ void pair_start(struct pair *pair, struct pair_site *site)
 	struct hvrepl_peer_config peer;
 	struct hvrepl_error error = HVREPL_ERROR_INIT;
 
+	site->closed_seen = false;
 	memset(&config, 0, sizeof(config));
 	config.struct_size = sizeof(config);
 	config.env = &site->env.env;
@@ -353,7 +234,7 @@ void pair_start(struct pair *pair, struct pair_site *site)
 	memset(&peer, 0, sizeof(peer));
 	peer.struct_size = sizeof(peer);
 	peer.name = other->name;
-	peer.connect = site->connects ? connect_sites : NULL;
+	peer.connect = site->connects ? pair_connect : NULL;
 	peer.user = site;
 	ck_assert_int_eq(hvrepl_node_add_peer(site->node, &peer, NULL),
 			 HVREPL_OK);
@@ -387,7 +268,10 @@ static void take_events(struct pair_site *site)
 
 	while (site->node != NULL &&
 	       hvrepl_node_next_event(site->node, &event) == 1) {
-		if (getenv("PAIR_TRACE") != NULL)
+		site->events++;
+		if (site->pair->seen != NULL)
+			site->pair->seen(site, &event);
+		if (site->pair->tracing)
 			printf("[%8.3f] %s %u %d %s\n",
 			       (double)site->pair->now_ns / 1e9, site->name,
 			       event.type, event.code, event.sentence);
@@ -413,30 +297,16 @@ static bool turn(struct pair *pair)
 		if (site->node == NULL)
 			continue;
 		site->env.now_ns = pair->now_ns;
-		site->env.utc_ns = 1700000000000000000ull + pair->now_ns;
+		site->env.utc_ns = 1700000000000000000ull + pair->now_ns +
+				   site->utc_offset;
 		if (hvrepl_node_deadline(site->node) <= pair->now_ns) {
 			(void)hvrepl_node_process(site->node, 16);
+			pair->turns++;
 			busy = true;
 		}
 		take_events(site);
 	}
-	for (struct pair_pipe *p = pair->pipes; p != NULL; p = p->next) {
-		busy |= move_end(&p->ends[0]);
-		busy |= move_end(&p->ends[1]);
-	}
-	for (struct pair_pipe **at = &pair->pipes; *at != NULL;) {
-		struct pair_pipe *gone = *at;
-
-		if (gone->ends[0].released && gone->ends[1].released) {
-			*at = gone->next;
-			free(gone->ends[0].bytes);
-			free(gone->ends[1].bytes);
-			free(gone);
-		} else {
-			at = &gone->next;
-		}
-	}
-	return busy;
+	return pair_link_turn(pair) || busy;
 }
 
 static void revive(struct pair *pair, struct pair_site *site)
@@ -467,6 +337,8 @@ bool pair_until(struct pair *pair, uint64_t ns, bool (*done)(struct pair *pair))
 			continue;
 		}
 		spins = 0;
+		if (pair_link_next(pair) < next)
+			next = pair_link_next(pair);
 		if (pair->a.node != NULL &&
 		    hvrepl_node_deadline(pair->a.node) < next)
 			next = hvrepl_node_deadline(pair->a.node);
@@ -509,22 +381,15 @@ void pair_kill(struct pair *pair, struct pair_site *site, bool power_loss)
 	 * flush is settled when the site starts again. */
 	uint64_t puts = site->puts;
 
+	site->restarts++;
 	site->sim.crashed = true;
 	site->put_fails_at = puts;
-	for (struct pair_pipe *p = pair->pipes; p != NULL; p = p->next)
-		p->broken = true;
+	pair_link_break(pair);
 	site->dead = true;
 	end_node(pair, site);
 	site->dead = false;
 	site->put_fails_at = UINT64_MAX;
 	sim_restart(&site->sim, power_loss);
-}
-
-void pair_link(struct pair *pair, bool up)
-{
-	pair->link_up = up;
-	for (struct pair_pipe *p = pair->pipes; p != NULL && !up; p = p->next)
-		p->broken = true;
 }
 
 void pair_free(struct pair *pair)
@@ -539,8 +404,10 @@ void pair_free(struct pair *pair)
 	for (int i = 0; i < 2; i++) {
 		ck_assert_int_eq(sites[i]->env.alloc_live, 0);
 		sim_free(&sites[i]->sim);
-		for (unsigned k = 0; k < PAIR_KEYS; k++)
+		for (unsigned k = 0; k < PAIR_KEYS; k++) {
 			free(sites[i]->blobs[k].bytes);
+			free(sites[i]->saved[k].bytes);
+		}
 	}
 }
 
@@ -585,7 +452,7 @@ int32_t pair_operate(struct pair *pair, struct pair_site *site, uint32_t type,
 	while (rc == HVREPL_OK && site->job_code == HVREPL_PENDING &&
 	       pair->now_ns < end)
 		pair_run(pair, 1000000);
-	if (getenv("PAIR_TRACE") != NULL)
+	if (pair->tracing)
 		printf("%s: operation %u: %d %s\n", site->name, type,
 		       site->job_code, site->job_sentence);
 	return site->job_code;

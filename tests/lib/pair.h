@@ -31,6 +31,7 @@ struct pair_site {
 	struct sim_disk *disks[PAIR_DISKS];
 	struct sim_storage *storage;
 	struct pair_blob blobs[PAIR_KEYS];
+	struct pair_blob saved[PAIR_KEYS]; /* Of a backup. */
 	uint64_t puts;       /* State writes so far. */
 	uint64_t put_fails_at; /* The n-th fails; UINT64_MAX: none. */
 	hvrepl_node *node;   /* NULL: down. */
@@ -40,6 +41,10 @@ struct pair_site {
 	int32_t job_code;
 	char job_sentence[HVREPL_SENTENCE_MAX];
 	uint64_t points;     /* POINT events. */
+	uint64_t events;     /* All of them. */
+	bool closed_seen;    /* EVENT_CLOSED of this node. */
+	unsigned restarts;   /* Deaths so far. */
+	uint64_t utc_offset; /* Wrong by so much; wraps. */
 	bool dead;           /* Killed: its writes no longer count. */
 };
 
@@ -57,6 +62,20 @@ struct pair {
 	bool revives, power_loss;
 	unsigned revived;
 	uint64_t cut_after; /* Break the link when `moved` gets here. */
+	uint64_t flip_at;   /* One byte goes wrong on the way then. */
+	/* Index 0: towards a, 1: towards b. Bytes take so long; or come not at
+	 * all, and nobody is told. */
+	uint64_t delay_ns[2];
+	bool stalled[2];
+	uint64_t turns, deliveries; /* Of nodes; of bytes. */
+	uint32_t secrets;
+	unsigned broken_links; /* Counted by who breaks them. */
+	bool tracing; /* PAIR_TRACE in the environment. */
+	/* All that is sent; `from` or `to` NULL: an intruder. Optional. */
+	void (*tap)(struct pair *pair, struct pair_site *from,
+		    struct pair_site *to, const uint8_t *bytes, size_t length);
+	/* All events. Optional. */
+	void (*seen)(struct pair_site *site, const struct hvrepl_event *event);
 };
 
 extern const struct hvrepl_uuid pair_vm;
@@ -71,6 +90,20 @@ void pair_stop(struct pair *pair, struct pair_site *site);
 void pair_kill(struct pair *pair, struct pair_site *site, bool power_loss);
 /* Both directions, from now on. */
 void pair_link(struct pair *pair, bool up);
+struct pair_site *pair_other(struct pair_site *site);
+/* What the other site may do here: HVREPL_VERB_*. */
+void pair_rights(struct pair_site *site, uint32_t verbs);
+void pair_link_break(struct pair *pair); /* Connections only. */
+/* A connection from elsewhere that says `bytes` and listens to nothing. */
+void pair_intrude(struct pair *pair, struct pair_site *to, const char *peer,
+		  bool no_secret, const void *bytes, size_t length);
+/* For pair.c. */
+int32_t pair_connect(void *user);
+bool pair_link_turn(struct pair *pair);
+uint64_t pair_link_next(const struct pair *pair);
+/* All that a site keeps: disks, storage, state. Bring back while it is down. */
+void pair_backup(struct pair_site *site);
+void pair_restore(struct pair_site *site);
 /* Run until nothing is due before `ns` from now have passed. */
 void pair_run(struct pair *pair, uint64_t ns);
 /* Run until done() or `ns` have passed; whether it is done. */

@@ -1,36 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Disks and storage over images with pending writes; see sim.h. */
-#include "sim.h"
+/* Images with pending writes, and disks over them; see sim.h. */
+#include "simimage.h"
 
 #include "testing.h"
-
-#include <stdlib.h>
-#include <string.h>
-
-struct pending {
-	struct pending *next; /* Older first. */
-	uint64_t offset, length;
-	bool resize; /* length = new size. */
-	uint8_t bytes[];
-};
-
-struct sim_image {
-	struct sim_image *next;
-	uint8_t *now, *durable;
-	uint64_t size, durable_size, room;
-	struct pending *first, **last;
-	/* Storage objects only. */
-	struct sim_storage *storage;
-	char id[HVREPL_OBJECT_ID_MAX + 1];
-	bool exists, durable_exists;
-};
-
-static void *must(void *memory)
-{
-	if (memory == NULL)
-		abort();
-	return memory;
-}
 
 void sim_init(struct sim *sim, uint64_t seed)
 {
@@ -44,23 +16,23 @@ void sim_init(struct sim *sim, uint64_t seed)
 	};
 }
 
-static struct sim_image *image_new(struct sim *sim, uint64_t size)
+struct sim_image *sim_image_new(struct sim *sim, uint64_t size)
 {
-	struct sim_image *image = must(calloc(1, sizeof(*image)));
+	struct sim_image *image = sim_must(calloc(1, sizeof(*image)));
 
 	image->size = image->durable_size = image->room = size;
-	image->now = must(calloc(1, size + 1));
-	image->durable = must(calloc(1, size + 1));
+	image->now = sim_must(calloc(1, size + 1));
+	image->durable = sim_must(calloc(1, size + 1));
 	image->last = &image->first;
 	image->next = sim->images;
 	sim->images = image;
 	return image;
 }
 
-static void drop_pending(struct sim_image *image)
+void sim_drop_pending(struct sim_image *image)
 {
 	while (image->first != NULL) {
-		struct pending *gone = image->first;
+		struct sim_pending *gone = image->first;
 
 		image->first = gone->next;
 		free(gone);
@@ -68,7 +40,7 @@ static void drop_pending(struct sim_image *image)
 	image->last = &image->first;
 }
 
-static void make_room(struct sim_image *image, uint64_t size)
+void sim_make_room(struct sim_image *image, uint64_t size)
 {
 	uint64_t room = image->room;
 
@@ -76,18 +48,18 @@ static void make_room(struct sim_image *image, uint64_t size)
 		return;
 	while (room < size)
 		room = room < 4096 ? 4096 : room * 2;
-	image->now = must(realloc(image->now, room + 1));
-	image->durable = must(realloc(image->durable, room + 1));
+	image->now = sim_must(realloc(image->now, room + 1));
+	image->durable = sim_must(realloc(image->durable, room + 1));
 	memset(image->now + image->room, 0, room - image->room);
 	memset(image->durable + image->room, 0, room - image->room);
 	image->room = room;
 }
 
-static struct pending *add_pending(struct sim_image *image, uint64_t offset,
+struct sim_pending *sim_add_pending(struct sim_image *image, uint64_t offset,
 				   uint64_t length, bool resize)
 {
-	struct pending *one =
-		must(calloc(1, sizeof(*one) + (resize ? 0 : length)));
+	struct sim_pending *one =
+		sim_must(calloc(1, sizeof(*one) + (resize ? 0 : length)));
 
 	one->offset = offset;
 	one->length = length;
@@ -97,25 +69,29 @@ static struct pending *add_pending(struct sim_image *image, uint64_t offset,
 	return one;
 }
 
-static void set_size(uint8_t *bytes, uint64_t *size, uint64_t to)
+static bool chance(struct sim *sim, unsigned percent)
 {
-	if (to < *size)
-		memset(bytes + to, 0, *size - to);
-	*size = to;
+	return test_random(&sim->random) % 100 < percent;
 }
 
-/* One step of the sim before an I/O. Negative: it fails with that. `changes`
- * I/O counts for crash_at; *crash_after says that it is the one. */
-static int32_t step(struct sim *sim, bool changes, bool *crash_after)
+static void trace(struct sim *sim, uint64_t value)
+{
+	sim->trace = (sim->trace ^ value) * 0x9e3779b97f4a7c15ull;
+	sim->trace ^= sim->trace >> 29;
+}
+
+int32_t sim_step(struct sim *sim, bool changes, bool *crash_after)
 {
 	if (sim->hook != NULL && !sim->crashed)
 		sim->hook(sim->hook_argument);
 	*crash_after = false;
 	if (sim->crashed)
 		return HVREPL_E_UNAVAILABLE;
+	sim->events++;
 	if (sim->call_count++ >= sim->fail_at) {
 		if (!sim->fail_on)
 			sim->fail_at = UINT64_MAX;
+		sim->failed++;
 		return sim->fail_code;
 	}
 	if (changes && sim->io_count++ == sim->crash_at)
@@ -123,7 +99,7 @@ static int32_t step(struct sim *sim, bool changes, bool *crash_after)
 	return HVREPL_OK;
 }
 
-static int32_t finish(struct sim *sim, bool crash)
+int32_t sim_finish(struct sim *sim, bool crash)
 {
 	if (!crash)
 		return HVREPL_OK;
@@ -131,70 +107,186 @@ static int32_t finish(struct sim *sim, bool crash)
 	return HVREPL_E_UNAVAILABLE;
 }
 
-static int32_t image_write(struct sim *sim, struct sim_image *image,
-			   uint64_t offset, const struct hvrepl_iovec *iov,
-			   uint32_t iov_count)
+/* ---- What the medium does wrong, and says nothing. ---- */
+
+/* Bytes of an overlay are a guest's disk: as on a disk, nobody but the guest
+ * could tell that they are wrong. */
+static bool is_guests(const struct sim_image *image)
+{
+	return strncmp(image->id, "store.ovl.", 10) == 0;
+}
+
+static struct sim_image *any_object(struct sim *sim)
+{
+	struct sim_image *found = NULL;
+	uint64_t seen = 0;
+
+	for (struct sim_image *i = sim->images; i != NULL; i = i->next)
+		if (i->storage != NULL && i->exists && i->size > 0 &&
+		    !is_guests(i) &&
+		    test_random(&sim->random) % ++seen == 0)
+			found = i;
+	return found;
+}
+
+const char *sim_rot(struct sim *sim)
+{
+	struct sim_image *image = any_object(sim);
+	uint64_t at;
+	uint8_t bit;
+
+	if (image == NULL)
+		return NULL;
+	at = test_random(&sim->random) % image->size;
+	bit = (uint8_t)(1u << test_random(&sim->random) % 8);
+	image->now[at] ^= bit;
+	image->durable[at] = image->now[at];
+	sim->hurt++;
+	return image->id;
+}
+
+/* A write of an object that goes nowhere, or elsewhere. */
+static void stray(struct sim *sim, const uint8_t *bytes, uint64_t length)
+{
+	struct sim_image *victim = any_object(sim);
+	uint64_t at;
+
+	sim->hurt++;
+	if (sim->stray == SIM_STRAY_LOST || victim == NULL)
+		return;
+	at = test_random(&sim->random) % victim->size;
+	at -= at % SIM_SECTOR;
+	if (length > victim->size - at)
+		length = victim->size - at;
+	memcpy(victim->now + at, bytes, length);
+	memcpy(victim->durable + at, bytes, length);
+}
+
+int32_t sim_image_write(struct sim *sim, struct sim_image *image,
+			uint64_t offset, const struct hvrepl_iovec *iov,
+			uint32_t iov_count)
 {
 	uint64_t length = 0, at = 0;
-	struct pending *one;
-	bool crash;
-	int32_t rc = step(sim, true, &crash);
+	struct sim_pending *one;
+	bool crash, lost;
+	int32_t rc = sim_step(sim, true, &crash);
 
 	if (rc < 0)
 		return rc;
 	for (uint32_t i = 0; i < iov_count; i++)
 		length += iov[i].length;
-	make_room(image, offset + length);
-	one = add_pending(image, offset, length, false);
+	trace(sim, offset << 24 ^ length);
+	lost = image->storage != NULL && !is_guests(image) &&
+	       sim->stray != SIM_STRAY_NONE &&
+	       sim->io_count > sim->stray_at && !crash;
+	sim_make_room(image, offset + length);
+	one = sim_add_pending(image, offset, length, false);
 	for (uint32_t i = 0; i < iov_count; i++) {
 		memcpy(one->bytes + at, iov[i].base, iov[i].length);
 		at += iov[i].length;
 	}
+	if (lost) {
+		stray(sim, one->bytes, length);
+		sim->stray = SIM_STRAY_NONE;
+		/* What was there stays; the size is as if it had come. */
+		memcpy(one->bytes, image->now + offset, length);
+	}
 	memcpy(image->now + offset, one->bytes, length);
 	if (offset + length > image->size)
 		image->size = offset + length;
-	return finish(sim, crash);
+	return sim_finish(sim, crash);
 }
 
-static void settle(struct sim_image *image)
+void sim_settle(struct sim_image *image)
 {
-	drop_pending(image);
+	sim_drop_pending(image);
 	memcpy(image->durable, image->now, image->room);
 	image->durable_size = image->size;
 	image->durable_exists = image->exists;
+	image->whole = false;
 }
 
-static int32_t image_flush(struct sim *sim, struct sim_image *image)
+/* What a flush does: only what is pending, and nothing that an earlier flush
+ * lost. */
+static void settle_pending(struct sim_image *image)
 {
-	bool crash;
-	int32_t rc = step(sim, true, &crash);
+	if (image->whole || (image->storage != NULL && !image->durable_exists)) {
+		sim_settle(image);
+		return;
+	}
+	for (struct sim_pending *one = image->first; one != NULL;
+	     one = one->next) {
+		if (one->resize) {
+			sim_set_size(image->durable, &image->durable_size,
+				     one->length);
+			continue;
+		}
+		memcpy(image->durable + one->offset, one->bytes, one->length);
+		if (one->offset + one->length > image->durable_size)
+			image->durable_size = one->offset + one->length;
+	}
+	image->durable_exists = image->exists;
+	sim_drop_pending(image);
+}
 
-	if (rc < 0)
-		return rc;
-	/* A flush that crashes may have done nothing yet. */
-	if (!crash)
-		settle(image);
+/* A flush has failed; what was pending is as `fails` says. */
+static void fail_flush(struct sim_image *image, unsigned fails)
+{
+	if (fails == SIM_FLUSH_KEEPS || image->whole ||
+	    (image->storage != NULL && !image->durable_exists))
+		return;
+	if (fails == SIM_FLUSH_REVERTS) {
+		memcpy(image->now, image->durable, image->room);
+		image->size = image->durable_size;
+	}
+	sim_drop_pending(image);
+}
+
+int32_t sim_image_flush(struct sim *sim, struct sim_image *image)
+{
+	uint64_t failed = sim->failed;
+	bool crash;
+	int32_t rc = sim_step(sim, true, &crash);
+
+	trace(sim, 1);
+	if (rc < 0) {
+		if (sim->failed == failed)
+			return rc;
+		if (sim->flush_fails != SIM_FLUSH_LATE) {
+			fail_flush(image, sim->flush_fails);
+			return rc;
+		}
+		if (image->first != NULL && !image->whole &&
+		    (image->storage == NULL || image->durable_exists)) {
+			fail_flush(image, SIM_FLUSH_CLEANS);
+			image->late = true;
+		}
+		return HVREPL_OK;
+	}
+	if (image->late && !crash) {
+		image->late = false;
+		fail_flush(image, SIM_FLUSH_CLEANS);
+		return sim->fail_code;
+	}
+	/* A flush that crashes may have done nothing yet, or all of it. */
+	if (!crash || (sim->flush_may_finish && chance(sim, 50)))
+		settle_pending(image);
 	/* Done, and not yet known to be. */
 	if (!crash && sim->hook != NULL)
 		sim->hook(sim->hook_argument);
 	if (sim->crashed)
 		return HVREPL_E_UNAVAILABLE;
-	return finish(sim, crash);
-}
-
-static bool chance(struct sim *sim, unsigned percent)
-{
-	return test_random(&sim->random) % 100 < percent;
+	return sim_finish(sim, crash);
 }
 
 static void lose_power(struct sim *sim, struct sim_image *image)
 {
-	for (struct pending *one = image->first; one != NULL; one = one->next) {
+	for (struct sim_pending *one = image->first; one != NULL; one = one->next) {
 		uint64_t at = one->offset, end = at + one->length;
 
 		if (one->resize) {
 			if (chance(sim, sim->survive_percent))
-				set_size(image->durable, &image->durable_size,
+				sim_set_size(image->durable, &image->durable_size,
 					 one->length);
 			continue;
 		}
@@ -216,6 +308,11 @@ static void lose_power(struct sim *sim, struct sim_image *image)
 			at += piece;
 		}
 	}
+	/* A fault that nobody was told of costs nothing without a crash, and
+	 * would be silent with one: the device has made up for it. */
+	if (image->late)
+		sim_settle(image);
+	image->late = false;
 	/* Existence is one bit: a file made or removed and not yet synced. */
 	if (image->exists != image->durable_exists &&
 	    chance(sim, sim->survive_percent))
@@ -223,7 +320,7 @@ static void lose_power(struct sim *sim, struct sim_image *image)
 	memcpy(image->now, image->durable, image->room);
 	image->size = image->durable_size;
 	image->exists = image->durable_exists;
-	drop_pending(image);
+	sim_drop_pending(image);
 }
 
 void sim_restart(struct sim *sim, bool power_loss)
@@ -232,9 +329,9 @@ void sim_restart(struct sim *sim, bool power_loss)
 		if (power_loss)
 			lose_power(sim, i);
 		if (i->storage != NULL && !i->exists) {
-			set_size(i->now, &i->size, 0);
+			sim_set_size(i->now, &i->size, 0);
 			if (!i->durable_exists)
-				settle(i);
+				sim_settle(i);
 		}
 	}
 	sim->crashed = false;
@@ -258,7 +355,7 @@ static int32_t disk_readv(void *user, hvrepl_op *op, uint64_t offset,
 {
 	struct sim_disk *disk = user;
 	bool crash;
-	int32_t rc = step(disk->sim, false, &crash);
+	int32_t rc = sim_step(disk->sim, false, &crash);
 
 	(void)op;
 	if (rc < 0)
@@ -278,7 +375,7 @@ static int32_t disk_writev(void *user, hvrepl_op *op, uint64_t offset,
 	(void)op;
 	if ((disk->flags & HVREPL_DISK_READ_ONLY) != 0)
 		return HVREPL_E_READ_ONLY;
-	return image_write(disk->sim, disk->image, offset, iov, iov_count);
+	return sim_image_write(disk->sim, disk->image, offset, iov, iov_count);
 }
 
 static int32_t disk_flush(void *user, hvrepl_op *op)
@@ -286,7 +383,7 @@ static int32_t disk_flush(void *user, hvrepl_op *op)
 	struct sim_disk *disk = user;
 
 	(void)op;
-	return image_flush(disk->sim, disk->image);
+	return sim_image_flush(disk->sim, disk->image);
 }
 
 static void disk_release(void *user)
@@ -303,20 +400,20 @@ static const struct hvrepl_disk_ops disk_ops = {
 };
 
 /* Disks and storages are few and live as long as their sim. */
-static void *owned(struct sim *sim, size_t size)
+void *sim_owned(struct sim *sim, size_t size)
 {
 	if (sim->owned_count == SIM_OWNED_MAX)
 		abort();
-	return sim->owned[sim->owned_count++] = must(calloc(1, size));
+	return sim->owned[sim->owned_count++] = sim_must(calloc(1, size));
 }
 
 struct sim_disk *sim_disk_new(struct sim *sim, uint64_t size)
 {
-	struct sim_disk *disk = owned(sim, sizeof(*disk));
+	struct sim_disk *disk = sim_owned(sim, sizeof(*disk));
 
 	*disk = (struct sim_disk){
 		.sim = sim,
-		.image = image_new(sim, size),
+		.image = sim_image_new(sim, size),
 		.block_size = SIM_SECTOR,
 		.token = 1,
 	};
@@ -345,286 +442,3 @@ void sim_disk_poke(struct sim_disk *disk, uint64_t offset, const void *bytes,
 	memcpy(disk->image->durable + offset, bytes, length);
 }
 
-static struct sim_image *find(struct sim_storage *storage, const char *id)
-{
-	struct sim_image *image = storage->sim->images;
-
-	while (image != NULL &&
-	       (image->storage != storage || strcmp(image->id, id) != 0))
-		image = image->next;
-	return image;
-}
-
-static int32_t object_open(void *user, const char *id, uint32_t flags,
-			   void **object_out)
-{
-	struct sim_storage *storage = user;
-	struct sim_image *image = find(storage, id);
-	bool crash;
-	int32_t rc = step(storage->sim, (flags & HVREPL_OBJECT_CREATE) != 0,
-			  &crash);
-
-	if (rc < 0)
-		return rc;
-	if ((flags & HVREPL_OBJECT_CREATE) != 0) {
-		if (image != NULL && image->exists)
-			return HVREPL_E_EXISTS;
-		if (image == NULL) {
-			image = image_new(storage->sim, 0);
-			image->storage = storage;
-			strncpy(image->id, id, HVREPL_OBJECT_ID_MAX);
-		}
-		image->exists = true;
-		rc = finish(storage->sim, crash);
-		if (rc < 0)
-			return rc;
-	} else if (image == NULL || !image->exists) {
-		return HVREPL_E_NOT_FOUND;
-	}
-	*object_out = image;
-	return HVREPL_OK;
-}
-
-static void object_close(void *user, void *object)
-{
-	(void)user, (void)object;
-}
-
-static int32_t object_size(void *user, void *object, uint64_t *size_out)
-{
-	(void)user;
-	*size_out = ((struct sim_image *)object)->size;
-	return HVREPL_OK;
-}
-
-static int32_t object_read(void *user, hvrepl_op *op, void *object,
-			   uint64_t offset, void *buffer, size_t length)
-{
-	struct sim_storage *storage = user;
-	struct sim_image *image = object;
-	bool crash;
-	int32_t rc = step(storage->sim, false, &crash);
-
-	(void)op;
-	if (rc < 0)
-		return rc;
-	if (offset > image->size || length > image->size - offset)
-		return HVREPL_E_STORAGE_IO;
-	memcpy(buffer, image->now + offset, length);
-	return HVREPL_OK;
-}
-
-static int32_t room_for(struct sim_storage *storage, struct sim_image *image,
-			uint64_t end)
-{
-	if (end <= image->size || storage->capacity == UINT64_MAX)
-		return HVREPL_OK;
-	return sim_storage_used(storage) + (end - image->size) >
-			       storage->capacity ?
-		       HVREPL_E_NO_SPACE :
-		       HVREPL_OK;
-}
-
-static int32_t object_write(void *user, hvrepl_op *op, void *object,
-			    uint64_t offset, const struct hvrepl_iovec *iov,
-			    uint32_t iov_count)
-{
-	struct sim_storage *storage = user;
-	uint64_t end = offset;
-	int32_t rc;
-
-	(void)op;
-	for (uint32_t i = 0; i < iov_count; i++)
-		end += iov[i].length;
-	rc = room_for(storage, object, end);
-	if (rc < 0)
-		return rc;
-	return image_write(storage->sim, object, offset, iov, iov_count);
-}
-
-static int32_t object_flush(void *user, hvrepl_op *op, void *object)
-{
-	(void)op;
-	return image_flush(((struct sim_storage *)user)->sim, object);
-}
-
-static int32_t object_resize(void *user, void *object, uint64_t size)
-{
-	struct sim_storage *storage = user;
-	struct sim_image *image = object;
-	bool crash;
-	int32_t rc = room_for(storage, image, size);
-
-	if (rc < 0)
-		return rc;
-	rc = step(storage->sim, true, &crash);
-	if (rc < 0)
-		return rc;
-	make_room(image, size);
-	(void)add_pending(image, 0, size, true);
-	set_size(image->now, &image->size, size);
-	return finish(storage->sim, crash);
-}
-
-static int32_t object_punch(void *user, void *object, uint64_t offset,
-			    uint64_t length)
-{
-	struct sim_image *image = object;
-	struct hvrepl_iovec iov;
-	int32_t rc;
-
-	if (offset >= image->size)
-		return HVREPL_OK;
-	if (length > image->size - offset)
-		length = image->size - offset;
-	iov.base = must(calloc(1, length + 1));
-	iov.length = length;
-	rc = image_write(((struct sim_storage *)user)->sim, image, offset, &iov,
-			 1);
-	free(iov.base);
-	return rc;
-}
-
-static int32_t storage_remove(void *user, const char *id)
-{
-	struct sim_storage *storage = user;
-	struct sim_image *image = find(storage, id);
-	bool crash;
-	int32_t rc = step(storage->sim, true, &crash);
-
-	if (rc < 0)
-		return rc;
-	if (image == NULL || !image->exists)
-		return HVREPL_E_NOT_FOUND;
-	image->exists = false;
-	drop_pending(image);
-	set_size(image->now, &image->size, 0);
-	return finish(storage->sim, crash);
-}
-
-static int32_t storage_sync(void *user)
-{
-	struct sim_storage *storage = user;
-	bool crash;
-	int32_t rc = step(storage->sim, true, &crash);
-
-	if (rc < 0)
-		return rc;
-	for (struct sim_image *i = storage->sim->images; i != NULL && !crash;
-	     i = i->next)
-		if (i->storage == storage && !i->exists)
-			settle(i);
-	return finish(storage->sim, crash);
-}
-
-static int32_t storage_list(void *user, const char *prefix,
-			    int32_t (*found)(void *argument, const char *id,
-					     uint64_t size),
-			    void *argument)
-{
-	struct sim_storage *storage = user;
-	bool crash;
-	int32_t rc = step(storage->sim, false, &crash);
-
-	for (struct sim_image *i = storage->sim->images; i != NULL && rc >= 0;
-	     i = i->next)
-		if (i->storage == storage && i->exists &&
-		    strncmp(i->id, prefix, strlen(prefix)) == 0)
-			rc = found(argument, i->id, i->size);
-	return rc;
-}
-
-static int32_t storage_free_space(void *user, uint64_t *bytes_out)
-{
-	struct sim_storage *storage = user;
-	uint64_t used = sim_storage_used(storage);
-
-	*bytes_out = storage->capacity == UINT64_MAX ? UINT64_MAX :
-		     storage->capacity > used	     ? storage->capacity - used :
-						       0;
-	return HVREPL_OK;
-}
-
-static void storage_release(void *user)
-{
-	((struct sim_storage *)user)->released++;
-}
-
-static const struct hvrepl_storage_ops storage_ops = {
-	.struct_size = sizeof(storage_ops),
-	.open = object_open,
-	.close = object_close,
-	.size = object_size,
-	.read = object_read,
-	.write = object_write,
-	.flush = object_flush,
-	.resize = object_resize,
-	.punch = object_punch,
-	.remove = storage_remove,
-	.sync = storage_sync,
-	.list = storage_list,
-	.free_space = storage_free_space,
-};
-
-struct sim_storage *sim_storage_new(struct sim *sim)
-{
-	struct sim_storage *storage = owned(sim, sizeof(*storage));
-
-	storage->sim = sim;
-	storage->capacity = UINT64_MAX;
-	return storage;
-}
-
-struct hvrepl_storage sim_storage_handle(struct sim_storage *storage)
-{
-	return (struct hvrepl_storage){ &storage_ops, storage,
-					storage_release };
-}
-
-uint8_t *sim_object_bytes(struct sim_storage *storage, const char *id,
-			  uint64_t *size_out)
-{
-	struct sim_image *image = find(storage, id);
-
-	if (image == NULL || !image->exists)
-		return NULL;
-	settle(image);
-	*size_out = image->size;
-	return image->now;
-}
-
-uint64_t sim_storage_used(const struct sim_storage *storage)
-{
-	uint64_t used = 0;
-
-	for (const struct sim_image *i = storage->sim->images; i != NULL;
-	     i = i->next)
-		if (i->storage == storage && i->exists)
-			used += i->size;
-	return used;
-}
-
-unsigned sim_storage_objects(const struct sim_storage *storage)
-{
-	unsigned count = 0;
-
-	for (const struct sim_image *i = storage->sim->images; i != NULL;
-	     i = i->next)
-		count += i->storage == storage && i->exists;
-	return count;
-}
-
-void sim_free(struct sim *sim)
-{
-	while (sim->images != NULL) {
-		struct sim_image *gone = sim->images;
-
-		sim->images = gone->next;
-		drop_pending(gone);
-		free(gone->now);
-		free(gone->durable);
-		free(gone);
-	}
-	while (sim->owned_count > 0)
-		free(sim->owned[--sim->owned_count]);
-}

@@ -21,6 +21,18 @@
 #define SIM_OWNED_MAX 64u /* Disks and storages of one sim. */
 
 struct sim_image; /* Bytes with a list of pending writes. */
+struct sim_copy;  /* One of them, in a backup. */
+
+/* What a flush that fails leaves behind. */
+#define SIM_FLUSH_KEEPS 0u   /* Nothing happened: the next one may do it. */
+#define SIM_FLUSH_CLEANS 1u  /* Readers see the new, the medium has the old. */
+#define SIM_FLUSH_REVERTS 2u /* Readers see the old again. */
+#define SIM_FLUSH_LATE 3u    /* As CLEANS, and the flush after it says so. */
+
+/* What becomes of one write of an object that seems to succeed. */
+#define SIM_STRAY_NONE 0u
+#define SIM_STRAY_LOST 1u
+#define SIM_STRAY_ELSEWHERE 2u
 
 struct sim {
 	uint64_t random;   /* State of the seeded generator. */
@@ -32,10 +44,19 @@ struct sim {
 	uint64_t fail_at;  /* UINT64_MAX: none. */
 	int32_t fail_code; /* HVREPL_E_DISK_IO, HVREPL_E_NO_SPACE... */
 	bool fail_on;      /* ...and all after it. */
+	unsigned flush_fails; /* SIM_FLUSH_*, when the one that fails is a flush. */
+	bool flush_may_finish; /* One that crashes may have done its work. */
+	/* The first object write from this I/O on goes astray: SIM_STRAY_*. */
+	unsigned stray;
+	uint64_t stray_at;
+	uint64_t events, failed; /* Callbacks that did I/O; that failed. */
+	uint64_t hurt;  /* Bytes went wrong without a word, so often. */
+	uint64_t trace; /* Of all that was written, where and how much. */
 	/* Percent of pending sectors that survive a power loss, and of the
 	 * survivors that are garbage. */
 	unsigned survive_percent, garbage_percent;
 	struct sim_image *images; /* All, for restart. */
+	struct sim_copy *backup;
 	void *owned[SIM_OWNED_MAX];
 	unsigned owned_count;
 	/* Optional: called before each I/O, to interleave other work. */
@@ -48,6 +69,12 @@ void sim_init(struct sim *sim, uint64_t seed);
 void sim_free(struct sim *sim);
 /* Resolve pending writes (power loss or process crash) and work again. */
 void sim_restart(struct sim *sim, bool power_loss);
+
+/* Flip one bit of an object, durable and all; its id, or NULL: there is none. */
+const char *sim_rot(struct sim *sim);
+/* Remember all disks and objects as a reader sees them; bring them back. */
+void sim_backup(struct sim *sim);
+void sim_restore(struct sim *sim);
 
 struct sim_disk {
 	struct sim *sim;

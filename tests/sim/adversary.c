@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Somebody who can reach the port: he has recorded connections, knows names,
+ * and speaks whatever he likes. He never gets further than HELLO. */
+#include "story.h"
+
+#include <stdlib.h>
+
+#define TAPE (48u << 10)
+#define HEARD 4096u
+
+/* The first bytes of what each site was told, over all connections. */
+static struct {
+	uint8_t bytes[TAPE];
+	size_t length;
+} tapes[2];
+static uint8_t heard[HEARD];
+static size_t heard_length;
+static bool listening;
+static uint8_t scratch[TAPE];
+
+/* Each send starts a frame. */
+static void show_frames(const struct pair_site *to, const uint8_t *bytes,
+			size_t length)
+{
+	size_t at = 0;
+
+	while (at + 32 <= length) {
+		uint32_t of_payload;
+
+		memcpy(&of_payload, bytes + at + 4, 4);
+		if (bytes[at + 3] == 16 && at + 36 <= length)
+			SAY("  to %s: message %u", to->name, bytes[at + 32]);
+		else if (bytes[at + 3] != 4 && bytes[at + 3] != 5)
+			SAY("  to %s: frame %u", to->name, bytes[at + 3]);
+		at += 32 + of_payload;
+	}
+}
+
+static void tap(struct pair *p, struct pair_site *from, struct pair_site *to,
+		const uint8_t *bytes, size_t length)
+{
+	(void)p;
+	if (to == NULL) {
+		/* What a node answers a stranger. */
+		if (!listening || heard_length + length > HEARD)
+			return;
+		memcpy(heard + heard_length, bytes, length);
+		heard_length += length;
+		return;
+	}
+	if (from == NULL)
+		return;
+	if (tracing)
+		show_frames(to, bytes, length);
+	if (tapes[to == &pair.b].length + length <= TAPE) {
+		memcpy(tapes[to == &pair.b].bytes + tapes[to == &pair.b].length,
+		       bytes, length);
+		tapes[to == &pair.b].length += length;
+	}
+}
+
+void adversary_begin(void)
+{
+	tapes[0].length = tapes[1].length = 0;
+	listening = false;
+	pair.tap = tap;
+}
+
+void adversary_end(void)
+{
+	pair.tap = NULL;
+}
+
+/* Frames that a node may send to one it does not know yet. */
+static void check_answer(const struct teller *t, bool stranger)
+{
+	size_t at = 0;
+
+	while (at + 32 <= heard_length) {
+		uint32_t length;
+		uint8_t type = heard[at + 3];
+
+		memcpy(&length, heard + at + 4, 4);
+		HOLDS(41, type >= 1 && type <= 3,
+		      "%s sent frame %u to somebody it cannot know (%s)",
+		      t->site->name, type, stranger ? "a stranger" : "a replay");
+		if (length > 4096)
+			break;
+		at += 32 + length;
+	}
+}
+
+void adversary_act(void)
+{
+	struct teller *t = &tellers[dice(2)];
+	unsigned to = t == &tellers[1];
+	const char *peer = dice(4) == 0 ? "nobody" : pair_other(t->site)->name;
+	size_t length = tapes[to].length, start = 0;
+	uint64_t puts, ios;
+	bool quiet, no_secret = false;
+	struct hvrepl_vm_status s;
+
+	if (t->site->node == NULL || t->site->sim.crashed)
+		return;
+	switch (dice(5)) {
+	case 0: /* Garbage. */
+		length = (size_t)dice(3000) + 1;
+		test_fill(scratch, length, dice(UINT64_MAX));
+		break;
+	case 1: /* A recorded stream, from anywhere. */
+		start = length > 0 ? (size_t)dice(length) : 0;
+		length -= start;
+		memcpy(scratch, tapes[to].bytes + start, length);
+		break;
+	case 2: /* With a byte changed. */
+		memcpy(scratch, tapes[to].bytes, length);
+		if (length > 0)
+			scratch[dice(length < 400 ? length : 400)] ^=
+				(uint8_t)(1 + dice(255));
+		break;
+	case 3: /* A channel that is bound to nothing. */
+		memcpy(scratch, tapes[to].bytes, length);
+		no_secret = true;
+		break;
+	default: /* As it was. */
+		memcpy(scratch, tapes[to].bytes, length);
+	}
+	if (length == 0)
+		return;
+	SAY("a stranger says %zu bytes to %s as %s", length, t->site->name,
+	    peer);
+	/* A standby without its peer does nothing by itself that is durable. */
+	quiet = look(t->site, &s) && s.mode == HVREPL_MODE_REPLICA &&
+		s.connected == 0 && s.writable == 0 && s.job == 0 &&
+		!pair.link_up;
+	puts = t->site->puts;
+	ios = t->site->sim.io_count;
+	heard_length = 0;
+	listening = true;
+	pair_intrude(&pair, t->site, peer, no_secret, scratch, length);
+	pair_run(&pair, MS);
+	listening = false;
+	check_answer(t, strcmp(peer, "nobody") == 0);
+	PROVE(40);
+	HOLDS(42, t->site->env.alloc_bytes < (96u << 20),
+	      "a stranger made %s take %zu bytes", t->site->name,
+	      t->site->env.alloc_bytes);
+	if (quiet && t->site->node != NULL && look(t->site, &s) &&
+	    s.connected == 0)
+		HOLDS(39, t->site->puts == puts,
+		      "%s wrote its state for a stranger (I/O %llu)",
+		      t->site->name,
+		      (unsigned long long)(t->site->sim.io_count - ios));
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The guests: their writes, and what they may believe afterwards. */
+#include "story.h"
+
+static uint8_t buffer[20 * SECTOR];
+
+static void remember(struct guest *g, unsigned disk, unsigned first,
+		     unsigned count, int32_t rc)
+{
+	for (unsigned s = 0; s < count; s++) {
+		g->shadow.unsure[disk][first + s] = rc < 0;
+		g->unflushed[disk][first + s] = true;
+		if (rc >= 0)
+			g->shadow.sector[disk][first + s] =
+				sector_hash(buffer + s * SECTOR);
+	}
+}
+
+static int32_t write_once(struct teller *t, unsigned *disk, unsigned *first,
+			  unsigned *count)
+{
+	hvrepl_guest_disk *guest;
+
+	*disk = (unsigned)dice(PAIR_DISKS);
+	*first = (unsigned)dice(SECTORS);
+	if (dice(3) > 0)
+		*first %= 32; /* The same ones again. */
+	*count = 1 + (unsigned)dice(SECTORS - *first < 20 ? SECTORS - *first :
+							    20);
+	guest = door(t->site, *disk);
+	if (guest == NULL)
+		return HVREPL_E_CLOSED;
+	if (dice(12) == 0) {
+		memset(buffer, 0, *count * SECTOR);
+		return hvrepl_guest_zero(guest, *first * (uint64_t)SECTOR,
+					 *count * (uint64_t)SECTOR);
+	}
+	test_fill(buffer, *count * SECTOR, dice(UINT64_MAX));
+	return hvrepl_guest_write(guest, *first * (uint64_t)SECTOR, buffer,
+				  *count * SECTOR);
+}
+
+/* A hint: reads give anything afterwards, and points what the disk gave. */
+static void discard_some(struct teller *t)
+{
+	unsigned disk = (unsigned)dice(PAIR_DISKS);
+	unsigned first = (unsigned)dice(SECTORS / 8) * 8;
+	hvrepl_guest_disk *guest = door(t->site, disk);
+
+	if (guest == NULL)
+		return;
+	(void)!hvrepl_guest_discard(guest, first * (uint64_t)SECTOR, 4096);
+	for (unsigned s = first; s < first + 8; s++) {
+		t->guest.shadow.unsure[disk][s] = true;
+		t->guest.unflushed[disk][s] = true;
+	}
+	settle(t);
+	PROVE(6);
+}
+
+void guest_writes(struct teller *t, unsigned writes)
+{
+	struct hvrepl_vm_status status;
+	struct guest *g = &t->guest;
+
+	watch(false); /* Before it changes anything. */
+	if (!look(t->site, &status) || status.mode == 0)
+		return;
+	if (!status.writable) {
+		hvrepl_guest_disk *guest = door(t->site, 0);
+
+		/* A site that does not own the VM takes no write (O6). */
+		if (guest != NULL && !t->site->sim.crashed)
+			HOLDS(24, hvrepl_guest_write(guest, 0, buffer,
+						     SECTOR) < 0,
+			      "%s does not own the VM and took a write",
+			      t->site->name);
+		return;
+	}
+	if (!g->has_shadow || !same(&g->epoch, &status.epoch) || t->restored)
+		return;
+	for (unsigned i = 0; i < writes; i++) {
+		unsigned disk, first, count;
+		uint64_t failed = t->site->sim.failed;
+		int32_t rc = write_once(t, &disk, &first, &count);
+
+		mix((uint64_t)(uint32_t)rc);
+		SAY("%s: guest writes disk %u, sectors %u to %u: %d",
+		    t->site->name, disk, first, first + count - 1, rc);
+		if (rc == HVREPL_E_FENCED || rc == HVREPL_E_CLOSED)
+			return;
+		remember(g, disk, first, count, rc);
+		/* Its own I/O fails, the guest's does not. */
+		if (rc >= 0 && (t->trouble || t->site->sim.failed != failed))
+			PROVE(5);
+		if (rc < 0 && !t->site->sim.crashed)
+			settle(t);
+	}
+	if (dice(16) == 0 && !t->site->sim.crashed)
+		discard_some(t);
+}
+
+void guest_flush(struct teller *t)
+{
+	struct guest *g = &t->guest;
+
+	for (unsigned i = 0; i < PAIR_DISKS; i++) {
+		hvrepl_guest_disk *guest = door(t->site, i);
+		uint64_t failed = t->site->sim.failed;
+		int32_t rc;
+
+		if (guest == NULL)
+			continue;
+		rc = hvrepl_guest_flush(guest);
+		mix((uint64_t)(uint32_t)rc);
+		SAY("%s: guest flushes disk %u: %d", t->site->name, i, rc);
+		if (rc == HVREPL_OK) {
+			memset(g->unflushed[i], 0, sizeof(g->unflushed[i]));
+			continue;
+		}
+		/* The guest was told: what it wrote is there, or not. */
+		if (t->site->sim.failed != failed) {
+			t->flush_failed = true;
+			for (unsigned s = 0; s < SECTORS; s++)
+				g->shadow.unsure[i][s] |= g->unflushed[i][s];
+			if (!t->site->sim.crashed)
+				settle(t);
+		}
+	}
+}

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The operators: one who asks for anything, and one who knows what he wants. */
+#include "story.h"
+
+static struct content scratch;
+
+static const char *const operations[] = {
+	"", "enable", "start-initial", "suspend", "resume", "resync", "planned",
+	"unplanned", "change-point", "cancel", "commit", "reverse", "discard",
+	"force", "remove", "verify", "cut-now",
+};
+
+void ask(struct teller *t, uint32_t operation)
+{
+	struct hvrepl_uuid epoch = { { 0 } };
+	struct hvrepl_vm_status before, after;
+	uint64_t point = 0;
+	uint64_t at = pair.now_ns;
+	int32_t rc;
+
+	if (!look(t->site, &before))
+		return;
+	if (operation == HVREPL_OPERATION_DISCARD) {
+		struct hvrepl_epoch e = HVREPL_EPOCH_INIT;
+		uint32_t count = 0;
+
+		while (hvrepl_vm_get_epoch(t->site->node, &pair_vm, count,
+					   &e) == HVREPL_OK)
+			count++;
+		if (count > 0)
+			(void)hvrepl_vm_get_epoch(t->site->node, &pair_vm,
+						  (uint32_t)dice(count), &e);
+		epoch = e.id;
+	}
+	if ((operation == HVREPL_OPERATION_UNPLANNED ||
+	     operation == HVREPL_OPERATION_CHANGE_POINT) &&
+	    t->seen_count > 0 && dice(2) == 0)
+		point = t->seen_numbers[dice(t->seen_count)];
+	rc = pair_ask(t->site, operation, point, &epoch);
+	mix((uint64_t)operation << 32 | (uint32_t)rc);
+	/* What is not allowed is refused, and changes nothing. */
+	if ((before.allowed >> operation & 1) == 0 && pair.now_ns == at &&
+	    look(t->site, &after))
+		HOLDS(32, rc < 0 && after.state == before.state &&
+			      same(&after.epoch, &before.epoch) &&
+			      after.ownership == before.ownership,
+		      "%s: %s is not allowed and was answered %d",
+		      t->site->name, operations[operation], rc);
+	SAY("%s: %s %llu -> %d %s", t->site->name, operations[operation],
+	    (unsigned long long)point, rc, rc < 0 ? t->site->job_sentence : "");
+	if (rc >= 0) {
+		t->asked = operation;
+		t->asked_point = point;
+	}
+	/* A cut of it is named before a guest writes again. */
+	pair_run(&pair, 1);
+	watch(false);
+}
+
+void random_operation(bool faithful)
+{
+	struct teller *t = &tellers[dice(2)];
+	struct hvrepl_vm_status status;
+	uint32_t allowed[HVREPL_OPERATION_COUNT], count = 0;
+	uint32_t operation = 1 + (uint32_t)dice(HVREPL_OPERATION_COUNT - 1);
+
+	if (!look(t->site, &status))
+		return;
+	for (uint32_t i = 1; i < HVREPL_OPERATION_COUNT; i++)
+		if (status.allowed >> i & 1 && i != HVREPL_OPERATION_REMOVE)
+			allowed[count++] = i;
+	if (count > 0 && (faithful || dice(5) > 0))
+		operation = allowed[dice(count)];
+	if (operation == HVREPL_OPERATION_REMOVE)
+		return;
+	ask(t, operation);
+}
+
+/* What an operator asks who wants the VM to run and be protected. */
+static void sensible_operation(unsigned round)
+{
+	static const uint32_t order[] = {
+		HVREPL_OPERATION_COMMIT,  HVREPL_OPERATION_RESUME,
+		HVREPL_OPERATION_DISCARD, HVREPL_OPERATION_REVERSE,
+		HVREPL_OPERATION_START_INITIAL, HVREPL_OPERATION_RESYNC,
+		HVREPL_OPERATION_ENABLE,
+	};
+	static uint32_t tried[2];
+	struct hvrepl_vm_status s[2];
+	bool up[2];
+
+	if (round < 2)
+		tried[0] = tried[1] = 0;
+	for (int i = 0; i < 2; i++)
+		up[i] = look(tellers[i].site, &s[i]);
+	for (unsigned k = 0; k < sizeof(order) / sizeof(order[0]); k++)
+		for (int turn = 0; turn < 2; turn++) {
+			uint32_t operation = order[k];
+			int i = (turn + (int)(round / 2)) % 2;
+
+			/* He does not repeat at once what has just failed. */
+			if (round % 8 != 0 && tried[i] == operation &&
+			    tellers[i].site->job_code < 0)
+				continue;
+			if (!up[i] ||
+			    (s[i].job != 0 &&
+			     operation != HVREPL_OPERATION_RESUME) ||
+			    !(s[i].allowed >> operation & 1))
+				continue;
+			/* A healthy pair needs neither. */
+			if ((operation == HVREPL_OPERATION_RESYNC ||
+			     operation == HVREPL_OPERATION_DISCARD) &&
+			    s[i].state == HVREPL_STATE_REPLICATING)
+				continue;
+			if (operation == HVREPL_OPERATION_ENABLE && i == 1)
+				continue;
+			/* Allowed, but there is nothing to do. */
+			if (operation == HVREPL_OPERATION_COMMIT &&
+			    s[i].state !=
+				    HVREPL_STATE_FAILED_OVER_WAITING_COMPLETION)
+				continue;
+			if (operation == HVREPL_OPERATION_RESUME &&
+			    s[i].state != HVREPL_STATE_SUSPENDED &&
+			    s[i].state != HVREPL_STATE_RESYNC_SUSPENDED &&
+			    s[i].state != HVREPL_STATE_ERROR &&
+			    s[i].state != HVREPL_STATE_WAITING_FOR_RESYNC)
+				continue;
+			if (operation == HVREPL_OPERATION_DISCARD) {
+				int32_t rc;
+
+				/* The one that committed wins. */
+				if (!up[1 - i] ||
+				    s[i].ownership !=
+					    HVREPL_OWNERSHIP_DIVERGED)
+					continue;
+				rc = pair_ask(tellers[i].site, operation, 0,
+					      &s[1 - i].epoch);
+				SAY("%s: discard the other -> %d %s",
+				    tellers[i].site->name, rc,
+				    rc < 0 ? tellers[i].site->job_sentence :
+					     "");
+				if (rc >= 0)
+					return;
+				continue;
+			}
+			ask(&tellers[i], operation);
+			tried[i] = operation;
+			if (tellers[i].site->job_code == HVREPL_PENDING)
+				return;
+		}
+	/* The end of an older history keeps an overlay from folding. */
+	if (round > 40 && round % 8 == 1)
+		for (int i = 0; i < 2; i++) {
+			struct hvrepl_point point = HVREPL_POINT_INIT;
+
+			for (uint32_t k = 0;
+			     up[i] && hvrepl_vm_get_point(tellers[i].site->node,
+							  &pair_vm, k,
+							  &point) == HVREPL_OK;
+			     k++)
+				if ((point.pins & HVREPL_PIN_TAIL) != 0)
+					(void)pair_ask(tellers[i].site,
+						       HVREPL_OPERATION_DISCARD,
+						       0, &point.cut);
+		}
+	/* A superseded site that holds the end of an older history folds after
+	 * force only; then the operator decides anew. */
+	if (round > 100 && round % 40 == 1)
+		for (int i = 0; i < 2; i++)
+			if (up[i] &&
+			    s[i].ownership == HVREPL_OWNERSHIP_SUPERSEDED &&
+			    s[i].allowed >> HVREPL_OPERATION_FORCE & 1) {
+				ask(&tellers[i], HVREPL_OPERATION_FORCE);
+				return;
+			}
+	/* Nothing helps: force or fail over where nobody writes. */
+	if (round % 16 != 15 || (up[0] && s[0].writable) ||
+	    (up[1] && s[1].writable))
+		return;
+	for (int i = 0; i < 2; i++)
+		if (up[i] && s[i].allowed >> HVREPL_OPERATION_CANCEL & 1 &&
+		    round % 32 == 15) {
+			ask(&tellers[i], HVREPL_OPERATION_CANCEL);
+			return;
+		}
+	for (int i = 0; i < 2; i++)
+		if (up[i] && s[i].allowed >> HVREPL_OPERATION_FORCE & 1) {
+			ask(&tellers[i], HVREPL_OPERATION_FORCE);
+			return;
+		}
+	for (int i = 0; i < 2; i++)
+		if (up[i] && s[i].allowed >> HVREPL_OPERATION_UNPLANNED & 1) {
+			ask(&tellers[i], HVREPL_OPERATION_UNPLANNED);
+			return;
+		}
+}
+
+static bool is_protected(struct teller **owner, struct teller **copy)
+{
+	struct hvrepl_vm_status s[2];
+
+	if (!look(tellers[0].site, &s[0]) || !look(tellers[1].site, &s[1]))
+		return false;
+	for (int i = 0; i < 2; i++)
+		if (s[i].writable && s[i].state == HVREPL_STATE_REPLICATING &&
+		    s[i].ownership == HVREPL_OWNERSHIP_OWNER &&
+		    s[1 - i].state == HVREPL_STATE_REPLICATING &&
+		    s[1 - i].ownership == HVREPL_OWNERSHIP_STANDBY &&
+		    s[0].connected && s[1].connected) {
+			*owner = &tellers[i];
+			*copy = &tellers[1 - i];
+			return true;
+		}
+	return false;
+}
+
+/* All faults end; an operator brings it back, and the last point is right. */
+void heal(void)
+{
+	struct teller *owner = NULL, *copy = NULL;
+	struct hvrepl_vm_status s, c;
+	unsigned round = 0;
+
+	SAY("---- healing");
+	calm();
+	pass(MS);
+	restart_due(true);
+	pair_link(&pair, true);
+	for (; round < 400 && !is_protected(&owner, &copy); round++) {
+		/* The longest pause after a storage fault is 30 minutes (L4). */
+		pass(round < 200 ? SECOND / 2 : 20 * SECOND);
+		if (pair.a.node != NULL)
+			(void)hvrepl_node_connect_now(pair.a.node);
+		if (round % 2 == 1)
+			sensible_operation(round);
+	}
+	if (owner == NULL && excused()) {
+		tally->degraded++;
+		PROVE(12);
+		return;
+	}
+	if (owner == NULL) {
+		(void)look(&pair.a, &s);
+		(void)look(&pair.b, &c);
+		violated(34, "no way back: a %u/%u/%u w%u job %llx "
+			     "allowed %x open %d (%s), b %u/%u/%u w%u job %llx "
+			     "allowed %x open %d (%s)",
+			     s.mode, s.state,
+			     s.ownership, s.writable, (unsigned long long)s.job,
+			     s.allowed, s.open_code, s.sentence, c.mode,
+			     c.state, c.ownership, c.writable,
+			     (unsigned long long)c.job, c.allowed, c.open_code,
+			     c.sentence);
+	}
+	PROVE(34);
+	pass(SECOND / 10);
+	guest_writes(owner, 5);
+	guest_flush(owner);
+	pair_status(owner->site, &s);
+	pair_status(copy->site, &c);
+	for (unsigned i = 0; i < 120; i++) {
+		struct hvrepl_vm_status now;
+
+		pass(i < 20 ? SECOND / 2 : 20 * SECOND);
+		pair_status(copy->site, &now);
+		if (now.last_point > s.last_cut && now.last_point >
+		    c.last_point)
+			break;
+		if (i == 119 && excused()) {
+			tally->degraded++;
+			return;
+		}
+		HOLDS(36, i < 119, "no point after healing");
+	}
+	watch(true);
+	HOLDS(36, read_disks(owner, &scratch), "the owner cannot read");
+	compare(1, &scratch, &owner->guest.shadow, "final disks", owner, 0);
+	pair_status(copy->site, &c);
+	if (!read_point(copy, c.last_point, &scratch)) {
+		HOLDS(12, copy->hurt, "the final point cannot be read");
+		tally->degraded++;
+		return;
+	}
+	compare(29, &scratch, &owner->guest.shadow, "final point", copy,
+		c.last_point);
+	for (unsigned f = 0; f < FAULT_COUNT; f++)
+		if (armed >> f & 1)
+			tally->faults[f]++;
+	if (pair.broken_links > 0)
+		PROVE(9);
+	if (owner->site->restarts + copy->site->restarts > 0) {
+		PROVE(18);
+		PROVE(33);
+	}
+	if (owner->oom || copy->oom)
+		PROVE(35);
+	PROVE(28);
+}

@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The oracle: looks at both sites after each piece of time, and at what they
+ * must hold. Whole images are read only at a point and at a failover. */
+#include "story.h"
+
+#define ALLOC_CAP (96u << 20) /* Bytes; a node with its buffers has a few. */
+#define STORAGE_CAP (64u << 20)
+#define WRITERS_MAX 256u
+
+static struct content scratch;
+static struct hvrepl_vm_status shown[2];
+static uint64_t hooks;
+
+/* Who wrote in which epoch, for the whole story. */
+static struct {
+	struct hvrepl_uuid epoch;
+	uint32_t sites;
+} writers[WRITERS_MAX];
+static unsigned writer_count;
+
+void oracle_begin(void)
+{
+	hooks = 0;
+	writer_count = 0;
+	memset(shown, 0, sizeof(shown));
+}
+
+static void note_writer(struct teller *t, const struct hvrepl_uuid *epoch)
+{
+	unsigned i = 0, bit = 1u << (t == &tellers[1]);
+
+	while (i < writer_count && !same(&writers[i].epoch, epoch))
+		i++;
+	if (i == WRITERS_MAX)
+		return;
+	if (i == writer_count) {
+		writers[i].sites = 0;
+		writers[writer_count++].epoch = *epoch;
+	}
+	writers[i].sites |= bit;
+	/* A site that came back from a backup may not know better, but it is
+	 * alone with that: the other one is the epoch's. */
+	HOLDS(20, writers[i].sites != 3,
+	      "two writers in epoch %02x%02x, now %s", epoch->bytes[0],
+	      epoch->bytes[1], t->site->name);
+}
+
+/* The site's guest may write in an epoch in which it could not before. */
+static void new_owner(struct teller *t, const struct hvrepl_vm_status *status)
+{
+	struct teller *other = &tellers[t == &tellers[0]];
+	struct guest *g = &t->guest;
+	struct hvrepl_epoch epoch;
+	struct content *must = NULL;
+	bool own = t->asked == HVREPL_OPERATION_FORCE, back = false;
+
+	if (g->has_shadow)
+		keep_ending(g);
+	HOLDS(21, epoch_of(t->site, &status->epoch, &epoch),
+	      "%s writes in an epoch out of nowhere", t->site->name);
+	if (!read_disks(t, &scratch))
+		return;
+	note_writer(t, &status->epoch);
+	if (t->restored) {
+		/* It knows no more than its backup did. */
+		t->restored = false;
+	} else if (own && g->has_shadow && same(&g->epoch, &epoch.parent)) {
+		must = &g->shadow;
+	} else if (own) {
+		own = false; /* Forced before it wrote: nothing to know. */
+	} else if (find_ending(t, &status->epoch) != NULL) {
+		must = find_ending(t, &status->epoch); /* Cancelled back. */
+		back = true;
+	} else if (g->has_shadow || epoch.fork_point != 0) {
+		must = find_point(t->site, epoch.parent, epoch.fork_point);
+	}
+	SAY("%s writes in epoch %02x%02x (parent %02x%02x at %llu%s), %s",
+	    t->site->name, status->epoch.bytes[0], status->epoch.bytes[1],
+	    epoch.parent.bytes[0], epoch.parent.bytes[1],
+	    (unsigned long long)epoch.fork_point,
+	    epoch.planned ? ", planned" : "",
+	    must != NULL ? "content known" : "content not known");
+	if (must != NULL)
+		compare(back	      ? 26 :
+			own	      ? 31 :
+			epoch.planned ? 23 :
+					25,
+			&scratch, must, own ? "forced disks" : "failover to",
+			t, epoch.fork_point);
+	if (epoch.planned && !own && !back && other->guest.has_shadow &&
+	    !other->restored && same(&other->guest.epoch, &epoch.parent))
+		compare(23, &scratch, &other->guest.shadow, "planned failover",
+			t, epoch.fork_point);
+	g->shadow = scratch;
+	g->has_shadow = true;
+	g->on_base = false;
+	g->epoch = status->epoch;
+	g->last_cut = epoch.fork_point;
+	/* What the disk had not made durable before, it has not now. */
+}
+
+void settle(struct teller *t)
+{
+	struct guest *g = &t->guest;
+	bool open = false;
+
+	for (unsigned i = 0; i < PAIR_DISKS && !open; i++)
+		open = memchr(g->shadow.unsure[i], 1, SECTORS) != NULL;
+	if (!open || !read_disks(t, &scratch))
+		return;
+	compare(1, &scratch, &g->shadow, "disks after a crash", t, 0);
+	if (t->flush_failed)
+		PROVE(4);
+	/* It stays as open as it was until a flush has succeeded. */
+	g->shadow = scratch;
+}
+
+/* The process died: what was not flushed may be gone, also without a loss of
+ * power, for an overlay's map is durable only with a flush. */
+static void note_crash(struct teller *t)
+{
+	if (t->revived == t->site->restarts)
+		return;
+	t->revived = t->site->restarts;
+	t->restored = t->returning;
+	t->returning = false;
+	t->newest = 0;
+	for (unsigned i = 0; i < PAIR_DISKS; i++)
+		for (unsigned k = 0; k < SECTORS; k++)
+			t->guest.shadow.unsure[i][k] |=
+				t->guest.unflushed[i][k];
+}
+
+static void watch_writer(struct teller *t, const struct hvrepl_vm_status *s)
+{
+	struct guest *g = &t->guest;
+
+	settle(t);
+	/* The failover over there was cancelled, or a fence was lifted. */
+	if (!t->wrote && read_disks(t, &scratch))
+		compare(26, &scratch, &g->shadow, "disks after a fence", t, 0);
+	else if (hooks % 8 == 0 && read_disks(t, &scratch))
+		compare(24, &scratch, &g->shadow, "guest's disks", t, 0);
+	/* An overlay holds what differs, until it is folded. */
+	if (hooks % 8 == 0) {
+		read_base(t, &scratch);
+		g->on_base = s->mode == HVREPL_MODE_PRIMARY &&
+			     memcmp(scratch.sector, g->shadow.sector,
+				    sizeof(scratch.sector)) == 0;
+	}
+}
+
+static void watch_owner(struct teller *t, const struct hvrepl_vm_status *s)
+{
+	struct guest *g = &t->guest;
+
+	note_crash(t);
+	if (s->writable && !t->site->sim.crashed &&
+	    (!g->has_shadow || t->restored || !same(&g->epoch, &s->epoch)))
+		new_owner(t, s);
+	if (g->has_shadow && same(&g->epoch, &s->epoch) && !t->restored) {
+		for (uint64_t n = g->last_cut + 1; n <= s->last_cut; n++)
+			keep_image(&s->epoch, n, &g->shadow);
+		if (s->last_cut > g->last_cut)
+			g->last_cut = s->last_cut;
+	}
+	if (s->writable && g->has_shadow && same(&g->epoch, &s->epoch) &&
+	    !t->site->sim.crashed)
+		watch_writer(t, s);
+	t->wrote = s->writable != 0;
+	/* Nothing of a loser is overwritten (O6, S7). */
+	if (hooks % 4 == 0 && g->has_shadow && g->on_base && !s->writable &&
+	    !t->restored && same(&g->epoch, &s->epoch) && s->open_code >= 0 &&
+	    (s->ownership == HVREPL_OWNERSHIP_SUPERSEDED ||
+	     s->ownership == HVREPL_OWNERSHIP_DIVERGED ||
+	     s->ownership == HVREPL_OWNERSHIP_RELINQUISHED) &&
+	    s->state != 0) {
+		read_base(t, &scratch);
+		compare(31, &scratch, &g->shadow, "fenced site's disks", t, 0);
+	}
+}
+
+/* What a listed point must hold; NULL: a cut nobody saw being named. */
+static const struct content *promised(struct teller *t,
+				      const struct hvrepl_point *point)
+{
+	const struct content *must = find_image(&point->epoch, point->number);
+
+	if ((point->pins & HVREPL_PIN_TAIL) == 0)
+		return must;
+	must = find_ending(t, &point->epoch);
+	if (same(&t->guest.epoch, &point->epoch) && t->guest.has_shadow)
+		must = &t->guest.shadow;
+	return t->restored || t->returning ? NULL : must;
+}
+
+static void watch_numbers(struct teller *t, const struct hvrepl_point *point,
+			  struct hvrepl_point *before)
+{
+	/* By number, whatever the clock says. */
+	if (before->number != 0 && same(&before->epoch, &point->epoch))
+		HOLDS(14, point->number > before->number ||
+			      (point->pins & HVREPL_PIN_TAIL) != 0 ||
+			      (before->pins & HVREPL_PIN_TAIL) != 0,
+		      "%s: point %llu is listed after %llu", t->site->name,
+		      (unsigned long long)point->number,
+		      (unsigned long long)before->number);
+	*before = *point;
+}
+
+/* Each point once when it is new, all of them now and then. */
+static void watch_points(struct teller *t, bool all)
+{
+	struct hvrepl_point before = HVREPL_POINT_INIT;
+	struct hvrepl_uuid epochs[NO_POINTS];
+	uint64_t numbers[NO_POINTS];
+	unsigned count = 0;
+
+	if (t->site->sim.crashed)
+		return;
+	for (uint32_t i = 0;; i++) {
+		struct hvrepl_point point = HVREPL_POINT_INIT;
+		const struct content *must;
+		bool old = false;
+
+		if (hvrepl_vm_get_point(t->site->node, &pair_vm, i, &point) < 0)
+			break;
+		watch_numbers(t, &point, &before);
+		for (unsigned k = 0; k < t->seen_count; k++)
+			old |= t->seen_numbers[k] == point.number &&
+			       same(&t->seen_epochs[k], &point.epoch);
+		must = promised(t, &point);
+		if (!old)
+			SAY("%s: point %llu of %02x%02x%s%s", t->site->name,
+			    (unsigned long long)point.number,
+			    point.epoch.bytes[0], point.epoch.bytes[1],
+			    (point.pins & HVREPL_PIN_TAIL) != 0 ? " tail" : "",
+			    must == NULL ? " not known" : "");
+		if ((!old || all) && must != NULL &&
+		    read_point(t, point.number, &scratch))
+			compare(old ? 19 : 10, &scratch, must,
+				(point.pins & HVREPL_PIN_TAIL) != 0 ? "tail" :
+								      "point",
+				t, point.number);
+		if (count < NO_POINTS) {
+			epochs[count] = point.epoch;
+			numbers[count++] = point.number;
+		}
+	}
+	memcpy(t->seen_epochs, epochs, sizeof(epochs[0]) * count);
+	memcpy(t->seen_numbers, numbers, sizeof(numbers[0]) * count);
+	t->seen_count = count;
+}
+
+/* What was acknowledged is there. */
+static void watch_acknowledged(const struct hvrepl_vm_status *owner,
+			       const struct hvrepl_vm_status *copy,
+			       const struct teller *holder,
+			       const struct teller *writer)
+{
+	if (!owner->writable || owner->mode != HVREPL_MODE_PRIMARY ||
+	    copy->state == 0 || copy->open_code < 0 ||
+	    copy->ownership != HVREPL_OWNERSHIP_STANDBY ||
+	    copy->mode != HVREPL_MODE_REPLICA ||
+	    !same(&owner->epoch, &copy->epoch) || holder->site->sim.crashed ||
+	    owner->last_point == 0 || holder->hurt ||
+	    holder->trouble || holder->has_backup ||
+	    holder->restored || writer->restored)
+		return;
+	HOLDS(13, copy->point_count > 0 && copy->last_point >= owner->last_point,
+	      "point %llu was acknowledged, the replica's newest is %llu of %u",
+	      (unsigned long long)owner->last_point,
+	      (unsigned long long)copy->last_point, copy->point_count);
+}
+
+/* Two writers that hear each other know that they have diverged (O6). */
+static void watch_divergence(const struct hvrepl_vm_status s[2])
+{
+	bool blind = s[0].ownership == HVREPL_OWNERSHIP_DIVERGED ||
+		     s[1].ownership == HVREPL_OWNERSHIP_DIVERGED;
+
+	if (!s[0].writable || !s[1].writable || !s[0].connected ||
+	    !s[1].connected || pair.stalled[0] || pair.stalled[1] ||
+	    tellers[0].site->sim.fail_on || tellers[1].site->sim.fail_on ||
+	    pair.piece != 0) {
+		tellers[0].both_since = 0;
+		return;
+	}
+	if (tellers[0].both_since == 0)
+		tellers[0].both_since = pair.now_ns;
+	if (pair.now_ns - tellers[0].both_since > 90 * SECOND)
+		HOLDS(30, blind, "both sites write, hear each other for %llu s "
+		      "and call it nothing",
+		      (unsigned long long)((pair.now_ns -
+					    tellers[0].both_since) /
+					   SECOND));
+	else if (blind)
+		PROVE(30);
+}
+
+static void watch_resources(struct teller *t)
+{
+	HOLDS(38, t->site->env.alloc_bytes < ALLOC_CAP &&
+		      sim_storage_used(t->site->storage) < STORAGE_CAP,
+	      "%s holds %zu bytes of memory and %llu of storage",
+	      t->site->name, t->site->env.alloc_bytes,
+	      (unsigned long long)sim_storage_used(t->site->storage));
+}
+
+void watch(bool all)
+{
+	struct hvrepl_vm_status s[2];
+	bool up[2];
+
+	hooks++;
+	for (int i = 0; i < 2; i++) {
+		up[i] = look(tellers[i].site, &s[i]) && s[i].mode != 0;
+		if (!up[i])
+			continue;
+		if (s[i].state != shown[i].state ||
+		    s[i].ownership != shown[i].ownership ||
+		    s[i].writable != shown[i].writable ||
+		    !same(&s[i].epoch, &shown[i].epoch)) {
+			SAY("%s: mode %u state %u ownership %u writable %u "
+			    "epoch %02x%02x cut %llu %s",
+			    tellers[i].site->name, s[i].mode, s[i].state,
+			    s[i].ownership, s[i].writable, s[i].epoch.bytes[0],
+			    s[i].epoch.bytes[1],
+			    (unsigned long long)s[i].last_cut, s[i].sentence);
+			mix((uint64_t)s[i].mode << 40 | s[i].state << 16 |
+			    s[i].ownership << 8 | s[i].writable);
+			mix(s[i].last_cut ^ (uint64_t)s[i].epoch.bytes[0] << 56);
+		}
+		shown[i] = s[i];
+	}
+	HOLDS(20, !(up[0] && up[1] && s[0].writable && s[1].writable &&
+		    same(&s[0].epoch, &s[1].epoch)),
+	      "two writers in one epoch at once");
+	for (int i = 0; i < 2; i++)
+		if (up[i])
+			watch_owner(&tellers[i], &s[i]);
+	for (int i = 0; i < 2; i++)
+		if (up[i] && s[i].open_code >= 0)
+			watch_points(&tellers[i], all);
+	for (int i = 0; i < 2 && up[0] && up[1]; i++)
+		watch_acknowledged(&s[i], &s[1 - i], &tellers[1 - i],
+				   &tellers[i]);
+	if (up[0] && up[1])
+		watch_divergence(s);
+	if (hooks % 16 == 0)
+		for (int i = 0; i < 2; i++)
+			watch_resources(&tellers[i]);
+}
+
+/* The grammar of events: numbered without a gap, nothing after CLOSED. */
+void oracle_event(struct pair_site *site, const struct hvrepl_event *event)
+{
+	mix((uint64_t)event->type << 32 | (uint32_t)event->code);
+	HOLDS(44, !site->closed_seen || event->type == HVREPL_EVENT_NONE,
+	      "%s: event %u after CLOSED", site->name, event->type);
+	/* It can write again: a point came, and nothing failed since the one
+	 * before. */
+	if (event->type == HVREPL_EVENT_POINT) {
+		struct teller *t = &tellers[site == &pair.b];
+
+		if (site->sim.fail_at == UINT64_MAX &&
+		    site->sim.failed == t->failed_then)
+			t->trouble = false;
+		t->failed_then = site->sim.failed;
+	}
+	if (event->type == HVREPL_EVENT_CLOSED)
+		site->closed_seen = true;
+	if (event->type == HVREPL_EVENT_JOB_DONE && event->job == 0)
+		violated(33, "%s: a job without a number has ended",
+			 site->name);
+}
+
+bool excused(void)
+{
+	for (int i = 0; i < 2; i++) {
+		struct teller *t = &tellers[i];
+		struct hvrepl_vm_status s;
+
+		if (!t->hurt || !look(t->site, &s))
+			continue;
+		if (s.open_code < 0 || s.health >= HVREPL_HEALTH_WARNING ||
+		    s.state == HVREPL_STATE_ERROR)
+			return true;
+	}
+	return false;
+}

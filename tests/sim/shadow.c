@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What was written, what points and disks must hold, and reading them. */
+#include "story.h"
+
+#include <stdlib.h>
+
+static struct image *images[IMAGES_MAX];
+static unsigned image_count;
+static uint8_t bytes[DISK_SIZE];
+
+uint64_t sector_hash(const void *from)
+{
+	uint64_t lane[4] = { 1, 2, 3, 4 }, word;
+	const uint8_t *at = from;
+
+	for (unsigned i = 0; i < SECTOR; i += 8) {
+		memcpy(&word, at + i, 8);
+		lane[i / 8 % 4] = (lane[i / 8 % 4] ^ word) *
+				  0x9e3779b97f4a7c15ull;
+		lane[i / 8 % 4] ^= lane[i / 8 % 4] >> 32;
+	}
+	return lane[0] ^ lane[1] * 3 ^ lane[2] * 5 ^ lane[3] * 7;
+}
+
+void shadow_begin(void)
+{
+	image_count = 0;
+}
+
+void shadow_end(void)
+{
+	while (image_count > 0)
+		free(images[--image_count]);
+}
+
+static void take(struct content *into, unsigned disk, const uint8_t *from)
+{
+	for (unsigned s = 0; s < SECTORS; s++)
+		into->sector[disk][s] = sector_hash(from + s * SECTOR);
+}
+
+static uint64_t held_fail_at[2], held_count[2], held_stray[2];
+static unsigned held_kind[2];
+static bool held_fail_on[2];
+static long held_alloc[2];
+
+void hold(struct pair_site *site)
+{
+	unsigned i = site == &pair.b;
+
+	held_fail_at[i] = site->sim.fail_at;
+	held_count[i] = site->sim.call_count;
+	held_fail_on[i] = site->sim.fail_on;
+	held_kind[i] = site->sim.stray;
+	held_stray[i] = site->sim.stray_at;
+	held_alloc[i] = site->env.alloc_fail_at;
+	site->sim.fail_at = UINT64_MAX;
+	site->sim.fail_on = false;
+	site->sim.stray = SIM_STRAY_NONE;
+	site->env.alloc_fail_at = -1;
+}
+
+void let_go(struct pair_site *site)
+{
+	unsigned i = site == &pair.b;
+
+	site->sim.fail_at = held_fail_at[i];
+	site->sim.call_count = held_count[i];
+	site->sim.fail_on = held_fail_on[i];
+	site->sim.stray = held_kind[i];
+	site->sim.stray_at = held_stray[i];
+	site->env.alloc_fail_at = held_alloc[i];
+}
+
+bool read_disks(struct teller *t, struct content *into)
+{
+	bool good = true;
+
+	memset(into->unsure, 0, sizeof(into->unsure));
+	hold(t->site);
+	for (unsigned i = 0; i < PAIR_DISKS && good; i++) {
+		hvrepl_guest_disk *guest = door(t->site, i);
+
+		good = guest != NULL && hvrepl_guest_read(guest, 0, bytes,
+							  DISK_SIZE) ==
+						HVREPL_OK;
+		if (good)
+			take(into, i, bytes);
+	}
+	let_go(t->site);
+	return good;
+}
+
+void read_base(struct teller *t, struct content *into)
+{
+	memset(into->unsure, 0, sizeof(into->unsure));
+	for (unsigned i = 0; i < PAIR_DISKS; i++)
+		take(into, i, sim_disk_bytes(t->site->disks[i]));
+}
+
+bool read_point(struct teller *t, uint64_t number, struct content *into)
+{
+	hvrepl_view *view = NULL;
+	int32_t rc;
+
+	memset(into->unsure, 0, sizeof(into->unsure));
+	hold(t->site);
+	rc = hvrepl_vm_open_view(t->site->node, &pair_vm, number, &view, NULL);
+	for (unsigned i = 0; i < PAIR_DISKS && rc >= 0; i++) {
+		struct hvrepl_iovec iov = { bytes, DISK_SIZE };
+		struct hvrepl_disk handle;
+
+		rc = hvrepl_view_disk(view, i, &handle);
+		if (rc < 0)
+			break;
+		rc = handle.ops->readv(handle.user, NULL, 0, &iov, 1);
+		handle.release(handle.user);
+		if (rc >= 0)
+			take(into, i, bytes);
+	}
+	if (view != NULL && hvrepl_view_close(view) != HVREPL_OK)
+		violated(44, "a view that nobody uses does not close");
+	let_go(t->site);
+	/* Damage is said, and only where there is some. */
+	if (rc <= -500 && rc > -600)
+		HOLDS(t->hurt ? 12 : 11, t->hurt,
+		      "point %llu at %s is damaged: %d",
+		      (unsigned long long)number, t->site->name, rc);
+	return rc >= 0;
+}
+
+void compare(unsigned guarantee, const struct content *seen,
+	     const struct content *known, const char *what,
+	     const struct teller *t, uint64_t number)
+{
+	for (unsigned i = 0; i < PAIR_DISKS; i++) {
+		if (memcmp(seen->sector[i], known->sector[i],
+			   sizeof(seen->sector[i])) == 0)
+			continue;
+		for (unsigned s = 0; s < SECTORS; s++)
+			if (!known->unsure[i][s] &&
+			    seen->sector[i][s] != known->sector[i][s])
+				violated(guarantee,
+					 "%s %llu at %s: disk %u differs at "
+					 "sector %u",
+					 what, (unsigned long long)number,
+					 t->site->name, i, s);
+	}
+	PROVE(guarantee);
+	if (tellers[0].hurt || tellers[1].hurt)
+		PROVE(15);
+}
+
+struct content *find_image(const struct hvrepl_uuid *epoch, uint64_t number)
+{
+	for (unsigned i = image_count; i-- > 0;)
+		if (images[i]->number == number &&
+		    same(&images[i]->epoch, epoch))
+			return &images[i]->content;
+	return NULL;
+}
+
+struct content *find_ending(const struct teller *t,
+			    const struct hvrepl_uuid *epoch)
+{
+	for (unsigned i = 0; i < t->guest.ending_count; i++)
+		if (same(&t->guest.endings[i]->epoch, epoch))
+			return &t->guest.endings[i]->content;
+	return NULL;
+}
+
+static void *must(void *memory)
+{
+	if (memory == NULL)
+		abort();
+	return memory;
+}
+
+void keep_image(const struct hvrepl_uuid *epoch, uint64_t number,
+		const struct content *content)
+{
+	struct image *image;
+
+	if (image_count == IMAGES_MAX || find_image(epoch, number) != NULL)
+		return;
+	image = must(malloc(sizeof(*image)));
+	image->epoch = *epoch;
+	image->number = number;
+	image->content = *content;
+	images[image_count++] = image;
+}
+
+void keep_ending(struct guest *guest)
+{
+	struct ending *ending = NULL;
+
+	for (unsigned i = 0; i < guest->ending_count; i++)
+		if (same(&guest->endings[i]->epoch, &guest->epoch))
+			ending = guest->endings[i];
+	if (ending == NULL) {
+		if (guest->ending_count == EPOCHS_MAX)
+			return;
+		ending = must(malloc(sizeof(*ending)));
+		guest->endings[guest->ending_count++] = ending;
+	}
+	ending->epoch = guest->epoch;
+	ending->content = guest->shadow;
+}
+
+bool epoch_of(struct pair_site *site, const struct hvrepl_uuid *id,
+	      struct hvrepl_epoch *epoch)
+{
+	for (uint32_t i = 0;; i++) {
+		*epoch = (struct hvrepl_epoch)HVREPL_EPOCH_INIT;
+		if (hvrepl_vm_get_epoch(site->node, &pair_vm, i, epoch) < 0)
+			return false;
+		if (same(&epoch->id, id))
+			return true;
+	}
+}
+
+struct content *find_point(struct pair_site *site, struct hvrepl_uuid epoch,
+			   uint64_t number)
+{
+	struct hvrepl_epoch e;
+
+	for (unsigned depth = 0; depth < EPOCHS_MAX; depth++) {
+		struct content *found = find_image(&epoch, number);
+
+		if (found != NULL)
+			return found;
+		if (!epoch_of(site, &epoch, &e))
+			return NULL;
+		epoch = e.parent;
+	}
+	return NULL;
+}
+
+void free_guest(struct guest *guest)
+{
+	while (guest->ending_count > 0)
+		free(guest->endings[--guest->ending_count]);
+}
+
+void copy_guest(struct guest *to, const struct guest *from)
+{
+	free_guest(to);
+	*to = *from;
+	for (unsigned i = 0; i < to->ending_count; i++) {
+		to->endings[i] = must(malloc(sizeof(*to->endings[i])));
+		*to->endings[i] = *from->endings[i];
+	}
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The simulator's inside: one story a seed, told by two production nodes in
+ * one thread under a virtual clock, and an oracle that knows what every point
+ * and every owner must hold. See docs/testing.md.
+ */
+#ifndef STORY_H
+#define STORY_H
+
+#include "pair.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define DISK_SIZE (64u << 10)
+#define SECTOR 512u
+#define SECTORS (DISK_SIZE / SECTOR)
+#define SECOND 1000000000ull
+#define MS 1000000ull
+#define IMAGES_MAX 1024u
+#define EPOCHS_MAX 128u
+#define NO_POINTS 64u
+
+/* ---- Kinds of stories, and what may go wrong in them. ---- */
+
+enum profile {
+	PROFILE_DISK,      /* The link is good; disks and processes are not. */
+	PROFILE_OPERATOR,  /* Anything is asked at any time. */
+	PROFILE_ADVERSARY, /* Strangers, replays, bytes that change. */
+	PROFILE_ALL,
+	PROFILE_TRACKER,   /* One tracker group: writers in every order. */
+	PROFILE_STORE,     /* One store beside a naive model. */
+	PROFILE_COUNT,
+};
+
+enum fault {
+	FAULT_LINK,     /* Down and up, cut mid-frame, bytes in pieces. */
+	FAULT_SLOW,     /* Bytes take their time. */
+	FAULT_STALL,    /* One way is dead and nobody says so. */
+	FAULT_KILL,     /* Process or power, between two steps. */
+	FAULT_CRASH,    /* The same, at an I/O. */
+	FAULT_IO,       /* EIO or ENOSPC, once or from then on. */
+	FAULT_FLUSH,    /* Flushes that fail, in three ways. */
+	FAULT_PUT,      /* The state store fails. */
+	FAULT_MEMORY,   /* An allocation fails, or all. */
+	FAULT_FULL,     /* The storage is full for a while. */
+	FAULT_ROT,      /* A bit of an object flips. */
+	FAULT_STRAY,    /* A write of an object is lost or lands elsewhere. */
+	FAULT_RESTORE,  /* A site comes back as a backup had it. */
+	FAULT_CLOCK,    /* The wall clock jumps. */
+	FAULT_FLIP,     /* A byte changes on the link. */
+	FAULT_STRANGER, /* Unknown peers, garbage, replays. */
+	FAULT_RIGHTS,   /* Authorisation is taken and given back. */
+	FAULT_COUNT,
+};
+extern const char *const fault_names[FAULT_COUNT];
+extern const char *const profile_names[PROFILE_COUNT];
+
+/* ---- Guarantees: each is a check that a run exercises. ---- */
+
+#define GUARANTEES 45u /* 1 to 44, numbered as docs/testing.md does. */
+extern const char *const guarantees[GUARANTEES]; /* NULL: not shown here. */
+
+/* What a worker tells its parent; in shared memory. */
+struct tally {
+	uint64_t seed, stories, events, virtual_ns;
+	uint64_t hash;          /* Of the last story. */
+	uint64_t hash_sum;      /* Of all of them. */
+	uint64_t proved[GUARANTEES];
+	uint64_t faults[FAULT_COUNT];
+	uint64_t degraded;      /* Ended damaged and said so. */
+	uint64_t replayed, unsteady; /* Told twice; with another hash. */
+	uint64_t limit;         /* Steps and faults after this one are left out. */
+	uint64_t step;
+	uint32_t broken;        /* Guarantee; 0: none. */
+	bool done;
+	char message[400];
+};
+extern struct tally *tally;
+
+/* A guarantee was looked at and held. */
+#define PROVE(n) ((void)tally->proved[n]++)
+/* It did not hold: the story ends here, and with it the process. */
+void violated(unsigned guarantee, const char *format, ...)
+	__attribute__((noreturn, format(printf, 2, 3)));
+#define HOLDS(n, condition, ...)                    \
+	do {                                        \
+		if (!(condition))                   \
+			violated(n, __VA_ARGS__);   \
+		PROVE(n);                           \
+	} while (0)
+
+extern bool tracing;
+#define SAY(...)                                                        \
+	do {                                                            \
+		if (tracing) {                                          \
+			printf("[%9.3f] ", (double)pair.now_ns / 1e9);  \
+			printf(__VA_ARGS__);                            \
+			printf("\n");                                   \
+		}                                                       \
+	} while (0)
+
+/* ---- What disks hold: one hash a sector. ---- */
+
+struct content {
+	uint64_t sector[PAIR_DISKS][SECTORS];
+	bool unsure[PAIR_DISKS][SECTORS]; /* A crash or error left it open. */
+};
+
+/* What the owner's disks held at the instant of a cut. */
+struct image {
+	struct hvrepl_uuid epoch;
+	uint64_t number;
+	struct content content;
+};
+
+/* What a guest left behind at the site in an epoch. */
+struct ending {
+	struct hvrepl_uuid epoch;
+	struct content content;
+};
+
+/* A guest and what it must find; one at each site. */
+struct guest {
+	struct content shadow; /* What it sees, since `epoch`. */
+	bool unflushed[PAIR_DISKS][SECTORS];
+	bool has_shadow, on_base;
+	struct hvrepl_uuid epoch; /* In which it could write last. */
+	uint64_t last_cut;
+	struct ending *endings[EPOCHS_MAX];
+	unsigned ending_count;
+};
+
+struct teller {
+	struct pair_site *site;
+	struct guest guest, saved; /* `saved`: when the backup was made. */
+	bool has_backup, restored, returning;
+	bool hurt;       /* Its medium lost or changed bytes silently. */
+	bool power;      /* The last crash was one of power. */
+	uint32_t asked;  /* The last operation accepted here. */
+	uint64_t asked_point;
+	unsigned revived; /* Of pair.revived, seen. */
+	uint64_t restart_at;
+	struct hvrepl_uuid seen_epochs[NO_POINTS];
+	uint64_t seen_numbers[NO_POINTS];
+	unsigned seen_count;
+	struct hvrepl_uuid newest_epoch; /* Point numbers only grow in one. */
+	uint64_t newest;
+	uint64_t both_since; /* Both write and hear each other. */
+	uint64_t puts, clear_at;
+	bool wrote; /* It could, at the last look. */
+	uint64_t failed_then;
+	bool trouble; /* Its storage failed, and took no point since. */
+	bool revoked, flush_failed, full, oom;
+	unsigned handles; /* Disks and storages given to the node. */
+};
+
+extern struct pair pair;
+extern struct teller tellers[2];
+extern enum profile profile;
+extern uint64_t seed;
+extern uint32_t armed; /* Bit n: fault n may happen. */
+extern uint32_t suppressed; /* Drawn, and left out: for shrinking. */
+extern unsigned focus; /* The guarantee a check of tests/lib speaks for. */
+
+uint64_t dice(uint64_t sides);
+bool same(const struct hvrepl_uuid *a, const struct hvrepl_uuid *b);
+bool look(struct pair_site *site, struct hvrepl_vm_status *status);
+hvrepl_guest_disk *door(struct pair_site *site, unsigned disk);
+void mix(uint64_t value); /* Into the trace's hash. */
+
+/* shadow.c */
+uint64_t sector_hash(const void *bytes);
+void shadow_begin(void);
+void shadow_end(void);
+/* What the guest would read; false when it cannot. */
+bool read_disks(struct teller *t, struct content *into);
+bool read_point(struct teller *t, uint64_t number, struct content *into);
+void read_base(struct teller *t, struct content *into);
+void compare(unsigned guarantee, const struct content *seen,
+	     const struct content *known, const char *what,
+	     const struct teller *t, uint64_t number);
+struct content *find_image(const struct hvrepl_uuid *epoch, uint64_t number);
+struct content *find_ending(const struct teller *t,
+			    const struct hvrepl_uuid *epoch);
+/* Content of point `number` as known in `epoch` or an ancestor of it. */
+struct content *find_point(struct pair_site *site, struct hvrepl_uuid epoch,
+			   uint64_t number);
+void keep_image(const struct hvrepl_uuid *epoch, uint64_t number,
+		const struct content *content);
+void keep_ending(struct guest *guest);
+bool epoch_of(struct pair_site *site, const struct hvrepl_uuid *id,
+	      struct hvrepl_epoch *epoch);
+void copy_guest(struct guest *to, const struct guest *from);
+void free_guest(struct guest *guest);
+/* Looking without being hit by the faults that wait. */
+void hold(struct pair_site *site);
+void let_go(struct pair_site *site);
+
+/* oracle.c: no guest write runs between two looks at a site. */
+void watch(bool all);
+/* A crash left sectors open: what the guest finds now is what there is. */
+void settle(struct teller *t);
+void oracle_begin(void);
+void oracle_event(struct pair_site *site, const struct hvrepl_event *event);
+/* The damaged may stay broken, if they say so. */
+bool excused(void);
+
+/* guest.c */
+void guest_writes(struct teller *t, unsigned writes);
+void guest_flush(struct teller *t);
+
+/* operator.c */
+void ask(struct teller *t, uint32_t operation);
+void random_operation(bool faithful);
+/* Faults end; an operator brings it back, and the last point is right. */
+void heal(void);
+
+/* faults.c */
+void random_fault(void);
+void calm(void);
+void restart_due(bool now);
+void swarm(void); /* Draw what may happen in this story. */
+
+/* adversary.c */
+void adversary_begin(void);
+void adversary_end(void);
+void adversary_act(void);
+
+/* story.c */
+void pass(uint64_t ns);
+void story(uint64_t n, enum profile kind);
+void story_of_tracker(uint64_t n); /* beds.c */
+void story_of_store(uint64_t n);
+enum profile profile_of(uint64_t n);
+#endif
