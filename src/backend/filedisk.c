@@ -291,6 +291,22 @@ static int32_t inspect(struct file_disk *disk, const char *path,
 	return HVREPL_OK;
 }
 
+/* What to do about a disk that does not open. */
+static const char *advice(int sys_errno)
+{
+	switch (sys_errno) {
+	case ENOENT:
+	case ENOTDIR:
+		return "correct the path, or put the disk back";
+	case EROFS:
+	case EACCES:
+	case EPERM:
+		return "the disk must be writable for who opens it";
+	default:
+		return "mend that and try again";
+	}
+}
+
 int32_t hvrepl_file_disk_open(const char *path, uint32_t flags,
 			      struct hvrepl_disk *disk_out,
 			      struct hvrepl_error *error)
@@ -317,8 +333,8 @@ int32_t hvrepl_file_disk_open(const char *path, uint32_t flags,
 	if (disk->fd < 0 || fstat(disk->fd, &st) < 0) {
 		rc = hvri_sys_fail(error,
 				   hvri_sys_code(errno, HVREPL_E_DISK_IO),
-				   errno, "cannot open %s: %s", path,
-				   strerror(errno));
+				   errno, "cannot open %s: %s; %s", path,
+				   strerror(errno), advice(errno));
 		goto failed;
 	}
 	rc = inspect(disk, path, &st, error);

@@ -31,7 +31,7 @@
 	X(E_STATE_IO, "the state store failed")                               \
 	X(E_POISONED, "an earlier flush failed; close and open again")        \
 	X(E_PROTOCOL, "the peer broke the protocol")                          \
-	X(E_PEER_VERSION, "no protocol version in common with the peer")      \
+	X(E_PEER_VERSION, "no protocol version in common with the peer: upgrade the older site") \
 	X(E_PEER_REFUSED, "the peer refused")                                 \
 	X(E_UNAUTHENTICATED, "the peer has not proved who it is")             \
 	X(E_DENIED, "no authorisation entry allows it")                       \

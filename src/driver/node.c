@@ -88,6 +88,8 @@ static int32_t load_identity(struct hvrepl_node *node)
 		memcpy(node->id.bytes, blob + 8, 16);
 		return HVREPL_OK;
 	}
+	if (hvrepl_error_class(rc) == HVREPL_CLASS_INTEGRITY)
+		return rc;
 	if (rc != HVREPL_E_NOT_FOUND)
 		return HVREPL_E_STATE_IO;
 	HVRI_TRY(hvri_uuid_new(&node->env, &node->id));
@@ -157,8 +159,9 @@ int32_t hvri_vm_open_known(struct hvri_vm *vm)
 	return hvri_vm_open(vm);
 }
 
-static int32_t load_vms(struct hvrepl_node *node)
+static int32_t load_vms(struct hvrepl_node *node, struct hvrepl_error *error)
 {
+	char id[HVRI_UUID_TEXT] = "";
 	struct found_vms found = { .node = node };
 	int32_t rc = node->state.list(node->state_user, "vm/", found_vm,
 				      &found);
@@ -170,8 +173,12 @@ static int32_t load_vms(struct hvrepl_node *node)
 		if (rc < 0)
 			break;
 		rc = hvri_vm_load(vm);
-		if (rc < 0)
-			break; /* Damage is for the operator, not for a guess. */
+		if (rc < 0) {
+			/* Damage is for the operator, not for a guess: without
+			 * its record a VM could be written at both sites. */
+			hvri_uuid_format(&found.ids[i], id);
+			break;
+		}
 		if (vm->own) {
 			hvri_vm_free(vm); /* hvrepl_node_add_vm() brings it. */
 			continue;
@@ -183,7 +190,13 @@ static int32_t load_vms(struct hvrepl_node *node)
 	}
 	hvri_free(&node->env, found.ids,
 		  found.capacity * sizeof(struct hvrepl_uuid));
-	return rc < 0 ? rc : HVREPL_OK;
+	if (rc < 0)
+		return hvri_fail(error, rc,
+				 "the record 'vm/%s' in the state store cannot "
+				 "be read (%s): put it back from a backup; "
+				 "nothing was changed",
+				 id, hvrepl_strerror(rc));
+	return HVREPL_OK;
 }
 
 /* ---- Making. ---- */
@@ -255,16 +268,17 @@ static int32_t fill(struct hvrepl_node *node,
 		return hvri_fail_plain(error, HVREPL_E_NOMEM);
 	HVRI_TRY(hvri_timers_reserve(&node->timers, 256));
 	rc = load_identity(node);
-	if (rc < 0)
+	if (hvrepl_error_class(rc) == HVREPL_CLASS_INTEGRITY)
 		return hvri_fail(error, rc,
-				 "the state store cannot be read or written");
-	rc = load_vms(node);
-	if (rc < 0)
-		return hvri_fail(error, rc,
-				 "a VM's record cannot be read; nothing was "
-				 "changed: %s",
+				 "the record '" KEY_NODE "' in the state store "
+				 "cannot be read (%s): put it back from a "
+				 "backup; nothing was changed",
 				 hvrepl_strerror(rc));
-	return HVREPL_OK;
+	if (rc < 0)
+		return hvri_fail(error, rc,
+				 "the state store cannot be read or written: "
+				 "mend it and start again");
+	return load_vms(node, error);
 }
 
 static void free_node(struct hvrepl_node *node)

@@ -344,6 +344,12 @@ static int32_t open_form(struct hvri_task *task, struct hvrepl_error *error)
 	if (record->form == HVRI_FORM_LIVE || record->form == HVRI_FORM_NONE)
 		return open_live(vm, error);
 	rc = hvri_vm_open_store(vm, 0, &task->store, error);
+	/* Points were held: an empty store would take their place. */
+	if (rc == HVREPL_E_NOT_FOUND && record->form == HVRI_FORM_STORE &&
+	    record->position.number != 0 && !record->adopted)
+		return hvri_fail(error, HVREPL_E_CORRUPT,
+				 "the store of this replica is gone: restore "
+				 "it, or replicate anew");
 	if (rc == HVREPL_E_NOT_FOUND && record->form == HVRI_FORM_STORE)
 		return HVREPL_OK; /* Not made yet: the step asks again. */
 	if (rc < 0)

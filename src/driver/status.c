@@ -177,6 +177,12 @@ static void fill_loss(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 	status->loss_bytes = hvri_loss_bytes(&loss);
 }
 
+static const char *why_not_open(const struct hvri_vm *vm)
+{
+	return vm->open_sentence[0] != 0 ? vm->open_sentence :
+					   hvrepl_strerror(vm->open_code);
+}
+
 void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 {
 	const struct hvri_relationship *relationship = &vm->relationship;
@@ -220,15 +226,15 @@ void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 		status->last_point = record->last_acked.number;
 		status->last_point_utc_ns = record->last_acked.utc_ns;
 	}
+	/* As recorded, also where nothing of it can be used. */
+	status->state = hvri_relationship_state(relationship);
+	status->ownership = hvri_relationship_ownership(relationship);
 	if (!vm->opened) {
 		status->health = HVREPL_HEALTH_CRITICAL;
 		snprintf(status->sentence, sizeof(status->sentence), "%s",
-			 vm->open_sentence[0] != 0 ? vm->open_sentence :
-						     "opening");
+			 vm->open_code < 0 ? why_not_open(vm) : "opening");
 		return;
 	}
-	status->state = hvri_relationship_state(relationship);
-	status->ownership = hvri_relationship_ownership(relationship);
 	status->allowed = hvri_relationship_allowed(relationship);
 	hvri_relationship_health(relationship, hvri_now(&vm->node->env),
 				 hvri_utc(&vm->node->env), &health);
@@ -452,7 +458,7 @@ int32_t hvri_vm_set_cycle(struct hvrepl_node *node,
 	if (vm->open_code < 0)
 		return hvri_fail(error, vm->open_code,
 				 "VM %s could not be opened: %.150s", vm->name,
-				 vm->open_sentence);
+				 why_not_open(vm));
 	event = hvri_alloc(&node->env, sizeof(*event));
 	if (event == NULL)
 		return hvri_fail_plain(error, HVREPL_E_NOMEM);
@@ -518,7 +524,7 @@ int32_t hvri_node_operate(struct hvrepl_node *node,
 	if (vm->open_code < 0)
 		return hvri_fail(error, vm->open_code,
 				 "VM %s could not be opened: %.150s", vm->name,
-				 vm->open_sentence);
+				 why_not_open(vm));
 	if (operation.type != HVREPL_OPERATION_ENABLE)
 		return hvri_vm_operate(vm, &operation, NULL, NULL, NULL,
 				       job_out, error);

@@ -157,6 +157,81 @@ static int32_t write_log(struct hvri_journal *journal, struct hvri_head *head,
 	return HVREPL_OK;
 }
 
+/* What else lies beside a head. */
+struct beside {
+	char other[ID_ROOM]; /* One that is neither head nor first log, or "". */
+	bool first;          /* The first log is there... */
+	uint64_t first_log;  /* ...and so long. */
+};
+
+static int32_t look_beside(void *argument, const char *id, uint64_t size)
+{
+	struct beside *beside = argument;
+	char first[ID_ROOM];
+
+	log_id(1, first);
+	if (strcmp(id, first) == 0) {
+		beside->first = true;
+		beside->first_log = size;
+	} else if (strcmp(id, HVRI_HEAD_ID) != 0 && strlen(id) < ID_ROOM) {
+		memcpy(beside->other, id, strlen(id) + 1);
+	}
+	return HVREPL_OK;
+}
+
+/*
+ * No slot of the head is valid, and the second was never written. That is the
+ * rest of a creation only while there is nothing but its first record: a
+ * manifest that lost its head must not be taken for a store that holds nothing.
+ */
+static int32_t judge_headless(const struct hvri_journal *journal)
+{
+	struct beside beside = { .first = false };
+	struct hvri_record_header header;
+	uint8_t bytes[HVRI_RECORD_HEADER];
+	struct hvri_object log;
+	char id[ID_ROOM];
+	int32_t rc;
+
+	HVRI_TRY(hvri_storage_list(journal->storage, "store.",
+				   look_beside, &beside));
+	if (beside.other[0] != 0)
+		return HVREPL_E_CORRUPT;
+	if (beside.first_log <= sizeof(bytes))
+		return HVREPL_E_NOT_FOUND;
+	log_id(1, id);
+	HVRI_TRY(hvri_object_open(journal->storage, id, HVREPL_OBJECT_READ_ONLY,
+				  &log));
+	rc = hvri_object_read(&log, 0, bytes, sizeof(bytes));
+	hvri_object_close(&log);
+	HVRI_TRY(rc);
+	rc = hvri_record_header_decode(bytes, &header);
+	return rc == HVREPL_OK &&
+			       beside.first_log > hvri_record_span(header.length) ?
+		       HVREPL_E_CORRUPT : HVREPL_E_NOT_FOUND;
+}
+
+/* Without a head what lies there is the rest of a removal. It goes before there
+ * is a head again: judge_headless() relies on it. */
+static int32_t clear_rest(const struct hvri_journal *journal)
+{
+	bool removed = false;
+
+	for (;;) {
+		struct beside beside = { .first = false };
+
+		HVRI_TRY(hvri_storage_list(journal->storage, "store.",
+					   look_beside, &beside));
+		if (beside.other[0] == 0 && beside.first)
+			log_id(1, beside.other);
+		if (beside.other[0] == 0)
+			break;
+		HVRI_TRY(hvri_storage_remove(journal->storage, beside.other));
+		removed = true;
+	}
+	return removed ? hvri_storage_sync(journal->storage) : HVREPL_OK;
+}
+
 static int32_t create_head(struct hvri_journal *journal)
 {
 	struct hvri_head head;
@@ -165,16 +240,20 @@ static int32_t create_head(struct hvri_journal *journal)
 
 	rc = hvri_object_open(journal->storage, HVRI_HEAD_ID, 0,
 			      &journal->head_object);
-	if (rc == HVREPL_E_NOT_FOUND)
+	if (rc == HVREPL_E_NOT_FOUND) {
+		HVRI_TRY(clear_rest(journal));
 		return hvri_object_open(journal->storage, HVRI_HEAD_ID,
 					HVREPL_OBJECT_CREATE,
 					&journal->head_object);
+	}
 	if (rc < 0)
 		return rc;
 	rc = read_head(&journal->head_object, &head, logs);
 	if (rc == HVREPL_OK)
 		return HVREPL_E_EXISTS;
 	/* The rest of a creation that did not end. */
+	if (rc == HVREPL_E_NOT_FOUND)
+		rc = judge_headless(journal);
 	if (rc != HVREPL_E_NOT_FOUND)
 		return rc;
 	return hvri_object_resize(&journal->head_object, 0);
@@ -356,7 +435,10 @@ static int32_t recover(struct hvri_journal *journal, uint64_t token,
 	/* What a dead process left in a cache becomes durable before it is
 	 * believed. */
 	HVRI_TRY(hvri_object_flush(&journal->head_object));
-	HVRI_TRY(read_head(&journal->head_object, &head, journal->slot_log));
+	rc = read_head(&journal->head_object, &head, journal->slot_log);
+	if (rc == HVREPL_E_NOT_FOUND)
+		rc = judge_headless(journal);
+	HVRI_TRY(rc);
 	if (token < head.fencing_token)
 		return HVREPL_E_FENCED;
 	log_id(head.log, id);

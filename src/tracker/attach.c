@@ -369,8 +369,9 @@ static int32_t check_header(const struct hvrepl_tracker *tracker,
 	if (found->disk_size != tracker->disk.info.size)
 		return hvri_fail(error, HVREPL_E_WRONG_DISK,
 				 "tracker file %s was made for a disk of %llu "
-				 "bytes, this one has %llu; REBUILD takes the "
-				 "new size",
+				 "bytes, this one has %llu: put the right disk "
+				 "back, or attach with REBUILD to take the new "
+				 "size",
 				 tracker->object_id,
 				 (unsigned long long)found->disk_size,
 				 (unsigned long long)tracker->disk.info.size);

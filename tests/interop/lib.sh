@@ -51,12 +51,15 @@ cleanup() {
 }
 trap cleanup EXIT
 trap 'exit 1' INT TERM
-exec 9> >(
+mkfifo "$work/end"
+(
 	trap '' HUP INT TERM
 	cat >/dev/null
 	end_spawned
 	rm -rf "$work"
-) 2>/dev/null
+) <"$work/end" >/dev/null 2>&1 &
+disown
+exec 9>"$work/end"
 
 # With a sanitizer in the plugin, nbdkit needs its runtime first; see first.c.
 if [ -e "$BUILD/tests/libsanitizer-first.so" ]; then
@@ -138,9 +141,13 @@ start_site() {
 		return 1
 	}
 }
-# Gone, or a zombie that its parent has not looked at.
+# Gone, or a zombie that its parent has not looked at; the first thread is one
+# before the others have let go of the sockets.
 gone() {
-	[ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status"
+	[ ! -e "/proc/$1" ] || {
+		grep -q '^State:.Z' "/proc/$1/status" &&
+			[ "$(ls "/proc/$1/task" | wc -l)" -le 1 ]
+	}
 }
 kill_site() { # NAME [SIGNAL]
 	local pid

@@ -169,6 +169,43 @@ START_TEST(one_damaged_head_slot_costs_nothing)
 }
 END_TEST
 
+static void cut_head(uint64_t length)
+{
+	struct hvrepl_storage storage = sim_storage_handle(w.storage);
+	void *object;
+
+	ck_assert_int_eq(storage.ops->open(storage.user, "store.head", 0,
+					   &object), HVREPL_OK);
+	ck_assert_int_eq(storage.ops->resize(storage.user, object, length),
+			 HVREPL_OK);
+	storage.ops->close(storage.user, object);
+}
+
+/* It looks like the rest of a creation that did not end, but for what lies
+ * beside it: neither to open nor to create takes it for an empty store. */
+START_TEST(a_head_that_lost_its_slots_is_damage_not_an_empty_store)
+{
+	static const uint64_t lengths[] = { 0, 1, 200, 255 };
+
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		build();
+		cut_head(lengths[i]);
+		ck_assert_int_eq(world_open(&w, false), HVREPL_E_CORRUPT);
+		ck_assert_int_eq(world_open(&w, true), HVREPL_E_CORRUPT);
+		world_free(&w);
+		/* Nothing but the log tells that a point was received. */
+		world_init(&w, 3);
+		ck_assert_int_eq(world_open(&w, true), HVREPL_OK);
+		ck_assert_int_eq(world_first_point(&w, true), HVREPL_OK);
+		world_close(&w);
+		cut_head(lengths[i]);
+		ck_assert_int_eq(world_open(&w, false), HVREPL_E_CORRUPT);
+		ck_assert_int_eq(world_open(&w, true), HVREPL_E_CORRUPT);
+		world_free(&w);
+	}
+}
+END_TEST
+
 START_TEST(a_missing_file_is_named_damage)
 {
 	struct names names;
@@ -289,6 +326,8 @@ int main(void)
 
 	tcase_add_test(tcase, no_flipped_bit_gives_wrong_bytes);
 	tcase_add_test(tcase, one_damaged_head_slot_costs_nothing);
+	tcase_add_test(tcase,
+		       a_head_that_lost_its_slots_is_damage_not_an_empty_store);
 	tcase_add_test(tcase, a_missing_file_is_named_damage);
 	tcase_add_test(tcase, no_failed_allocation_costs_a_byte);
 	tcase_add_test(tcase, no_failed_callback_costs_a_byte);
