@@ -234,6 +234,15 @@ static void commit_done(struct hvri_lane_job *job)
 	struct hvri_vm *vm = arrival->vm;
 	struct hvri_reception *reception = &vm->reception;
 
+	/* Stopped meanwhile; the point stands all the same. */
+	if (arrival->code == HVREPL_OK &&
+	    (arrival->generation != reception->generation ||
+	     !reception->open)) {
+		hvri_vm_list_points(vm);
+		hvri_standby_forget_tail(vm);
+		hvri_receive_found(vm, &reception->begin.point.cut);
+		hvri_standby_maintain(vm);
+	}
 	reception->completing = false;
 	if (arrival->generation == reception->generation && reception->open) {
 		if (arrival->code < 0) {
@@ -435,6 +444,8 @@ static void start_finish(struct hvri_task *task)
 
 	if (hvri_standby_reopened(task) || task->done.code < 0)
 		return;
+	/* Not before: the lane may have been committing the one before. */
+	reception->begin = task->action.begin;
 	/* All disks but the last may be complete; the last is ended anew. */
 	reception->next_disk = HVRI_MIN(task->sequence, vm->disk_count - 1);
 	reception->open = true;
@@ -452,7 +463,6 @@ int32_t hvri_receive_start(struct hvri_vm *vm, const struct hvri_action *action)
 
 	HVRI_TRY(hvri_task_new(vm, action, start_work, start_finish, &task));
 	hvri_receive_stop(vm, NULL, false);
-	vm->reception.begin = action->begin;
 	hvri_standby_detach_failed(task);
 	if (vm->store == NULL && !task->reopen)
 		hvri_task_end(task, HVREPL_E_STATE);

@@ -69,8 +69,6 @@ static void ready(struct hvri_step *s, const struct hvri_point *position)
 		hvri_start_resync(s);
 }
 
-static void first_point(struct hvri_step *s, uint64_t number);
-
 static void meet_empty(struct hvri_step *s, const struct hvri_claim *claim)
 {
 	struct hvri_record *rec = s->rec;
@@ -118,6 +116,47 @@ static bool own_point(const struct hvri_record *rec,
 	       point->number < rec->point_reserved;
 }
 
+/* Initial replication is over, seen in its acknowledgement or, after a crash,
+ * in where the peer stands. */
+static void first_point(struct hvri_step *s, uint64_t number);
+static void together(struct hvri_step *s, const struct hvri_point *point,
+		     uint64_t bytes);
+
+/*
+ * The peer has a cut of ours that we gave up while it arrived: the two sites
+ * stand there. What changed since the acknowledgement before is marked again,
+ * and with it what changed since that cut. One that was made for the point
+ * before does not follow it.
+ */
+static void caught_up(struct hvri_step *s, const struct hvri_point *point)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_record *rec = s->rec;
+
+	if (r->cut.stage != HVRI_CUT_NONE) {
+		hvri_drop_cut(s, HVREPL_E_CANCELLED);
+		r->cycle_due = true;
+	}
+	/* A compare was with the point before. */
+	if (rec->phase == HVRI_PHASE_RESYNC) {
+		memset(&rec->frontier, 0, sizeof(rec->frontier));
+		r->pending.compare = 0;
+	}
+	rec->last_acked = *point;
+	hvri_save(s);
+	if (rec->phase == HVRI_PHASE_JOIN)
+		together(s, point, 0);
+}
+
+/* Of the epoch that we own, and beyond what we know to be there? */
+static bool is_later(const struct hvri_record *rec,
+		     const struct hvri_point *point)
+{
+	return own_point(rec, point) &&
+	       hvri_uuid_equal(&point->epoch, &rec->current) &&
+	       point->number > rec->last_acked.number;
+}
+
 /* The peer stands by in our epoch: is it where we believe it to be? */
 void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 {
@@ -138,7 +177,9 @@ void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 		hvri_cut_durable(s, at);
 		return;
 	}
-	/* JOIN_READY says what it is. */
+	/* JOIN_READY says what it is; or the join was over, unseen. */
+	if (rec->phase == HVRI_PHASE_JOIN && r->joined && is_later(rec, at))
+		caught_up(s, at);
 	if (rec->phase == HVRI_PHASE_JOIN ||
 	    rec->phase == HVRI_PHASE_FAILED_OVER)
 		return;
@@ -170,12 +211,7 @@ void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 	 * since the acknowledgement is marked, and so what changed since.
 	 */
 	if (own_point(rec, at) && at->number > rec->last_acked.number) {
-		if (rec->phase == HVRI_PHASE_RESYNC) {
-			memset(&rec->frontier, 0, sizeof(rec->frontier));
-			r->pending.compare = 0;
-		}
-		/* A cut that follows the older point would not be taken. */
-		hvri_drop_cut(s, HVREPL_E_CANCELLED);
+		caught_up(s, at);
 		ready(s, at);
 		return;
 	}
@@ -371,8 +407,6 @@ void hvri_drop_cut(struct hvri_step *s, int32_t code)
 	settle(s, code);
 }
 
-/* Initial replication is over, seen in its acknowledgement or, after a crash,
- * in where the peer stands. */
 static void first_point(struct hvri_step *s, uint64_t number)
 {
 	s->rec->peer_has_points = true;
@@ -418,6 +452,24 @@ void hvri_cut_job_end(struct hvri_step *s, int32_t code, const char *format,
 	r->cut_job = 0;
 }
 
+/* A resynchronization or a join is over. */
+static void together(struct hvri_step *s, const struct hvri_point *point,
+		     uint64_t bytes)
+{
+	s->rec->peer_has_points = true;
+	s->r->peer_ready = true;
+	s->rec->verdict = HVRI_VERDICT_NONE;
+	hvri_enter_delta(s);
+	hvri_touch(s);
+	if (hvri_job_is(s, HVREPL_OPERATION_RESYNC) ||
+	    hvri_job_is(s, HVREPL_OPERATION_REVERSE))
+		hvri_job_end(s, HVREPL_OK,
+			     "replicating, recovery point %llu, %llu bytes "
+			     "differed",
+			     (unsigned long long)point->number,
+			     (unsigned long long)bytes);
+}
+
 /* The peer has the open cut durably. */
 void hvri_cut_durable(struct hvri_step *s, const struct hvri_point *point)
 {
@@ -427,8 +479,16 @@ void hvri_cut_durable(struct hvri_step *s, const struct hvri_point *point)
 	uint64_t job = r->cut.job;
 
 	if (r->cut.stage <= HVRI_CUT_NAMING ||
-	    !hvri_point_equal(point, &cut.point))
+	    !hvri_point_equal(point, &cut.point)) {
+		/* Nobody says so again: the next cut must follow it. */
+		if (rec->ownership == HVREPL_OWNERSHIP_OWNER &&
+		    (rec->phase == HVRI_PHASE_DELTA ||
+		     rec->phase == HVRI_PHASE_RESYNC ||
+		     (rec->phase == HVRI_PHASE_JOIN && r->joined)) &&
+		    is_later(rec, point))
+			caught_up(s, point);
 		return;
+	}
 	/* On record before the tracker may forget (T7 b). */
 	if (cut.kind != HVRI_CUT_INITIAL || cut.closed)
 		rec->last_acked = cut.point;
@@ -454,20 +514,8 @@ void hvri_cut_durable(struct hvri_step *s, const struct hvri_point *point)
 	if (r->cut_job == job)
 		hvri_cut_job_end(s, HVREPL_OK, "recovery point %llu",
 				 (unsigned long long)cut.point.number);
-	if (rec->phase == HVRI_PHASE_RESYNC || rec->phase == HVRI_PHASE_JOIN) {
-		rec->peer_has_points = true;
-		r->peer_ready = true;
-		rec->verdict = HVRI_VERDICT_NONE;
-		hvri_enter_delta(s);
-		hvri_touch(s);
-		if (hvri_job_is(s, HVREPL_OPERATION_RESYNC) ||
-		    hvri_job_is(s, HVREPL_OPERATION_REVERSE))
-			hvri_job_end(s, HVREPL_OK,
-				     "replicating, recovery point %llu, %llu "
-				     "bytes differed",
-				     (unsigned long long)cut.point.number,
-				     (unsigned long long)cut.bytes);
-	}
+	if (rec->phase == HVRI_PHASE_RESYNC || rec->phase == HVRI_PHASE_JOIN)
+		together(s, &cut.point, cut.bytes);
 }
 
 /* Worth an operator, or worth trying again? */
@@ -503,6 +551,12 @@ void hvri_cut_declined(struct hvri_step *s, const struct hvri_message *m)
 		hvri_save(s);
 	}
 	r->holding = true;
+	/* The two do not agree where they are: its HELLO came before this. Only
+	 * faults of storage are given minutes (L4). */
+	if (code == HVREPL_E_STATE) {
+		hvri_timer(s, HVRI_TIMER_RETRY, 2 * HVRI_SECOND);
+		return;
+	}
 	hvri_timer(s, HVRI_TIMER_RETRY,
 		   60 * HVRI_SECOND *
 			   retry_minutes[HVRI_MIN(

@@ -161,6 +161,7 @@ void hvri_stop_receiving(struct hvri_step *s, bool drop)
 	act->drop = drop;
 	/* It may have been complete already: then the point stands. */
 	r->stopped = r->receiving.point;
+	r->failed = r->receiving;
 	r->receiving.point.number = 0;
 	r->pending.receive = 0;
 }
@@ -201,13 +202,15 @@ static void complete(struct hvri_step *s)
 	confirm(s, &cut);
 }
 
-/* A commit that seemed to fail is found durable when the store is opened again:
- * the point stands, and what was offered instead of it does not follow it. */
+/* A commit that seemed to fail is found durable when the store is opened again,
+ * or it was under way when receiving was stopped: the point stands, and what was
+ * offered instead of it does not follow it. */
 static bool found_after_all(struct hvri_step *s)
 {
 	struct hvri_relationship *r = s->r;
 	struct hvri_record *rec = s->rec;
-	const struct hvri_point *point = &r->failed.point;
+	struct hvri_cut_begin found = r->failed;
+	const struct hvri_point *point = &found.point;
 
 	if (s->e->type != HVRI_EVENT_POINT_COMPLETE || point->number == 0 ||
 	    !hvri_uuid_equal(&s->e->u.data.cut, &point->cut) ||
@@ -220,10 +223,9 @@ static bool found_after_all(struct hvri_step *s)
 		decline(s, &r->receiving, HVREPL_E_STATE,
 			"the point before it is here after all");
 		hvri_stop_receiving(s, true);
-		r->stopped.number = 0;
 	}
-	r->receiving = r->failed;
-	r->failed.point.number = 0;
+	r->receiving = found;
+	r->failed.point.number = r->stopped.number = 0;
 	complete(s);
 	s->say_hello = true;
 	return true;
