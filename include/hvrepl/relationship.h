@@ -99,7 +99,9 @@ extern "C" {
 #define HVREPL_REASON_POINT_OLD (1u << 12)
 #define HVREPL_REASON_HANDOVER_OPEN (1u << 13)
 #define HVREPL_REASON_PEER_UNKNOWN (1u << 14) /* Peer lost or removed it. */
-#define HVREPL_REASON_COUNT 15u
+/* A commit waits for the kept end of a lost epoch to be discarded. */
+#define HVREPL_REASON_TAIL_KEPT (1u << 15)
+#define HVREPL_REASON_COUNT 16u
 
 #ifdef __cplusplus
 }

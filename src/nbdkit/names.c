@@ -82,6 +82,7 @@ static const char *const reasons[HVREPL_REASON_COUNT] = {
 	"resync-needed", "not-reversed", "disconnected",      "peer-refuses",
 	"peer-paused",	 "paused",	 "initial-unfinished", "cycles-missed",
 	"point-old",	 "handover-open", "peer-unknown",
+	"tail-kept",
 };
 
 static const char *look(const char *const *names, uint32_t count,

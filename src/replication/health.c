@@ -33,6 +33,9 @@ static const struct {
 	  "replication is suspended at the other site" },
 	{ HVREPL_REASON_HANDOVER_OPEN, HVREPL_HEALTH_WARNING,
 	  "the VM was handed over, the other site has not confirmed yet" },
+	{ HVREPL_REASON_TAIL_KEPT, HVREPL_HEALTH_WARNING,
+	  "the end of a lost epoch is kept here, and the commit waits: discard "
+	  "it" },
 	{ HVREPL_REASON_NOT_REVERSED, HVREPL_HEALTH_WARNING,
 	  "failed over and not protected: commit and reverse" },
 	{ HVREPL_REASON_DISCONNECTED, HVREPL_HEALTH_WARNING,
@@ -85,6 +88,8 @@ static uint32_t reasons_of(const struct hvri_relationship *r, uint64_t utc_ns)
 		set |= HVREPL_REASON_HANDOVER_OPEN;
 	if (!rec->peer_enabled)
 		set |= HVREPL_REASON_PEER_UNKNOWN;
+	if (rec->form == HVRI_FORM_FOLDING && hvri_tail_blocks_fold(rec))
+		set |= HVREPL_REASON_TAIL_KEPT;
 	if (rec->pause != 0)
 		set |= HVREPL_REASON_PAUSED;
 	if (!r->greeted)

@@ -64,6 +64,9 @@ void hvri_sentence(char *out, const char *format, ...) HVRI_PRINTF(2, 3);
 bool hvri_owns_current(const struct hvri_record *rec);
 bool hvri_is_claimant(const struct hvri_record *rec); /* Owner or diverged. */
 bool hvri_has_overlay(const struct hvri_record *rec);
+/* A commit drops all points (S8), and the end of a lost epoch is one that only
+ * an operator gives up (O6): until then the overlay is not folded in. */
+bool hvri_tail_blocks_fold(const struct hvri_record *rec);
 uint32_t hvri_needs_missing(const struct hvri_relationship *r, uint32_t needs);
 /* Newest number known here, of cuts and points. */
 uint64_t hvri_newest_number(const struct hvri_record *rec);

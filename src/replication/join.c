@@ -182,6 +182,21 @@ void hvri_on_join(struct hvri_step *s, const struct hvri_message *m,
 				 HVREPL_E_PEER_REFUSED, why);
 		return;
 	}
+	/* This site's disk could become a replica's only by losing the kept
+	 * end: an operator decides that, and hears of it. */
+	if (hvri_tail_blocks_fold(rec)) {
+		char sentence[HVRI_SENTENCE_MAX + 1], tail[HVRI_UUID_TEXT];
+
+		hvri_uuid_format(&rec->tail.epoch, tail);
+		hvri_sentence(sentence,
+			      "the other site keeps the end of lost epoch %s as "
+			      "point %llu and cannot follow before that is "
+			      "discarded there; then reverse again",
+			      tail, (unsigned long long)rec->tail.number);
+		hvri_send_answer(s, HVRI_MESSAGE_JOIN, epoch, 0,
+				 HVREPL_E_PEER_REFUSED, sentence);
+		return;
+	}
 	/* Already in, as a replica. */
 	if (rec->ownership == HVREPL_OWNERSHIP_STANDBY &&
 	    hvri_uuid_equal(&rec->current, epoch) &&

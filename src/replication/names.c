@@ -83,6 +83,7 @@ static const char *const reasons[HVREPL_REASON_COUNT] = {
 	"disconnected",	  "peer-refuses",     "peer-paused",
 	"paused",	  "initial-unfinished", "cycles-missed",
 	"point-old",	  "handover-open",    "peer-unknown",
+	"tail-kept",
 };
 
 static const char *pick(const char *const *table, size_t count, uint32_t i)

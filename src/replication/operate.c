@@ -196,7 +196,15 @@ static int32_t here(struct hvri_step *s, const struct hvri_operator *op)
 		return cancel(s, op);
 	case HVREPL_OPERATION_COMMIT:
 		hvri_commit(s);
-		hvri_job_end_id(s, op->job, HVREPL_OK, "committed");
+		if (hvri_tail_blocks_fold(rec))
+			hvri_job_end_id(s, op->job, HVREPL_OK,
+					"committed; folding it into the disk "
+					"waits until the end of a lost epoch "
+					"that is kept here as point %llu is "
+					"discarded",
+					(unsigned long long)rec->tail.number);
+		else
+			hvri_job_end_id(s, op->job, HVREPL_OK, "committed");
 		return HVREPL_OK;
 	case HVREPL_OPERATION_REVERSE:
 		hvri_job_begin(s, op->operation, op->job, false);

@@ -31,6 +31,11 @@ uint64_t hvri_newest_number(const struct hvri_record *rec)
 	return HVRI_MAX(rec->position.number, rec->last_cut.number);
 }
 
+bool hvri_tail_blocks_fold(const struct hvri_record *rec)
+{
+	return hvri_has_overlay(rec) && rec->tail.number != 0;
+}
+
 bool hvri_point_equal(const struct hvri_point *a, const struct hvri_point *b)
 {
 	return a->number == b->number && hvri_uuid_equal(&a->epoch, &b->epoch) &&

@@ -2,6 +2,7 @@
 /* Planned and unplanned failover, cancel, commit, reverse, failback. */
 #include "guestshadow.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void protected_with_points(void)
@@ -185,6 +186,73 @@ START_TEST(a_returning_old_primary_is_superseded_and_reverse_joins_it)
 }
 END_TEST
 
+static struct hvrepl_uuid kept_end(struct pair_site *site, uint64_t *number)
+{
+	struct hvrepl_point point = HVREPL_POINT_INIT;
+
+	for (uint32_t i = 0; hvrepl_vm_get_point(site->node, &pair_vm, i,
+						 &point) == HVREPL_OK;
+	     i++)
+		if ((point.pins & HVREPL_PIN_TAIL) != 0)
+			break;
+	ck_assert_msg((point.pins & HVREPL_PIN_TAIL) != 0, "no tail");
+	*number = point.number;
+	return point.epoch;
+}
+
+/* Its commit would drop that end, so it runs on its overlay; when the VM has
+ * left again, it can follow only after an operator let the end go. */
+START_TEST(a_kept_end_that_holds_up_a_commit_is_named_and_reverse_says_so)
+{
+	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
+	struct hvrepl_uuid lost;
+	char sentence[64];
+	uint64_t number;
+
+	protected_with_points();
+	shadow_scatter(&pair.a, 3, 30);
+	shadow_flush(&pair.a);
+	pair_kill(&pair, &pair.a, false);
+	shadow_ok(&pair.b, HVREPL_OPERATION_UNPLANNED);
+	take_point(0, &shadow);
+	shadow_scatter(&pair.b, 4, 20);
+	pair_start(&pair, &pair.a);
+	pair_run(&pair, 5 * SECOND);
+	commit_and_reverse(&pair.a, &pair.b);
+	lost = kept_end(&pair.a, &number);
+	snprintf(sentence, sizeof(sentence), "point %llu",
+		 (unsigned long long)number);
+	/* There: it says that the commit waits, and replicates all the same. */
+	planned(&pair.b, &pair.a);
+	shadow_scatter(&pair.a, 5, 10);
+	shadow_ok(&pair.a, HVREPL_OPERATION_COMMIT);
+	ck_assert_ptr_nonnull(strstr(pair.a.job_sentence, sentence));
+	pair_run(&pair, SECOND);
+	pair_status(&pair.a, &status);
+	ck_assert(status.reasons & HVREPL_REASON_TAIL_KEPT);
+	shadow_ok(&pair.a, HVREPL_OPERATION_REVERSE);
+	shadow_scatter(&pair.a, 6, 10);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+	/* And away: the other site cannot be followed yet, and that is said. */
+	planned(&pair.a, &pair.b);
+	shadow_scatter(&pair.b, 7, 10);
+	shadow_ok(&pair.b, HVREPL_OPERATION_COMMIT);
+	ck_assert_int_eq(pair_operate(&pair, &pair.b, HVREPL_OPERATION_REVERSE,
+				      0),
+			 HVREPL_E_PEER_REFUSED);
+	ck_assert_msg(strstr(pair.b.job_sentence, sentence) &&
+			      strstr(pair.b.job_sentence, "discarded there"),
+		      "%s", pair.b.job_sentence);
+	shadow_expect_disks(&pair.b);
+	ck_assert_int_eq(pair_ask(&pair.a, HVREPL_OPERATION_DISCARD, 0, &lost),
+			 HVREPL_OK);
+	pair_run(&pair, 5 * SECOND);
+	commit_and_reverse(&pair.a, &pair.b);
+	shadow_scatter(&pair.b, 8, 10);
+	shadow_expect_point(&pair.a, shadow_next_point(&pair.b, &pair.a));
+}
+END_TEST
+
 START_TEST(both_sites_writing_ends_in_diverged_and_nothing_is_overwritten)
 {
 	static struct shadow at_a, at_b;
@@ -222,6 +290,7 @@ int main(void)
 	tcase_add_test(tc, an_unplanned_failover_can_be_cancelled_and_replication_goes_on);
 	tcase_add_loop_test(tc, a_returning_old_primary_is_superseded_and_reverse_joins_it,
 			    0, 3);
+	tcase_add_test(tc, a_kept_end_that_holds_up_a_commit_is_named_and_reverse_says_so);
 	tcase_add_test(tc, both_sites_writing_ends_in_diverged_and_nothing_is_overwritten);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
