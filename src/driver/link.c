@@ -76,6 +76,22 @@ static void break_off(struct hvri_link *link, int32_t code)
 	maybe_closed(link);
 }
 
+/* What an operator does about it. */
+static const char *sentence_of(int32_t code)
+{
+	switch (code) {
+	case HVREPL_E_PEER_VERSION:
+		return "the two sites have no protocol version in common: "
+		       "update the older one; nothing was changed";
+	case HVREPL_E_PROTOCOL:
+		return "the other side sent what this version does not know or "
+		       "allow: if the sites run different versions, update the "
+		       "older one";
+	default:
+		return hvrepl_strerror(code);
+	}
+}
+
 void hvri_link_close(struct hvri_link *link, int32_t code, const char *sentence)
 {
 	struct hvri_bye bye = { .code = code };
@@ -85,7 +101,9 @@ void hvri_link_close(struct hvri_link *link, int32_t code, const char *sentence)
 	if (link->closing || link->state == HVRI_LINK_CLOSED)
 		return;
 	snprintf(bye.sentence, sizeof(bye.sentence), "%s",
-		 sentence != NULL ? sentence : hvrepl_strerror(code));
+		 sentence != NULL ? sentence : sentence_of(code));
+	snprintf(link->close_sentence, sizeof(link->close_sentence), "%s",
+		 bye.sentence);
 	length = hvri_bye_encode(&bye, payload);
 	/* Without memory for a BYE the peer learns it from the close. */
 	(void)!hvri_link_send(link, HVRI_FRAME_BYE, NULL, payload, length);

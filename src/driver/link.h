@@ -85,7 +85,7 @@ struct hvri_link {
 	bool initiator;
 	enum hvri_link_state state;
 	int32_t close_code;         /* Why it closes. */
-	char close_sentence[HVRI_BYE_SENTENCE_MAX + 1]; /* The peer's BYE. */
+	char close_sentence[HVRI_BYE_SENTENCE_MAX + 1]; /* Of a BYE, ours or its. */
 	struct hvri_hello mine, peer;
 	uint8_t my_hello[HVRI_HELLO_SIZE], peer_hello[HVRI_HELLO_SIZE];
 	uint64_t heard_ns;

@@ -257,6 +257,40 @@ START_TEST(another_protocol_version_is_named)
 	raw_frame(HVRI_FRAME_HELLO, mine, sizeof(mine));
 	expect_bye(raw_receive(), HVREPL_E_PEER_VERSION);
 	expect_end(&a, HVREPL_E_PEER_VERSION);
+	ck_assert_ptr_nonnull(strstr(a.link.close_sentence,
+				     "update the older one"));
+}
+END_TEST
+
+START_TEST(a_newer_peer_that_still_speaks_our_version_is_taken)
+{
+	struct hvri_hello hello = { .version_min = 1,
+				    .version_max = 9,
+				    .features = UINT64_MAX,
+				    .node.bytes[0] = 9 };
+	uint8_t mine[HVRI_HELLO_SIZE];
+
+	hvri_hello_encode(&hello, mine);
+	ck_assert_int_eq(start(&a, 0), HVREPL_OK);
+	run();
+	raw_frame(HVRI_FRAME_HELLO, mine, sizeof(mine));
+	ck_assert(!a.closed && a.link.state == HVRI_LINK_BINDER_WAIT);
+	ck_assert(a.link.peer.features == UINT64_MAX);
+}
+END_TEST
+
+/* 77 may be a frame of a later version; nobody sends it unasked. */
+START_TEST(an_unknown_frame_ends_the_session_and_says_what_to_do)
+{
+	both_up();
+	ck_assert_int_eq(hvri_link_send(&a.link, 77, NULL, "x", 1), HVREPL_OK);
+	run();
+	ck_assert(a.closed && b.closed);
+	ck_assert_int_eq(b.link.close_code, HVREPL_E_PROTOCOL);
+	ck_assert_int_eq(a.link.close_code, HVREPL_E_PROTOCOL);
+	ck_assert_uint_eq(b.heard, 0);
+	ck_assert_ptr_nonnull(strstr(a.link.close_sentence,
+				     "update the older one"));
 }
 END_TEST
 
@@ -365,6 +399,8 @@ int main(void)
 	tcase_add_loop_test(tc, frames_before_the_handshake_are_refused, 0, 14);
 	tcase_add_loop_test(tc, garbage_ends_the_link, 0, 8);
 	tcase_add_test(tc, another_protocol_version_is_named);
+	tcase_add_test(tc, a_newer_peer_that_still_speaks_our_version_is_taken);
+	tcase_add_test(tc, an_unknown_frame_ends_the_session_and_says_what_to_do);
 	tcase_add_test(tc, a_handshake_has_ten_seconds);
 	suite_add_tcase(suite, tc);
 	tc = tcase_create("up");
