@@ -451,8 +451,9 @@ void hvri_on_discard(struct hvri_step *s, const struct hvri_message *m)
 		why = "the winning epoch is not committed";
 	else if (!done && !hvri_uuid_is_none(&rec->discard_loser) &&
 		 hvri_uuid_equal(&rec->discard_winner, &rec->current))
-		why = "the other site has discarded this one's epoch: they "
-		      "contradict; discard the losing epoch where it is";
+		why = "the other site was discarding this site's epoch at the "
+		      "same time, so neither was done: agree which epoch is to "
+		      "lose, then discard it at one site only";
 	else if (rec->ownership == HVREPL_OWNERSHIP_RELINQUISHED ||
 		 rec->ownership == HVREPL_OWNERSHIP_STANDBY)
 		why = "the other site does not claim the VM";

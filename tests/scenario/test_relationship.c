@@ -472,6 +472,56 @@ START_TEST(a_handover_that_was_granted_is_not_cancelled_behind_its_back)
 }
 END_TEST
 
+/* O6: the conflict is shown, nobody loses by it, and one word ends it. */
+START_TEST(two_discards_at_the_same_time_are_both_refused_and_say_what_to_do)
+{
+	struct hvrepl_uuid at_a, at_b;
+
+	story_begin(&world);
+	world.tracing = false;
+	sites_cut_link(&world);
+	sites_write(&world, 0);
+	operate(&world, 1, HVREPL_OPERATION_UNPLANNED);
+	sites_write(&world, 1);
+	sites_write(&world, 0);
+	sites_connect(&world);
+	sites_settle(&world, 4000);
+	operate(&world, 1, HVREPL_OPERATION_COMMIT);
+	at_a = world.site[0].r.record.current;
+	at_b = world.site[1].r.record.current;
+	/* Neither has heard of the other's. */
+	ck_assert_int_eq(sites_operate(&world, 0, HVREPL_OPERATION_DISCARD, 0,
+				       &at_b),
+			 HVREPL_OK);
+	ck_assert_int_eq(sites_operate(&world, 1, HVREPL_OPERATION_DISCARD, 0,
+				       &at_a),
+			 HVREPL_OK);
+	sites_settle(&world, 4000);
+	for (uint32_t i = 0; i < 2; i++) {
+		struct one_site *site = &world.site[i];
+
+		ck_assert_int_eq(site->last_code, HVREPL_E_PEER_REFUSED);
+		ck_assert_ptr_nonnull(strstr(site->last_sentence,
+					     "at one site only"));
+		ck_assert_uint_eq(hvri_relationship_ownership(&site->r),
+				  HVREPL_OWNERSHIP_DIVERGED);
+		ck_assert(sites_write(&world, i));
+	}
+	/* At one site only. */
+	ck_assert_int_eq(sites_operate(&world, 1, HVREPL_OPERATION_DISCARD, 0,
+				       &at_a),
+			 HVREPL_OK);
+	sites_settle(&world, 4000);
+	ck_assert_int_eq(world.site[1].last_code, HVREPL_OK);
+	ck_assert(!sites_write(&world, 0) && sites_write(&world, 1));
+	operate(&world, 1, HVREPL_OPERATION_REVERSE);
+	sites_wait(&world, UINT64_C(5000000000));
+	ck_assert(sites_is_replicating(&world));
+	ck_assert_msg(world.broken == NULL, "%s", world.broken);
+	sites_free(&world);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("relationship");
@@ -484,6 +534,7 @@ int main(void)
 	tcase_add_test(
 		tc, where_both_wrote_nothing_is_overwritten_before_a_discard);
 	tcase_add_test(tc, a_cancelled_failover_gives_the_vm_back);
+	tcase_add_test(tc, two_discards_at_the_same_time_are_both_refused_and_say_what_to_do);
 	tcase_add_test(
 		tc, a_handover_that_was_granted_is_not_cancelled_behind_its_back);
 	suite_add_tcase(suite, tc);
