@@ -15,6 +15,11 @@ void bench_value(const char *name, double value, const char *unit);
  * "<= 6" or ">= 0.97"; NULL: none. */
 void bench_against(const char *name, double value, const char *unit,
 		   const char *against, double against_value, const char *goal);
+/* Medians of two series that were taken in pairs; the ratio is the median of
+ * the pairs' ratios, so that a machine's moods fall on both alike. Sorts. */
+void bench_paired(const char *name, double *values, const char *unit,
+		  const char *against, double *others, size_t count,
+		  const char *goal);
 /* A value with a goal of its own, "<= 0.02". */
 void bench_goal(const char *name, double value, const char *unit,
 		const char *goal);
