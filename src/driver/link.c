@@ -11,18 +11,65 @@
 
 static void receive_more(struct hvri_link *link);
 
-static struct hvri_slab *slab_new(const struct hvri_env *env)
+static struct hvri_slab_cache *cache_new(const struct hvri_env *env)
 {
-	struct hvri_slab *slab = hvri_alloc(env, sizeof(*slab));
+	struct hvri_slab_cache *cache = hvri_alloc(env, sizeof(*cache));
 
+	if (cache == NULL)
+		return NULL;
+	cache->env = env;
+	cache->references = 1;
+	return cache;
+}
+
+static void cache_drop(struct hvri_slab_cache *cache)
+{
+	if (--cache->references == 0)
+		hvri_free(cache->env, cache, sizeof(*cache));
+}
+
+static void slab_free(struct hvri_slab *slab)
+{
+	const struct hvri_env *env = slab->cache->env;
+
+	cache_drop(slab->cache);
+	hvri_free(env, slab->bytes, HVRI_SLAB_SIZE);
+	hvri_free(env, slab, sizeof(*slab));
+}
+
+static void cache_close(struct hvri_slab_cache *cache)
+{
+	cache->closed = true;
+	while (cache->spare != NULL) {
+		struct hvri_slab *slab = cache->spare;
+
+		cache->spare = slab->next;
+		slab_free(slab);
+	}
+	cache_drop(cache);
+}
+
+static struct hvri_slab *slab_new(struct hvri_slab_cache *cache)
+{
+	struct hvri_slab *slab = cache->spare;
+
+	if (slab != NULL) {
+		cache->spare = slab->next;
+		cache->spare_count--;
+		slab->start = slab->end = 0;
+		slab->references = 1;
+		return slab;
+	}
+	slab = hvri_alloc(cache->env, sizeof(*slab));
 	if (slab == NULL)
 		return NULL;
-	slab->bytes = hvri_alloc_io(env, HVRI_SLAB_SIZE);
+	slab->bytes = hvri_alloc_io(cache->env, HVRI_SLAB_SIZE);
 	if (slab->bytes == NULL) {
-		hvri_free(env, slab, sizeof(*slab));
+		hvri_free(cache->env, slab, sizeof(*slab));
 		return NULL;
 	}
-	slab->env = env;
+	slab->cache = cache;
+	cache->references++;
 	slab->references = 1;
 	return slab;
 }
@@ -34,10 +81,18 @@ void hvri_slab_hold(struct hvri_slab *slab)
 
 void hvri_slab_drop(struct hvri_slab *slab)
 {
+	struct hvri_slab_cache *cache;
+
 	if (slab == NULL || --slab->references > 0)
 		return;
-	hvri_free(slab->env, slab->bytes, HVRI_SLAB_SIZE);
-	hvri_free(slab->env, slab, sizeof(*slab));
+	cache = slab->cache;
+	if (cache->closed || cache->spare_count == HVRI_SLAB_SPARES) {
+		slab_free(slab);
+		return;
+	}
+	slab->next = cache->spare;
+	cache->spare = slab;
+	cache->spare_count++;
 }
 
 /* Go on closing: the BYE first, then the channel, then wait for what the
@@ -228,7 +283,7 @@ static int32_t make_room(struct hvri_link *link)
 	if (old != NULL && HVRI_SLAB_SIZE - old->start >= need &&
 	    old->end < HVRI_SLAB_SIZE)
 		return HVREPL_OK;
-	slab = slab_new(link->env);
+	slab = slab_new(link->slabs);
 	if (slab == NULL)
 		return HVREPL_E_NOMEM;
 	if (rest > 0)
@@ -377,8 +432,9 @@ int32_t hvri_link_start(struct hvri_link *link, const struct hvri_env *env,
 	if (rc >= 0)
 		rc = hvri_random(env, link->mine.nonce,
 				 sizeof(link->mine.nonce));
+	link->slabs = rc >= 0 ? cache_new(env) : NULL;
 	if (rc >= 0)
-		rc = make_room(link);
+		rc = link->slabs == NULL ? HVREPL_E_NOMEM : make_room(link);
 	if (rc >= 0) {
 		hvri_hello_encode(&link->mine, link->my_hello);
 		rc = hvri_link_send(link, HVRI_FRAME_HELLO, NULL,
@@ -400,6 +456,9 @@ void hvri_link_free(struct hvri_link *link)
 {
 	hvri_slab_drop(link->slab);
 	link->slab = NULL;
+	if (link->slabs != NULL)
+		cache_close(link->slabs);
+	link->slabs = NULL;
 	OPENSSL_cleanse(link->info.exporter, sizeof(link->info.exporter));
 	if (link->release != NULL)
 		link->release(link->channel);

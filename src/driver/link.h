@@ -38,10 +38,22 @@ enum hvri_link_state {
 /* Received bytes; frames in them are borrowed by whoever holds it. Control
  * thread. */
 struct hvri_slab {
-	const struct hvri_env *env;
+	struct hvri_slab_cache *cache;
+	struct hvri_slab *next; /* Of the cache's spares. */
 	uint32_t references;
 	size_t start, end; /* Not yet parsed: [start, end). */
 	uint8_t *bytes;    /* HVRI_SLAB_SIZE, page-aligned. */
+};
+/* Slabs that nobody holds, kept for the next bytes: fresh memory of that size
+ * costs the system a page fault every 4 KiB. Outlives the link as long as slabs
+ * are held. Control thread. */
+#define HVRI_SLAB_SPARES 4u
+struct hvri_slab_cache {
+	const struct hvri_env *env;
+	uint32_t references; /* Of the link and of each slab. */
+	uint32_t spare_count;
+	struct hvri_slab *spare;
+	bool closed; /* The link is gone: keep none. */
 };
 void hvri_slab_hold(struct hvri_slab *slab);
 void hvri_slab_drop(struct hvri_slab *slab);
@@ -92,6 +104,7 @@ struct hvri_link {
 	struct hvri_alarm timer;
 	/* Receiving. */
 	struct hvri_slab *slab;
+	struct hvri_slab_cache *slabs;
 	struct hvrepl_op receive_op;
 	struct hvri_item receive_item;
 	size_t received;

@@ -24,7 +24,6 @@ static void free_store(hvrepl_store *store)
 	hvri_commit_reset(store);
 	hvri_receive_reset(store);
 	hvri_container_unref(store->receive.container);
-	hvri_free(&env, store->receive.raw, HVRI_CHUNK_RAW_MAX);
 	free_logs(store);
 	hvri_overlay_unref(store->active);
 	hvri_overlay_unref(store->frozen);

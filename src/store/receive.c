@@ -20,6 +20,9 @@ void hvri_receive_reset(hvrepl_store *store)
 		reset_disk(&receive->disks[i]);
 	hvri_slog_unref(receive->slog);
 	receive->slog = NULL;
+	/* 256 KiB that an idle relationship does not need. */
+	hvri_free(&store->env, receive->raw, HVRI_CHUNK_RAW_MAX);
+	receive->raw = NULL;
 	receive->active = false;
 }
 
