@@ -306,7 +306,8 @@ struct hvrepl_vm_status {
 	uint64_t dirty_bytes;       /* Owner: changed, in no cut. */
 	uint64_t cuts, missed, points; /* Since the site started. */
 	uint64_t sent_bytes, received_bytes; /* Of chunks. */
-	uint64_t progress, total;   /* Bytes of a transfer under way. */
+	uint64_t progress, total;   /* Of a transfer under way, as bytes of the
+				     * disks; holes count. 0, 0: none. */
 	uint64_t cycle_ns;          /* Between recovery points; 0: not known. */
 	uint64_t job;               /* Under way; 0: none. */
 	char name[HVREPL_NAME_MAX + 1];

@@ -71,17 +71,50 @@ struct hvri_vm *hvri_node_vm_at(const struct hvrepl_node *node, uint32_t index)
 	return vm;
 }
 
-/* Bytes of the transfer under way: the cut that ships, or nothing. */
-static void fill_progress(const struct hvri_vm *vm,
-			  struct hvrepl_vm_status *status)
+/* Of the cut that ships: what has been sent of the bytes that changed. */
+static bool cut_progress(const struct hvri_vm *vm, uint64_t *done_out,
+			 uint64_t *total_out)
 {
 	struct hvrepl_cut_info info = { .struct_size = sizeof(info) };
+	double sent = 0;
 
 	if (vm->ship.cut == NULL ||
 	    hvrepl_cut_get_info(vm->ship.cut, &info) < 0)
+		return false;
+	/* Chunks are counted as they travel, compressed; holes do not travel. */
+	if (info.spool_bytes != 0)
+		sent = (double)vm->ship.bytes / (double)info.spool_bytes;
+	*done_out = (uint64_t)((double)info.read_bytes * HVRI_MIN(sent, 1.0));
+	*total_out = HVRI_MAX(info.changed_bytes, *done_out);
+	return true;
+}
+
+/* Bytes of the transfer under way; one by windows is of the whole disks (L1). */
+static void fill_progress(const struct hvri_vm *vm,
+			  struct hvrepl_vm_status *status)
+{
+	const struct hvri_record *record = &vm->relationship.record;
+	uint64_t done = 0, total = 0, before = 0, whole = 0;
+	bool ships = cut_progress(vm, &done, &total);
+
+	if (record->phase != HVRI_PHASE_INITIAL &&
+	    record->phase != HVRI_PHASE_RESYNC) {
+		status->progress = ships ? done : 0;
+		status->total = ships ? total : 0;
 		return;
-	status->progress = vm->ship.bytes;
-	status->total = HVRI_MAX(info.spool_bytes, vm->ship.bytes);
+	}
+	for (uint32_t i = 0; i < vm->disk_count; i++) {
+		uint64_t size = vm->disks[i].spec.size;
+
+		whole += size;
+		if (i < record->frontier.disk)
+			before += size;
+		else if (i == record->frontier.disk)
+			before += HVRI_MIN(record->frontier.offset, size);
+	}
+	/* A cut also carries what changed behind the frontier. */
+	status->progress = HVRI_MIN(before + done, whole);
+	status->total = whole;
 }
 
 uint64_t hvri_vm_changed_bytes(const struct hvri_vm *vm)

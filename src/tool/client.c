@@ -73,8 +73,17 @@ static int pass_error(const struct tool_run *run, const json_t *answer)
 			 code, "%s", sentence == NULL ? "Failed." : sentence);
 }
 
+static bool is_timeout(const json_t *answer)
+{
+	const json_t *error = json_object_get(answer, "error");
+
+	return json_integer_value(json_object_get(error, "code")) ==
+	       HVREPL_E_TIMEOUT;
+}
+
 static int judge(const struct tool_run *run, const char *path, CURLcode result,
-		 long status, const struct answer *answer, json_t **answer_out)
+		 long status, const struct answer *answer, json_t **answer_out,
+		 bool quiet_timeout)
 {
 	json_t *value;
 	int exit_code;
@@ -90,7 +99,8 @@ static int judge(const struct tool_run *run, const char *path, CURLcode result,
 				 "What answers on %s is not an hvrepl daemon. Check the path.",
 				 path);
 	if (status != 200) {
-		exit_code = pass_error(run, value);
+		exit_code = quiet_timeout && is_timeout(value) ?
+				    TOOL_TIMEOUT : pass_error(run, value);
 		json_decref(value);
 		return exit_code;
 	}
@@ -98,8 +108,8 @@ static int judge(const struct tool_run *run, const char *path, CURLcode result,
 	return TOOL_OK;
 }
 
-int tool_request(const struct tool_run *run, const char *path, json_t *body,
-		 json_t **answer_out)
+static int request(const struct tool_run *run, const char *path, json_t *body,
+		   json_t **answer_out, bool quiet_timeout)
 {
 	int exit_code = TOOL_FAILED;
 	char *socket = socket_path(run, &exit_code);
@@ -133,13 +143,26 @@ int tool_request(const struct tool_run *run, const char *path, json_t *body,
 		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, text);
 	result = curl_easy_perform(curl);
 	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-	exit_code = judge(run, socket, result, status, &answer, answer_out);
+	exit_code = judge(run, socket, result, status, &answer, answer_out,
+			  quiet_timeout);
 out:
 	curl_easy_cleanup(curl);
 	free(answer.text);
 	free(socket);
 	free(text);
 	return exit_code;
+}
+
+int tool_request(const struct tool_run *run, const char *path, json_t *body,
+		 json_t **answer_out)
+{
+	return request(run, path, body, answer_out, false);
+}
+
+int tool_ask_again(const struct tool_run *run, const char *path,
+		   json_t **answer_out)
+{
+	return request(run, path, NULL, answer_out, true);
 }
 
 char *tool_escape(const char *text)

@@ -17,6 +17,10 @@
  */
 int tool_request(const struct tool_run *run, const char *path, json_t *body,
 		 json_t **answer_out);
+/* GET `path`; a daemon's TIMEOUT is TOOL_TIMEOUT and says nothing, so that the
+ * caller can ask again. */
+int tool_ask_again(const struct tool_run *run, const char *path,
+		   json_t **answer_out);
 /* operate_verbs.c: show a job's progress until it ends, or `limit` ms. */
 int tool_follow_job(const struct tool_run *run, const char *number,
 		    uint64_t limit);

@@ -203,6 +203,11 @@ void tool_progress_text(const struct tool_progress *progress, uint64_t done,
 	else if (progress->rate >= 1)
 		snprintf(speed, sizeof(speed), ", %s/s",
 			 tool_bytes((uint64_t)progress->rate, c));
+	if (done == 0 && total == 0) {
+		snprintf(out, size, "%s: under way for %s", progress->what,
+			 tool_time(now_ms() - progress->start_ms, a));
+		return;
+	}
 	snprintf(out, size, "%s: %s%s%s", progress->what, tool_bytes(done, a),
 		 whole, speed);
 }

@@ -143,6 +143,82 @@ static void print_words(const char *label, const json_t *words)
 	putchar('\n');
 }
 
+static bool same_text(const json_t *a, const char *name, const json_t *b,
+		      const char *other)
+{
+	return text(a, name)[0] != 0 && strcmp(text(a, name), text(b, other)) == 0;
+}
+
+static const json_t *current_epoch(const json_t *epochs)
+{
+	const json_t *epoch;
+	size_t i;
+
+	json_array_foreach(epochs, i, epoch)
+		if (json_is_true(json_object_get(epoch, "current")))
+			return epoch;
+	return NULL;
+}
+
+/* The other site's history that stands against `mine`: its child, its parent or
+ * its sibling, and of several the one known last. */
+static const json_t *rival_epoch(const json_t *epochs, const json_t *mine)
+{
+	const json_t *epoch, *found = NULL;
+	size_t i;
+
+	json_array_foreach(epochs, i, epoch) {
+		const char *outcome = text(epoch, "outcome");
+
+		if (same_text(epoch, "owner", mine, "owner") ||
+		    (strcmp(outcome, "open") != 0 &&
+		     strcmp(outcome, "committed") != 0))
+			continue;
+		if (same_text(epoch, "parent", mine, "id") ||
+		    same_text(epoch, "id", mine, "parent") ||
+		    same_text(epoch, "parent", mine, "parent"))
+			found = epoch;
+	}
+	return found;
+}
+
+/* Both sites wrote: both histories, and what each choice loses (O6). */
+static void print_diverged(const json_t *vm)
+{
+	const json_t *epochs = json_object_get(vm, "epochs");
+	const json_t *mine = current_epoch(epochs);
+	const json_t *theirs = mine == NULL ? NULL : rival_epoch(epochs, mine);
+	const char *name = text(vm, "name"), *peer = text(vm, "peer");
+	char changed[TOOL_TEXT_MAX];
+	bool older;
+
+	if (theirs == NULL)
+		return;
+	older = same_text(theirs, "parent", mine, "id");
+	tool_bytes(number(vm, "changed_bytes"), changed);
+	printf("Both sites have written since recovery point %llu. Each goes on; nothing is\n"
+	       "shipped or overwritten until you choose which history loses:\n",
+	       (unsigned long long)number(older ? theirs : mine, "fork_point"));
+	printf("  epoch %s  this site: %s changed here\n", text(mine, "id"),
+	       changed);
+	printf("  epoch %s  %s: 'hvrepl status %s' there says how much\n",
+	       text(theirs, "id"), peer, name);
+	if (older)
+		printf("To keep what %s wrote, and lose the %s here: at %s 'hvrepl commit %s', then\n"
+		       "  'hvrepl discard %s --epoch %s'.\n"
+		       "To keep what was written here, and lose what %s wrote: at %s 'hvrepl cancel %s'.\n",
+		       peer, changed, peer, name, name, text(mine, "id"), peer,
+		       peer, name);
+	else
+		printf("To keep what was written here, and lose what %s wrote: 'hvrepl commit %s', then\n"
+		       "  'hvrepl discard %s --epoch %s'.\n"
+		       "To keep what %s wrote, and lose the %s here: 'hvrepl cancel %s', before a commit.\n",
+		       peer, name, name, text(theirs, "id"), peer, changed,
+		       name);
+	printf("What a discarded epoch wrote stays readable as a recovery point of its site until\n"
+	       "that is discarded too; what a cancel throws away is gone.\n");
+}
+
 static void print_one(const json_t *vm)
 {
 	struct tool_table *table;
@@ -165,6 +241,8 @@ static void print_one(const json_t *vm)
 			       json_is_true(json_object_get(epoch, "planned")) ?
 				       " planned" : "");
 	tool_table_end(table, stdout);
+	if (strcmp(text(vm, "ownership"), "diverged") == 0)
+		print_diverged(vm);
 	print_words("Why:", json_object_get(vm, "reasons"));
 	print_words("Possible now:", json_object_get(vm, "allowed_operations"));
 }

@@ -146,19 +146,70 @@ static const struct tool_option wait_options[] = {
 	{ NULL, NULL, NULL },
 };
 
+#define WAIT_PIECE_MS 500u
+
+/* How far a transfer is that the wait may be for. False: the answer of the
+ * status was an error, and has been printed. */
+static bool show_transfer(const struct tool_run *run,
+			  struct tool_progress *progress)
+{
+	char *path = tool_vm_path(run->operands[0], "");
+	json_t *vm;
+
+	if (ask(run, path, NULL, &vm) != TOOL_OK)
+		return false;
+	if (number(vm, "total_bytes") != 0 && !run->json)
+		tool_progress_update(progress, number(vm, "progress_bytes"),
+				     number(vm, "total_bytes"));
+	json_decref(vm);
+	return true;
+}
+
+/* Ask in pieces, so that there is something to see meanwhile. */
+static int wait_for(const struct tool_run *run, const char *query,
+		    uint64_t limit, json_t **answer_out)
+{
+	struct tool_progress progress;
+	char what[128], tail[560];
+	uint64_t left = limit;
+	int status;
+
+	snprintf(what, sizeof(what), "waiting for %.100s", run->operands[0]);
+	tool_progress_begin(&progress, what);
+	for (;;) {
+		uint64_t piece = left < WAIT_PIECE_MS ? left : WAIT_PIECE_MS;
+		char *path;
+
+		snprintf(tail, sizeof(tail), "/wait?timeout_ms=%llu%s",
+			 (unsigned long long)piece, query);
+		path = tool_vm_path(run->operands[0], tail);
+		left -= piece;
+		if (path == NULL || left == 0) {
+			tool_progress_end(&progress);
+			return ask(run, path, NULL, answer_out);
+		}
+		status = tool_ask_again(run, path, answer_out);
+		free(path);
+		if (status == TOOL_TIMEOUT && !show_transfer(run, &progress))
+			status = TOOL_FAILED;
+		if (status != TOOL_TIMEOUT)
+			break;
+	}
+	tool_progress_end(&progress);
+	return status;
+}
+
 static int run_wait(struct tool_run *run)
 {
 	static const char *const words[] = { "state", "ownership", "point" };
 	uint64_t limit = 3600000;
-	char query[512];
-	size_t used;
+	char query[512] = "";
+	size_t used = 0;
 	json_t *answer;
 	int status;
 
 	if (!tool_option_duration(run, "timeout", &limit))
 		return TOOL_USAGE;
-	used = (size_t)snprintf(query, sizeof(query), "/wait?timeout_ms=%llu",
-				(unsigned long long)limit);
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		const char *value = tool_option(run, words[i]);
 
@@ -173,10 +224,10 @@ static int run_wait(struct tool_run *run)
 		used += (size_t)snprintf(query + used, sizeof(query) - used,
 					 "&%s=%s", words[i], value);
 	}
-	if (strchr(query, '&') == NULL)
+	if (used == 0)
 		return tool_fail(run, TOOL_USAGE, HVREPL_E_INVALID,
 				 "Say what to wait for: --state, --ownership or --point.");
-	status = ask(run, tool_vm_path(run->operands[0], query), NULL, &answer);
+	status = wait_for(run, query, limit, &answer);
 	if (status != TOOL_OK)
 		return status;
 	if (run->json)
@@ -193,6 +244,7 @@ const struct tool_verb tool_verb_wait = {
 	.group = TOOL_GROUP_WATCH,
 	.operands = "VM",
 	.summary = "Wait for a state or a recovery point, with a time limit",
+	.details = "Shows how far a transfer is meanwhile.",
 	.options = wait_options,
 	.operands_min = 1,
 	.operands_max = 1,

@@ -55,6 +55,9 @@ START_TEST(progress_says_bytes_rate_and_time_left)
 	char text[128];
 
 	tool_progress_begin(&progress, "web");
+	/* A job that cannot say how far it is: not "0 B" for ever. */
+	tool_progress_text(&progress, 0, 0, text, sizeof(text));
+	ck_assert_str_eq(text, "web: under way for 0.0 s");
 	tool_progress_text(&progress, 512, 0, text, sizeof(text));
 	ck_assert_str_eq(text, "web: 512 B");
 	progress.rate = 1 << 20;

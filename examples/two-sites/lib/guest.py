@@ -6,6 +6,8 @@
 #
 #   guest.py write SOCKET VM DIR [COUNT]  until COUNT, SIGTERM or a refusal
 #   guest.py check SOCKET VM DIR [@POINT] prints k, or says what is wrong
+#   guest.py digest SOCKET VM DIR @POINT  the whole disks of the point against
+#                                         the first k writes; prints k, digest
 #   guest.py forget DIR K                 a failover lost what came after K;
 #                                         the shadow goes back to it, too
 #   guest.py last DIR                     the newest write
@@ -15,11 +17,14 @@
 #
 # DIR/journal says which numbers were written. While DIR/pause exists it writes
 # nothing, and says so with DIR/paused.
+import hashlib
 import os
+import pickle
 import random
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import time
 
@@ -153,7 +158,8 @@ def write(path, vm, directory, count="0"):
     print("%d writes; %s" % (done, reason))
 
 
-def check(path, vm, directory, point=""):
+def newest_of(path, vm, directory, point=""):
+    """The k that a point is of; ends with what is wrong if there is none."""
     found = []
     for disk, base in DISKS:
         export = Export(path, vm + "/" + disk + point)
@@ -173,7 +179,11 @@ def check(path, vm, directory, point=""):
                 struct.unpack_from("<Q", data)[0], number, newest))
     if newest and not any(first <= newest <= last for first, last in ranges):
         sys.exit("write %d was never made" % newest)
-    print(newest)
+    return newest, ranges
+
+
+def check(*arguments):
+    print(newest_of(*arguments)[0])
 
 
 def forget(directory, number):
@@ -214,6 +224,74 @@ def data_of(file, size):
         yield start, at
 
 
+BLOCK = 1 << 20
+
+
+def blocks_of(file):
+    """Numbers of the blocks that may hold something."""
+    numbers = set()
+    for start, end in data_of(file, os.fstat(file).st_size):
+        numbers.update(range(start // BLOCK, (end + BLOCK - 1) // BLOCK))
+    return numbers
+
+
+def digest_of(blocks, size):
+    """Over the disk's content: a block of zeros and a hole are the same."""
+    whole = hashlib.sha256(struct.pack("<Q", size))
+    for number, block in sorted(blocks.items()):
+        if block is not None:
+            whole.update(struct.pack("<Q", number) + block)
+    return whole.hexdigest()
+
+
+def hash_block(data):
+    return hashlib.sha256(data).digest() if data.count(0) != len(data) else None
+
+
+def shadow_digest(directory, disk, slots):
+    """What the disk held when the guest had written what `slots` say. Only the
+    guest writes, and only to its slots: the rest is hashed once."""
+    name, base = DISKS[disk]
+    cache = os.path.join(directory, name + ".blocks")
+    file = os.open(os.path.join(directory, name + ".shadow"), os.O_RDONLY)
+    size = os.fstat(file).st_size
+    if os.path.exists(cache):
+        with open(cache, "rb") as saved:
+            blocks = pickle.load(saved)
+    else:
+        blocks = {number: hash_block(os.pread(file, BLOCK, number * BLOCK))
+                  for number in blocks_of(file)}
+        with open(cache, "wb") as saved:
+            pickle.dump(blocks, saved)
+    os.close(file)
+    area = b"".join(content(number) if number else bytes(SIZE) for number in slots)
+    for at in range(0, len(area), BLOCK):
+        blocks[(base + at) // BLOCK] = hash_block(area[at:at + BLOCK])
+    return digest_of(blocks, size)
+
+
+def digest(path, vm, directory, point):
+    newest, ranges = newest_of(path, vm, directory, point)
+    slots = state(ranges, newest)
+    found = []
+    for disk, (name, _) in enumerate(DISKS):
+        copy = os.path.join(directory, name + ".point")
+        if os.path.exists(copy):
+            os.unlink(copy)
+        subprocess.run(["nbdcopy", "nbd+unix:///%s/%s%s?socket=%s" % (
+            vm, name, point, path), copy], check=True)
+        file = os.open(copy, os.O_RDONLY)
+        found.append(digest_of(
+            {number: hash_block(os.pread(file, BLOCK, number * BLOCK))
+             for number in blocks_of(file)}, os.fstat(file).st_size))
+        os.close(file)
+        os.unlink(copy)
+        if found[-1] != shadow_digest(directory, disk, slots[disk]):
+            sys.exit("disk %s at point %s is not what it was after write %d" % (
+                name, point, newest))
+    print(newest, hashlib.sha256("".join(found).encode()).hexdigest()[:16])
+
+
 def same(*names):
     files = [os.open(name, os.O_RDONLY) for name in names]
     size = os.fstat(files[0]).st_size
@@ -227,5 +305,5 @@ def same(*names):
                     sys.exit("%s and %s differ after %d" % (*names, at))
 
 
-{"write": write, "same": same, "check": check, "forget": forget, "changed": changed,
+{"write": write, "same": same, "check": check, "digest": digest, "forget": forget, "changed": changed,
  "count": count, "last": last}[sys.argv[1]](*sys.argv[2:])

@@ -3,6 +3,7 @@
 
 step() { printf '\n== %s\n' "$*"; }
 say() { printf '   %s\n' "$*"; }
+shown() { sed 's/^/   | /'; } # What a command of the operator answers.
 die() {
 	printf 'two-sites: %s\n' "$*" >&2
 	exit 1
@@ -73,6 +74,12 @@ good() { # WORDS COMMAND...: sets verdict.
 		done
 	fi
 }
+all() { # COMMAND...: each a line of words.
+	local one
+	for one in "$@"; do
+		$one
+	done
+}
 human() { # BYTES
 	awk -v b="$1" 'BEGIN { split("B KiB MiB GiB", u); i = 1
 		while (b >= 1024 && i < 4) { b /= 1024; i++ }
@@ -98,7 +105,8 @@ row() {
 table() {
 	printf '\n'
 	{
-		echo "step|time|on the wire|changed|point|verdict"
+		echo "||bytes on|bytes|recovery|"
+		echo "step|time|the wire|changed|point|verdict"
 		printf '%s\n' "${rows[@]}"
 	} | awk -F'|' '{ for (i = 1; i <= NF; i++) { cell[NR, i] = $i
 			if (length($i) > wide[i]) wide[i] = length($i) } }
