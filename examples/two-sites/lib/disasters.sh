@@ -76,10 +76,6 @@ drill_4_unplanned() {
 	good "back at east, protected, identical" whole east
 	row "4 fail back" - "$point" "$verdict"
 }
-whole_shadow() { # SITE
-	same_as_shadow "$1"
-	file_systems_clean "$1"
-}
 
 # What a site refuses is shown, and that it refuses is the verdict.
 refuses() { # SITE VERB...

@@ -15,6 +15,7 @@ mounted=
 cleanup() {
 	local name
 	trap - EXIT INT TERM HUP
+	exec 2>/dev/null # The shell tells of each process that is killed.
 	[ -z "$mounted" ] || umount -l "$work/mnt" 2>/dev/null || true
 	for name in "${!pids[@]}"; do
 		kill -KILL "${pids[$name]}" 2>/dev/null || true
@@ -229,10 +230,12 @@ same_as_shadow() { # SITE [@POINT [DIR]]
 		guest same "$work/fetched" "$work/${3:-$g}/$disk.shadow"
 	done
 }
-file_systems_clean() { # SITE [@POINT]
+# Identical, and their file systems clean.
+whole_shadow() { # SITE
 	local disk
 	for disk in system data; do
-		fetch "$1" "$disk${2:-}"
+		fetch "$1" "$disk"
+		guest same "$work/fetched" "$work/$g/$disk.shadow"
 		e2fsck -fn "$work/fetched"
 	done
 }

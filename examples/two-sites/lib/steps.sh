@@ -221,8 +221,7 @@ settle() { # OWNER STANDBY: the failover is kept, replication turns round.
 }
 whole() { # SITE
 	holds_all "$1"
-	same_as_shadow "$1"
-	file_systems_clean "$1"
+	whole_shadow "$1"
 }
 # no_more BYTES ALLOWED: what was sent is in the order of what changed.
 no_more() {
