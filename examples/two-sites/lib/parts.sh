@@ -14,14 +14,21 @@ declare -A pids=()
 mounted=
 cleanup() {
 	local name
-	trap - EXIT INT TERM HUP
+	trap - EXIT
+	trap '' INT TERM HUP # A second Ctrl-C does not stop the cleaning.
 	exec 2>/dev/null # The shell tells of each process that is killed.
-	[ -z "$mounted" ] || umount -l "$work/mnt" 2>/dev/null || true
-	for name in "${!pids[@]}"; do
-		kill -KILL "${pids[$name]}" 2>/dev/null || true
+	set +e
+	# Who writes first, what they write to last: so the mount lets go.
+	for name in database fio guest; do
+		[ -z "${pids[$name]:-}" ] || stop "$name" KILL
 	done
-	wait 2>/dev/null || true
-	[ ! -d "$work/fuse" ] || umount -l "$work/fuse" 2>/dev/null || true
+	[ -z "$mounted" ] || umount "$work/mnt" || umount -l "$work/mnt"
+	for name in "${!pids[@]}"; do
+		kill -KILL "${pids[$name]}"
+	done
+	wait
+	# Its server is gone: nothing but umount can tell that it is mounted.
+	umount -l "$work/fuse"
 	rm -rf "$work"
 }
 start() { # NAME COMMAND...
@@ -169,7 +176,7 @@ CONF
 at() { # SITE VERB...
 	local site=$1
 	shift
-	timeout 90 "$hvrepl" "$@" --config "$work/$site.conf"
+	timeout --foreground 90 "$hvrepl" "$@" --config "$work/$site.conf"
 }
 json() { # FIELD.FIELD: out of the JSON on stdin.
 	/usr/bin/python3 -c 'import json, sys
