@@ -101,7 +101,9 @@ extern "C" {
 #define HVREPL_REASON_PEER_UNKNOWN (1u << 14) /* Peer lost or removed it. */
 /* A commit waits for the kept end of a lost epoch to be discarded. */
 #define HVREPL_REASON_TAIL_KEPT (1u << 15)
-#define HVREPL_REASON_COUNT 16u
+/* The replica's disks were changed outside, or are damaged (T9, S1). */
+#define HVREPL_REASON_REPLICA_CHANGED (1u << 16)
+#define HVREPL_REASON_COUNT 17u
 
 #ifdef __cplusplus
 }

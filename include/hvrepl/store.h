@@ -67,10 +67,20 @@ struct hvrepl_store_options {
 	 * and an opener that finds a head written by another stops.
 	 */
 	uint64_t fencing_token;
+	/**
+	 * May a base be taken as unchanged by others after an unclean end? As
+	 * token_check of struct hvrepl_tracker_options; called while opening,
+	 * with token_user. Optional: then only an equal token, or
+	 * HVREPL_DISK_EXCLUSIVE, counts.
+	 */
+	int32_t (*token_check)(void *token_user, const uint8_t *saved,
+			       uint32_t saved_length, uint64_t saved_utc_ns,
+			       const uint8_t *now, uint32_t now_length);
+	void *token_user; /* Borrowed until the call returns. */
 };
 #define HVREPL_STORE_OPTIONS_INIT \
 	{ sizeof(struct hvrepl_store_options), 0, { { 0 } }, 0, 0, 0, 0, 0, 0, \
-	  0, 0, 0, 0 }
+	  0, 0, 0, 0, 0, 0 }
 
 /**
  * Open or create, and recover from whatever happened before.
@@ -132,9 +142,18 @@ struct hvrepl_store_info {
 	uint64_t generation;   /* Of the head; moves with each record. */
 	uint32_t accepting;    /* 0: receiving is refused for lack of space. */
 	uint32_t poisoned;     /* 1: a flush failed; destroy and open again. */
+	/**
+	 * Newest point in doubt, for a base was changed outside (protocols T9)
+	 * or a log is damaged (S1); 0: none. Such points go once there is one
+	 * that is not.
+	 */
+	uint64_t doubted_point;
+	uint32_t newest_doubted; /* 1: what the store holds now is in doubt. */
+	uint32_t reserved;     /* 0 */
 };
 #define HVREPL_STORE_INFO_INIT \
-	{ sizeof(struct hvrepl_store_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+	{ sizeof(struct hvrepl_store_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+	  0, 0, 0 }
 /** @return HVREPL_OK, INVALID. Any thread. @since 0.1 */
 HVREPL_API int32_t hvrepl_store_info(hvrepl_store *store,
 				     struct hvrepl_store_info *info_out);
@@ -222,11 +241,17 @@ HVREPL_API int32_t hvrepl_store_maintain(hvrepl_store *store,
  * finds it; `point` must be its point or 0.
  */
 #define HVREPL_VIEW_FAILOVER 2u
+/**
+ * Added to one of the above: also a point in doubt, as its bytes are now. With
+ * it the caller says that wrong content is better than none.
+ */
+#define HVREPL_VIEW_AS_IS (1u << 8)
 
 /**
  * Open a view of a point at once, whatever its age. The point stays while the
  * view is open.
- * @return NOT_FOUND, STATE (other failover or commit in the way), NO_SPACE...
+ * @return NOT_FOUND, STATE (other failover or commit in the way), UNTRUSTED
+ *         (the point is in doubt; see HVREPL_VIEW_AS_IS), NO_SPACE...
  * @since 0.1
  */
 HVREPL_API int32_t hvrepl_view_open(hvrepl_store *store, uint64_t point,

@@ -197,6 +197,16 @@ int32_t hvri_vm_remove_tracker_files(struct hvri_vm *vm)
 	return hvri_storage_sync(&vm->storage);
 }
 
+static int32_t base_token_check(void *user, const uint8_t *saved,
+				uint32_t saved_length, uint64_t saved_utc_ns,
+				const uint8_t *now, uint32_t now_length)
+{
+	const struct hvrepl_node *node = ((struct hvri_vm *)user)->node;
+
+	return node->token_check(node->user, saved, saved_length, saved_utc_ns,
+				 now, now_length);
+}
+
 int32_t hvri_vm_open_store(struct hvri_vm *vm, uint32_t flags,
 			   hvrepl_store **store_out, struct hvrepl_error *error)
 {
@@ -210,6 +220,9 @@ int32_t hvri_vm_open_store(struct hvri_vm *vm, uint32_t flags,
 	}
 	options.flags = flags;
 	options.vm = vm->relationship.record.vm;
+	if (vm->node->token_check != NULL)
+		options.token_check = base_token_check;
+	options.token_user = vm;
 	options.points_max = vm->relationship.record.policy.points_max;
 	return hvri_store_open(&vm->node->env.app, &storage, disks,
 			       vm->disk_count, &options, store_out, error);
@@ -304,8 +317,12 @@ static void look_at_trackers(struct hvri_vm *vm)
 static void look_at_store(struct hvri_vm *vm, hvrepl_store *store)
 {
 	struct hvrepl_point point = HVREPL_POINT_INIT;
+	struct hvrepl_store_info info = HVREPL_STORE_INFO_INIT;
 	struct hvri_store_partial partial;
 
+	hvri_store_info(store, &info);
+	vm->start.doubted = info.newest_doubted != 0;
+	vm->told_doubt = info.doubted_point;
 	for (uint32_t i = 0;
 	     hvri_store_point_at(store, i, &point) == HVREPL_OK; i++) {
 		vm->start.has_points = true;

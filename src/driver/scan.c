@@ -120,7 +120,8 @@ static int32_t open_disk(struct hvri_scan *scan, const struct hvri_disk **out)
 		close_view(comparison);
 	if (comparison->view == NULL) {
 		HVRI_TRY(hvri_view_open(scan->store, scan->key_of_point,
-					HVREPL_VIEW_READ_ONLY,
+					HVREPL_VIEW_READ_ONLY |
+						HVREPL_VIEW_AS_IS,
 					&comparison->view, NULL));
 		comparison->view_store = scan->store;
 		comparison->view_point = scan->key_of_point;
@@ -170,8 +171,18 @@ static int32_t digest_one(struct hvri_scan *scan, const struct hvri_disk *disk)
 	uint32_t length = hvri_granule_bytes(scan->vm, scan->disk, offset);
 	uint8_t *digest = hvri_scan_digest(scan, scan->done);
 	struct hvrepl_extent changed;
+	int32_t rc;
 
-	HVRI_TRY(hvri_disk_read(disk, offset, comparison->buffer, length));
+	rc = hvri_disk_read(disk, offset, comparison->buffer, length);
+	/* What a store cannot read differs from whatever the other has: it is
+	 * sent again (S1). No digest of anything is that. */
+	if (rc == HVREPL_E_DISK_IO && !scan->live) {
+		memset(digest, 0xff, HVRI_DIGEST_SIZE);
+		scan->done++;
+		return HVREPL_OK;
+	}
+	if (rc < 0)
+		return rc;
 	HVRI_TRY(hvri_gmac_block(&comparison->gmac, scan->disk, offset,
 				 comparison->buffer, length, digest));
 	/* After the read: a write that it may have seen is marked by now. */

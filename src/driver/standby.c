@@ -47,7 +47,8 @@ bool hvri_standby_reopen(struct hvri_task *task)
 			       "recovery point is being read: close its view");
 	} else {
 		task->store = NULL;
-		rc = hvri_vm_open_store(task->vm, 0, &task->store, &error);
+		rc = hvri_vm_open_store(task->vm, HVRI_STORE_SAME_BASES,
+					&task->store, &error);
 	}
 	if (rc < 0)
 		hvri_task_error(task, rc, &error);
@@ -77,10 +78,13 @@ bool hvri_standby_reopened(struct hvri_task *task)
 static bool maintain_work(struct hvri_lane_job *job)
 {
 	struct hvri_vm *vm = vm_of_maintain(job);
+	struct hvrepl_store_info info = HVREPL_STORE_INFO_INIT;
 	uint32_t more = 0;
 
 	vm->maintain_code = hvri_store_maintain(vm->store, &more, NULL);
 	vm->maintain_more = more != 0;
+	hvri_store_info(vm->store, &info);
+	vm->doubted = info.newest_doubted != 0 ? info.doubted_point : 0;
 	return false;
 }
 
@@ -92,6 +96,13 @@ static void maintain_done(struct hvri_lane_job *job)
 	if (vm->closing || vm->store == NULL) {
 		hvri_vm_settled(vm);
 		return;
+	}
+	if (vm->doubted != 0 && vm->doubted != vm->told_doubt &&
+	    !vm->doubt_event.queued) {
+		vm->told_doubt = vm->doubted;
+		vm->doubt_event.event.type = HVRI_EVENT_POINTS_DOUBTED;
+		vm->doubt_event.event.u.data.code = HVREPL_E_CORRUPT;
+		hvri_vm_feed(vm, &vm->doubt_event);
 	}
 	if (vm->maintain_code == HVREPL_OK && vm->maintain_more)
 		hvri_standby_maintain(vm);
@@ -334,7 +345,9 @@ static int32_t cancel_all(struct hvri_vm *vm, struct hvrepl_error *error)
 int32_t hvri_vm_open_view(struct hvri_vm *vm, uint64_t point,
 			  struct hvrepl_error *error)
 {
-	HVRI_TRY(hvri_view_open(vm->store, point, HVREPL_VIEW_FAILOVER,
+	/* In doubt or not: who asked for the failover knows (T9). */
+	HVRI_TRY(hvri_view_open(vm->store, point,
+				HVREPL_VIEW_FAILOVER | HVREPL_VIEW_AS_IS,
 				&vm->view, error));
 	for (uint32_t i = 0; i < vm->disk_count; i++) {
 		struct hvrepl_disk disk;

@@ -156,6 +156,8 @@ struct hvri_vm {
 	bool store_lost; /* Opening it again failed; tried once more. */
 	bool store_held; /* Upkeep would be in the way. */
 	int32_t maintain_code;
+	uint64_t doubted, told_doubt; /* Newest point in doubt (S1). */
+	struct hvri_vm_event doubt_event;
 	struct hvri_shipment ship;
 	struct hvri_reception reception;
 	struct hvri_filter *filter;

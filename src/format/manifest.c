@@ -7,6 +7,7 @@
 #define POINT_BYTES 80u /* With what stands behind everything else. */
 #define LOG_BYTES 72u
 #define DISK_BYTES 48u
+#define STAMP_BYTES (12u + HVREPL_TOKEN_MAX)
 #define FIXED_BYTES 512u /* More than any record's fixed members. */
 
 static void put_point(struct hvri_writer *writer,
@@ -127,14 +128,14 @@ static uint32_t get_count(struct hvri_reader *reader, uint32_t max)
 size_t hvri_manifest_record_bound(const struct hvri_manifest_record *record)
 {
 	return FIXED_BYTES + (size_t)record->disk_count * DISK_BYTES +
-	       record->length;
+	       (size_t)record->stamp_count * STAMP_BYTES + record->length;
 }
 
 size_t hvri_manifest_bound(const struct hvri_manifest *manifest)
 {
 	size_t bytes = FIXED_BYTES;
 
-	bytes += (size_t)manifest->disk_count * DISK_BYTES;
+	bytes += (size_t)manifest->disk_count * (DISK_BYTES + STAMP_BYTES);
 	bytes += (size_t)manifest->point_count * POINT_BYTES;
 	bytes += (size_t)(manifest->redo_count + manifest->undo_count) *
 		 LOG_BYTES;
@@ -159,6 +160,44 @@ static uint32_t get_disks(struct hvri_reader *reader,
 	for (uint32_t i = 0; i < count; i++)
 		get_disk(reader, &disks[i]);
 	return count;
+}
+
+static void put_stamps(struct hvri_writer *writer, uint32_t stamped,
+		       const struct hvri_manifest_stamp *stamps, uint32_t count)
+{
+	hvri_write_u32(writer, stamped);
+	hvri_write_u32(writer, count);
+	for (uint32_t i = 0; i < count; i++) {
+		hvri_write_u64(writer, stamps[i].utc_ns);
+		hvri_write_u32(writer, stamps[i].token_length);
+		if (stamps[i].token_length > HVREPL_TOKEN_MAX)
+			writer->bad = true;
+		else if (stamps[i].token_length > 0)
+			hvri_write_bytes(writer, stamps[i].token,
+					 stamps[i].token_length);
+	}
+}
+
+static uint32_t get_stamps(struct hvri_reader *reader, uint32_t *stamped_out,
+			   struct hvri_manifest_stamp *stamps)
+{
+	uint32_t count;
+
+	*stamped_out = hvri_read_u32(reader);
+	count = get_count(reader, HVREPL_STORE_DISKS_MAX);
+	if (*stamped_out > HVRI_STAMP_CLOSED)
+		reader->bad = true;
+	for (uint32_t i = 0; i < count; i++) {
+		struct hvri_manifest_stamp *stamp = &stamps[i];
+
+		memset(stamp, 0, sizeof(*stamp));
+		stamp->utc_ns = hvri_read_u64(reader);
+		stamp->token_length = get_count(reader, HVREPL_TOKEN_MAX);
+		if (stamp->token_length > 0)
+			hvri_read_bytes(reader, stamp->token,
+					stamp->token_length);
+	}
+	return reader->bad ? 0 : count;
 }
 
 int32_t hvri_manifest_record_encode(const struct hvri_manifest_record *record,
@@ -194,6 +233,10 @@ int32_t hvri_manifest_record_encode(const struct hvri_manifest_record *record,
 	case HVRI_RECORD_DROP:
 		hvri_write_u64(&writer, record->key);
 		break;
+	case HVRI_RECORD_DOUBT:
+		hvri_write_u64(&writer, record->from);
+		hvri_write_u64(&writer, record->to);
+		break;
 	case HVRI_RECORD_MERGE:
 		hvri_write_u64(&writer, record->key);
 		hvri_write_u64(&writer, record->undo);
@@ -225,6 +268,9 @@ int32_t hvri_manifest_record_encode(const struct hvri_manifest_record *record,
 	default: /* The type says it all. */
 		break;
 	}
+	if (record->stamp_count > 0)
+		put_stamps(&writer, record->stamped, record->stamps,
+			   record->stamp_count);
 	if (writer.bad)
 		return HVREPL_E_INVALID;
 	*length_out = (uint32_t)writer.written;
@@ -237,11 +283,13 @@ int32_t hvri_manifest_record_decode(uint16_t type, const uint8_t *body,
 {
 	struct hvri_reader reader = hvri_reader_over(body, length);
 	struct hvri_manifest_disk *disks = record_out->disks;
+	struct hvri_manifest_stamp *stamps = record_out->stamps;
 	struct hvri_manifest_record record;
 
 	memset(&record, 0, sizeof(record));
 	record.type = type;
 	record.disks = disks;
+	record.stamps = stamps;
 	switch (type) {
 	case HVRI_RECORD_RECEIVE:
 		record.id = hvri_read_u64(&reader);
@@ -269,6 +317,10 @@ int32_t hvri_manifest_record_decode(uint16_t type, const uint8_t *body,
 		break;
 	case HVRI_RECORD_DROP:
 		record.key = hvri_read_u64(&reader);
+		break;
+	case HVRI_RECORD_DOUBT:
+		record.from = hvri_read_u64(&reader);
+		record.to = hvri_read_u64(&reader);
 		break;
 	case HVRI_RECORD_MERGE:
 		record.key = hvri_read_u64(&reader);
@@ -305,9 +357,16 @@ int32_t hvri_manifest_record_decode(uint16_t type, const uint8_t *body,
 	case HVRI_RECORD_CANCEL:
 	case HVRI_RECORD_RESTORED:
 	case HVRI_RECORD_BASE_ONLY:
+	case HVRI_RECORD_STAMP:
 		break;
 	default:
 		return HVREPL_E_CORRUPT;
+	}
+	if (!reader.bad && reader.left > 0) {
+		record.stamp_count = get_stamps(&reader, &record.stamped,
+						stamps);
+		if (record.stamp_count == 0)
+			reader.bad = true;
 	}
 	HVRI_TRY(hvri_reader_end(&reader, HVREPL_E_CORRUPT));
 	*record_out = record;
@@ -357,6 +416,10 @@ int32_t hvri_manifest_encode(const struct hvri_manifest *state, uint8_t *out,
 	put_bytes(&writer, state->blob, state->blob_length);
 	for (uint32_t i = 0; i < state->point_count; i++)
 		hvri_write_u64(&writer, state->points[i].changed_bytes);
+	put_stamps(&writer, state->stamped, state->stamps,
+		   state->stamped == HVRI_STAMP_NONE ? 0 : state->disk_count);
+	hvri_write_u64(&writer, state->doubt_from);
+	hvri_write_u64(&writer, state->doubt_to);
 	if (writer.bad)
 		return HVREPL_E_INVALID;
 	*length_out = (uint32_t)writer.written;
@@ -433,6 +496,15 @@ static int32_t decode_into(const struct hvri_env *env,
 		return rc;
 	for (uint32_t i = 0; i < to->point_count; i++)
 		to->points[i].changed_bytes = get_changed(reader);
+	/* Version 1 ended before this. */
+	if (!reader->bad && reader->left > 0) {
+		count = get_stamps(reader, &to->stamped, to->stamps);
+		if (count != (to->stamped == HVRI_STAMP_NONE ? 0 :
+							       to->disk_count))
+			return HVREPL_E_CORRUPT;
+		to->doubt_from = hvri_read_u64(reader);
+		to->doubt_to = hvri_read_u64(reader);
+	}
 	if (to->phase > HVRI_MANIFEST_BASE_ONLY || to->disk_count == 0 ||
 	    to->commit > HVRI_COMMIT_RESTORING || to->materialised > 1)
 		return HVREPL_E_CORRUPT;

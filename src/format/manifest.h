@@ -62,7 +62,9 @@ HVRI_MUST_CHECK int32_t hvri_head_decode(const uint8_t bytes[HVRI_HEAD_SIZE],
 #define HVRI_RECORD_BASE_ONLY 18u  /* No points, base is the disk. */
 #define HVRI_RECORD_ADOPT 19u	   /* The base as it is becomes a point. */
 #define HVRI_RECORD_BLOB 20u	   /* The owner's bytes. */
-#define HVRI_RECORD_LAST 20u
+#define HVRI_RECORD_STAMP 21u	   /* The bases' identity (T9). */
+#define HVRI_RECORD_DOUBT 22u	   /* Points that may not be what they were. */
+#define HVRI_RECORD_LAST 22u
 
 struct hvri_record_header {
 	uint16_t type;
@@ -133,6 +135,20 @@ struct hvri_manifest_disk {
 	uint32_t init_ended;
 };
 
+/* T9. NONE: never taken, or the base is the live disk. OPEN: the bases may have
+ * been written since. SETTLED: not written since, nor before that unflushed.
+ * CLOSED: as SETTLED, by a clean close. */
+#define HVRI_STAMP_NONE 0u
+#define HVRI_STAMP_OPEN 1u
+#define HVRI_STAMP_SETTLED 2u
+#define HVRI_STAMP_CLOSED 3u
+
+struct hvri_manifest_stamp {
+	uint64_t utc_ns; /* When the token was taken. */
+	uint32_t token_length;
+	uint8_t token[HVREPL_TOKEN_MAX];
+};
+
 struct hvri_manifest_config {
 	uint32_t id;
 	uint32_t length;
@@ -160,6 +176,11 @@ struct hvri_manifest {
 	uint64_t commit_point;
 	uint64_t overlay_active, overlay_frozen;
 	uint64_t commit_undo;	 /* Container; 0: none. */
+	uint32_t stamped;	 /* HVRI_STAMP_* */
+	struct hvri_manifest_stamp stamps[HVREPL_STORE_DISKS_MAX];
+	/* Points from and up to these keys are in doubt: a base was changed
+	 * outside, or what they need is damaged. 0: none. */
+	uint64_t doubt_from, doubt_to;
 	uint32_t point_count, redo_count, undo_count, config_count;
 	struct hvri_manifest_point points[HVRI_MANIFEST_POINTS];
 	struct hvri_manifest_log redo[HVRI_MANIFEST_LOGS]; /* By `to`. */
@@ -185,12 +206,16 @@ struct hvri_manifest_record {
 	uint32_t pins;	      /* PINS */
 	/* INITIAL: frontier, init_sequence and init_ended count. */
 	struct hvrepl_uuid cut, epoch;
-	uint64_t from, to;
+	uint64_t from, to; /* DOUBT too: keys of points. */
 	struct hvri_manifest_disk *disks;
 	uint32_t disk_count;
 	/* POINT, ADOPT: configuration; BLOB. Borrowed. */
 	const uint8_t *bytes;
 	uint32_t length;
+	/* Any type: the bases' identity as of this record; count 0: as before. */
+	uint32_t stamped;
+	uint32_t stamp_count;
+	struct hvri_manifest_stamp *stamps;
 };
 
 /* Enough room for the body. */
@@ -203,8 +228,8 @@ hvri_manifest_record_encode(const struct hvri_manifest_record *record,
 HVRI_MUST_CHECK int32_t hvri_manifest_encode(const struct hvri_manifest *state,
 					     uint8_t *out, size_t room,
 					     uint32_t *length_out);
-/* record->disks must have room for HVREPL_STORE_DISKS_MAX; bytes point into
- * the body. */
+/* record->disks and ->stamps must have room for HVREPL_STORE_DISKS_MAX; bytes
+ * point into the body. */
 HVRI_MUST_CHECK int32_t
 hvri_manifest_record_decode(uint16_t type, const uint8_t *body, uint32_t length,
 			    struct hvri_manifest_record *record_out);

@@ -150,7 +150,7 @@ const char *hvri_record_name(uint16_t type)
 		"merged",    "replace",	   "overlay",	   "overlay-drop",
 		"freeze",    "folded",	   "direct",	   "committed",
 		"cancel",    "restored",   "base-only",	   "adopt",
-		"blob",
+		"blob",	     "stamp",	   "doubt",
 	};
 
 	return names[type < HVRI_ARRAY_LEN(names) ? type : 0];

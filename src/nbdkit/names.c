@@ -83,6 +83,7 @@ static const char *const reasons[HVREPL_REASON_COUNT] = {
 	"peer-paused",	 "paused",	 "initial-unfinished", "cycles-missed",
 	"point-old",	 "handover-open", "peer-unknown",
 	"tail-kept",
+	"replica-changed",
 };
 
 static const char *look(const char *const *names, uint32_t count,

@@ -56,10 +56,9 @@ static int32_t open_disk(const char *directory,
 				 "Not enough memory.");
 	if ((flags & HVREPL_VM_OPEN_CREATE) != 0)
 		rc = hvrepl_file_disk_create(path, spec->size, error);
-	/* The directory is the daemon's own. */
+	/* No promise that nobody else writes it: an administrator can (T9). */
 	if (rc == HVREPL_OK)
-		rc = hvrepl_file_disk_open(path, HVREPL_FILE_EXCLUSIVE,
-					   disk_out, error);
+		rc = hvrepl_file_disk_open(path, 0, disk_out, error);
 	free(path);
 	return rc;
 }

@@ -157,6 +157,29 @@ static bool is_later(const struct hvri_record *rec,
 	       point->number > rec->last_acked.number;
 }
 
+/* The peer's disks are not what its points say (T9, S1): whatever it holds is
+ * compared, from the start, once until it says that all is well. */
+static void doubt_peer(struct hvri_step *s)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_record *rec = s->rec;
+
+	if (rec->phase != HVRI_PHASE_DELTA && rec->untrusted &&
+	    r->doubted_incarnation == r->peer_incarnation)
+		return;
+	r->doubted_incarnation = r->peer_incarnation;
+	if (rec->phase == HVRI_PHASE_RESYNC) {
+		hvri_drop_cut(s, HVREPL_E_UNTRUSTED);
+		memset(&rec->frontier, 0, sizeof(rec->frontier));
+		r->pending.compare = 0;
+		rec->untrusted = true;
+		hvri_save(s);
+		return;
+	}
+	need_resync(s, "the other site's disks were changed outside while it "
+		       "was down");
+}
+
 /* The peer stands by in our epoch: is it where we believe it to be? */
 void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 {
@@ -175,7 +198,8 @@ void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 	    hvri_point_equal(at, &r->cut.begin.point)) {
 		ready(s, &rec->last_acked);
 		hvri_cut_durable(s, at);
-		return;
+		if (!claim->untrusted)
+			return;
 	}
 	/* JOIN_READY says what it is; or the join was over, unseen. */
 	if (rec->phase == HVRI_PHASE_JOIN && r->joined && is_later(rec, at))
@@ -201,6 +225,10 @@ void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 		ready(s, at);
 		return;
 	}
+	if (claim->untrusted)
+		doubt_peer(s);
+	else
+		r->doubted_incarnation = 0;
 	if (hvri_point_equal(at, &rec->last_acked)) {
 		ready(s, at);
 		return;

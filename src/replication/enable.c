@@ -287,10 +287,18 @@ void hvri_start(struct hvri_step *s, const struct hvri_start *start)
 	if (rec->form == HVRI_FORM_STORE)
 		start_store(s, start);
 	r->base_marked = rec->frontier.disk > 0 || rec->frontier.offset > 0;
-	if (start->untrusted && !rec->untrusted) {
+	r->doubted = start->doubted;
+	if ((start->untrusted || start->doubted) && !rec->untrusted) {
 		rec->untrusted = true;
 		hvri_save(s);
 	}
+	if (start->doubted)
+		hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_CRITICAL,
+			    HVREPL_E_UNTRUSTED, rec->position.number,
+			    "the replica's disks were changed outside while "
+			    "this site was down: recovery points up to %llu "
+			    "are in doubt until the other site has compared",
+			    (unsigned long long)rec->position.number);
 	if (rec->phase == HVRI_PHASE_RESYNC && start->unclean)
 		memset(&rec->frontier, 0, sizeof(rec->frontier));
 	if (rec->phase == HVRI_PHASE_DELTA && rec->untrusted &&

@@ -24,6 +24,9 @@ static const struct {
 	{ HVREPL_REASON_PEER_UNKNOWN, HVREPL_HEALTH_CRITICAL,
 	  "the other site does not know this VM: start initial replication, "
 	  "or remove it" },
+	{ HVREPL_REASON_REPLICA_CHANGED, HVREPL_HEALTH_CRITICAL,
+	  "the replica's disks were changed outside or are damaged: recovery "
+	  "points are in doubt until the other site has compared" },
 	{ HVREPL_REASON_RESYNC_NEEDED, HVREPL_HEALTH_CRITICAL,
 	  "resynchronization is needed" },
 	{ HVREPL_REASON_PEER_REFUSES, HVREPL_HEALTH_CRITICAL,
@@ -86,6 +89,8 @@ static uint32_t reasons_of(const struct hvri_relationship *r, uint64_t utc_ns)
 		set |= HVREPL_REASON_SUPERSEDED;
 	if (rec->ownership == HVREPL_OWNERSHIP_RELINQUISHED)
 		set |= HVREPL_REASON_HANDOVER_OPEN;
+	if (r->doubted)
+		set |= HVREPL_REASON_REPLICA_CHANGED;
 	if (!rec->peer_enabled)
 		set |= HVREPL_REASON_PEER_UNKNOWN;
 	if (rec->form == HVRI_FORM_FOLDING && hvri_tail_blocks_fold(rec))

@@ -72,6 +72,8 @@ static int32_t change_point(struct hvri_step *s,
 	    point->number > hvri_lineage_fork(&rec->lineage, &point->epoch,
 					      &epoch->parent))
 		return HVREPL_E_NOT_FOUND;
+	if (s->r->doubted && op->point == 0)
+		return HVREPL_E_UNTRUSTED;
 	if (rec->lineage.count + HVRI_EPOCHS_SPARE > HVRI_EPOCHS_MAX)
 		return HVREPL_E_LIMIT;
 	s->r->change_to = *point;
@@ -267,6 +269,10 @@ static const char *why_not(int32_t code)
 	case HVREPL_E_STATE:
 		return "the epochs concerned are not committed, or nothing is "
 		       "under way that could be cancelled";
+	case HVREPL_E_UNTRUSTED:
+		return "the replica's disks were changed outside or are damaged: "
+		       "connect the sites and resynchronize. If the other site is lost, "
+		       "name the recovery point to take its disks as they are";
 	default:
 		return hvrepl_strerror(code);
 	}

@@ -186,6 +186,20 @@ static void complete(struct hvri_step *s)
 	}
 	if (cut.kind != HVRI_CUT_INITIAL)
 		hvri_loss_arrived(r, &rec->position, &cut.point, cut.bytes);
+	/* The owner was told, so it came by a compare of everything (T9). */
+	if (rec->untrusted && hvri_uuid_is_none(&rec->joining)) {
+		rec->untrusted = false;
+		hvri_save(s);
+	}
+	if (r->doubted)
+		hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_WARNING,
+			    HVREPL_OK, rec->position.number,
+			    "the disks are right again as of point %llu; older "
+			    "recovery points that are in doubt, up to %llu, are "
+			    "given up",
+			    (unsigned long long)cut.point.number,
+			    (unsigned long long)rec->position.number);
+	r->doubted = false;
 	rec->position = cut.point;
 	r->statistics.points++;
 	r->statistics.last_point_utc_ns = cut.point.utc_ns;
@@ -200,6 +214,28 @@ static void complete(struct hvri_step *s)
 		    cut.point.number, "recovery point %llu",
 		    (unsigned long long)cut.point.number);
 	confirm(s, &cut);
+}
+
+/* What is on its way does not repair it: the owner must compare first. */
+void hvri_points_doubted(struct hvri_step *s)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_record *rec = s->rec;
+
+	r->doubted = true;
+	if (!rec->untrusted) {
+		rec->untrusted = true;
+		hvri_save(s);
+	}
+	if (rec->ownership == HVREPL_OWNERSHIP_STANDBY)
+		hvri_stop_receiving(s, true);
+	s->say_hello = true;
+	hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_CRITICAL,
+		    HVREPL_E_CORRUPT, rec->position.number,
+		    "what was received is damaged on this site's storage: "
+		    "recovery point %llu is in doubt until the other site has "
+		    "compared",
+		    (unsigned long long)rec->position.number);
 }
 
 /* A commit that seemed to fail is found durable when the store is opened again,

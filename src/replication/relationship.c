@@ -525,6 +525,9 @@ void hvri_relationship_step(struct hvri_relationship *r,
 		}
 		hvri_save(s);
 		break;
+	case HVRI_EVENT_POINTS_DOUBTED:
+		hvri_points_doubted(s);
+		break;
 	case HVRI_EVENT_CHUNK_DURABLE:
 	case HVRI_EVENT_POINT_COMPLETE:
 	case HVRI_EVENT_RECEIVE_FAILED:

@@ -49,6 +49,8 @@ enum hvri_event_type {
 	/* Owner's data plane. */
 	HVRI_EVENT_CUT_VOIDED,   /* cut, code: given up after CUT's DONE. */
 	HVRI_EVENT_TRACKING_LOST, /* code: the whole disk must be compared. */
+	/* Standby: what the store holds is in doubt: a log is damaged (S1). */
+	HVRI_EVENT_POINTS_DOUBTED,
 	/* Standby's data plane, between RECEIVE's DONE and the end. */
 	HVRI_EVENT_CHUNK_DURABLE,  /* cut, chunk: [0, chunk) survive a crash.
 				    * Optional: the data plane may do this. */
@@ -69,6 +71,9 @@ struct hvri_start {
 	struct hvrepl_uuid stamp_record;
 	bool unclean;   /* The tracker was open when we ended: hot regions. */
 	bool untrusted; /* The whole disk must be compared (T8, T9). */
+	/* The store's disks were changed outside, or a log is damaged: its points
+	 * are in doubt, and so is what runs on them. The next one is not. */
+	bool doubted;
 	struct hvri_point newest; /* The store's newest point, if FORM_STORE. */
 	bool has_points;          /* `newest` is one. */
 	/* FORM_STORE without points: durable frontier of the base. */
@@ -368,6 +373,9 @@ struct hvri_relationship {
 	bool drop_again; /* DROP_OVERLAY failed: once more at RETRY. */
 	bool peer_ready; /* Standby in our epoch, where we believe it to be. */
 	bool refusing;   /* Standby: the owner's frames are not for us. */
+	bool doubted; /* The store's points; until one was received. */
+	/* Owner: the peer's, when its disks were last found changed. */
+	uint64_t doubted_incarnation;
 	bool cycle_due;
 	bool holding; /* No cut before the RETRY timer. */
 	bool base_marked; /* INITIAL: MARK_ALL was done or is not needed. */

@@ -91,6 +91,7 @@ void hvri_folded(struct hvri_step *s, const struct hvri_done *done)
 	s->rec->overlay = none;
 	forget_tail(s->rec);
 	s->r->overlay_open = false;
+	s->r->doubted = false;
 	/* Its points are gone with the fold. */
 	if (s->rec->ownership != HVREPL_OWNERSHIP_STANDBY)
 		memset(&s->rec->position, 0, sizeof(s->rec->position));
@@ -156,6 +157,9 @@ int32_t hvri_unplanned(struct hvri_step *s, const struct hvri_operator *op)
 	struct hvri_loss loss;
 	char lost[HVRI_LOSS_TEXT];
 
+	/* Never by default; who names the point has read what is wrong (T9). */
+	if (s->r->doubted && !on_disk && op->point == 0)
+		return HVREPL_E_UNTRUSTED;
 	/* The disk of a handed-over VM is one point, and only that. */
 	if (on_disk && op->point == 0)
 		point = rec->position;

@@ -125,6 +125,7 @@ static int32_t write_piece(hvrepl_store *store, struct hvri_overlay *overlay,
 						      piece->runs[i].length));
 		HVRI_TRY(hvri_slog_writer_flush(store->saver, true));
 	}
+	HVRI_TRY(hvri_stamp_writing(store));
 	for (uint32_t i = 0; i < piece->count; i++)
 		HVRI_TRY(write_run(store, overlay, disk, &piece->runs[i]));
 	return HVREPL_OK;
@@ -309,6 +310,7 @@ static int32_t switch_range(hvrepl_store *store, uint32_t disk, uint64_t from,
 	rc = hvri_disk_flush(&store->bases[disk]);
 	if (rc < 0)
 		return hvri_store_poison(store, rc);
+	HVRI_TRY(hvri_stamp_fill(store, HVRI_STAMP_OPEN, &record));
 	return hvri_store_record(store, &record, NULL);
 }
 
@@ -467,6 +469,7 @@ static int32_t restore(hvrepl_store *store, uint32_t *more_out)
 
 	*more_out = 1;
 	HVRI_TRY(hvri_store_piece(store));
+	HVRI_TRY(hvri_stamp_writing(store));
 	while (at->at < size && bytes < store->piece_bytes) {
 		struct hvri_source source;
 		uint64_t length = size - at->at;
@@ -490,6 +493,7 @@ static int32_t restore(hvrepl_store *store, uint32_t *more_out)
 		return HVREPL_OK;
 	at->disk = 0; /* Again from the start if the record fails. */
 	HVRI_TRY(hvri_store_flush_bases(store));
+	HVRI_TRY(hvri_stamp_fill(store, HVRI_STAMP_SETTLED, &record));
 	HVRI_TRY(hvri_store_record(store, &record, NULL));
 	hvri_commit_reset(store);
 	*more_out = 0;

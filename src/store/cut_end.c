@@ -29,6 +29,7 @@ int32_t hvri_receive_record_initial(hvrepl_store *store, bool cut_open,
 		record.from = receive->identity.from_point;
 		record.to = receive->identity.to_point;
 	}
+	HVRI_TRY(hvri_stamp_fill(store, HVRI_STAMP_OPEN, &record));
 	return hvri_store_record(store, &record, NULL);
 }
 
@@ -145,6 +146,7 @@ static int32_t commit_point(hvrepl_store *store,
 		HVRI_TRY(hvri_store_flush_bases(store));
 		/* A POINT record follows INITIAL, also for an empty disk. */
 		HVRI_TRY(hvri_receive_record_initial(store, true, NULL));
+		HVRI_TRY(hvri_stamp_fill(store, HVRI_STAMP_SETTLED, &record));
 		rc = hvri_store_record(store, &record, NULL);
 	}
 	if (rc < 0)
@@ -216,6 +218,8 @@ static int32_t become(hvrepl_store *store,
 				 "the disks are in use: close them first");
 	/* What was written before belongs to what the base is now. */
 	HVRI_TRY(hvri_store_flush_bases(store));
+	if (record->type == HVRI_RECORD_ADOPT)
+		HVRI_TRY(hvri_stamp_fill(store, HVRI_STAMP_SETTLED, record));
 	HVRI_TRY(hvri_store_record(store, record, NULL));
 	hvri_receive_reset(store);
 	return HVREPL_OK;

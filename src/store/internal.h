@@ -86,6 +86,15 @@ struct hvri_merge {
 	struct hvri_slog_writer *writer; /* NULL: no undo. */
 };
 
+/* Where the background check of raw digests is (S1); not kept. */
+struct hvri_check {
+	uint64_t done; /* Key of the last point whose log was checked. */
+	uint64_t log;  /* Id of the one under way. */
+	uint32_t disk;
+	size_t entry;
+	uint64_t position; /* Of the chunk that was looked at last. */
+};
+
 struct hvri_compact {
 	bool active;
 	bool is_undo;
@@ -112,6 +121,8 @@ struct hvrepl_store {
 	struct hvri_receive receive;
 	struct hvri_merge merge;
 	struct hvri_compact compact;
+	bool compact_off; /* It met damage; until the store is opened again. */
+	struct hvri_check check;
 	struct hvri_cursor fold;       /* Of the commit, in all its phases. */
 	struct hvri_slog_writer *saver; /* Of the commit's undo. */
 	uint32_t freezes;
@@ -122,6 +133,8 @@ struct hvrepl_store {
 
 	hvri_mutex map;
 	struct hvri_manifest state; /* Changed under work and map. */
+	struct hvri_manifest_stamp stamps[HVREPL_STORE_DISKS_MAX]; /* Of a record. */
+	bool base_changed; /* Found when it was opened (T9). */
 	uint64_t generation;	    /* Of the head, for who asks. */
 	struct hvri_slog *redo[HVRI_MANIFEST_LOGS]; /* As state.redo. */
 	struct hvri_slog *undo[HVRI_MANIFEST_LOGS];
@@ -180,6 +193,10 @@ HVRI_MUST_CHECK int32_t hvri_source_read(hvrepl_store *store,
 					 const struct hvri_source *source,
 					 uint32_t disk, uint64_t offset,
 					 void *buffer, size_t length);
+/* Is the chunk it lies in sound, raw bytes too? */
+HVRI_MUST_CHECK int32_t hvri_source_check(hvrepl_store *store,
+					  const struct hvri_source *source,
+					  uint32_t disk);
 /* A point's content, right at any time (S5). */
 HVRI_MUST_CHECK int32_t hvri_store_read(hvrepl_store *store, uint64_t point,
 					uint32_t disk, uint64_t offset,
@@ -222,6 +239,27 @@ HVRI_MUST_CHECK int32_t hvri_store_save_base(hvrepl_store *store,
 					     uint64_t length);
 /* Move the cursor to the next disk; false when there is none. */
 bool hvri_cursor_next_disk(const hvrepl_store *store, struct hvri_cursor *at);
+
+/* ---- the bases' identity (stamp.c, T9) ---- */
+/* Take the bases' tokens as of now into `record`, which must follow a flush
+ * unless `kind` is OPEN. */
+HVRI_MUST_CHECK int32_t hvri_stamp_fill(hvrepl_store *store, uint32_t kind,
+					struct hvri_manifest_record *record);
+/* Before each piece of writing to a base: says OPEN, and not too long ago. */
+HVRI_MUST_CHECK int32_t hvri_stamp_writing(hvrepl_store *store);
+void hvri_stamp_close(hvrepl_store *store);
+HVRI_MUST_CHECK int32_t hvri_stamp_check(hvrepl_store *store,
+					 struct hvrepl_error *error);
+/* May the point be something else than it was? */
+bool hvri_store_doubts(const hvrepl_store *store, uint64_t point);
+
+/* ---- raw digests in the background (check.c, S1) ---- */
+HVRI_MUST_CHECK int32_t hvri_check_step(hvrepl_store *store,
+					uint32_t *more_out);
+/* Points from this key on are in doubt. */
+HVRI_MUST_CHECK int32_t hvri_check_damaged(hvrepl_store *store, uint64_t from);
+/* A log was found damaged after it was checked. */
+void hvri_check_again(hvrepl_store *store);
 
 /* ---- others ---- */
 /* The buffer of HVRI_STORE_PIECE bytes that long work shares; page-aligned, and

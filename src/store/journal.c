@@ -290,13 +290,15 @@ struct replay {
 	uint64_t sequence;
 	uint8_t digest[32];
 	struct hvri_manifest_disk disks[HVREPL_STORE_DISKS_MAX];
+	struct hvri_manifest_stamp stamps[HVREPL_STORE_DISKS_MAX];
 };
 
 static int32_t apply_body(struct replay *replay, uint16_t type,
 			  const uint8_t *body, uint32_t length)
 {
 	const struct hvri_env *env = replay->journal->env;
-	struct hvri_manifest_record record = { .disks = replay->disks };
+	struct hvri_manifest_record record = { .disks = replay->disks,
+					       .stamps = replay->stamps };
 	uint8_t *owned = NULL;
 
 	if (type == HVRI_RECORD_CHECKPOINT) {

@@ -60,7 +60,9 @@ int32_t hvri_merge_start(hvrepl_store *store, uint64_t target,
 		record.undo = undo->container->id;
 	}
 	/* Durable before the first base write. */
-	rc = hvri_store_record(store, &record, undo);
+	rc = hvri_stamp_fill(store, HVRI_STAMP_OPEN, &record);
+	if (rc == HVREPL_OK)
+		rc = hvri_store_record(store, &record, undo);
 	if (rc < 0 && undo != NULL && hvri_store_usable(store) == HVREPL_OK)
 		hvri_container_doom(undo->container);
 	hvri_slog_unref(undo);
@@ -136,15 +138,22 @@ static int32_t write_runs(hvrepl_store *store, uint32_t disk,
 {
 	for (uint32_t i = 0; i < piece->count; i++) {
 		const struct run *run = &piece->runs[i];
+		int32_t rc;
 
 		if (run->source.entry.position == 0) {
 			HVRI_TRY(hvri_store_zero_base(store, disk, run->offset,
 						      run->length));
 			continue;
 		}
-		HVRI_TRY(hvri_source_read(store, &run->source, disk,
-					  run->offset, store->piece,
-					  (size_t)run->length));
+		rc = hvri_source_read(store, &run->source, disk, run->offset,
+				      store->piece, (size_t)run->length);
+		/* The target is in doubt and will go; what comes after it brings
+		 * these bytes again. The base keeps what it has. */
+		if (rc == HVREPL_E_CORRUPT &&
+		    hvri_store_doubts(store, store->state.merge_target))
+			continue;
+		if (rc < 0)
+			return rc;
 		HVRI_TRY(hvri_store_write_base(store, disk, run->offset,
 					       store->piece,
 					       (size_t)run->length));
@@ -164,6 +173,8 @@ static int32_t move(hvrepl_store *store, const struct piece *piece)
 					      piece->runs[i].length));
 	if (writer != NULL)
 		HVRI_TRY(hvri_slog_writer_flush(writer, true));
+	if (piece->count > 0)
+		HVRI_TRY(hvri_stamp_writing(store));
 	return write_runs(store, disk, piece);
 }
 
@@ -183,6 +194,7 @@ static int32_t finish(hvrepl_store *store)
 			return hvri_store_poison(store, rc);
 		record.log = undo->place;
 	}
+	HVRI_TRY(hvri_stamp_fill(store, HVRI_STAMP_SETTLED, &record));
 	HVRI_TRY(hvri_store_record(store, &record, undo));
 	hvri_merge_reset(store);
 	return HVREPL_OK;

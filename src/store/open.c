@@ -51,6 +51,9 @@ int32_t hvri_store_destroy(hvrepl_store *store)
 	hvri_unlock(&store->work);
 	if (busy)
 		return HVREPL_E_BUSY;
+	hvri_lock(&store->work);
+	hvri_stamp_close(store);
+	hvri_unlock(&store->work);
 	free_store(store);
 	return HVREPL_OK;
 }
@@ -292,6 +295,7 @@ static int32_t set_up(hvrepl_store *store,
 	HVRI_TRY(hvri_cache_init(&store->cache, &store->env,
 				 store->options.cache_bytes));
 	HVRI_TRY(open_journal(store, disks, error));
+	HVRI_TRY(hvri_stamp_check(store, error));
 	rc = recover(store);
 	if (rc == HVREPL_E_CORRUPT || rc == HVREPL_E_TRUNCATED)
 		return hvri_fail(error, rc,
@@ -472,6 +476,9 @@ void hvri_store_info(hvrepl_store *store, struct hvrepl_store_info *info_out)
 		info.live_bytes += state->undo[i].stored_bytes +
 				   state->undo[i].index_length;
 	info.generation = store->generation;
+	info.doubted_point = state->doubt_to;
+	info.newest_doubted = store->base_changed ||
+			    hvri_store_doubts(store, info.newest_point);
 	hvri_unlock(&store->map);
 	info.accepting = hvri_store_room(store, false) >
 			 HVRI_CHUNK_ENCODED_MAX;

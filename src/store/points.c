@@ -165,8 +165,33 @@ static uint64_t oldest_to_drop(hvrepl_store *store)
 	return 0;
 }
 
+/* Points in doubt go once there is one that is not: it came by a compare. */
+static int32_t drop_doubted(hvrepl_store *store, uint32_t *dropped_out)
+{
+	const struct hvri_manifest *state = &store->state;
+
+	if (hvri_store_doubts(store, hvri_state_newest(state)))
+		return HVREPL_OK;
+	for (uint32_t i = 0; i < state->point_count;) {
+		uint64_t key = state->points[i].key;
+
+		if (!hvri_store_doubts(store, key) ||
+		    !may_drop(store, &state->points[i])) {
+			i++;
+			continue;
+		}
+		hvri_log(&store->env, HVREPL_LOG_WARNING,
+			 "recovery point %llu is given up: it was in doubt",
+			 (unsigned long long)key);
+		HVRI_TRY(drop(store, key));
+		(*dropped_out)++;
+	}
+	return HVREPL_OK;
+}
+
 int32_t hvri_retention_step(hvrepl_store *store, uint32_t *dropped_out)
 {
+	HVRI_TRY(drop_doubted(store, dropped_out));
 	while (counted(&store->state) > store->options.points_max) {
 		uint64_t key = oldest_to_drop(store);
 
@@ -219,7 +244,8 @@ static uint64_t wanted_base(const hvrepl_store *store)
 	key = store->options.base_at == HVREPL_BASE_AT_OLDEST ?
 		      state->points[0].key :
 		      hvri_state_newest(state);
-	return key > state->base ? key : 0;
+	/* What is in doubt does not get into the base. */
+	return key > state->base && !hvri_store_doubts(store, key) ? key : 0;
 }
 
 /* One at a time, and only when nothing else gives space back. */
@@ -250,9 +276,18 @@ static int32_t maintain(hvrepl_store *store, uint32_t *more_out)
 
 	HVRI_TRY(hvri_store_usable(store));
 	HVRI_TRY(hvri_retention_step(store, &dropped));
+	HVRI_TRY(hvri_check_step(store, more_out));
+	if (*more_out != 0)
+		return HVREPL_OK;
 	if (store->state.merge_target != 0) {
 		*more_out = 1;
 		rc = hvri_merge_step(store, &dropped);
+		/* Since it was checked. Found by name, it is stepped over. */
+		if (rc == HVREPL_E_CORRUPT &&
+		    !hvri_store_doubts(store, store->state.merge_target)) {
+			hvri_check_again(store);
+			return HVREPL_OK;
+		}
 		if (rc != HVREPL_E_NO_SPACE)
 			return rc;
 		short_of_space = true;
@@ -267,7 +302,19 @@ static int32_t maintain(hvrepl_store *store, uint32_t *more_out)
 		short_of_space = true;
 	}
 	*more_out = 0;
-	rc = hvri_compact_step(store, more_out);
+	if (!store->compact_off)
+		rc = hvri_compact_step(store, more_out);
+	else
+		rc = HVREPL_OK;
+	/* Whoever reads it is told; the rest of upkeep goes on. */
+	if (rc == HVREPL_E_CORRUPT) {
+		hvri_log(&store->env, HVREPL_LOG_ERROR,
+			 "a log of the store is damaged: logs are not joined "
+			 "any more");
+		store->compact_off = true;
+		*more_out = 1;
+		return HVREPL_OK;
+	}
 	if (rc < 0 && rc != HVREPL_E_NO_SPACE)
 		return rc;
 	if (*more_out != 0)

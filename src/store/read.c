@@ -128,6 +128,17 @@ int32_t hvri_source_read(hvrepl_store *store, const struct hvri_source *source,
 	return rc;
 }
 
+int32_t hvri_source_check(hvrepl_store *store,
+			  const struct hvri_source *source, uint32_t disk)
+{
+	struct hvri_frame *frame = NULL;
+	int32_t rc = fetch(store, source, disk, &frame);
+
+	if (rc == HVREPL_OK)
+		hvri_cache_put(&store->cache, frame);
+	return rc;
+}
+
 /* Bytes just read from the base: whatever a log answers for by now was written
  * over while they were read. No hit means that they are right. */
 static int32_t check_again(hvrepl_store *store, uint64_t point, uint32_t disk,

@@ -328,8 +328,11 @@ static int32_t append(hvrepl_store *store, uint32_t disk, const void *bytes,
 		return HVREPL_OK;
 	if (chunk.sequence > to->next || to->ended)
 		return HVREPL_E_PROTOCOL;
-	if (initial(store))
+	if (initial(store)) {
+		if (store->state.phase == HVRI_MANIFEST_INITIAL)
+			HVRI_TRY(hvri_stamp_writing(store));
 		HVRI_TRY(write_extents(store, disk, &chunk));
+	}
 	else
 		HVRI_TRY(append_chunk(store, disk, &chunk, bytes, length));
 	to->next++;

@@ -254,6 +254,9 @@ int32_t hvri_state_check(const struct hvri_manifest *state,
 {
 	const struct hvri_manifest_point *point;
 
+	if (record->stamp_count != 0 &&
+	    record->stamp_count != state->disk_count)
+		return HVREPL_E_STATE;
 	switch (record->type) {
 	case HVRI_RECORD_RECEIVE:
 		return verdict(state->phase == HVRI_MANIFEST_REPLICA &&
@@ -310,6 +313,11 @@ int32_t hvri_state_check(const struct hvri_manifest *state,
 		return verdict(state->phase != HVRI_MANIFEST_REPLICA);
 	case HVRI_RECORD_BLOB:
 		return HVREPL_OK;
+	case HVRI_RECORD_STAMP:
+		return verdict(record->stamp_count > 0);
+	case HVRI_RECORD_DOUBT:
+		return verdict(record->from <= record->to &&
+			       record->to <= hvri_state_newest(state));
 	default:
 		return HVREPL_E_STATE;
 	}
@@ -435,6 +443,32 @@ static void add_changed(struct hvri_manifest_point *point, uint64_t bytes)
 		point->changed_bytes += bytes;
 }
 
+static void apply_stamps(struct hvri_manifest *state,
+			 const struct hvri_manifest_record *record)
+{
+	if (record->type == HVRI_RECORD_COMMITTED ||
+	    record->type == HVRI_RECORD_BASE_ONLY)
+		state->stamped = HVRI_STAMP_NONE; /* The tracker's, now. */
+	if (record->stamp_count > 0) {
+		state->stamped = record->stamped;
+		memcpy(state->stamps, record->stamps,
+		       record->stamp_count * sizeof(record->stamps[0]));
+	}
+	/* Two doubts become one; what lies between is seldom any better. */
+	if (record->type == HVRI_RECORD_DOUBT) {
+		state->doubt_from = state->doubt_to == 0 ?
+					    record->from :
+					    HVRI_MIN(state->doubt_from,
+						     record->from);
+		state->doubt_to = HVRI_MAX(state->doubt_to, record->to);
+	}
+	if (!hvri_state_kept_in(state, state->doubt_from,
+				state->doubt_to + 1)) {
+		state->doubt_from = 0;
+		state->doubt_to = 0;
+	}
+}
+
 void hvri_state_apply(const struct hvri_env *env, struct hvri_manifest *state,
 		      const struct hvri_manifest_record *record,
 		      uint8_t *owned)
@@ -531,6 +565,7 @@ void hvri_state_apply(const struct hvri_env *env, struct hvri_manifest *state,
 	default:
 		break;
 	}
+	apply_stamps(state, record);
 }
 
 bool hvri_state_redo_joins(const struct hvri_manifest *state, uint32_t first)

@@ -21,6 +21,10 @@
 
 #include <hvrepl/store.h>
 
+/* Flag of the options: the bases were not let go of since this process had the
+ * store open last, nothing can have changed them. */
+#define HVRI_STORE_SAME_BASES (1u << 31)
+
 /* Public twins; see <hvrepl/store.h>. `options` is complete here. */
 HVRI_MUST_CHECK int32_t hvri_store_open(
 	const struct hvrepl_env *env, const struct hvrepl_storage *storage,

@@ -110,10 +110,18 @@ static int32_t open_failover(hvrepl_store *store, uint64_t *point_inout,
 	return HVREPL_OK;
 }
 
-static int32_t open_view(hvrepl_store *store, uint64_t point,
+static int32_t open_view(hvrepl_store *store, uint64_t point, bool as_is,
 			 struct hvrepl_view *view, struct hvrepl_error *error)
 {
+	uint64_t asked = point != 0 ? point : store->state.commit_point;
+
 	HVRI_TRY(hvri_store_usable(store));
+	if (!as_is && hvri_store_doubts(store, asked))
+		return hvri_fail(error, HVREPL_E_UNTRUSTED,
+				 "point %llu is in doubt: a disk of the replica "
+				 "was changed outside, or a log is damaged. "
+				 "Resynchronize",
+				 (unsigned long long)asked);
 	if (view->kind == HVREPL_VIEW_FAILOVER) {
 		HVRI_TRY(open_failover(store, &point, error));
 	} else if (hvri_state_point(&store->state, point) == NULL) {
@@ -136,9 +144,11 @@ static int32_t open_view(hvrepl_store *store, uint64_t point,
 int32_t hvri_view_open(hvrepl_store *store, uint64_t point, uint32_t kind,
 		       hvrepl_view **view_out, struct hvrepl_error *error)
 {
+	bool as_is = (kind & HVREPL_VIEW_AS_IS) != 0;
 	struct hvrepl_view *view;
 	int32_t rc;
 
+	kind &= ~HVREPL_VIEW_AS_IS;
 	if (kind > HVREPL_VIEW_FAILOVER)
 		return hvri_fail(error, HVREPL_E_INVALID,
 				 "there is no such kind of view");
@@ -148,7 +158,7 @@ int32_t hvri_view_open(hvrepl_store *store, uint64_t point, uint32_t kind,
 	view->kind = kind;
 	hvri_gate_init(&view->gate);
 	hvri_lock(&store->work);
-	rc = open_view(store, point, view, error);
+	rc = open_view(store, point, as_is, view, error);
 	hvri_unlock(&store->work);
 	if (rc < 0) {
 		hvri_gate_free(&view->gate);

@@ -100,6 +100,15 @@ static void give_logs(struct hvri_walk *walk, const char *key,
 	hvri_walk_end(walk);
 }
 
+/* T9: whether the bases may have been written since they were stamped. */
+static const char *stamped_name(uint32_t stamped)
+{
+	static const char *const names[] = { "not stamped", "open", "settled",
+					     "closed" };
+
+	return stamped < HVRI_ARRAY_LEN(names) ? names[stamped] : "?";
+}
+
 static void give_disks(struct hvri_walk *walk,
 		       const struct hvri_manifest_disk *disks, uint32_t count)
 {
@@ -134,6 +143,9 @@ static void give_manifest(struct hvri_walk *walk,
 	give_logs(walk, "redo", state->redo, state->redo_count);
 	give_logs(walk, "undo", state->undo, state->undo_count);
 	hvri_walk_number(walk, "configurations", state->config_count);
+	hvri_walk_text(walk, "bases", stamped_name(state->stamped));
+	hvri_walk_number(walk, "doubt_from", state->doubt_from);
+	hvri_walk_number(walk, "doubt_to", state->doubt_to);
 	hvri_walk_end(walk);
 }
 
@@ -165,6 +177,10 @@ static void give_change(struct hvri_walk *walk,
 	case HVRI_RECORD_OVERLAY:
 		hvri_walk_number(walk, "key", record->key);
 		break;
+	case HVRI_RECORD_DOUBT:
+		hvri_walk_number(walk, "from", record->from);
+		hvri_walk_number(walk, "to", record->to);
+		break;
 	case HVRI_RECORD_DIRECT:
 		hvri_walk_number(walk, "disk", record->disk);
 		hvri_walk_number(walk, "offset", record->offset);
@@ -172,6 +188,8 @@ static void give_change(struct hvri_walk *walk,
 	default:
 		break;
 	}
+	if (record->stamp_count > 0)
+		hvri_walk_text(walk, "bases", stamped_name(record->stamped));
 }
 
 /* Buffers of one walk through a log of records. */
@@ -179,6 +197,7 @@ struct records {
 	struct hvri_walk *walk;
 	struct hvri_manifest *manifest;
 	struct hvri_manifest_disk *disks;
+	struct hvri_manifest_stamp *stamps;
 	uint8_t *body;
 	uint64_t position, count, sequence, log;
 	uint8_t digest[32]; /* Of the last good record. */
@@ -224,7 +243,8 @@ static int32_t give_record(struct records *records,
 			   const struct hvri_record_header *header)
 {
 	struct hvri_walk *walk = records->walk;
-	struct hvri_manifest_record record = { .disks = records->disks };
+	struct hvri_manifest_record record = { .disks = records->disks,
+					       .stamps = records->stamps };
 	bool details = (walk->flags & HVREPL_INSPECT_DETAILS) != 0;
 
 	if (header->type == HVRI_RECORD_CHECKPOINT) {
@@ -338,9 +358,14 @@ int32_t hvri_inspect_store_log(struct hvri_walk *walk,
 	records.manifest = hvri_alloc(walk->env, sizeof(*records.manifest));
 	records.disks = hvri_alloc_array(walk->env, HVREPL_STORE_DISKS_MAX,
 					 sizeof(*records.disks));
-	if (records.manifest != NULL && records.disks != NULL)
+	records.stamps = hvri_alloc_array(walk->env, HVREPL_STORE_DISKS_MAX,
+					  sizeof(*records.stamps));
+	if (records.manifest != NULL && records.disks != NULL &&
+	    records.stamps != NULL)
 		rc = walk_records(&records, error);
 	hvri_free(walk->env, records.manifest, sizeof(*records.manifest));
+	hvri_free(walk->env, records.stamps,
+		  HVREPL_STORE_DISKS_MAX * sizeof(*records.stamps));
 	hvri_free(walk->env, records.disks,
 		  HVREPL_STORE_DISKS_MAX * sizeof(*records.disks));
 	return rc;

@@ -293,6 +293,9 @@ static size_t sample_manifest(uint8_t *out, uint64_t *random)
 	manifest.configs[0].length = sizeof(config);
 	manifest.blob = config;
 	manifest.blob_length = 17;
+	manifest.stamped = (uint32_t)(test_random(random) % 4);
+	manifest.stamps[0].token_length = 48;
+	manifest.doubt_to = test_random(random);
 	must(hvri_manifest_encode(&manifest, out, DECODER_BYTES_MAX,
 				  &length) == HVREPL_OK,
 	     "no manifest");
@@ -344,6 +347,7 @@ static int32_t decode_manifest(const uint8_t *bytes, size_t length)
 static size_t sample_change(uint8_t *out, uint64_t *random)
 {
 	static struct hvri_manifest_disk disks[2];
+	static struct hvri_manifest_stamp stamps[2];
 	struct hvri_manifest_record record;
 	uint32_t length = 0;
 
@@ -355,6 +359,16 @@ static size_t sample_change(uint8_t *out, uint64_t *random)
 	record.disks = disks;
 	record.disk_count = 2;
 	record.key = test_random(random);
+	if (test_random(random) % 2 == 0) {
+		record.stamped = HVRI_STAMP_OPEN +
+				 (uint32_t)(test_random(random) % 3);
+		record.stamp_count = 2;
+		record.stamps = stamps;
+		stamps[0].token_length = 8;
+		stamps[1].token_length = (uint32_t)(test_random(random) %
+						    (HVREPL_TOKEN_MAX + 1));
+		stamps[1].utc_ns = test_random(random);
+	}
 	out[0] = (uint8_t)record.type;
 	must(hvri_manifest_record_encode(&record, out + 1,
 					 DECODER_BYTES_MAX - 1, &length) ==
@@ -366,7 +380,9 @@ static size_t sample_change(uint8_t *out, uint64_t *random)
 static int32_t decode_change(const uint8_t *bytes, size_t length)
 {
 	static struct hvri_manifest_disk disks[HVREPL_STORE_DISKS_MAX];
-	struct hvri_manifest_record record = { .disks = disks };
+	static struct hvri_manifest_stamp stamps[HVREPL_STORE_DISKS_MAX];
+	struct hvri_manifest_record record = { .disks = disks,
+					       .stamps = stamps };
 	uint32_t again_length = 0;
 	uint8_t *again;
 	size_t room;

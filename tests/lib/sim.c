@@ -375,6 +375,8 @@ static int32_t disk_writev(void *user, hvrepl_op *op, uint64_t offset,
 	(void)op;
 	if ((disk->flags & HVREPL_DISK_READ_ONLY) != 0)
 		return HVREPL_E_READ_ONLY;
+	if (disk->token_clock != NULL && !disk->sim->crashed)
+		disk->token = *disk->token_clock;
 	return sim_image_write(disk->sim, disk->image, offset, iov, iov_count);
 }
 

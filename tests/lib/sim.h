@@ -82,6 +82,7 @@ struct sim_disk {
 	uint32_t flags;      /* HVREPL_DISK_* given by info. */
 	uint32_t block_size; /* 512 unless changed. */
 	uint64_t token;      /* Given by info; outside changes move it. */
+	const uint64_t *token_clock; /* A write makes the token what it says. */
 	unsigned released;   /* How often release was called. */
 };
 struct sim_disk *sim_disk_new(struct sim *sim, uint64_t size);

@@ -207,6 +207,7 @@ static void recover(bool power_loss, uint64_t again)
 		rc = world_open(&w, true);
 	}
 	ck_assert_msg(rc == HVREPL_OK, "recovery gives %d", rc);
+	ck_assert(!w.store->base_changed && w.store->state.doubt_to == 0);
 	world_settle(&w);
 	world_check(&w);
 	check_blob();
@@ -218,6 +219,8 @@ static void recover(bool power_loss, uint64_t again)
 static void start(uint64_t seed, const struct hvrepl_store_options *options)
 {
 	world_init(&w, seed);
+	/* Our own writes must never pass for those of others (T9). */
+	world_run_clock(&w, 1000000000u);
 	w.change_blocks = 4;
 	if (options != NULL) {
 		w.options.points_max = options->points_max;

@@ -46,6 +46,40 @@ void world_init(struct world *world, uint64_t seed)
 	world->options.cache_bytes = 256u << 10;
 }
 
+static void tick(void *argument)
+{
+	struct world *world = argument;
+
+	world->env.utc_ns += world->utc_step;
+}
+
+/* As hvrepl_file_token_check() does it. */
+static int32_t token_check(void *user, const uint8_t *saved,
+			   uint32_t saved_length, uint64_t saved_utc_ns,
+			   const uint8_t *now, uint32_t now_length)
+{
+	const struct world *world = user;
+	uint64_t token;
+
+	(void)saved;
+	ck_assert_uint_eq(saved_length, sizeof(token));
+	ck_assert_uint_eq(now_length, sizeof(token));
+	memcpy(&token, now, sizeof(token));
+	return token <= saved_utc_ns + world->token_slack;
+}
+
+void world_run_clock(struct world *world, uint64_t step_ns)
+{
+	world->utc_step = step_ns;
+	world->token_slack = 30000000000u;
+	world->sim.hook = tick;
+	world->sim.hook_argument = world;
+	for (unsigned i = 0; i < WORLD_DISKS; i++)
+		world->bases[i]->token_clock = &world->env.utc_ns;
+	world->options.token_check = token_check;
+	world->options.token_user = world;
+}
+
 static void cut_free(struct world_cut *cut)
 {
 	for (unsigned d = 0; d < WORLD_DISKS; d++)
@@ -237,7 +271,8 @@ static void make_cut(struct world *world, uint64_t first, uint64_t past)
 	cut_free(cut);
 	memset(changed, 0, sizeof(changed));
 	for (unsigned d = 0; d < WORLD_DISKS; d++) {
-		for (uint64_t at = first; at < past; at += 4096)
+		for (uint64_t at = first; at < past && at < world->sizes[d];
+		     at += 4096)
 			changed[d][at / 4096] = 1;
 		change_disk(world, d, changed[d]);
 	}

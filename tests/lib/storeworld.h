@@ -46,6 +46,8 @@ struct world {
 	struct sim_storage *storage;
 	struct sim_disk *bases[WORLD_DISKS];
 	uint64_t sizes[WORLD_DISKS];
+	uint64_t utc_step;	/* Between two I/Os: the clock runs (T9). */
+	uint64_t token_slack;
 	uint32_t change_blocks; /* Most blocks a cut changes on a disk. */
 	uint32_t send_block;	/* Granularity of the segments. */
 	struct hvrepl_store_options options;
@@ -71,6 +73,8 @@ struct world {
 
 void world_init(struct world *world, uint64_t seed);
 void world_free(struct world *world);
+/* Tokens of the bases move as a file's times do, and the clock with each I/O. */
+void world_run_clock(struct world *world, uint64_t step_ns);
 /* Open or create; small pieces, so that there are many steps. */
 int32_t world_open(struct world *world, bool create);
 void world_close(struct world *world);

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rule T9 for replicas: a base that others changed while the store was not open
+ * is noticed, never served unasked, and right again with the next point.
+ */
+#include "storeworld.h"
+
+#include <string.h>
+
+static struct world w;
+
+#define MINUTE 60000000000ull
+
+/* Base at the newest of four points, older ones by undo. */
+static void build(void)
+{
+	world_init(&w, 11);
+	world_run_clock(&w, 1000000);
+	ck_assert_int_eq(world_open(&w, true), HVREPL_OK);
+	ck_assert_int_eq(world_first_point(&w, true), HVREPL_OK);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_int_eq(world_send(&w), HVREPL_OK);
+	ck_assert_int_eq(world_merge(&w, world_newest(&w)->key), HVREPL_OK);
+}
+
+/* The process ends without closing anything, the machine stays up. */
+static void killed(void)
+{
+	w.sim.crash_at = w.sim.io_count;
+	(void)!world_send(&w);
+	ck_assert(w.sim.crashed);
+	world_abandon(&w);
+	sim_restart(&w.sim, false);
+}
+
+static void change_outside(uint64_t later)
+{
+	static const uint8_t wrong[512] = { 0x5a, 0xa5 };
+
+	w.env.utc_ns += later;
+	sim_disk_poke(w.bases[1], 8192, wrong, sizeof(wrong));
+	w.bases[1]->token = w.env.utc_ns;
+}
+
+static void open_and_see(bool changed)
+{
+	struct hvrepl_store_info info = HVREPL_STORE_INFO_INIT;
+
+	ck_assert_int_eq(world_open(&w, false), HVREPL_OK);
+	ck_assert_int_eq(hvrepl_store_info(w.store, &info), HVREPL_OK);
+	ck_assert_uint_eq(info.newest_doubted, changed);
+	ck_assert_uint_eq(info.doubted_point,
+			  changed ? world_newest(&w)->key : 0);
+}
+
+/* Points go that the model would keep. */
+static void upkeep(void)
+{
+	uint32_t more = 1;
+
+	while (more != 0)
+		ck_assert_int_eq(hvrepl_store_maintain(w.store, &more, NULL),
+				 HVREPL_OK);
+}
+
+static void refused_unless_asked_for(void)
+{
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	hvrepl_view *view;
+
+	for (uint32_t kind = 0; kind <= HVREPL_VIEW_FAILOVER; kind++) {
+		ck_assert_int_eq(hvrepl_view_open(w.store,
+						  world_newest(&w)->key, kind,
+						  &view, &error),
+				 HVREPL_E_UNTRUSTED);
+		ck_assert(strstr(error.sentence, "changed outside") != NULL);
+	}
+	ck_assert_int_eq(hvrepl_view_open(w.store, world_newest(&w)->key,
+					  HVREPL_VIEW_READ_ONLY |
+						  HVREPL_VIEW_AS_IS,
+					  &view, NULL),
+			 HVREPL_OK);
+	ck_assert_int_eq(hvrepl_view_close(view), HVREPL_OK);
+}
+
+START_TEST(a_base_changed_after_a_clean_close_is_noticed)
+{
+	build();
+	world_close(&w);
+	/* At once: after a clean close there is no slack. */
+	change_outside(1);
+	open_and_see(true);
+	refused_unless_asked_for();
+	/* Known for good, whatever the token says later. */
+	world_close(&w);
+	open_and_see(true);
+	refused_unless_asked_for();
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(a_base_changed_after_a_kill_is_noticed)
+{
+	build();
+	killed();
+	change_outside(MINUTE);
+	open_and_see(true);
+	refused_unless_asked_for();
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(an_unclean_end_without_an_answer_is_a_doubt)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		build();
+		/* In the middle of a merge: our own writes move the token. */
+		ck_assert_int_eq(world_send(&w), HVREPL_OK);
+		ck_assert_int_eq(hvri_store_merge_begin(w.store, 0, NULL),
+				 HVREPL_OK);
+		ck_assert_int_eq(hvri_store_merge_advance(w.store,
+							  &(uint32_t){ 0 },
+							  NULL),
+				 HVREPL_OK);
+		killed();
+		w.bases[0]->token++;
+		if (i > 0)
+			w.options.token_check = NULL;
+		if (i == 2)
+			for (unsigned d = 0; d < WORLD_DISKS; d++)
+				w.bases[d]->flags = HVREPL_DISK_EXCLUSIVE;
+		open_and_see(i == 1);
+		if (i != 1)
+			world_check(&w);
+		world_free(&w);
+	}
+}
+END_TEST
+
+START_TEST(what_nobody_changed_is_trusted)
+{
+	build();
+	for (unsigned i = 0; i < 3; i++) {
+		world_close(&w);
+		w.env.utc_ns += 60 * MINUTE;
+		open_and_see(false);
+		world_check(&w);
+		killed();
+		w.env.utc_ns += 60 * MINUTE;
+		open_and_see(false);
+		world_settle(&w);
+		world_check(&w);
+	}
+	world_free(&w);
+}
+END_TEST
+
+/* What a comparing owner sends: the blocks that differ from what the store
+ * shows, and more. */
+START_TEST(the_next_point_is_right_and_the_doubted_ones_go)
+{
+	struct hvrepl_store_info info = HVREPL_STORE_INFO_INIT;
+	uint64_t pinned;
+
+	build();
+	pinned = w.points[1].key;
+	ck_assert_int_eq(hvrepl_store_pin(w.store, pinned, HVREPL_PIN_OPERATOR),
+			 HVREPL_OK);
+	world_close(&w);
+	change_outside(MINUTE);
+	open_and_see(true);
+	/* As long as nothing better is there, nothing is given up. */
+	ck_assert_int_eq(world_maintain(&w), HVREPL_OK);
+	ck_assert_uint_eq(w.store->state.point_count, 4);
+	world_make_cut_of(&w, 4096, 16384);
+	ck_assert_int_eq(world_send_cut(&w), HVREPL_OK);
+	upkeep();
+	ck_assert_int_eq(hvrepl_store_info(w.store, &info), HVREPL_OK);
+	/* The pinned one stays for who wants to look at it. */
+	ck_assert_uint_eq(info.point_count, 2);
+	ck_assert_uint_ge(info.doubted_point, pinned);
+	ck_assert_int_eq(hvrepl_view_open(w.store, pinned,
+					  HVREPL_VIEW_READ_ONLY,
+					  &(hvrepl_view *){ NULL }, NULL),
+			 HVREPL_E_UNTRUSTED);
+	ck_assert_int_eq(hvrepl_store_unpin(w.store, pinned,
+					    HVREPL_PIN_OPERATOR),
+			 HVREPL_OK);
+	upkeep();
+	world_close(&w);
+	for (unsigned i = 0; i + 1 < w.point_count; i++)
+		w.points[i].kept = false;
+	open_and_see(false);
+	world_check(&w);
+	ck_assert_int_eq(world_send(&w), HVREPL_OK);
+	world_check(&w);
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(before_the_first_point_the_content_starts_over)
+{
+	struct hvri_store_partial partial;
+
+	world_init(&w, 12);
+	world_run_clock(&w, 1000000);
+	ck_assert_int_eq(world_open(&w, true), HVREPL_OK);
+	/* A window of it is durable. */
+	w.store->state.phase = HVRI_MANIFEST_INITIAL;
+	ck_assert_int_eq(hvri_receive_record_initial(
+				 w.store, false,
+				 (uint64_t[WORLD_DISKS]){ 16384, 0 }),
+			 HVREPL_OK);
+	world_close(&w);
+	ck_assert_int_eq(world_open(&w, false), HVREPL_OK);
+	ck_assert_uint_eq(w.store->state.disks[0].frontier, 16384);
+	world_close(&w);
+	change_outside(MINUTE);
+	ck_assert_int_eq(world_open(&w, false), HVREPL_OK);
+	ck_assert_uint_eq(w.store->state.disks[0].frontier, 0);
+	(void)!hvri_store_partial(w.store, 0, &partial);
+	ck_assert_uint_eq(partial.frontier, 0);
+	ck_assert_int_eq(world_first_point(&w, false), HVREPL_OK);
+	world_check(&w);
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(a_crash_while_the_doubt_is_noted_forgets_nothing)
+{
+	for (uint64_t at = 0; at < 12; at++) {
+		build();
+		world_close(&w);
+		change_outside(MINUTE);
+		w.sim.crash_at = w.sim.io_count + at;
+		if (world_open(&w, false) == HVREPL_OK && !w.sim.crashed)
+			world_close(&w);
+		else if (w.sim.crashed)
+			world_abandon(&w);
+		sim_restart(&w.sim, at % 2 == 0);
+		w.env.utc_ns += MINUTE;
+		open_and_see(true);
+		world_free(&w);
+	}
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("store-changed");
+	TCase *tcase = tcase_create("store-changed");
+
+	tcase_add_test(tcase, a_base_changed_after_a_clean_close_is_noticed);
+	tcase_add_test(tcase, a_base_changed_after_a_kill_is_noticed);
+	tcase_add_test(tcase, an_unclean_end_without_an_answer_is_a_doubt);
+	tcase_add_test(tcase, what_nobody_changed_is_trusted);
+	tcase_add_test(tcase, the_next_point_is_right_and_the_doubted_ones_go);
+	tcase_add_test(tcase, before_the_first_point_the_content_starts_over);
+	tcase_add_test(tcase,
+		       a_crash_while_the_doubt_is_noted_forgets_nothing);
+	suite_add_tcase(suite, tcase);
+	return test_run(suite);
+}
