@@ -52,6 +52,20 @@ HVREPL_API int32_t hvrepl_guest_write(hvrepl_guest_disk *disk, uint64_t offset,
 /** Reads give zeroes afterwards. */
 HVREPL_API int32_t hvrepl_guest_zero(hvrepl_guest_disk *disk, uint64_t offset,
 				     uint64_t length);
+/**
+ * The first extents of [offset, offset + length) that may hold anything but
+ * zeroes, ascending and apart, at most *count_inout of them (1 or more); sets
+ * *count_inout and *end_out, up to which the answer holds. As of now: a write
+ * that ended before the call is in it. Where it is not known, all counts.
+ *
+ * @returns as hvrepl_guest_read(). Any thread.
+ * @since 0.1
+ */
+HVREPL_API int32_t hvrepl_guest_allocated(hvrepl_guest_disk *disk,
+					  uint64_t offset, uint64_t length,
+					  struct hvrepl_extent *extents_out,
+					  uint32_t *count_inout,
+					  uint64_t *end_out);
 /** A hint that content is not needed; reads give anything afterwards. */
 HVREPL_API int32_t hvrepl_guest_discard(hvrepl_guest_disk *disk,
 					uint64_t offset, uint64_t length);

@@ -25,6 +25,18 @@ int32_t hvrepl_guest_read(hvrepl_guest_disk *disk, uint64_t offset,
 	return hvri_guest_read(disk, offset, buffer, length);
 }
 
+int32_t hvrepl_guest_allocated(hvrepl_guest_disk *disk, uint64_t offset,
+			       uint64_t length,
+			       struct hvrepl_extent *extents_out,
+			       uint32_t *count_inout, uint64_t *end_out)
+{
+	if (disk == NULL || extents_out == NULL || count_inout == NULL ||
+	    *count_inout == 0 || end_out == NULL)
+		return HVREPL_E_INVALID;
+	return hvri_guest_allocated(disk, offset, length, extents_out,
+				    count_inout, end_out);
+}
+
 int32_t hvrepl_guest_write(hvrepl_guest_disk *disk, uint64_t offset,
 			   const void *buffer, size_t length)
 {

@@ -48,6 +48,40 @@ int32_t hvri_guest_read(struct hvrepl_guest_disk *guest, uint64_t offset,
 	return rc;
 }
 
+int32_t hvri_guest_allocated(struct hvrepl_guest_disk *guest, uint64_t offset,
+			     uint64_t length, struct hvrepl_extent *extents_out,
+			     uint32_t *count_inout, uint64_t *end_out)
+{
+	uint64_t end = offset + length;
+	uint32_t room = *count_inout, count = 0;
+	int32_t rc = HVREPL_E_FENCED;
+
+	if (offset > guest->size || length > guest->size - offset)
+		return HVREPL_E_RANGE;
+	hvri_lock_shared(&guest->lock);
+	while (guest->backing.disk != NULL && offset < end && count < room) {
+		struct hvrepl_extent found;
+
+		rc = hvri_disk_next_allocated(guest->backing.disk, offset, end,
+					      &found);
+		if (rc < 0)
+			break;
+		offset = end;
+		if (found.length > 0) {
+			extents_out[count++] = found;
+			offset = found.offset + found.length;
+		}
+	}
+	if (guest->backing.disk != NULL && offset == end)
+		rc = HVREPL_OK;
+	hvri_rwlock_unlock(&guest->lock);
+	if (rc < 0)
+		return rc;
+	*count_inout = count;
+	*end_out = offset;
+	return HVREPL_OK;
+}
+
 /* A ticket whose writer waits on its own thread. */
 struct waiter {
 	struct hvrepl_ticket ticket; /* First: found by its address. */

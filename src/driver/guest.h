@@ -39,6 +39,10 @@ void hvri_guest_free(struct hvrepl_guest_disk *guest);
 void hvri_guest_switch(struct hvrepl_guest_disk *guest,
 		       const struct hvri_backing *backing);
 
+HVRI_MUST_CHECK int32_t hvri_guest_allocated(
+	struct hvrepl_guest_disk *guest, uint64_t offset, uint64_t length,
+	struct hvrepl_extent *extents_out, uint32_t *count_inout,
+	uint64_t *end_out);
 HVRI_MUST_CHECK int32_t hvri_guest_read(struct hvrepl_guest_disk *guest,
 					uint64_t offset, void *buffer,
 					size_t length);

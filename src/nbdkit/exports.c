@@ -309,6 +309,10 @@ int32_t export_allocated(struct export *export, uint64_t offset,
 		export->tracked != NULL ? &export->tracked->disk :
 		export->view != NULL	? &export->disk : NULL;
 
+	if (export->guest != NULL)
+		return hvrepl_guest_allocated(export->guest, offset, length,
+					      extents_out, count_inout,
+					      end_out);
 	if (disk == NULL || disk->ops->allocated == NULL)
 		return HVREPL_E_UNSUPPORTED;
 	return disk->ops->allocated(disk->user, offset, length, extents_out,

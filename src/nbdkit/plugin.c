@@ -162,13 +162,6 @@ static int plugin_can_fua(void *handle)
 	return NBDKIT_FUA_NATIVE;
 }
 
-static int plugin_can_extents(void *handle)
-{
-	const struct export *export = handle;
-
-	return export->guest == NULL;
-}
-
 static int result(int32_t rc)
 {
 	if (rc == HVREPL_OK)
@@ -271,7 +264,7 @@ static struct nbdkit_plugin plugin = {
 	.can_zero = always,
 	.can_multi_conn = always,
 	.can_fua = plugin_can_fua,
-	.can_extents = plugin_can_extents,
+	.can_extents = always,
 	.pread = plugin_pread,
 	.pwrite = plugin_pwrite,
 	.zero = plugin_zero,

@@ -167,6 +167,51 @@ static int32_t may_hold_data(const struct view_disk *disk, uint64_t offset,
 	return HVREPL_OK;
 }
 
+/* The overlay that is in front now, referenced, as long as no commit moves its
+ * bytes; NULL: where they are cannot be told. */
+static struct hvri_overlay *front(const struct view_disk *disk)
+{
+	hvrepl_store *store = disk->store;
+	struct hvri_overlay *overlay = disk->view->scratch;
+
+	hvri_lock(&store->map);
+	if (disk->view->kind == HVREPL_VIEW_FAILOVER)
+		overlay = store->state.commit == HVRI_COMMIT_OVERLAY ?
+				  store->active :
+				  NULL;
+	if (overlay != NULL)
+		hvri_overlay_ref(overlay);
+	hvri_unlock(&store->map);
+	return overlay;
+}
+
+/* What is written changes, so what is said holds for now; a write that had ended
+ * before is in the overlay's map. */
+static int32_t overlay_may_hold_data(const struct view_disk *disk,
+				     uint64_t offset, uint64_t *length_inout,
+				     bool *data_out)
+{
+	struct hvri_overlay *overlay = front(disk), *still;
+	uint32_t state;
+	int32_t rc = HVREPL_OK;
+
+	*data_out = true;
+	if (overlay == NULL)
+		return HVREPL_OK;
+	state = hvri_overlay_run(overlay, disk->index, offset, length_inout);
+	if (state == HVRI_OVERLAY_ABSENT)
+		rc = may_hold_data(disk, offset, length_inout, data_out);
+	else
+		*data_out = state != HVRI_OVERLAY_ZERO;
+	/* A commit that began meanwhile may have moved what was looked at. */
+	still = front(disk);
+	if (still != overlay)
+		*data_out = true;
+	hvri_overlay_unref(still);
+	hvri_overlay_unref(overlay);
+	return rc;
+}
+
 static int32_t view_allocated(void *user, uint64_t offset, uint64_t length,
 			      struct hvrepl_extent *extents_out,
 			      uint32_t *count_inout, uint64_t *end_out)
@@ -176,14 +221,17 @@ static int32_t view_allocated(void *user, uint64_t offset, uint64_t length,
 	uint64_t end = offset + length;
 
 	HVRI_TRY(check_range(disk, offset, length));
-	/* What is written changes; only a point stands still. */
-	if (disk->view == NULL || disk->view->kind != HVREPL_VIEW_READ_ONLY)
+	if (disk->view == NULL)
 		return HVREPL_E_UNSUPPORTED;
 	while (offset < end) {
 		uint64_t piece = end - offset;
 		bool data;
 
-		HVRI_TRY(may_hold_data(disk, offset, &piece, &data));
+		if (disk->view->kind == HVREPL_VIEW_READ_ONLY)
+			HVRI_TRY(may_hold_data(disk, offset, &piece, &data));
+		else
+			HVRI_TRY(overlay_may_hold_data(disk, offset, &piece,
+						       &data));
 		if (data && count > 0 &&
 		    extents_out[count - 1].offset +
 				    extents_out[count - 1].length ==
