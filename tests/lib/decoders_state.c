@@ -303,12 +303,21 @@ static size_t sample_manifest(uint8_t *out, uint64_t *random)
 }
 
 /* What is encoded again is the same, or what version 1 lacked is there too: the
- * changed bytes of points, not known. */
+ * changed bytes of points, not known; then stamps, none, and no doubts. */
 static bool same_form(const uint8_t *again, size_t again_length,
-		      const uint8_t *bytes, size_t length)
+		      const uint8_t *bytes, size_t length, bool checkpoint)
 {
+	static const uint8_t no_stamps[24];
+
 	if (again_length < length || memcmp(again, bytes, length) != 0)
 		return false;
+	if (again_length > length && checkpoint) {
+		if (again_length < length + sizeof(no_stamps) ||
+		    memcmp(again + again_length - sizeof(no_stamps), no_stamps,
+			   sizeof(no_stamps)) != 0)
+			return false;
+		again_length -= sizeof(no_stamps);
+	}
 	for (size_t i = length; i < again_length; i++)
 		if (again[i] != 0xff)
 			return false;
@@ -334,7 +343,8 @@ static int32_t decode_manifest(const uint8_t *bytes, size_t length)
 		must(again != NULL, "no memory");
 		must(hvri_manifest_encode(&manifest, again, room,
 					  &again_length) == HVREPL_OK &&
-			     same_form(again, again_length, bytes, length),
+			     same_form(again, again_length, bytes, length,
+				       true),
 		     "manifest has two forms");
 		free(again);
 		hvri_manifest_clear(&env, &manifest);
@@ -399,7 +409,8 @@ static int32_t decode_change(const uint8_t *bytes, size_t length)
 	must(again != NULL, "no memory");
 	must(hvri_manifest_record_encode(&record, again, room,
 					 &again_length) == HVREPL_OK &&
-		     same_form(again, again_length, bytes + 1, length - 1),
+		     same_form(again, again_length, bytes + 1, length - 1,
+			       false),
 	     "record has two forms");
 	free(again);
 	return rc;
