@@ -215,6 +215,8 @@ void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 		    rec->phase == HVRI_PHASE_INITIAL) {
 			hvri_drop_cut(s, HVREPL_E_CANCELLED);
 			first_point(s, at->number);
+			if (claim->untrusted)
+				doubt_peer(s);
 			ready(s, at);
 			return;
 		}
