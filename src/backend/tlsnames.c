@@ -33,6 +33,9 @@ bool hvri_tls_canonical(const char *name,
 		if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') &&
 		    c != '-' && c != '.' && c != '_')
 			return false;
+		/* An empty label is none: "a..b", "a.." */
+		if (c == '.' && (i == 0 || i + 1 == length || name[i + 1] == '.'))
+			return false;
 		out[i] = c;
 	}
 	out[length] = 0;

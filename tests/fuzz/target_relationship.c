@@ -10,6 +10,7 @@
 #include "fuzz.h"
 
 #include "format/message.h"
+#include "reference.h"
 #include "sites.h"
 
 #include <stdlib.h>
@@ -35,6 +36,8 @@ static void operation(struct fuzz_in *in)
 	uint8_t which = fuzz_u8(in);
 	const struct hvrepl_uuid *epoch = NULL;
 	uint64_t point = 0;
+	struct reference must;
+	int32_t rc;
 
 	if (!site->up || (op == HVREPL_OPERATION_REMOVE && which % 8 != 0))
 		return;
@@ -42,7 +45,14 @@ static void operation(struct fuzz_in *in)
 		epoch = &lineage->epochs[which % lineage->count].id;
 	if (which % 4 == 0 && site->point_count > 0)
 		point = site->points[which / 4 % site->point_count].id.number;
-	(void)sites_operate(&w, at, op, point, epoch);
+	must = reference_rule(site->r.record.mode, sites_state(&w, at),
+			      hvri_relationship_ownership(&site->r), op);
+	rc = sites_operate(&w, at, op, point, epoch);
+	/* The machine does what the table says, as written a second time. */
+	fuzz_must(must.plan != HVRI_PLAN_REFUSE || rc < 0,
+		  "an operation is taken that the rules refuse");
+	fuzz_must(must.plan != HVRI_PLAN_NOTHING || rc == HVREPL_OK,
+		  "an operation is refused although it is so already");
 }
 
 static void happen(struct fuzz_in *in)

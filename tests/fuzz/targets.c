@@ -5,7 +5,8 @@
 #define TARGETS(X)                                                     \
 	X(frame) X(segment) X(message) X(manifest) X(tracker_codec)    \
 	X(zstd) X(handshake) X(tracker_file) X(tracker_model)   \
-	X(store) X(relationship) X(extents)
+	X(store) X(relationship) X(extents)      \
+	X(primary) X(replica) X(config) X(rules) X(nodes)
 
 #define DECLARE(name) extern const struct fuzz_target fuzz_##name;
 TARGETS(DECLARE)

@@ -49,6 +49,7 @@ struct pair_site {
 };
 
 struct pair_pipe; /* One connection. */
+struct pair_end;
 
 struct pair {
 	struct pair_site a, b;
@@ -74,6 +75,11 @@ struct pair {
 	/* All that is sent; `from` or `to` NULL: an intruder. Optional. */
 	void (*tap)(struct pair *pair, struct pair_site *from,
 		    struct pair_site *to, const uint8_t *bytes, size_t length);
+	/* One frame on its way to `to`: what is to arrive instead is put with
+	 * pair_deliver(), nothing or several times. Optional. */
+	void (*tamper)(struct pair *pair, struct pair_site *to,
+		       struct pair_end *end, const uint8_t *bytes,
+		       size_t length);
 	/* All events. Optional. */
 	void (*seen)(struct pair_site *site, const struct hvrepl_event *event);
 };
@@ -90,6 +96,8 @@ void pair_stop(struct pair *pair, struct pair_site *site);
 void pair_kill(struct pair *pair, struct pair_site *site, bool power_loss);
 /* Both directions, from now on. */
 void pair_link(struct pair *pair, bool up);
+/* From tamper(): these bytes come next at that end. */
+void pair_deliver(struct pair_end *end, const void *bytes, size_t length);
 struct pair_site *pair_other(struct pair_site *site);
 /* What the other site may do here: HVREPL_VERB_*. */
 void pair_rights(struct pair_site *site, uint32_t verbs);

@@ -73,6 +73,40 @@ static struct packet *put_packet(struct pair_end *to, size_t length,
 	return packet;
 }
 
+void pair_deliver(struct pair_end *end, const void *bytes, size_t length)
+{
+	struct pair *pair = end->pipe->pair;
+	struct packet *packet;
+
+	if (length == 0)
+		return;
+	packet = put_packet(end, length,
+			    pair->now_ns + pair->delay_ns[direction_to(end)]);
+	memcpy(packet->bytes, bytes, length);
+}
+
+/* The link sends one frame at a time; what comes of it is put back. */
+static void tamper(struct pair_end *to, const struct packet *packet)
+{
+	uint8_t *copy = must(malloc(packet->length));
+
+	memcpy(copy, packet->bytes, packet->length);
+	to->pipe->pair->tamper(to->pipe->pair, to->site, to, copy,
+			       packet->length);
+	free(copy);
+}
+
+/* Out of the queue again: it was put last. */
+static void take_back(struct pair_end *to, struct packet *packet)
+{
+	struct packet **at = &to->first;
+
+	while (*at != packet)
+		at = &(*at)->next;
+	*at = NULL;
+	to->last = at;
+}
+
 static int32_t end_send(void *user, hvrepl_op *op,
 			const struct hvrepl_iovec *iov, uint32_t iov_count)
 {
@@ -98,6 +132,11 @@ static int32_t end_send(void *user, hvrepl_op *op,
 	if (pair->moved >= pair->flip_at && length > 0 && to->site != NULL) {
 		pair->flip_at = UINT64_MAX;
 		packet->bytes[pair->moved % length] ^= 0x10;
+	}
+	if (pair->tamper != NULL && to->site != NULL && length > 0) {
+		take_back(to, packet);
+		tamper(to, packet);
+		free(packet);
 	}
 	if (pair->moved >= pair->cut_after) {
 		pair->cut_after = UINT64_MAX;

@@ -546,6 +546,11 @@ START_TEST(names_have_one_spelling)
 	ck_assert_str_eq(out, "2001:db8::1");
 	ck_assert(!hvri_tls_canonical("*.example", out));
 	ck_assert(!hvri_tls_canonical("", out));
+	/* A label that is empty is none: else "a.." would become "a.". */
+	ck_assert(!hvri_tls_canonical("a..", out));
+	ck_assert(!hvri_tls_canonical("a..b", out));
+	ck_assert(!hvri_tls_canonical(".a", out));
+	ck_assert(!hvri_tls_canonical(".", out));
 	ck_assert(!hvri_tls_canonical("a b", out));
 	memset(longest, 'a', 256);
 	longest[256] = 0;
