@@ -324,7 +324,7 @@ int32_t hvri_receive_frame(struct hvri_vm *vm, const struct hvri_frame *frame,
 void hvri_receive_found(struct hvri_vm *vm, const struct hvrepl_uuid *cut);
 void hvri_receive_session_down(struct hvri_vm *vm);
 
-/* ---- standby.c: what a store's owner is told to do. ---- */
+/* ---- standby.c, overlay.c: what a store's owner is told to do. ---- */
 HVRI_MUST_CHECK int32_t hvri_standby_create(struct hvri_vm *vm,
 					    const struct hvri_action *action);
 HVRI_MUST_CHECK int32_t hvri_standby_adopt(struct hvri_vm *vm,

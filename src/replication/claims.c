@@ -39,141 +39,6 @@ void hvri_session_down(struct hvri_step *s)
 			 "the point; what was written stays tracked");
 }
 
-static bool dead(const struct hvri_record *rec, const struct hvrepl_uuid *id)
-{
-	const struct hvri_epoch *epoch = hvri_lineage_look(&rec->lineage, id);
-
-	return epoch && hvri_outcome_dead(epoch->outcome);
-}
-
-static void clear_verdict(struct hvri_record *rec)
-{
-	static const struct hvrepl_uuid none;
-
-	rec->verdict = HVRI_VERDICT_NONE;
-	rec->verdict_mine = none;
-	rec->verdict_peer = none;
-}
-
-static void back_to_owner(struct hvri_step *s)
-{
-	struct hvri_record *rec = s->rec;
-	static const struct hvrepl_uuid none;
-
-	if (!hvri_owns_current(rec))
-		rec->ownership = HVREPL_OWNERSHIP_STANDBY;
-	else if (!hvri_uuid_is_none(&rec->relinquished))
-		rec->ownership = HVREPL_OWNERSHIP_RELINQUISHED;
-	else
-		rec->ownership = HVREPL_OWNERSHIP_OWNER;
-	clear_verdict(rec);
-	rec->discard_loser = none;
-	rec->discard_winner = none;
-	rec->joining = none;
-	hvri_touch(s);
-}
-
-/* Epochs that were abandoned are left, up to the last that stands. */
-static void revert(struct hvri_step *s)
-{
-	struct hvri_record *rec = s->rec;
-	static const struct hvrepl_uuid none;
-	bool changed = false;
-
-	if (rec->ownership == HVREPL_OWNERSHIP_OWNER && hvri_owns_current(rec))
-		return;
-	while (hvri_lineage_dead(&rec->lineage, &rec->current)) {
-		const struct hvri_epoch *epoch =
-			hvri_lineage_look(&rec->lineage, &rec->current);
-
-		if (hvri_lineage_look(&rec->lineage, &epoch->parent) == NULL)
-			break;
-		rec->current = epoch->parent;
-		changed = true;
-	}
-	if (!changed)
-		return;
-	rec->relinquished = none;
-	rec->joining = none;
-	clear_verdict(rec);
-	if (hvri_owns_current(rec)) {
-		rec->ownership = HVREPL_OWNERSHIP_OWNER;
-		rec->mode = HVREPL_MODE_PRIMARY;
-		/* The final cut of the handover was acknowledged. */
-		rec->phase = HVRI_PHASE_DELTA;
-		rec->handover_clean = false;
-		hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_INFO,
-			    HVREPL_OK, 0,
-			    "the planned failover was cancelled at the other "
-			    "site; this site owns the VM again");
-	} else {
-		rec->ownership = HVREPL_OWNERSHIP_STANDBY;
-		rec->mode = HVREPL_MODE_REPLICA;
-	}
-	hvri_touch(s);
-}
-
-/* Superseded or diverged no longer, once every claim against it is gone. */
-static void lift(struct hvri_step *s)
-{
-	struct hvri_record *rec = s->rec;
-	const struct hvri_lineage *lineage = &rec->lineage;
-
-	if ((rec->ownership != HVREPL_OWNERSHIP_SUPERSEDED &&
-	     rec->ownership != HVREPL_OWNERSHIP_DIVERGED) ||
-	    rec->rolled_back)
-		return;
-	/* Discarded by an operator: void only if the winner is abandoned. */
-	if (rec->ownership == HVREPL_OWNERSHIP_SUPERSEDED &&
-	    !hvri_uuid_is_none(&rec->discard_loser) &&
-	    hvri_uuid_equal(&rec->discard_loser, &rec->current) &&
-	    !dead(rec, &rec->discard_winner))
-		return;
-	for (uint32_t i = 0; i < lineage->count; i++) {
-		const struct hvri_epoch *epoch = &lineage->epochs[i];
-
-		if (hvri_uuid_equal(&epoch->owner, &rec->site) ||
-		    hvri_outcome_dead(epoch->outcome) ||
-		    hvri_lineage_on_path(lineage, &rec->current, &epoch->id) ||
-		    hvri_uuid_equal(&epoch->id, &rec->relinquished) ||
-		    (epoch->planned && !epoch->entered) ||
-		    hvri_lineage_dead(lineage, &epoch->id))
-			continue;
-		return; /* It stands. */
-	}
-	back_to_owner(s);
-	hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_INFO, HVREPL_OK, 0,
-		    "the other site's failover was cancelled; this site stands "
-		    "as %s again",
-		    hvri_ownership_name(rec->ownership));
-}
-
-void hvri_rolled_back(struct hvri_step *s, const struct hvrepl_uuid *peer)
-{
-	struct hvri_record *rec = s->rec;
-	static const struct hvrepl_uuid none;
-
-	hvri_handover_abort(s, HVREPL_E_STATE,
-			    "this site's record was restored from a backup");
-	hvri_drop_cut(s, HVREPL_E_CANCELLED);
-	if (s->r->armed)
-		hvri_fence(s, HVRI_FENCE_NOTHING);
-	rec->rolled_back = true;
-	rec->untrusted = true;
-	rec->relinquished = none;
-	rec->joining = none;
-	rec->ownership = HVREPL_OWNERSHIP_SUPERSEDED;
-	rec->verdict = HVRI_VERDICT_SUPERSEDED;
-	rec->verdict_mine = rec->current;
-	rec->verdict_peer = peer ? *peer : rec->current;
-	hvri_touch(s);
-	hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_CRITICAL,
-		    HVREPL_E_STATE, 0,
-		    "this site's record of the VM is older than what the disk "
-		    "or the other site knows: it was restored from a backup. "
-		    "Let it follow the other site (reverse there), or force");
-}
-
 /* Has the peer seen a later state of this record than the one we hold? */
 static bool seen_newer(const struct hvri_record *rec,
 		       const struct hvri_claim *claim)
@@ -183,220 +48,13 @@ static bool seen_newer(const struct hvri_record *rec,
 	       claim->seen_generation > rec->generation;
 }
 
-static void supersede(struct hvri_step *s, const struct hvri_claim *claim)
-{
-	struct hvri_record *rec = s->rec;
-	static const struct hvrepl_uuid none;
-
-	if (rec->ownership == HVREPL_OWNERSHIP_SUPERSEDED &&
-	    hvri_uuid_equal(&rec->verdict_mine, &rec->current) &&
-	    hvri_uuid_equal(&rec->verdict_peer, &claim->current))
-		return;
-	hvri_handover_abort(s, HVREPL_E_FENCED,
-			    "the other site failed over by itself");
-	hvri_job_overtaken(s);
-	hvri_drop_cut(s, HVREPL_E_CANCELLED);
-	/* What joins an epoch that is not the claimed one stops. */
-	if (!hvri_lineage_on_path(&rec->lineage, &claim->current,
-				  &rec->joining)) {
-		rec->joining = none;
-		hvri_stop_receiving(s, true);
-	}
-	rec->ownership = HVREPL_OWNERSHIP_SUPERSEDED;
-	rec->verdict = HVRI_VERDICT_SUPERSEDED;
-	rec->verdict_mine = rec->current;
-	rec->verdict_peer = claim->current;
-	hvri_touch(s);
-	hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_CRITICAL,
-		    HVREPL_E_FENCED, 0,
-		    "superseded: %s. Writes are refused here; what the other "
-		    "site lacks stays on this disk until it is reversed",
-		    hvri_verdict_rule(s->r->rule));
-}
-
-static void diverge(struct hvri_step *s, const struct hvri_claim *claim)
-{
-	struct hvri_record *rec = s->rec;
-	struct hvri_verdict_data data;
-
-	if (rec->ownership == HVREPL_OWNERSHIP_DIVERGED &&
-	    hvri_uuid_equal(&rec->verdict_mine, &rec->current) &&
-	    hvri_uuid_equal(&rec->verdict_peer, &claim->current))
-		return;
-	hvri_handover_abort(s, HVREPL_E_DIVERGED,
-			    "the other site failed over by itself");
-	hvri_job_overtaken(s);
-	hvri_drop_cut(s, HVREPL_E_CANCELLED);
-	rec->ownership = HVREPL_OWNERSHIP_DIVERGED;
-	rec->verdict = HVRI_VERDICT_DIVERGED;
-	rec->verdict_mine = rec->current;
-	rec->verdict_peer = claim->current;
-	if (rec->mode == HVREPL_MODE_PRIMARY)
-		rec->phase = HVRI_PHASE_RESYNC_WANTED;
-	if (rec->policy.fence_diverged && s->r->armed)
-		hvri_fence(s, HVRI_FENCE_NOTHING);
-	hvri_touch(s);
-	hvri_verdict_data(rec, claim, &data);
-	hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_CRITICAL,
-		    HVREPL_E_DIVERGED, 0,
-		    "diverged: %s. Here points %llu to %llu%s, there %llu to "
-		    "%llu%s since the fork. Nothing is overwritten until the "
-		    "epoch that is to lose is discarded",
-		    hvri_verdict_rule(s->r->rule),
-		    (unsigned long long)data.mine_from,
-		    (unsigned long long)data.mine_to,
-		    data.unique & HVRI_DATA_MINE ? " and newer writes" : "",
-		    (unsigned long long)data.peer_from,
-		    (unsigned long long)data.peer_to,
-		    data.unique & HVRI_DATA_PEER ? " and newer writes" : "");
-}
-
-static void adopt(struct hvri_step *s, const struct hvri_claim *claim,
-		  uint8_t kind)
-{
-	struct hvri_record *rec = s->rec;
-
-	if (rec->verdict == kind &&
-	    hvri_uuid_equal(&rec->verdict_mine, &rec->current) &&
-	    hvri_uuid_equal(&rec->verdict_peer, &claim->current))
-		return;
-	rec->verdict = kind;
-	rec->verdict_mine = rec->current;
-	rec->verdict_peer = claim->current;
-	if (kind == HVRI_VERDICT_DIVERGED && rec->mode == HVREPL_MODE_PRIMARY)
-		rec->phase = HVRI_PHASE_RESYNC_WANTED;
-	hvri_touch(s);
-	if (kind == HVRI_VERDICT_DIVERGED)
-		hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_CRITICAL,
-			    HVREPL_E_DIVERGED, 0,
-			    "diverged: the old primary writes as well. Cancel "
-			    "this failover, or commit it and discard the epoch "
-			    "that is to lose");
-	else
-		hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_INFO,
-			    HVREPL_OK, 0,
-			    "the old primary is superseded by this site and "
-			    "refuses writes");
-}
-
-static void same_epoch(struct hvri_step *s, const struct hvri_claim *claim)
-{
-	struct hvri_record *rec = s->rec;
-
-	s->r->refusing = false;
-	/* One that was restored from a backup claims nothing either. */
-	if ((claim->ownership != HVREPL_OWNERSHIP_STANDBY &&
-	     !(claim->ownership == HVREPL_OWNERSHIP_SUPERSEDED &&
-	       claim->rolled_back)) ||
-	    !hvri_owns_current(rec))
-		return;
-	/* The other claimant came into our epoch. */
-	if (rec->ownership == HVREPL_OWNERSHIP_DIVERGED)
-		back_to_owner(s);
-	else if (rec->ownership == HVREPL_OWNERSHIP_OWNER &&
-		 rec->verdict != HVRI_VERDICT_NONE) {
-		clear_verdict(rec);
-		hvri_touch(s);
-	}
-	if (rec->ownership == HVREPL_OWNERSHIP_OWNER &&
-	    claim->ownership == HVREPL_OWNERSHIP_STANDBY)
-		hvri_meet_standby(s, claim);
-}
-
-static void keep(struct hvri_step *s, const struct hvri_claim *claim)
-{
-	struct hvri_record *rec = s->rec;
-
-	if (claim->ownership != HVREPL_OWNERSHIP_SUPERSEDED ||
-	    rec->ownership != HVREPL_OWNERSHIP_DIVERGED ||
-	    !hvri_uuid_equal(&claim->verdict_peer, &rec->current))
-		return;
-	rec->ownership = hvri_uuid_is_none(&rec->relinquished) ?
-				 HVREPL_OWNERSHIP_OWNER :
-				 HVREPL_OWNERSHIP_RELINQUISHED;
-	rec->verdict = HVRI_VERDICT_SUPERSEDED;
-	hvri_touch(s);
-	hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_INFO, HVREPL_OK, 0,
-		    "the other site is superseded by this one; reverse or "
-		    "resync makes it follow");
-}
-
-static void apply(struct hvri_step *s, const struct hvri_claim *claim)
-{
-	struct hvri_verdict_facts facts;
-	struct hvri_relationship *r = s->r;
-	bool armed = r->armed || (r->handover_stage != HVRI_HANDOVER_NONE &&
-				  r->armed_before);
-
-	hvri_verdict_look(s->rec, armed, claim, false, &facts);
-	r->rule = hvri_verdict_row(&facts);
-	r->peer_ready = false;
-	switch (hvri_verdict_standing(r->rule)) {
-	case HVRI_STANDING_NORMAL:
-		same_epoch(s, claim);
-		break;
-	case HVRI_STANDING_OWNED:
-		hvri_become_standby(s, &claim->current);
-		break;
-	case HVRI_STANDING_FOLLOW:
-		s->rec->current = claim->current;
-		r->refusing = false;
-		hvri_touch(s);
-		break;
-	case HVRI_STANDING_REFUSE:
-	case HVRI_STANDING_UNRELATED:
-		r->refusing = true;
-		break;
-	case HVRI_STANDING_KEEP:
-		keep(s, claim);
-		break;
-	case HVRI_STANDING_SUPERSEDED:
-		supersede(s, claim);
-		break;
-	case HVRI_STANDING_DIVERGED:
-		diverge(s, claim);
-		break;
-	case HVRI_STANDING_ADOPT_SUPERSEDED:
-		adopt(s, claim, HVRI_VERDICT_SUPERSEDED);
-		break;
-	case HVRI_STANDING_ADOPT_DIVERGED:
-		adopt(s, claim, HVRI_VERDICT_DIVERGED);
-		break;
-	case HVRI_STANDING_NOTHING:
-	case HVRI_STANDING_STALE:
-	case HVRI_STANDING_ROLLED_BACK: /* Seen before the lineages merged. */
-	case HVRI_STANDING_COUNT:
-		break;
-	}
-	/* It follows only when an operator says so. */
-	if (s->rec->ownership == HVREPL_OWNERSHIP_OWNER &&
-	    s->rec->phase == HVRI_PHASE_DELTA &&
-	    claim->ownership == HVREPL_OWNERSHIP_SUPERSEDED) {
-		hvri_drop_cut(s, HVREPL_E_CANCELLED);
-		s->rec->phase = HVRI_PHASE_RESYNC_WANTED;
-		hvri_save(s);
-	}
-	/* It is on its way into our epoch, by a compare of everything. */
-	if (s->rec->ownership == HVREPL_OWNERSHIP_OWNER &&
-	    s->rec->phase == HVRI_PHASE_RESYNC &&
-	    hvri_uuid_equal(&claim->joining, &s->rec->current)) {
-		if (hvri_point_equal(&claim->position, &s->rec->last_acked)) {
-			r->peer_ready = true;
-		} else {
-			hvri_drop_cut(s, HVREPL_E_CANCELLED);
-			s->rec->phase = HVRI_PHASE_JOIN;
-			hvri_save(s);
-		}
-	}
-}
-
 /* What the merged lineage says about our own handovers. */
 static void settle_handovers(struct hvri_step *s)
 {
 	struct hvri_record *rec = s->rec;
 	static const struct hvrepl_uuid none;
 
-	if (dead(rec, &rec->relinquished)) {
+	if (hvri_epoch_dead(rec, &rec->relinquished)) {
 		rec->relinquished = none;
 		if (rec->ownership == HVREPL_OWNERSHIP_RELINQUISHED)
 			rec->ownership = HVREPL_OWNERSHIP_OWNER;
@@ -408,7 +66,7 @@ static void settle_handovers(struct hvri_step *s)
 				     "the other site gave the VM back");
 	}
 	if (hvri_job_is(s, HVREPL_OPERATION_PLANNED) &&
-	    dead(rec, &rec->job.epoch)) {
+	    hvri_epoch_dead(rec, &rec->job.epoch)) {
 		hvri_handover_abort(s, HVREPL_E_PEER_REFUSED,
 				    "the other site does not take the VM");
 		hvri_job_end(s, HVREPL_E_PEER_REFUSED,
@@ -515,9 +173,9 @@ static void meet(struct hvri_step *s, const struct hvri_claim *claim)
 		return;
 	}
 	settle_handovers(s);
-	revert(s);
-	lift(s);
-	apply(s, claim);
+	hvri_revert(s);
+	hvri_lift(s);
+	hvri_apply_claim(s, claim);
 	prune(s, claim);
 }
 

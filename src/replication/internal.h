@@ -64,6 +64,9 @@ void hvri_sentence(char *out, const char *format, ...) HVRI_PRINTF(2, 3);
 bool hvri_owns_current(const struct hvri_record *rec);
 bool hvri_is_claimant(const struct hvri_record *rec); /* Owner or diverged. */
 bool hvri_has_overlay(const struct hvri_record *rec);
+/* Known here as abandoned or refused. */
+bool hvri_epoch_dead(const struct hvri_record *rec,
+		     const struct hvrepl_uuid *id);
 /* A commit drops all points (S8), and the end of a lost epoch is one that only
  * an operator gives up (O6): until then the overlay is not folded in. */
 bool hvri_tail_blocks_fold(const struct hvri_record *rec);
@@ -83,7 +86,11 @@ void hvri_session_up(struct hvri_step *s);
 void hvri_session_down(struct hvri_step *s);
 void hvri_on_hello(struct hvri_step *s, const struct hvri_message *m);
 void hvri_greet_again(struct hvri_step *s); /* Send what waits for an answer. */
+/* ---- What a claim does to our standing (standing.c). ---- */
 void hvri_rolled_back(struct hvri_step *s, const struct hvrepl_uuid *peer);
+void hvri_revert(struct hvri_step *s);
+void hvri_lift(struct hvri_step *s);
+void hvri_apply_claim(struct hvri_step *s, const struct hvri_claim *claim);
 
 /* ---- Cuts and receiving (delta.c). ---- */
 void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim);

@@ -31,6 +31,14 @@ uint64_t hvri_newest_number(const struct hvri_record *rec)
 	return HVRI_MAX(rec->position.number, rec->last_cut.number);
 }
 
+bool hvri_epoch_dead(const struct hvri_record *rec,
+		     const struct hvrepl_uuid *id)
+{
+	const struct hvri_epoch *epoch = hvri_lineage_look(&rec->lineage, id);
+
+	return epoch && hvri_outcome_dead(epoch->outcome);
+}
+
 bool hvri_tail_blocks_fold(const struct hvri_record *rec)
 {
 	return hvri_has_overlay(rec) && rec->tail.number != 0;
