@@ -141,20 +141,24 @@ static int32_t cancel(struct hvri_step *s, const struct hvri_operator *op)
 static int32_t verify(struct hvri_step *s, const struct hvri_operator *op)
 {
 	struct hvri_relationship *r = s->r;
+	const struct hvri_point *newest =
+		s->rec->ownership == HVREPL_OWNERSHIP_STANDBY ?
+			&s->rec->position :
+			&s->rec->last_acked;
 	struct hvri_action *act;
 
 	if (r->verify_job != 0)
 		return HVREPL_E_BUSY;
-	if (op->point != 0 && op->resolved.number == 0)
-		return HVREPL_E_NOT_FOUND;
+	/* The owner's disk has moved on from older ones, and it keeps no
+	 * digests of what is not there any more. */
+	if (op->point != 0 && op->point != newest->number)
+		return s->rec->ownership == HVREPL_OWNERSHIP_STANDBY &&
+				       op->resolved.number == 0 ?
+			       HVREPL_E_NOT_FOUND :
+			       HVREPL_E_UNSUPPORTED;
 	r->verify_job = op->job;
 	act = hvri_act_token(s, HVRI_ACTION_VERIFY, &r->pending.verify);
-	if (op->point != 0)
-		act->point = op->resolved;
-	else if (s->rec->ownership == HVREPL_OWNERSHIP_STANDBY)
-		act->point = s->rec->position;
-	else
-		act->point = s->rec->last_acked;
+	act->point = *newest;
 	return HVREPL_OK;
 }
 
@@ -261,6 +265,11 @@ static const char *why_not(int32_t code)
 	case HVREPL_E_NOT_FOUND:
 		return "there is no such recovery point or epoch on this VM's "
 		       "path";
+	case HVREPL_E_UNSUPPORTED:
+		return "only the newest recovery point can be compared: the "
+		       "primary's disk has moved on from older ones. What they "
+		       "are made of was checked by digest as it arrived; "
+		       "verify without a number";
 	case HVREPL_E_LIMIT:
 		return "too many failovers without contact with the other "
 		       "site; connect the two first";

@@ -225,9 +225,15 @@ START_TEST(an_older_point_has_nothing_to_be_verified_with)
 
 	shadow_scatter(&pair.a, 1, 3);
 	(void)shadow_next_point(&pair.a, &pair.b);
-	ck_assert_int_eq(pair_operate(&pair, &pair.b, HVREPL_OPERATION_VERIFY,
-				      first),
+	pair_run(&pair, SECOND / 3); /* And the owner knows. */
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(pair_ask(i == 0 ? &pair.a : &pair.b,
+					  HVREPL_OPERATION_VERIFY, first, NULL),
+				 HVREPL_E_UNSUPPORTED);
+	ck_assert_int_eq(pair_ask(&pair.b, HVREPL_OPERATION_VERIFY, 999999,
+				  NULL),
 			 HVREPL_E_NOT_FOUND);
+	shadow_ok(&pair.b, HVREPL_OPERATION_VERIFY);
 }
 END_TEST
 
