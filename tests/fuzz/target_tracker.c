@@ -66,11 +66,13 @@ static bool do_damage(enum damage damage, struct fuzz_in *in)
 		return true;
 	}
 	for (unsigned n = 1 + fuzz_u8(in) % 8; n-- > 0;) {
-		uint64_t at = fuzz_u8(in) % 4 != 0 ? fuzz_u16(in) % 512u :
-						     fuzz_u32(in) % size;
+		/* Either header, the marks of the regions, or anywhere. */
+		static const uint32_t places[] = { 0, HVRI_HVT_SLOT_STRIDE,
+						   HVRI_HVT_COARSE_OFFSET };
+		uint8_t place = fuzz_u8(in) % 4;
+		uint64_t at = place < 3 ? places[place] + fuzz_u16(in) % 512u :
+					  fuzz_u32(in);
 
-		if (damage == DAMAGE_FORGE && fuzz_u8(in) % 2 != 0)
-			at = at % 512 + HVRI_HVT_SLOT_STRIDE;
 		bytes[at % size] ^= (uint8_t)(1 + fuzz_u8(in) % 255);
 	}
 	if (damage == DAMAGE_FORGE) {
@@ -95,7 +97,7 @@ static void one(const uint8_t *bytes, size_t length)
 	bed_init(&bed, 5);
 	bed.mingle = (flags & 2) != 0;
 	bed.calm = (flags & 4) != 0 ? 50 : 0;
-	bed.sim.garbage_percent = (flags & 8) != 0 ? 30 : 0;
+	bed.sim.garbage_percent = (flags & 8) != 0 ? 40 : 10;
 	fuzz_must(bed_attach(&bed, HVREPL_TRACKER_CREATE) == HVREPL_OK,
 		  "no tracker file is made");
 	test_random_feed(&bed.random, in.at, in.left);
