@@ -321,11 +321,12 @@ struct hvrepl_vm_status {
 	 *
 	 * The point and its age (by the owner's clock and ours) are known. The
 	 * bytes are an estimate: what the owner last said it had changed and
-	 * not shipped, plus what it will have changed since it was last heard
-	 * if it went on as fast as in the points of late (their changed bytes
-	 * over their time), plus the changed bytes of newer points that were
+	 * not shipped, plus what it will have changed since, and in half a
+	 * cycle (1 s to 10 s) more, if it went on as fast as in the points of
+	 * late (their changed bytes over their time, or those of the newest if
+	 * that is more), plus the changed bytes of newer points that were
 	 * passed over. `loss_said_bytes` is the same without the middle part:
-	 * what is lost if the owner ended when it was last heard. Blocks that
+	 * the least that is lost. Blocks that
 	 * were changed twice may count twice. HVREPL_BYTES_UNKNOWN: the owner
 	 * said nothing since this site was started (loss_said_bytes), or there
 	 * is no rate to go by (loss_bytes).

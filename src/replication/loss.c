@@ -28,6 +28,7 @@ void hvri_loss_heard(struct hvri_relationship *r, uint64_t bytes)
 {
 	r->said.known = true;
 	r->said.bytes = bytes;
+	r->said.at_ns = r->now_ns;
 }
 
 void hvri_loss_offered(struct hvri_relationship *r, uint64_t bytes)
@@ -48,7 +49,9 @@ void hvri_loss_arrived(struct hvri_relationship *r,
 	    point->utc_ns <= before->utc_ns ||
 	    !hvri_uuid_equal(&before->epoch, &point->epoch))
 		return;
-	r->said.rate_ns += point->utc_ns - before->utc_ns;
+	r->said.last_bytes = bytes;
+	r->said.last_ns = point->utc_ns - before->utc_ns;
+	r->said.rate_ns += r->said.last_ns;
 	r->said.rate_bytes = add(r->said.rate_bytes, bytes);
 	limit = limit > UINT64_MAX / RATE_CYCLES ? UINT64_MAX :
 						   limit * RATE_CYCLES;
@@ -71,6 +74,12 @@ static uint64_t written(uint64_t bytes, uint64_t per_ns, uint64_t ns)
 	return result < 9e18 ? (uint64_t)result : UNKNOWN;
 }
 
+uint64_t hvri_loss_period_ns(const struct hvri_record *rec)
+{
+	return HVRI_MAX(HVRI_MIN(rec->policy.cycle_ns / 2, 10 * HVRI_SECOND),
+			HVRI_SECOND);
+}
+
 void hvri_loss_now(const struct hvri_relationship *r,
 		   const struct hvri_point *point,
 		   const struct hvri_point_facts *facts, uint64_t now_ns,
@@ -78,6 +87,7 @@ void hvri_loss_now(const struct hvri_relationship *r,
 {
 	const struct hvri_said *said = &r->said;
 	uint64_t bytes = said->rate_bytes, per_ns = said->rate_ns;
+	uint64_t silent = 0, tail;
 
 	/* None seen since the site was started: those on record. */
 	if (per_ns == 0) {
@@ -89,22 +99,22 @@ void hvri_loss_now(const struct hvri_relationship *r,
 		.point_utc_ns = point->utc_ns,
 		.utc_ns = utc_ns,
 		.skipped_bytes = facts->skipped_bytes,
+		.said_bytes = said->known ? said->bytes : UNKNOWN,
 	};
-	if (said->known) {
-		loss->said_bytes = said->bytes;
-		loss->tail_bytes =
-			add(said->bytes,
-			    written(bytes, per_ns,
-				    since(r->statistics.last_contact_ns,
-					  now_ns)));
-	} else {
-		loss->said_bytes = UNKNOWN;
-		loss->tail_bytes = facts->newest_utc_ns == 0 ?
-					   UNKNOWN :
-					   written(bytes, per_ns,
-						   since(facts->newest_utc_ns,
-							 utc_ns));
-	}
+	/* It was counted before it was sent: a cut's when it was cut. */
+	if (said->known)
+		silent = add(since(said->at_ns, now_ns),
+			     hvri_loss_period_ns(&r->record));
+	else if (facts->newest_utc_ns != 0)
+		silent = since(facts->newest_utc_ns, utc_ns);
+	tail = written(bytes, per_ns, silent);
+	/* A burst that began lately is not averaged away. */
+	if (said->last_ns != 0)
+		tail = HVRI_MAX(tail, written(said->last_bytes, said->last_ns,
+					      silent));
+	if (!said->known && facts->newest_utc_ns == 0)
+		tail = UNKNOWN;
+	loss->tail_bytes = said->known ? add(said->bytes, tail) : tail;
 }
 
 uint64_t hvri_loss_said(const struct hvri_loss *loss)
@@ -190,10 +200,12 @@ static void bytes_text(const struct hvri_loss *loss, char *out, size_t size)
 	else if (least == UNKNOWN || most - HVRI_MIN(least, most) <=
 					     HVRI_MAX(least / 2, SMALL))
 		snprintf(out, size, "about %s", second);
+	else if (least == 0)
+		snprintf(out, size, "about %s at its recent rate", second);
 	else
 		snprintf(out, size,
-			 "about %s; %s if the other site wrote on until now",
-			 first, second);
+			 "about %s: %s it told of, the rest at its recent rate",
+			 second, first);
 }
 
 void hvri_loss_text(const struct hvri_loss *loss, char text[HVRI_LOSS_TEXT])

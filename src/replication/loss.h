@@ -6,8 +6,14 @@
  *
  *  said     What the owner last told of (STATUS, CUT_BEGIN) less what arrived
  *           since: a lower bound, unless the owner wrote the same blocks again.
- *  written  As if the owner had gone on writing since it was last heard, at the
- *           rate of the points of late: their changed bytes over their time.
+ *           A cut that was announced counts until it is a durable point.
+ *  written  As if the owner had gone on writing since it last told of bytes, and
+ *           for a period of its reports more: what it tells was counted before it
+ *           was sent, a cut's bytes when it was cut, and an acknowledgement or
+ *           the last bytes of a cut tell nothing of what was written since. At
+ *           the rate of the points of late, their changed bytes over their time,
+ *           or of the newest one if that is higher: whoever decides on a failover
+ *           is better served by somewhat too much than by too little.
  *           With nothing said, because this site was started after the owner
  *           was lost: that rate since the newest point here.
  *  skipped  With an older point chosen, the changed bytes of the newer ones.
@@ -30,6 +36,9 @@ void hvri_loss_now(const struct hvri_relationship *relationship,
 uint64_t hvri_loss_said(const struct hvri_loss *loss);
 uint64_t hvri_loss_bytes(const struct hvri_loss *loss);
 uint64_t hvri_loss_age_ns(const struct hvri_loss *loss);
+/* How often the owner tells of what it has not shipped: twice a cycle, but
+ * neither all the time nor hardly ever. */
+uint64_t hvri_loss_period_ns(const struct hvri_record *record);
 /* "everything after point 41 of 12:03:22 UTC, 3 s old, about 1.2 MiB" */
 #define HVRI_LOSS_TEXT 192u
 void hvri_loss_text(const struct hvri_loss *loss, char text_out[HVRI_LOSS_TEXT]);

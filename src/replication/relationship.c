@@ -88,6 +88,16 @@ static bool early(struct hvri_step *s, const struct hvri_message *m)
 	}
 }
 
+/* Announced, and no point yet: a STATUS sent for another reason repeats a
+ * number that may be older than the cut. */
+static uint64_t on_its_way(const struct hvri_relationship *r)
+{
+	return r->receiving.point.number == 0 ||
+			       r->receiving.kind == HVRI_CUT_INITIAL ?
+		       0 :
+		       r->receiving.bytes;
+}
+
 static void on_message(struct hvri_step *s, const struct hvri_message *m)
 {
 	struct hvri_relationship *r = s->r;
@@ -106,7 +116,8 @@ static void on_message(struct hvri_step *s, const struct hvri_message *m)
 	case HVRI_MESSAGE_STATUS:
 		r->peer_status = m->u.status;
 		if (m->u.status.unshipped_bytes != HVREPL_BYTES_UNKNOWN)
-			hvri_loss_heard(r, m->u.status.unshipped_bytes);
+			hvri_loss_heard(r, HVRI_MAX(m->u.status.unshipped_bytes,
+						    on_its_way(r)));
 		hvri_peer_paused(s);
 		break;
 	case HVRI_MESSAGE_CUT_BEGIN:
@@ -285,8 +296,10 @@ static void on_timer(struct hvri_step *s)
 	case HVRI_TIMER_STATUS:
 		s->r->status_at = 0;
 		s->r->changed_bytes = s->e->changed_bytes;
-		/* No cut tells the other site that we are there. */
-		s->r->status_due = s->rec->pause != 0;
+		/* No cut tells the other site that we are there, or one is long
+		 * on its way: what it knows would look older than it is. */
+		s->r->status_due = s->rec->pause != 0 ||
+				   s->r->cut.stage > HVRI_CUT_NAMING;
 		break;
 	default:
 		break;
@@ -332,11 +345,10 @@ static bool tells(const struct hvri_relationship *r)
 	       rec->peer_has_points && rec->phase != HVRI_PHASE_REMOVED;
 }
 
-/* Twice a cycle, but neither all the time nor hardly ever. */
 static void set_status(struct hvri_step *s)
 {
 	struct hvri_relationship *r = s->r;
-	uint64_t pause = s->rec->policy.cycle_ns / 2;
+	uint64_t pause = hvri_loss_period_ns(s->rec);
 
 	if (!tells(r)) {
 		r->changed_bytes = HVREPL_BYTES_UNKNOWN;
@@ -344,7 +356,6 @@ static void set_status(struct hvri_step *s)
 	}
 	if (r->status_at != 0)
 		return;
-	pause = HVRI_MAX(HVRI_MIN(pause, 10 * HVRI_SECOND), HVRI_SECOND);
 	r->status_at = s->e->now_ns + pause;
 	hvri_timer(s, HVRI_TIMER_STATUS, pause);
 }

@@ -348,7 +348,9 @@ struct hvri_pending {
 struct hvri_said {
 	bool known;
 	uint64_t bytes;
+	uint64_t at_ns; /* When it said so. */
 	uint64_t rate_bytes, rate_ns; /* 0 ns: no rate yet. */
+	uint64_t last_bytes, last_ns; /* Of the newest point alone. */
 };
 
 struct hvri_statistics { /* Since the object was made. */

@@ -22,14 +22,14 @@ static void setup(void)
 	memset(&facts, 0, sizeof(facts));
 	facts.newest_utc_ns = THEN;
 	r.record.policy.cycle_ns = 5 * SECOND;
+	r.now_ns = 1000 * SECOND;
 }
 
-/* `late` after the point; the owner was heard `silent` before that. */
+/* `late` after the point; the owner told of bytes `silent` before that. */
 static const char *after(uint64_t late, uint64_t silent)
 {
 	static char text[HVRI_LOSS_TEXT];
 
-	r.statistics.last_contact_ns = 1000 * SECOND;
 	hvri_loss_now(&r, &point, &facts, 1000 * SECOND + silent, THEN + late,
 		      &loss);
 	hvri_loss_text(&loss, text);
@@ -56,14 +56,16 @@ START_TEST(what_the_owner_said_is_the_least_and_its_rate_is_added_for_its_silenc
 	hvri_loss_heard(&r, 3 * MIB);
 	ck_assert_str_eq(after(9 * SECOND, 6 * SECOND),
 			 "everything after point 41 of 12:03:22 UTC, 9 s old, "
-			 "about 3.0 MiB; 15.0 MiB if the other site wrote on "
-			 "until now");
+			 "about 20.0 MiB: 3.0 MiB it told of, the rest at its "
+			 "recent rate");
 	ck_assert_uint_eq(hvri_loss_said(&loss), 3 * MIB);
-	ck_assert_uint_eq(hvri_loss_bytes(&loss), 15 * MIB);
+	ck_assert_uint_eq(hvri_loss_bytes(&loss), 20 * MIB);
 	ck_assert_uint_eq(hvri_loss_age_ns(&loss), 9 * SECOND);
+	/* Just heard: a report may be a period old, 2.5 s. */
 	ck_assert_str_eq(after(3 * SECOND, SECOND / 4),
 			 "everything after point 41 of 12:03:22 UTC, 3 s old, "
-			 "about 3.5 MiB");
+			 "about 8.5 MiB: 3.0 MiB it told of, the rest at its "
+			 "recent rate");
 }
 END_TEST
 
@@ -82,6 +84,39 @@ START_TEST(what_arrived_since_is_not_lost)
 	hvri_loss_arrived(&r, &point, &next, 9 * MIB);
 	(void)after(2 * SECOND, 0);
 	ck_assert_uint_eq(hvri_loss_said(&loss), 0);
+}
+END_TEST
+
+START_TEST(a_point_that_just_came_is_not_taken_for_the_last_write)
+{
+	struct hvri_point next = { .number = 42,
+				   .utc_ns = THEN + 5 * SECOND };
+
+	/* It writes 200 KiB a second; the cut took 4 s to come over. */
+	a_point_each(5, MIB, 4);
+	hvri_loss_heard(&r, MIB);
+	hvri_loss_offered(&r, MIB);
+	r.now_ns += 4 * SECOND;
+	hvri_loss_arrived(&r, &point, &next, MIB);
+	r.statistics.last_contact_ns = r.now_ns;
+	ck_assert_str_eq(after(9 * SECOND, 4 * SECOND),
+			 "everything after point 41 of 12:03:22 UTC, 9 s old, "
+			 "about 1.3 MiB at its recent rate");
+	ck_assert_uint_eq(hvri_loss_said(&loss), 0);
+}
+END_TEST
+
+START_TEST(a_burst_that_began_with_the_newest_point_counts_in_full)
+{
+	a_point_each(5, MIB, 8);
+	a_point_each(5, 20 * MIB, 1);
+	hvri_loss_heard(&r, MIB);
+	(void)after(9 * SECOND, 5 * SECOND);
+	ck_assert_uint_eq(hvri_loss_bytes(&loss), 31 * MIB);
+	/* One quiet point does not hide what the others say. */
+	a_point_each(5, 0, 1);
+	(void)after(9 * SECOND, 5 * SECOND);
+	ck_assert_uint_gt(hvri_loss_bytes(&loss), 3 * MIB);
 }
 END_TEST
 
@@ -125,6 +160,9 @@ START_TEST(points_that_are_passed_over_are_added)
 	facts.skipped_bytes = 2 * MIB;
 	(void)after(SECOND, 0);
 	ck_assert_uint_eq(hvri_loss_said(&loss), 3 * MIB);
+	ck_assert_uint_eq(hvri_loss_bytes(&loss), HVREPL_BYTES_UNKNOWN);
+	a_point_each(5, 0, 2);
+	(void)after(SECOND, 0);
 	ck_assert_uint_eq(hvri_loss_bytes(&loss), 3 * MIB);
 	facts.skipped_bytes = HVREPL_BYTES_UNKNOWN;
 	ck_assert_str_eq(after(SECOND, 0),
@@ -158,8 +196,7 @@ START_TEST(an_old_point_is_named_with_its_day_and_huge_numbers_do_not_wrap)
 	hvri_loss_heard(&r, 0);
 	ck_assert_str_eq(after(7300 * SECOND, 400ull * 86400 * SECOND),
 			 "everything after point 41 of 12:03:22 UTC, 2 h old, "
-			 "about 0 bytes; 32.2 PiB if the other site wrote on "
-			 "until now");
+			 "about 32.2 PiB at its recent rate");
 	/* The owner's clock is ahead of ours. */
 	hvri_loss_now(&r, &point, &facts, 0, THEN - 5, &loss);
 	ck_assert_uint_eq(hvri_loss_age_ns(&loss), 0);
@@ -174,6 +211,8 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, NULL);
 	tcase_add_test(tc, what_the_owner_said_is_the_least_and_its_rate_is_added_for_its_silence);
 	tcase_add_test(tc, what_arrived_since_is_not_lost);
+	tcase_add_test(tc, a_point_that_just_came_is_not_taken_for_the_last_write);
+	tcase_add_test(tc, a_burst_that_began_with_the_newest_point_counts_in_full);
 	tcase_add_test(tc, after_a_restart_the_points_on_record_give_the_rate);
 	tcase_add_test(tc, nothing_known_is_said_to_be_not_known);
 	tcase_add_test(tc, points_that_are_passed_over_are_added);
