@@ -18,7 +18,12 @@
 
 /* Set before the code under test runs; NULL: no bug. */
 extern const char *hvri_plant;
-#define HVRI_PLANT(name) (hvri_plant != NULL && strcmp(hvri_plant, #name) == 0)
+/* A second one at the same time, where one rule stands behind another. */
+extern const char *hvri_plant_too;
+#define HVRI_PLANT(name)                                              \
+	(hvri_plant != NULL &&                                        \
+	 (strcmp(hvri_plant, #name) == 0 ||                           \
+	  (hvri_plant_too != NULL && strcmp(hvri_plant_too, #name) == 0)))
 #else
 #include <stdbool.h>
 #define HVRI_PLANT(name) false

@@ -2,6 +2,8 @@
 /* Planned handover of a child epoch (O4), both sides. */
 #include "replication/internal.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 static const struct hvrepl_uuid none;
@@ -119,6 +121,12 @@ void hvri_handover_durable(struct hvri_step *s, const struct hvri_point *point)
 	if (s->r->handover_stage != HVRI_HANDOVER_FINAL ||
 	    rec->ownership != HVREPL_OWNERSHIP_OWNER)
 		return;
+	if (HVRI_PLANT(relfirst)) {
+		/* Granted, and only relinquished when the answer comes. */
+		s->r->handover_stage = HVRI_HANDOVER_NONE;
+		send_about(s, HVRI_MESSAGE_GRANT, &rec->job.epoch);
+		return;
+	}
 	s->r->handover_stage = HVRI_HANDOVER_NONE;
 	rec->relinquished = rec->job.epoch;
 	rec->relinquished_point = point->number;
@@ -205,7 +213,8 @@ static void on_request(struct hvri_step *s, const struct hvri_handover *h)
 	int32_t rc;
 
 	/* Once: an id known already was used or given up (O4). */
-	if (hvri_lineage_look(&rec->lineage, &h->epoch))
+	if (hvri_lineage_look(&rec->lineage, &h->epoch) &&
+	    !HVRI_PLANT(reqonce))
 		return;
 	rc = hvri_relationship_may(s->r, HVREPL_OPERATION_PLANNED, sentence);
 	if (rc == HVREPL_OK &&
@@ -257,7 +266,9 @@ static void on_owned(struct hvri_step *s, const struct hvri_handover *h)
 static void on_refused(struct hvri_step *s, const struct hvri_handover *h)
 {
 	struct hvri_record *rec = s->rec;
-	bool mine = hvri_uuid_equal(&rec->relinquished, &h->epoch);
+	bool mine = hvri_uuid_equal(&rec->relinquished, &h->epoch) ||
+		    (HVRI_PLANT(jobid) &&
+		     !hvri_uuid_is_none(&rec->relinquished));
 
 	if (!mine && !(s->r->handover_stage != HVRI_HANDOVER_NONE &&
 		       hvri_uuid_equal(&rec->job.epoch, &h->epoch)))
@@ -373,7 +384,9 @@ static void refuse(struct hvri_step *s, const struct hvri_handover *h)
 
 	if (!hvri_handover_learn(s, h, h->point))
 		return;
-	hvri_lineage_decide(&rec->lineage, &h->epoch, HVREPL_OUTCOME_REFUSED);
+	if (!HVRI_PLANT(refdur))
+		hvri_lineage_decide(&rec->lineage, &h->epoch,
+				    HVREPL_OUTCOME_REFUSED);
 	hvri_touch(s);
 	send_about(s, HVRI_MESSAGE_REFUSED, &h->epoch);
 	if (hvri_job_is(s, HVREPL_OPERATION_PLANNED) &&

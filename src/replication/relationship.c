@@ -2,6 +2,7 @@
 /* The step: one event in, dispatched to its flow, one update out. */
 #include "replication/relationship.h"
 
+#include "base/plant.h"
 #include "replication/internal.h"
 #include "replication/loss.h"
 #include "replication/names.h"
@@ -105,7 +106,8 @@ static void on_message(struct hvri_step *s, const struct hvri_message *m)
 	if (!r->session || early(s, m))
 		return;
 	/* Bound to both incarnations, and never before HELLO (O2). */
-	if (!r->greeted || m->from_incarnation != r->peer_incarnation ||
+	if ((!r->greeted && !HVRI_PLANT(hs)) ||
+	    m->from_incarnation != r->peer_incarnation ||
 	    m->to_incarnation != r->incarnation)
 		return;
 	if (s->rec->phase == HVRI_PHASE_REMOVED &&

@@ -7,6 +7,8 @@
  */
 #include "replication/rules.h"
 
+#include "base/plant.h"
+
 #define ANY 0xffffffffu
 #define M(name) (1u << HVREPL_MODE_##name)
 #define S(name) (1u << HVREPL_STATE_##name)
@@ -231,6 +233,9 @@ static bool matches(const struct hvri_rule *rule, uint32_t mode,
 const struct hvri_rule *hvri_rule_find(uint32_t mode, uint32_t state,
 				       uint32_t ownership, uint32_t operation)
 {
+	if (HVRI_PLANT(joinc) && operation == OP(REVERSE) &&
+	    state == HVREPL_STATE_FAILED_OVER_WAITING_COMPLETION)
+		state = HVREPL_STATE_FAILED_OVER;
 	for (size_t i = 0; i < HVRI_ARRAY_LEN(rules); i++)
 		if (matches(&rules[i], mode, state, ownership, operation))
 			return &rules[i];

@@ -2,6 +2,7 @@
 /* What follows from a record: the state shown, what holds, what is claimed. */
 #include "replication/internal.h"
 
+#include "base/plant.h"
 #include "replication/rules.h"
 
 #include <string.h>
@@ -145,7 +146,7 @@ uint32_t hvri_needs_missing(const struct hvri_relationship *r, uint32_t needs)
 		has |= HVRI_NEED_FREE;
 	if (rec->position.number != 0)
 		has |= HVRI_NEED_POINT;
-	if (committed(rec))
+	if (committed(rec) || HVRI_PLANT(joinc))
 		has |= HVRI_NEED_COMMITTED;
 	if (rec->form == HVRI_FORM_OVERLAY)
 		has |= HVRI_NEED_OVERLAY;

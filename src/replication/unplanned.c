@@ -4,6 +4,8 @@
 #include "replication/internal.h"
 #include "replication/loss.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 static const struct hvrepl_uuid none;
@@ -106,6 +108,9 @@ static void refuse_handovers(struct hvri_record *rec)
 {
 	for (uint32_t i = 0; i < rec->lineage.count; i++) {
 		struct hvri_epoch *epoch = &rec->lineage.epochs[i];
+
+		if (HVRI_PLANT(ufref))
+			return;
 
 		if (epoch->planned && !epoch->entered &&
 		    epoch->outcome == HVREPL_OUTCOME_OPEN &&

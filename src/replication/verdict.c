@@ -2,6 +2,7 @@
 /* The table of O6 and the facts it looks at. */
 #include "replication/verdict.h"
 
+#include "base/plant.h"
 #include "replication/lineage.h"
 
 #define OWN(name) (1u << HVREPL_OWNERSHIP_##name)
@@ -178,20 +179,32 @@ void hvri_verdict_look(const struct hvri_record *mine, bool armed,
 	if (!owned_by(lineage, theirs, &mine->site))
 		set |= F(THEIRS);
 	if (hvri_lineage_on_path(lineage, theirs, &mine->relinquished) &&
-	    !hvri_uuid_is_none(&mine->relinquished))
+	    !hvri_uuid_is_none(&mine->relinquished) && !HVRI_PLANT(impl))
 		set |= F(CHILD);
 	if (mine->position.number >
 	    hvri_lineage_fork(lineage, &mine->current, theirs))
 		set |= F(BEYOND);
 	if (hvri_uuid_equal(&mine->discard_loser, theirs) &&
-	    hvri_uuid_equal(&mine->discard_winner, &mine->current))
+	    hvri_uuid_equal(&mine->discard_winner, &mine->current) &&
+	    !HVRI_PLANT(deadcl))
 		set |= F(DISCARDED);
 	if (armed)
 		set |= F(ARMED);
 	if (peer->armed)
 		set |= F(PEER_ARMED);
-	if (hvri_uuid_equal(&peer->verdict_peer, &mine->current))
+	if (hvri_uuid_equal(&peer->verdict_peer, &mine->current) ||
+	    HVRI_PLANT(by) || HVRI_PLANT(olddec))
 		set |= F(ECHO);
+	/* Both sides decide: the new one by what it sees of the old one. */
+	if (HVRI_PLANT(olddec) && facts_out->relation == HVRI_RELATION_NEW)
+		facts_out->peer_ownership =
+			peer->armed ? HVREPL_OWNERSHIP_DIVERGED :
+				      HVREPL_OWNERSHIP_SUPERSEDED;
+	/* A superseded claimant still counts. */
+	if (HVRI_PLANT(deadcl) &&
+	    peer->ownership == HVREPL_OWNERSHIP_SUPERSEDED &&
+	    facts_out->relation != HVRI_RELATION_NEW)
+		facts_out->peer_ownership = HVREPL_OWNERSHIP_OWNER;
 	if (mine->verdict == HVRI_VERDICT_SUPERSEDED &&
 	    hvri_uuid_equal(&mine->verdict_mine, &mine->current) &&
 	    hvri_uuid_equal(&mine->verdict_peer, theirs))

@@ -3,3 +3,4 @@
 #include "base/plant.h"
 
 const char *hvri_plant;
+const char *hvri_plant_too;
