@@ -2,6 +2,7 @@
 /* Two sites meet: HELLO is exchanged, histories merged, the verdict applied. */
 #include "replication/internal.h"
 
+#include "base/plant.h"
 #include "replication/names.h"
 #include "replication/verdict.h"
 
@@ -166,7 +167,7 @@ static void meet(struct hvri_step *s, const struct hvri_claim *claim)
 	if (changed)
 		hvri_touch(s);
 	remember(s, claim);
-	if (rolled && !rec->rolled_back) {
+	if (rolled && !rec->rolled_back && !HVRI_PLANT(detect)) {
 		rec->generation = HVRI_MAX(rec->generation,
 					   claim->seen_generation);
 		hvri_rolled_back(s, &claim->current);

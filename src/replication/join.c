@@ -6,6 +6,8 @@
  */
 #include "replication/internal.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 static const struct hvrepl_uuid none;
@@ -410,7 +412,8 @@ int32_t hvri_discard(struct hvri_step *s, const struct hvri_operator *op)
 		return HVREPL_E_NOT_FOUND;
 	/* This site is to lose, typed here: it concedes. */
 	if (hvri_uuid_equal(&op->epoch, &rec->current)) {
-		if (peer->outcome != HVREPL_OUTCOME_COMMITTED)
+		if (peer->outcome != HVREPL_OUTCOME_COMMITTED &&
+		    !HVRI_PLANT(joinc))
 			return HVREPL_E_STATE;
 		supersede_self(s, &rec->verdict_peer);
 		hvri_job_end_id(s, op->job, HVREPL_OK,
@@ -419,7 +422,7 @@ int32_t hvri_discard(struct hvri_step *s, const struct hvri_operator *op)
 	}
 	if (!hvri_uuid_equal(&op->epoch, &rec->verdict_peer))
 		return HVREPL_E_NOT_FOUND;
-	if (mine->outcome != HVREPL_OUTCOME_COMMITTED)
+	if (mine->outcome != HVREPL_OUTCOME_COMMITTED && !HVRI_PLANT(joinc))
 		return HVREPL_E_STATE;
 	/* Durable at the winner first. */
 	rec->discard_loser = op->epoch;
@@ -447,10 +450,12 @@ void hvri_on_discard(struct hvri_step *s, const struct hvri_message *m)
 		 !hvri_owns_current(rec))
 		why = "the other site has left that epoch";
 	else if (winner == NULL ||
-		 winner->outcome != HVREPL_OUTCOME_COMMITTED)
+		 (winner->outcome != HVREPL_OUTCOME_COMMITTED &&
+		  !HVRI_PLANT(joinc)))
 		why = "the winning epoch is not committed";
 	else if (!done && !hvri_uuid_is_none(&rec->discard_loser) &&
-		 hvri_uuid_equal(&rec->discard_winner, &rec->current))
+		 hvri_uuid_equal(&rec->discard_winner, &rec->current) &&
+		 !HVRI_PLANT(discref))
 		why = "the other site was discarding this site's epoch at the "
 		      "same time, so neither was done: agree which epoch is to "
 		      "lose, then discard it at one site only";

@@ -3,6 +3,7 @@
  * what it was about is gone (O6). */
 #include "replication/internal.h"
 
+#include "base/plant.h"
 #include "replication/names.h"
 #include "replication/verdict.h"
 
@@ -89,7 +90,7 @@ void hvri_lift(struct hvri_step *s)
 	if (rec->ownership == HVREPL_OWNERSHIP_SUPERSEDED &&
 	    !hvri_uuid_is_none(&rec->discard_loser) &&
 	    hvri_uuid_equal(&rec->discard_loser, &rec->current) &&
-	    !hvri_epoch_dead(rec, &rec->discard_winner))
+	    (!hvri_epoch_dead(rec, &rec->discard_winner) || HVRI_PLANT(pair)))
 		return;
 	for (uint32_t i = 0; i < lineage->count; i++) {
 		const struct hvri_epoch *epoch = &lineage->epochs[i];
@@ -155,6 +156,8 @@ static void supersede(struct hvri_step *s, const struct hvri_claim *claim)
 		rec->joining = none;
 		hvri_stop_receiving(s, true);
 	}
+	if (HVRI_PLANT(relkeep))
+		rec->relinquished = none;
 	rec->ownership = HVREPL_OWNERSHIP_SUPERSEDED;
 	rec->verdict = HVRI_VERDICT_SUPERSEDED;
 	rec->verdict_mine = rec->current;
@@ -274,6 +277,19 @@ static void keep(struct hvri_step *s, const struct hvri_claim *claim)
 		    "resync makes it follow");
 }
 
+#ifdef HVREPL_PLANT
+static bool both_hold_data(const struct hvri_record *rec,
+			   const struct hvri_claim *claim)
+{
+	struct hvri_verdict_data data;
+
+	hvri_verdict_data(rec, claim, &data);
+	return data.mine_to > data.mine_from && data.peer_to > data.peer_from;
+}
+#else
+#define both_hold_data(rec, claim) true
+#endif
+
 void hvri_apply_claim(struct hvri_step *s, const struct hvri_claim *claim)
 {
 	struct hvri_verdict_facts facts;
@@ -307,6 +323,8 @@ void hvri_apply_claim(struct hvri_step *s, const struct hvri_claim *claim)
 		supersede(s, claim);
 		break;
 	case HVRI_STANDING_DIVERGED:
+		if (HVRI_PLANT(contest) && !both_hold_data(s->rec, claim))
+			break;
 		diverge(s, claim);
 		break;
 	case HVRI_STANDING_ADOPT_SUPERSEDED:

@@ -277,6 +277,13 @@ static void clear_display(struct hvri_relationship *r)
 	memset(&r->peer_joining, 0, sizeof(r->peer_joining));
 	memset(&r->peer_position, 0, sizeof(r->peer_position));
 	memset(&r->peer_frontier, 0, sizeof(r->peer_frontier));
+	/* What a failover would lose: said for people, see loss.h. */
+	memset(&r->said, 0, sizeof(r->said));
+	memset(&r->change_facts, 0, sizeof(r->change_facts));
+	memset(&r->record.loss, 0, sizeof(r->record.loss));
+	r->changed_bytes = 0;
+	r->status_at = 0;
+	r->status_due = false;
 	r->peer_status = (struct hvri_status){
 		.pause = r->peer_status.pause,
 	};
@@ -435,6 +442,8 @@ void model_canonical(struct model_world *w)
 		r->record.point_reserved = site->durable.point_reserved = 0;
 		site->backup.point_reserved = 0;
 		clear_display(r);
+		memset(&site->durable.loss, 0, sizeof(site->durable.loss));
+		site->timers &= (uint8_t)~(1u << HVRI_TIMER_STATUS);
 		forget_past(site);
 	}
 	collecting = true;

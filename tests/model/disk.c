@@ -412,12 +412,16 @@ static void check_met(const struct model_world *w)
 {
 	const struct model_site *a = &w->site[0], *b = &w->site[1];
 	const struct hvri_record *ra = &a->r.record, *rb = &b->r.record;
+	int diverged;
 
 	if (!w->session || !a->r.greeted || !b->r.greeted || !model_quiet(w))
 		return;
-	if (a->gate && b->gate &&
-	    (hvri_relationship_ownership(&a->r) != HVREPL_OWNERSHIP_DIVERGED ||
-	     hvri_relationship_ownership(&b->r) != HVREPL_OWNERSHIP_DIVERGED))
+	diverged = (hvri_relationship_ownership(&a->r) ==
+		    HVREPL_OWNERSHIP_DIVERGED) +
+		   (hvri_relationship_ownership(&b->r) ==
+		    HVREPL_OWNERSHIP_DIVERGED);
+	/* Where a record was restored, one of them knows at least. */
+	if (a->gate && b->gate && diverged < (w->restored ? 1 : 2))
 		model_break("both write, and after contact they do not know it");
 	if (ra->ownership == HVREPL_OWNERSHIP_SUPERSEDED &&
 	    rb->ownership == HVREPL_OWNERSHIP_SUPERSEDED && !w->conceded &&

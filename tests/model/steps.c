@@ -95,6 +95,8 @@ static bool may_fire(const struct model_world *w, uint32_t i, uint32_t timer)
 {
 	if (!(w->site[i].timers >> timer & 1))
 		return false;
+	if (timer == HVRI_TIMER_STATUS)
+		return false; /* Bytes that a failover would lose: display. */
 	if (timer == HVRI_TIMER_START_WAIT && model_bounds->refuse)
 		return false;
 	/* Once what was sent has arrived: the wire is faster. */
