@@ -264,6 +264,7 @@ static void read_points(bool again)
 {
 	struct hvrepl_point point = HVREPL_POINT_INIT;
 	static uint8_t bytes[DISK_SIZE];
+	unsigned found = 0;
 
 	if (!again)
 		while (point_count > 0)
@@ -283,8 +284,11 @@ static void read_points(bool again)
 		if (known == NULL && again)
 			continue;
 		if (hvrepl_vm_open_view(victim->node, &pair_vm, point.number,
-					&view, NULL) != HVREPL_OK)
+					&view, NULL) != HVREPL_OK) {
+			fuzz_must(!again, "a point is not opened any more");
 			continue;
+		}
+		found += again;
 		if (fresh) {
 			known = calloc(1, sizeof(*known));
 			fuzz_must(known != NULL, "no memory");
@@ -310,6 +314,7 @@ static void read_points(bool again)
 		}
 		fuzz_must(hvrepl_view_close(view) == HVREPL_OK, "view");
 	}
+	fuzz_must(!again || found == point_count, "a point is gone");
 }
 
 /* ---- What the operators and guests do meanwhile. ---- */
@@ -391,6 +396,7 @@ static void session(const uint8_t *bytes, size_t length, bool attacks_primary)
 	struct fuzz_in story;
 	struct hvrepl_vm_status status;
 	size_t share = fuzz_u8(&in);
+	bool opened;
 
 	story.at = fuzz_take(&in, &share);
 	story.left = share;
@@ -404,13 +410,18 @@ static void session(const uint8_t *bytes, size_t length, bool attacks_primary)
 	check_guest();
 	pair_link(&pair, false);
 	pair_run(&pair, SECOND / 4);
+	opened = look(victim, &status) && status.open_code >= 0 &&
+		 status.mode != HVREPL_MODE_NONE;
 	read_points(false);
 	pair_kill(&pair, victim, true);
 	pair_start(&pair, victim);
 	pair_run(&pair, SECOND);
 	/* It can be asked, or it knows of no VM. */
-	if (look(victim, &status) && status.open_code >= 0)
+	fuzz_must(look(victim, &status) || !opened, "a VM is forgotten");
+	if (opened) {
+		fuzz_must(status.open_code >= 0, "a VM is not opened again");
 		read_points(true);
+	}
 	pair.tamper = NULL;
 	pair_link(&pair, true);
 	pair_run(&pair, SECOND);
