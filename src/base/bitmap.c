@@ -2,6 +2,8 @@
 /* Sparse bitmap: pages, ranges, runs. */
 #include "base/bitmap.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 #define LEAF_BYTES (HVRI_LEAF_WORDS * sizeof(uint64_t))
@@ -239,6 +241,8 @@ static void set_in_mid(struct hvri_bitmap *map, struct hvri_page_pool *pool,
 			if (leaf != NULL)
 				set_in_leaf(leaf, (uint32_t)(first - start),
 					    (uint32_t)(until - start));
+			else if (HVRI_PLANT(oom_forgets_dirty))
+				atomic_store(at, 0);
 		}
 		first = until;
 	}
@@ -262,6 +266,8 @@ void hvri_bitmap_set(struct hvri_bitmap *map, struct hvri_page_pool *pool,
 
 			if (mid != NULL)
 				set_in_mid(map, pool, mid, first, until);
+			else if (HVRI_PLANT(oom_forgets_dirty))
+				atomic_store(at, 0);
 		}
 		first = until;
 	}

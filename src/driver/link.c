@@ -3,6 +3,7 @@
 #include "driver/link.h"
 
 #include "base/abi.h"
+#include "base/plant.h"
 #include "driver/link_send.h"
 
 #include <openssl/crypto.h>
@@ -188,6 +189,10 @@ static int32_t on_hello(struct hvri_link *link, const struct hvri_frame *frame,
 					       link->my_hello,
 			     binder));
 	link->state = HVRI_LINK_BINDER_WAIT;
+	if (HVRI_PLANT(early_session)) {
+		link->state = HVRI_LINK_UP;
+		link->calls->up(link);
+	}
 	return hvri_link_send(link, HVRI_FRAME_BINDER, NULL, binder,
 			      sizeof(binder));
 }
@@ -206,7 +211,8 @@ static int32_t on_binder(struct hvri_link *link, const struct hvri_frame *frame,
 			     link->initiator ? link->peer_hello :
 					       link->my_hello,
 			     binder));
-	if (CRYPTO_memcmp(binder, payload, sizeof(binder)) != 0)
+	if (CRYPTO_memcmp(binder, payload, sizeof(binder)) != 0 &&
+	    !HVRI_PLANT(replay_opens_session))
 		return HVREPL_E_UNAUTHENTICATED;
 	link->state = HVRI_LINK_UP;
 	hvri_alarm_set(link->timers, &link->timer,
@@ -260,8 +266,12 @@ static int32_t parse(struct hvri_link *link)
 
 		HVRI_TRY(hvri_frame_decode(
 			header, link->state != HVRI_LINK_UP, &frame));
-		if (slab->end - slab->start - HVRI_FRAME_HEADER_SIZE <
-		    frame.length)
+		if (HVRI_PLANT(length_wraps) ?
+			    slab->end - slab->start <
+				    (uint32_t)(frame.length +
+					       HVRI_FRAME_HEADER_SIZE) :
+			    slab->end - slab->start - HVRI_FRAME_HEADER_SIZE <
+				    frame.length)
 			break;
 		HVRI_TRY(hvri_frame_check(header, &frame, payload));
 		slab->start += HVRI_FRAME_HEADER_SIZE + frame.length;

@@ -2,6 +2,8 @@
 /* Opening a VM as its record says, and closing it cleanly. */
 #include "driver/vm.h"
 
+#include "base/plant.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -154,6 +156,9 @@ int32_t hvri_vm_attach_trackers(struct hvri_vm *vm, uint32_t flags,
 		char object[32];
 
 		hvri_vm_tracker_object(i, object);
+		if (HVRI_PLANT(label_as_path))
+			snprintf(object, sizeof(object), "%.31s",
+				 disk->spec.name);
 		options.flags = flags;
 		options.vm = vm->relationship.record.vm;
 		options.disk = disk->spec.id;

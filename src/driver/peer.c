@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Peers and sessions: connecting, retrying (L4), routing frames to VMs. */
 #include "base/abi.h"
+
+#include "base/plant.h"
 #include "driver/node.h"
 #include "driver/vm.h"
 
@@ -333,7 +335,7 @@ static void take_channel(struct hvrepl_node *node, struct arrival *arrival)
 			arrival->channel.ops->close(arrival->channel.user);
 		if (arrival->channel.release != NULL)
 			arrival->channel.release(arrival->channel.user);
-		if (initiator)
+		if (initiator && !HVRI_PLANT(connect_given_up))
 			attempt_lost(node, rc);
 		return;
 	}

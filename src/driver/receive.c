@@ -7,6 +7,7 @@
 #include "driver/vm.h"
 
 #include "base/cursor.h"
+#include "base/plant.h"
 
 #include <string.h>
 
@@ -314,7 +315,8 @@ static void arrival_done(struct hvri_lane_job *job)
 
 	if (arrival->generation != reception->generation || !reception->open ||
 	    reception->failed) {
-		free_arrival(arrival);
+		if (!HVRI_PLANT(late_frame_leaks))
+			free_arrival(arrival);
 		hvri_vm_settled(vm);
 		return;
 	}
@@ -335,7 +337,8 @@ static void arrival_done(struct hvri_lane_job *job)
 		return;
 	}
 	last = arrival->type == HVRI_FRAME_SEGMENT_END &&
-	       arrival->disk + 1 == vm->disk_count;
+	       (arrival->disk + 1 == vm->disk_count ||
+		HVRI_PLANT(point_half_there));
 	if (!last) {
 		free_arrival(arrival);
 		return;

@@ -2,6 +2,8 @@
 /* Keyed digests of one site's granules: of a frozen point, or of live disks. */
 #include "driver/compare.h"
 
+#include "base/plant.h"
+
 #include <openssl/crypto.h>
 #include <string.h>
 
@@ -183,6 +185,8 @@ static int32_t digest_one(struct hvri_scan *scan, const struct hvri_disk *disk)
 	}
 	if (rc < 0)
 		return rc;
+	if (HVRI_PLANT(stale_padding)) /* Whole granules, whatever is behind. */
+		length = HVRI_DIGEST_GRANULE;
 	HVRI_TRY(hvri_gmac_block(&comparison->gmac, scan->disk, offset,
 				 comparison->buffer, length, digest));
 	/* After the read: a write that it may have seen is marked by now. */

@@ -2,6 +2,8 @@
 /* A VM's events in order: step, persist, perform, then the next (design 5). */
 #include "driver/vm.h"
 
+#include "base/plant.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -435,6 +437,9 @@ int32_t hvri_vm_operate(struct hvri_vm *vm,
 
 			if (operation->point != 0 &&
 			    point->number != operation->point)
+				continue;
+			if (HVRI_PLANT(clock_orders_points) &&
+			    point->utc_ns < asked->resolved.utc_ns)
 				continue;
 			asked->resolved.epoch = point->epoch;
 			asked->resolved.number = point->number;

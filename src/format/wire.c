@@ -3,6 +3,7 @@
 #include "format/wire.h"
 
 #include "base/cursor.h"
+#include "base/plant.h"
 
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -77,7 +78,8 @@ int32_t hvri_frame_decode(const uint8_t bytes[HVRI_FRAME_HEADER_SIZE],
 	frame.type = hvri_read_u8(&reader);
 	frame.length = hvri_read_u32(&reader);
 	hvri_read_uuid(&reader, &frame.vm);
-	if ((int64_t)frame.length > length_max(frame.type, early))
+	if ((int64_t)frame.length > length_max(frame.type, early) &&
+	    !HVRI_PLANT(length_wraps))
 		return HVREPL_E_PROTOCOL;
 	*frame_out = frame;
 	return HVREPL_OK;

@@ -2,6 +2,8 @@
 /* The owner's side of replication: a cut each cycle, offered, shipped, settled. */
 #include "replication/internal.h"
 
+#include "base/plant.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -408,6 +410,7 @@ void hvri_peer_paused(struct hvri_step *s)
 	struct hvri_relationship *r = s->r;
 
 	if ((r->peer_status.pause & HVRI_PAUSE_FETCH) != 0 &&
+	    !HVRI_PLANT(pause_loses_cut) &&
 	    r->cut.stage == HVRI_CUT_SHIPPING)
 		r->cut.stage = HVRI_CUT_OFFERED;
 }

@@ -64,7 +64,8 @@ void hvri_on_ranges(struct hvri_step *s, const struct hvri_message *m)
 	r->ranges_next++;
 	r->ranges.ranges += ranges->count;
 	hvri_ranges_digest(r->ranges.digest, ranges);
-	hvri_act(s, HVRI_ACTION_MARK)->message = m;
+	if (!HVRI_PLANT(join_set_dropped))
+		hvri_act(s, HVRI_ACTION_MARK)->message = m;
 }
 
 /* Does our tracker hold all that differs from that point? */
@@ -73,10 +74,15 @@ static bool tracked_since(const struct hvri_step *s,
 {
 	const struct hvri_record *rec = s->rec;
 
-	if (rec->untrusted)
+	/* Two sites without a point have none in common: equal they are not. */
+	if (rec->untrusted || from->number == 0)
 		return false;
-	return hvri_point_equal(from, &rec->failover) ||
-	       hvri_point_equal(from, &rec->last_acked) ||
+	/* What was acknowledged since the failover is marked no more: a peer
+	 * that is back at it came from a backup (T7). */
+	if (hvri_point_equal(from, &rec->failover) &&
+	    !hvri_uuid_equal(&rec->last_acked.epoch, &rec->current))
+		return true;
+	return hvri_point_equal(from, &rec->last_acked) ||
 	       (hvri_uuid_equal(&from->epoch, &rec->current) &&
 		from->number > rec->last_acked.number &&
 		from->number < rec->point_reserved);

@@ -2,6 +2,8 @@
 /* What operators ask for, here or through the other site. */
 #include "replication/internal.h"
 
+#include "base/plant.h"
+
 #include "replication/rules.h"
 
 #include <string.h>
@@ -51,7 +53,9 @@ static void resume(struct hvri_step *s, uint64_t job)
 	if (rec->phase == HVRI_PHASE_DELTA) {
 		s->r->cycle_due = true;
 		/* An error let the cycles end. */
-		hvri_timer(s, HVRI_TIMER_CYCLE, rec->policy.cycle_ns);
+		if (!HVRI_PLANT(cycle_ends_with_error))
+			hvri_timer(s, HVRI_TIMER_CYCLE,
+				   rec->policy.cycle_ns);
 	}
 	s->say_hello = true;
 	hvri_save(s);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The standby's side of replication: take cuts in, confirm what is durable. */
 #include "replication/internal.h"
+
+#include "base/plant.h"
 #include "replication/loss.h"
 
 #include <string.h>
@@ -94,7 +96,8 @@ void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m)
 	}
 	/* Offered again before our answer had come: that is on its way. Beginning
 	 * anew would drop what is already being sent. */
-	if (r->taking_in && r->receiving.point.number != 0 &&
+	if (!HVRI_PLANT(offer_begins_anew) && r->taking_in &&
+	    r->receiving.point.number != 0 &&
 	    hvri_uuid_equal(&r->receiving.point.cut, &cut->point.cut))
 		return;
 	why = refusal(r, cut);

@@ -2,6 +2,8 @@
 /* Failover without the peer (O5), and what it shares with every owner: overlay,
  * fence, arming. */
 #include "replication/internal.h"
+
+#include "base/plant.h"
 #include "replication/loss.h"
 
 #include "base/plant.h"
@@ -175,6 +177,8 @@ int32_t hvri_unplanned(struct hvri_step *s, const struct hvri_operator *op)
 	 * yet be abandoned: a sibling of it, not a child. */
 	HVRI_TRY(hvri_new_epoch(s, on_disk ? &point.epoch : &rec->current,
 				point.number, &epoch));
+	if (HVRI_PLANT(epoch_kept))
+		epoch = rec->current;
 	refuse_handovers(rec);
 	/* The store may be ahead of what it was heard to say. */
 	if (!on_disk && point.number > rec->position.number)
@@ -200,6 +204,8 @@ int32_t hvri_unplanned(struct hvri_step *s, const struct hvri_operator *op)
 	hvri_loss_text(&loss, lost);
 	hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_WARNING, HVREPL_OK,
 		    point.number, "unplanned failover. Lost: %s", lost);
+	if (HVRI_PLANT(epoch_not_saved))
+		s->u->persist = false;
 	return HVREPL_OK;
 }
 
@@ -311,7 +317,13 @@ int32_t hvri_force(struct hvri_step *s)
 						    "instead");
 	rec->relinquished = none;
 	rec->rolled_back = false;
+	/* Its own end became the base of a store, and with that the map went
+	 * that said what the other site lacks: nothing short of a compare can
+	 * say it now. */
+	if (stored && rec->tail.number != 0)
+		rec->untrusted = true;
 	enter(s, &epoch, stored ? &point : &rec->failover);
+	s->r->arm_failed |= HVRI_PLANT(forced_read_only);
 	/* Committed from its first moment. */
 	if (rec->form == HVRI_FORM_OVERLAY) {
 		rec->form = HVRI_FORM_FOLDING;
@@ -401,7 +413,8 @@ static bool may_arm(const struct hvri_relationship *r)
 		return false;
 	/* A former owner waits for contact first (O3); no peer could have
 	 * failed over before it had a point. */
-	return r->contact || r->waited || !rec->peer_has_points;
+	return r->contact || r->waited || !rec->peer_has_points ||
+	       HVRI_PLANT(stale_site_arms);
 }
 
 void hvri_maybe_arm(struct hvri_step *s)

@@ -9,6 +9,8 @@
  */
 #include "store/internal.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 /* A range of the base and what it gets. */
@@ -77,7 +79,8 @@ static void collect_fold(hvrepl_store *store, struct fold_piece *piece)
 						  piece->end, &length);
 
 		if (state == HVRI_OVERLAY_ABSENT &&
-		    store->state.materialised == 0)
+		    store->state.materialised == 0 &&
+		    !HVRI_PLANT(fold_overlay_only))
 			resolve_point(store, disk, piece->end, &length,
 				      &source);
 		if (state != HVRI_OVERLAY_ABSENT || source.slog != NULL) {
@@ -213,7 +216,8 @@ static int32_t folded(hvrepl_store *store)
 {
 	struct hvri_manifest_record record = { .type = HVRI_RECORD_FOLDED };
 
-	HVRI_TRY(hvri_store_flush_bases(store));
+	if (!HVRI_PLANT(folded_before_flush))
+		HVRI_TRY(hvri_store_flush_bases(store));
 	HVRI_TRY(hvri_store_record(store, &record, NULL));
 	/* Only now does the frozen overlay's space come back. */
 	hvri_store_take_overlays(store, store->active, NULL);
@@ -307,11 +311,15 @@ static int32_t switch_range(hvrepl_store *store, uint32_t disk, uint64_t from,
 		return rc;
 	while (at < to)
 		HVRI_TRY(switch_piece(store, disk, &at, to));
-	rc = hvri_disk_flush(&store->bases[disk]);
+	if (!HVRI_PLANT(direct_before_flush))
+		rc = hvri_disk_flush(&store->bases[disk]);
 	if (rc < 0)
 		return hvri_store_poison(store, rc);
 	HVRI_TRY(hvri_stamp_fill(store, HVRI_STAMP_OPEN, &record));
-	return hvri_store_record(store, &record, NULL);
+	rc = hvri_store_record(store, &record, NULL);
+	if (rc < 0 && hvri_store_usable(store) < 0)
+		__atomic_store_n(&store->switch_unsure, true, __ATOMIC_RELEASE);
+	return rc;
 }
 
 static int32_t committed(hvrepl_store *store)
@@ -492,7 +500,8 @@ static int32_t restore(hvrepl_store *store, uint32_t *more_out)
 	if (at->at < size || hvri_cursor_next_disk(store, at))
 		return HVREPL_OK;
 	at->disk = 0; /* Again from the start if the record fails. */
-	HVRI_TRY(hvri_store_flush_bases(store));
+	if (!HVRI_PLANT(cancelled_before_flush))
+		HVRI_TRY(hvri_store_flush_bases(store));
 	HVRI_TRY(hvri_stamp_fill(store, HVRI_STAMP_SETTLED, &record));
 	HVRI_TRY(hvri_store_record(store, &record, NULL));
 	hvri_commit_reset(store);

@@ -2,6 +2,8 @@
 /* The end of a cut: a point, a window, or a base that becomes a point. */
 #include "store/internal.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 /* INITIAL: what the base holds of the cut, durable in the manifest (L2). */
@@ -117,7 +119,9 @@ static int32_t commit_log(hvrepl_store *store,
 	slog->place.to = record->point.key;
 	record->point.changed_bytes = hvri_slog_bytes(slog);
 	HVRI_TRY(hvri_slog_write_index(slog));
-	rc = hvri_container_flush(receive->container);
+	rc = HVRI_PLANT(ack_before_flush) ?
+		     HVREPL_OK :
+		     hvri_container_flush(receive->container);
 	if (rc < 0)
 		return hvri_store_poison(store, rc);
 	record->log = slog->place;

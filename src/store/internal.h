@@ -118,6 +118,9 @@ struct hvrepl_store {
 	struct hvri_journal journal;
 	uint64_t next_id;
 	int32_t poisoned; /* 0, or the code everything fails with; atomic. */
+	/* A record of the last switch may be durable or not: what an overlay gets
+	 * from here on may not be read after the next open (S8). Atomic. */
+	bool switch_unsure;
 	struct hvri_receive receive;
 	struct hvri_merge merge;
 	struct hvri_compact compact;

@@ -2,6 +2,8 @@
 /* Moving the base forward over redo logs, saving undo where needed (S4). */
 #include "store/internal.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 #define RUNS 256u
@@ -184,7 +186,8 @@ static int32_t finish(hvrepl_store *store)
 	struct hvri_slog *undo = store->running;
 	int32_t rc;
 
-	HVRI_TRY(hvri_store_flush_bases(store));
+	if (!HVRI_PLANT(merged_before_flush))
+		HVRI_TRY(hvri_store_flush_bases(store));
 	if (undo != NULL) {
 		undo->place.from = store->state.base;
 		undo->place.to = store->state.merge_target;

@@ -2,6 +2,8 @@
 /* The points: listing, pinning, giving up, and the policy for it. */
 #include "store/internal.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 static void fill(const struct hvri_manifest *state,
@@ -112,7 +114,8 @@ static bool may_drop(hvrepl_store *store,
 					       .key = point->key };
 
 	return hvri_state_check(&store->state, &record) == HVREPL_OK &&
-	       !hvri_store_viewed(store, point->key);
+	       (!hvri_store_viewed(store, point->key) ||
+		HVRI_PLANT(viewed_point_dropped));
 }
 
 static int32_t drop(hvrepl_store *store, uint64_t key)

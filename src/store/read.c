@@ -2,6 +2,8 @@
 /* Which log or the base answers for a byte of a point, and reading it (S5). */
 #include "store/internal.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 /* One log of the walk: true when it holds `offset`. *length_inout shrinks to
@@ -144,7 +146,7 @@ int32_t hvri_source_check(hvrepl_store *store,
 static int32_t check_again(hvrepl_store *store, uint64_t point, uint32_t disk,
 			   uint64_t offset, uint8_t *buffer, size_t length)
 {
-	while (length > 0) {
+	while (length > 0 && !HVRI_PLANT(base_read_once)) {
 		struct hvri_source source;
 		uint64_t piece = length;
 

@@ -3,6 +3,7 @@
 #include "store/slog.h"
 
 #include "base/cursor.h"
+#include "base/plant.h"
 
 #include <string.h>
 
@@ -66,7 +67,9 @@ int32_t hvri_slog_note_chunk(struct hvri_slog *slog, uint32_t disk,
 			.length = extent.length,
 			.position = data ? position : 0,
 			.chunk_length = data ? length : 0,
-			.raw_offset = data ? raw : 0,
+			.raw_offset = data && !HVRI_PLANT(chunk_elsewhere) ?
+					      raw :
+					      0,
 		};
 
 		HVRI_TRY(hvri_xmap_put(slog->env, &slog->disks[disk].map,

@@ -2,6 +2,8 @@
 /* What each manifest record does to the state; rules S4, S5, S6 and S8. */
 #include "store/state.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 bool hvri_state_kept_in(const struct hvri_manifest *state, uint64_t low,
@@ -111,7 +113,8 @@ static void release_unneeded(struct hvri_manifest *state)
 			uint64_t to = state->redo[r].to;
 
 			if (to > undo->from && to <= undo->to &&
-			    !hvri_state_kept_in(state, to, undo->to))
+			    (!hvri_state_kept_in(state, to, undo->to) ||
+			     HVRI_PLANT(redo_released_early)))
 				remove_log(state->redo, &state->redo_count, r);
 		}
 	}
@@ -271,7 +274,8 @@ int32_t hvri_state_check(const struct hvri_manifest *state,
 		return verdict(hvri_state_point(state, record->key) != NULL);
 	case HVRI_RECORD_DROP:
 		point = hvri_state_point(state, record->key);
-		return verdict(point != NULL && point->pins == 0 &&
+		return verdict(point != NULL &&
+			       (point->pins == 0 || HVRI_PLANT(pin_ignored)) &&
 			       point->key != hvri_state_newest(state) &&
 			       point->key != state->commit_point &&
 			       point->key != state->merge_target);
@@ -538,7 +542,8 @@ void hvri_state_apply(const struct hvri_env *env, struct hvri_manifest *state,
 		if (state->commit == HVRI_COMMIT_FOLDING) {
 			state->commit = HVRI_COMMIT_SWITCHING;
 			state->commit_undo = 0;
-			drop_all_points(env, state);
+			if (!HVRI_PLANT(points_kept_past_direct))
+				drop_all_points(env, state);
 		}
 		break;
 	case HVRI_RECORD_CANCEL:
@@ -579,7 +584,7 @@ bool hvri_state_redo_joins(const struct hvri_manifest *state, uint32_t first)
 	if (hvri_state_point(state, older) != NULL ||
 	    state->merge_target == older)
 		return false;
-	if (older > state->base)
+	if (older > state->base || HVRI_PLANT(redo_joins_over_base))
 		return true;
 	for (uint32_t i = 0; i < state->undo_count; i++)
 		if (state->undo[i].from < older && newer < state->undo[i].to)
@@ -595,7 +600,8 @@ bool hvri_state_undo_joins(const struct hvri_manifest *state, uint32_t first)
 		return false;
 	a = &state->undo[first];
 	b = &state->undo[first + 1];
-	if (hvri_state_kept_in(state, a->to, b->to))
+	if (hvri_state_kept_in(state, a->to, b->to) &&
+	    !HVRI_PLANT(undo_joins_over_point))
 		return false;
 	for (uint32_t i = 0; i < state->redo_count; i++)
 		if (state->redo[i].to > b->from && state->redo[i].to < b->to)
@@ -614,14 +620,22 @@ void hvri_state_walk(const struct hvri_manifest *state, uint64_t key,
 	while (i < state->undo_count && state->undo[i].to <= key)
 		i++;
 	low = i < state->undo_count ? state->undo[i].from : state->base;
+	if (HVRI_PLANT(low_bound_ignored))
+		low = 0;
+	if (HVRI_PLANT(running_bounds_redo) && state->merge_target != 0)
+		low = state->merge_target;
 	/* (2) The newest redo in (low, key]. */
 	for (uint32_t r = state->redo_count; r-- > 0;)
 		if (state->redo[r].to > low && state->redo[r].to <= key)
 			walk_out->at[walk_out->count++] = (uint16_t)r;
 	/* (3) Then undo, oldest first. */
-	for (; i < state->undo_count; i++)
+	for (uint32_t first = i; i < state->undo_count; i++)
 		walk_out->at[walk_out->count++] =
-			(uint16_t)(i | HVRI_WALK_UNDO);
+			(uint16_t)((HVRI_PLANT(newest_undo_first) ?
+					    state->undo_count - 1 - i + first :
+					    i) |
+				   HVRI_WALK_UNDO);
 	/* (4) Then the running merge. */
-	walk_out->running = state->merge_target > key;
+	walk_out->running = state->merge_target > key &&
+			    !HVRI_PLANT(running_undo_ignored);
 }

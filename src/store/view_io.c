@@ -7,6 +7,8 @@
  */
 #include "store/view.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 #define LAYER_OVERLAY 1u
@@ -273,10 +275,17 @@ int32_t hvri_view_flush(hvrepl_view *view)
 	base = store->state.phase == HVRI_MANIFEST_BASE_ONLY ||
 	       store->state.commit == HVRI_COMMIT_SWITCHING;
 	hvri_unlock(&store->map);
+	/* The guest's writes go where the next open may not look: it must not
+	 * believe them durable. */
+	if (__atomic_load_n(&store->switch_unsure, __ATOMIC_ACQUIRE))
+		rc = HVREPL_E_POISONED;
 	/* The frozen overlay was flushed when it was frozen, and the base
 	 * before each record that makes it answer. */
-	if (active != NULL)
+	if (active != NULL && rc == HVREPL_OK &&
+	    !HVRI_PLANT(guest_flush_leaves_overlay))
 		rc = hvri_overlay_flush(active);
+	if (HVRI_PLANT(guest_flush_leaves_base))
+		base = false;
 	for (uint32_t i = 0; i < store->disk_count && base && rc == HVREPL_OK;
 	     i++)
 		rc = hvri_disk_flush(&store->bases[i]);

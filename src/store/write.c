@@ -2,6 +2,8 @@
 /* Logs that the store writes itself: undo, and joined or moved logs. */
 #include "store/internal.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 int32_t hvri_slog_writer_create(hvrepl_store *store, struct hvri_slog *slog,
@@ -246,10 +248,13 @@ int32_t hvri_slog_writer_flush(struct hvri_slog_writer *writer, bool undo)
 
 	HVRI_TRY(pack_data(writer));
 	HVRI_TRY(pack_zeroes(writer));
-	rc = hvri_container_flush(writer->slog->container);
+	if (undo && HVRI_PLANT(undo_not_flushed))
+		rc = HVREPL_OK;
+	else
+		rc = hvri_container_flush(writer->slog->container);
 	if (rc < 0)
 		return hvri_store_poison(store, rc);
-	if (undo) {
+	if (undo && !HVRI_PLANT(undo_not_flushed)) {
 		HVRI_TRY(hvri_container_seal(writer->slog->container));
 		rc = hvri_container_flush(writer->slog->container);
 	}
@@ -257,7 +262,10 @@ int32_t hvri_slog_writer_flush(struct hvri_slog_writer *writer, bool undo)
 		return hvri_store_poison(store, rc);
 	if (undo)
 		hvri_lock(&store->map);
-	rc = note(writer, &done);
+	if (undo && HVRI_PLANT(undo_not_indexed))
+		rc = HVREPL_OK;
+	else
+		rc = note(writer, &done);
 	if (undo)
 		hvri_unlock(&store->map);
 	if (rc < 0)
@@ -361,7 +369,7 @@ int32_t hvri_store_save_base(hvrepl_store *store,
 		uint64_t piece = length;
 
 		/* Saved already: a second time would save the new content. */
-		if (entry != NULL) {
+		if (entry != NULL && !HVRI_PLANT(undo_saved_again)) {
 			piece = HVRI_MIN(length, entry->offset + entry->length -
 							 offset);
 		} else {

@@ -2,6 +2,8 @@
 /* Attaching a disk: what its tracker file says, and what a crash left (T8). */
 #include "tracker/internal.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 #define BLOCK_SIZE 4096u
@@ -447,8 +449,10 @@ static int32_t say_open(struct hvrepl_tracker *tracker,
 	HVRI_TRY(hvri_sectors_write(tracker));
 	HVRI_TRY(hvri_file_flush(tracker));
 	memset(tracker->sector_dirty, 0, header->sectors);
-	header->flags = HVRI_HVT_OPEN;
-	header->fine_blocks = 0;
+	if (!HVRI_PLANT(open_not_said)) {
+		header->flags = HVRI_HVT_OPEN;
+		header->fine_blocks = 0;
+	}
 	header->owner = options->owner;
 	header->incarnation++;
 	take_token(tracker);

@@ -2,6 +2,8 @@
 /* Cooling: a region that needs no compare after a crash loses its mark (T7). */
 #include "tracker/internal.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 /* Regions looked at under one hold of the lock. */
@@ -17,6 +19,8 @@ static bool unacknowledged(const struct hvrepl_tracker *tracker,
 	uint64_t count = HVRI_MIN(UINT64_C(1) << shift,
 				  tracker->blocks - first);
 
+	if (HVRI_PLANT(cool_with_bits))
+		return false;
 	for (int i = 0; i < 2; i++)
 		if (hvri_bitmap_any(atomic_load(&tracker->map[i]), first,
 				    count))
@@ -34,7 +38,8 @@ static bool may_cool(const struct hvrepl_tracker *tracker, uint32_t region)
 {
 	return (atomic_load(&tracker->region[region]) &
 		HVRI_REGION_WRITTEN) == 0 &&
-	       !tracker->ack_unsaved && !unacknowledged(tracker, region);
+	       (!tracker->ack_unsaved || HVRI_PLANT(cool_before_record)) &&
+	       !unacknowledged(tracker, region);
 }
 
 static bool change(_Atomic uint8_t *byte, uint8_t from, uint8_t to)
@@ -127,11 +132,14 @@ static bool start_grace(struct hvrepl_tracker *tracker)
 		if ((atomic_load(byte) & HVRI_REGION_CANDIDATE) == 0)
 			continue;
 		if (may_cool(tracker, i) &&
-		    change(byte, HVRI_REGION_HOT, HVRI_REGION_COOLING))
+		    change(byte, HVRI_REGION_HOT, HVRI_REGION_COOLING)) {
 			cooling++;
-		else
+			if (HVRI_PLANT(image_loses_early))
+				hvri_image_set(tracker, i, false);
+		} else {
 			(void)atomic_fetch_and(
 				byte, (uint8_t)~HVRI_REGION_CANDIDATE);
+		}
 	}
 	if (cooling > 0) {
 		tracker->grace = true;
@@ -162,7 +170,11 @@ static uint32_t start_erase(struct hvrepl_tracker *tracker)
 		if ((atomic_load(byte) & HVRI_REGION_CANDIDATE) == 0)
 			continue;
 		(void)atomic_fetch_and(byte, (uint8_t)~HVRI_REGION_CANDIDATE);
-		if (!may_cool(tracker, i)) {
+		if (HVRI_PLANT(erase_without_look))
+			(void)change(byte, HVRI_REGION_HOT,
+				     HVRI_REGION_COOLING);
+		if (!may_cool(tracker, i) &&
+		    !HVRI_PLANT(cool_without_recheck)) {
 			(void)change(byte, HVRI_REGION_COOLING,
 				     HVRI_REGION_HOT);
 		} else if (change(byte, HVRI_REGION_COOLING,
@@ -201,7 +213,8 @@ static void erase(struct hvrepl_tracker *tracker)
 	if (!hvri_file_take(tracker, false))
 		return;
 	hvri_lock(&tracker->mutex);
-	ready = tracker->grace && grace_over(tracker);
+	ready = tracker->grace && (grace_over(tracker) ||
+				   HVRI_PLANT(cool_without_grace));
 	hvri_unlock(&tracker->mutex);
 	if (!ready) {
 		uint64_t at = hvri_now(&tracker->group->env) + AGAIN_NS;
@@ -247,8 +260,13 @@ void hvri_cool_serve(struct hvrepl_tracker *tracker)
 			sweep_end(tracker);
 			return;
 		}
-		if (flush)
+		if (flush && !HVRI_PLANT(cool_without_flush))
 			rc = hvri_disk_flush(&tracker->disk);
+		if (HVRI_PLANT(flush_covers_later))
+			for (uint32_t i = 0; i < tracker->regions; i++)
+				(void)atomic_fetch_and(
+					&tracker->region[i],
+					(uint8_t)~HVRI_REGION_WRITTEN);
 		if (rc < 0) {
 			drop_candidates(tracker, true);
 			sweep_end(tracker);
@@ -257,7 +275,7 @@ void hvri_cool_serve(struct hvrepl_tracker *tracker)
 		hvri_lock(&tracker->mutex);
 		ack = tracker->ack_unsaved;
 		hvri_unlock(&tracker->mutex);
-		if (ack)
+		if (ack && !HVRI_PLANT(cool_before_record))
 			rc = hvri_record_save(tracker, NULL, false);
 		if (rc < 0 || !start_grace(tracker)) {
 			drop_candidates(tracker, false);

@@ -2,6 +2,8 @@
 /* The end of a cut: settled disk by disk, closed (T5, T7). */
 #include "tracker/internal.h"
 
+#include "base/plant.h"
+
 /* group->mutex held. */
 static int32_t acknowledge(struct hvri_member *part, bool *detached_out)
 {
@@ -123,6 +125,9 @@ int32_t hvri_cut_close(hvrepl_cut *cut, int32_t result)
 	bool acknowledged = true;
 	int32_t rc = HVREPL_OK;
 
+	if (HVRI_PLANT(spool_freed_unsent) && result < 0 &&
+	    atomic_load(&cut->state) == HVREPL_CUT_SPOOLED)
+		result = HVREPL_OK;
 	if (result == HVREPL_OK &&
 	    atomic_load(&cut->state) != HVREPL_CUT_VOIDED) {
 		hvri_lock(&group->mutex);

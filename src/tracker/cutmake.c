@@ -2,6 +2,8 @@
 /* Making a cut, and its end: voided, settled, folded, closed (T2 to T5). */
 #include "tracker/internal.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 void hvri_cut_ref(struct hvrepl_cut *cut)
@@ -187,7 +189,7 @@ static void part_open(struct hvri_member *part, uint64_t generation)
  * their slots and maps can serve the next generation (T5). */
 static bool drained(struct hvrepl_group *group, uint64_t generation)
 {
-	if (!group->undrained)
+	if (!group->undrained || HVRI_PLANT(cut_opens_undrained))
 		return true;
 	for (size_t i = 0; i < group->tracker_count; i++)
 		if (!hvri_drained(group->trackers[i], generation - 1))

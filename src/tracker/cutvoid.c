@@ -2,6 +2,8 @@
 /* Cuts given up: writers go on at once, every bit goes back (T3, T5). */
 #include "tracker/internal.h"
 
+#include "base/plant.h"
+
 /* group->mutex held. The part of a spooled cut fails: its bits go back. */
 static void part_return(struct hvri_member *part)
 {
@@ -58,7 +60,7 @@ void hvri_part_fail(struct hvri_member *part, int32_t reason)
 	if (part->settled ||
 	    atomic_load(&part->cut->state) == HVREPL_CUT_VOIDED)
 		return;
-	if (part->newer != NULL)
+	if (part->newer != NULL && !HVRI_PLANT(folds_oldest))
 		hvri_part_fail(part->newer, reason);
 	part_return(part);
 	note_failed(part->cut, reason);
@@ -159,7 +161,8 @@ static bool part_clean(struct hvri_member *part)
 		group->undrained = true;
 	map = part->map;
 	hvri_bitmap_or(atomic_load(&tracker->map[(generation + 1) & 1]),
-		       &group->pages, map, 0,
+		       &group->pages, map,
+		       HVRI_PLANT(void_returns_rest) ? part->frontier : 0,
 		       part->published ? part->limit : part->blocks);
 	if (!part->detached)
 		hvri_part_detach(part);
@@ -235,6 +238,7 @@ int32_t hvri_group_fold_newest(hvrepl_group *group)
 		for (uint32_t i = 0; i < cut->part_count; i++)
 			whole &= !cut->parts[i].settled;
 		if (!cut->external && whole &&
+		    !(HVRI_PLANT(folds_oldest) && newest != NULL) &&
 		    atomic_load(&cut->state) == HVREPL_CUT_SPOOLED)
 			newest = cut;
 	}

@@ -2,6 +2,8 @@
 /* Detaching: the exact map saved, the file closed; and what is known of it. */
 #include "tracker/internal.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 /* One full block of the fine map. */
@@ -115,7 +117,8 @@ static int32_t close_clean(struct hvrepl_tracker *tracker)
 	int32_t rc;
 
 	/* What was acknowledged must not go back after the close. */
-	HVRI_TRY(hvri_disk_flush(&tracker->disk));
+	if (!HVRI_PLANT(closed_before_flush))
+		HVRI_TRY(hvri_disk_flush(&tracker->disk));
 	HVRI_TRY(hvri_disk_refresh(&tracker->disk));
 	HVRI_TRY(marks_again(tracker));
 	rc = fine_save(tracker);

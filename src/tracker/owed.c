@@ -2,6 +2,8 @@
 /* Owed blocks of an open cut: who may overwrite, who reads, what is copied. */
 #include "tracker/internal.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 void hvri_part_poll(struct hvri_member *part)
@@ -23,7 +25,8 @@ void hvri_part_poll(struct hvri_member *part)
 				part->blocks - part->limit);
 	}
 	if (part->published && !part->drained &&
-	    hvri_drained(tracker, generation))
+	    (hvri_drained(tracker, generation) ||
+	     HVRI_PLANT(cut_without_drain)))
 		part->drained = true;
 }
 
@@ -192,6 +195,9 @@ int32_t hvri_claim_read(const struct hvri_claim *claim, uint8_t *raw)
 
 		if (part->tracker == NULL)
 			HVRI_TRY(read_external(part, offset, raw, bytes));
+		else if (HVRI_PLANT(read_error_is_zeroes))
+			(void)!hvri_disk_read(&part->tracker->disk, offset,
+					      raw, (size_t)bytes);
 		else
 			HVRI_TRY(hvri_disk_read(&part->tracker->disk, offset,
 						raw, (size_t)bytes));

@@ -2,6 +2,8 @@
 /* The path of a guest write: counted, marked, published, perhaps held up. */
 #include "tracker/internal.h"
 
+#include "base/plant.h"
+
 /* Answers of attempt() besides OK and FENCED. */
 #define NEEDS_MARK 2
 #define MAY_OWE 3
@@ -103,7 +105,8 @@ static inline int32_t attempt(struct hvrepl_tracker *tracker,
 		_Atomic uint64_t *counter;
 		struct hvri_bitmap *map;
 
-		if ((mode & HVRI_MODE_FENCED) != 0)
+		if ((mode & HVRI_MODE_FENCED) != 0 &&
+		    !HVRI_PLANT(fence_ignored))
 			return HVREPL_E_FENCED;
 		counter = &tracker->shards[shard_here()]
 				   .counter[counter_index(word, mode)];
@@ -122,7 +125,8 @@ static inline int32_t attempt(struct hvrepl_tracker *tracker,
 			*kick_out = true;
 			continue;
 		}
-		if (!regions_hot(tracker, wait)) {
+		if (!regions_hot(tracker, wait) &&
+		    !HVRI_PLANT(write_before_mark)) {
 			/* Not counted while the mark is written, so that a slow
 			 * tracker file never holds up a cut. */
 			(void)atomic_fetch_sub(counter,
@@ -135,6 +139,13 @@ static inline int32_t attempt(struct hvrepl_tracker *tracker,
 		map = atomic_load_explicit(
 			&tracker->map[wait->generation & 1],
 			memory_order_acquire);
+		if (HVRI_PLANT(marks_lost_in_switch) &&
+		    (again & HVRI_WORD_OPEN) != 0)
+			map = atomic_load(
+				&tracker->map[~wait->generation & 1]);
+		if (HVRI_PLANT(discard_not_tracked) &&
+		    wait->kind != HVREPL_WRITE_DATA)
+			wait->count = 0;
 		if (!hvri_bitmap_try_set(map, wait->first, wait->count)) {
 			hvri_bitmap_set(map, &tracker->group->pages,
 					wait->first, wait->count);
@@ -165,7 +176,7 @@ static bool owes(struct hvrepl_tracker *tracker, const struct hvri_wait *wait)
 {
 	struct hvri_member *part = tracker->open;
 
-	return part != NULL &&
+	return part != NULL && !HVRI_PLANT(owed_ignored) &&
 	       atomic_load(&part->cut->state) == HVREPL_CUT_OPEN &&
 	       part->cut->generation < wait->generation &&
 	       hvri_part_owes(part, wait->first, wait->count);
@@ -232,6 +243,8 @@ int32_t hvri_tracker_write_begin(hvrepl_tracker *tracker, uint64_t offset,
 	if (length == 0 || offset > tracker->size ||
 	    length > tracker->size - offset)
 		return HVREPL_E_RANGE;
+	if (HVRI_PLANT(offset_32_bits))
+		offset = (uint32_t)offset;
 	last = offset + length - 1;
 	wait->first = offset >> tracker->block_shift;
 	wait->count = (last >> tracker->block_shift) - wait->first + 1;
@@ -258,7 +271,8 @@ int32_t hvri_tracker_write_end(hvrepl_tracker *tracker,
 	for (uint32_t i = 0; i < wait->region_count; i++) {
 		_Atomic uint8_t *byte = &tracker->region[wait->region + i];
 
-		if ((atomic_load(byte) & seen) != seen)
+		if ((atomic_load(byte) & seen) != seen &&
+		    !HVRI_PLANT(write_counts_at_begin))
 			(void)atomic_fetch_or(byte, seen);
 	}
 	if (leave(tracker, wait))
@@ -321,8 +335,12 @@ static void complete(struct hvrepl_ticket *done)
 
 		done = wait->next;
 		/* While write_begin is on its way, it returns the result. */
-		if (atomic_exchange(&wait->stage, 2) == 1)
+		if (atomic_exchange(&wait->stage, 2) == 1) {
 			ticket->complete(ticket, result);
+			if (HVRI_PLANT(completed_twice) &&
+			    result == HVREPL_E_FENCED)
+				ticket->complete(ticket, result);
+		}
 	}
 }
 

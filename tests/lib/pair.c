@@ -132,7 +132,7 @@ static void fill_specs(struct pair *pair,
 	for (unsigned i = 0; i < PAIR_DISKS; i++) {
 		specs[i].id = pair_disk_ids[i];
 		specs[i].size = pair->disk_size;
-		snprintf(specs[i].name, sizeof(specs[i].name), "disk%u", i);
+		snprintf(specs[i].name, sizeof(specs[i].name), "../disk%u", i);
 	}
 }
 
@@ -389,7 +389,7 @@ void pair_kill(struct pair *pair, struct pair_site *site, bool power_loss)
 	end_node(pair, site);
 	site->dead = false;
 	site->put_fails_at = UINT64_MAX;
-	sim_restart(&site->sim, power_loss);
+	sim_restart(&site->sim, power_loss && !site->keeps_power);
 }
 
 void pair_free(struct pair *pair)

@@ -45,6 +45,7 @@ struct pair_site {
 	bool closed_seen;    /* EVENT_CLOSED of this node. */
 	unsigned restarts;   /* Deaths so far. */
 	uint64_t utc_offset; /* Wrong by so much; wraps. */
+	bool keeps_power;    /* A kill is never one of power. */
 	bool dead;           /* Killed: its writes no longer count. */
 };
 

@@ -49,6 +49,7 @@ struct sim {
 	/* The first object write from this I/O on goes astray: SIM_STRAY_*. */
 	unsigned stray;
 	uint64_t stray_at;
+	bool improper; /* An object id was none. */
 	uint64_t events, failed; /* Callbacks that did I/O; that failed. */
 	uint64_t hurt;  /* Bytes went wrong without a word, so often. */
 	uint64_t trace; /* Of all that was written, where and how much. */

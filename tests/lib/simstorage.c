@@ -12,6 +12,15 @@ static struct sim_image *find(struct sim_storage *storage, const char *id)
 	return image;
 }
 
+/* As storage.h promises: nothing that could be a path, and no peer's word. */
+static bool proper(const char *id)
+{
+	size_t length = strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789._-");
+
+	return length > 0 && length <= HVREPL_OBJECT_ID_MAX &&
+	       id[length] == 0 && id[0] != '.';
+}
+
 static int32_t object_open(void *user, const char *id, uint32_t flags,
 			   void **object_out)
 {
@@ -21,6 +30,7 @@ static int32_t object_open(void *user, const char *id, uint32_t flags,
 	int32_t rc = sim_step(storage->sim, (flags & HVREPL_OBJECT_CREATE) != 0,
 			  &crash);
 
+	storage->sim->improper |= !proper(id);
 	if (rc < 0)
 		return rc;
 	if ((flags & HVREPL_OBJECT_CREATE) != 0) {

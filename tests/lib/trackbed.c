@@ -101,6 +101,7 @@ static void completed(struct hvrepl_ticket *ticket, int32_t result)
 {
 	struct bed_ticket *mine = (struct bed_ticket *)ticket;
 
+	ck_assert_msg(mine->stage == BED_WAITING, "a ticket ended twice");
 	mine->stage = result == HVREPL_OK ? BED_GO : BED_FREE;
 }
 

@@ -102,7 +102,13 @@ void adversary_act(void)
 
 	if (t->site->node == NULL || t->site->sim.crashed)
 		return;
-	switch (dice(5)) {
+	switch (dice(6)) {
+	case 5: /* A header whose length wraps with what is added to it. */
+		length = length < 64 ? length : 64;
+		memcpy(scratch, tapes[to].bytes, length);
+		if (length == 64)
+			memset(scratch + 5, 0xff, 3);
+		break;
 	case 0: /* Garbage. */
 		length = (size_t)dice(3000) + 1;
 		test_fill(scratch, length, dice(UINT64_MAX));

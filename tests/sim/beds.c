@@ -4,6 +4,7 @@
  * story of two sites. */
 #include "story.h"
 
+#include "sparsedisk.h"
 #include "storeplay.h"
 #include "trackbed.h"
 
@@ -48,12 +49,100 @@ static void recover(struct bed *bed)
 	bed_check_covered(bed);
 }
 
+static void never(struct hvrepl_ticket *ticket, int32_t result)
+{
+	(void)ticket;
+	violated(44, "a ticket that did not wait ended with %d", result);
+}
+
+/* Writes beside the borders that others have tripped over; each is in the cut,
+ * and nothing far from it is (I6). */
+static void story_of_geometry(uint64_t n)
+{
+	static const uint64_t borders[] = { 1ull << 31, 1ull << 32, 1ull << 33,
+					    1ull << 37, 1ull << 40,
+					    (5ull << 40) - 4096 };
+	struct hvrepl_group_options of_group = HVREPL_GROUP_OPTIONS_INIT;
+	struct hvrepl_tracker_options options = HVREPL_TRACKER_OPTIONS_INIT;
+	struct sparse_disk *disk = sparse_disk_new(5ull << 40);
+	struct hvrepl_disk handle = sparse_disk_handle(disk);
+	uint64_t draw = n * 77 + 5, offset, end = 0;
+	hvrepl_tracker *tracker = NULL;
+	hvrepl_group *group = NULL;
+	struct hvrepl_storage files;
+	struct test_env env;
+	struct sim sim;
+
+	test_env_init(&env, n);
+	sim_init(&sim, n);
+	files = sim_storage_handle(sim_storage_new(&sim));
+	focus = 6;
+	ck_assert_int_eq(hvrepl_group_create(&env.env, &of_group, NULL, &group),
+			 HVREPL_OK);
+	options.flags = HVREPL_TRACKER_CREATE;
+	options.vm.bytes[0] = options.disk.bytes[0] = 1;
+	options.owner.bytes[0] = 2;
+	options.object_id = "a.hvt";
+	options.region_size = 1u << 30;
+	ck_assert_int_eq(hvrepl_tracker_attach(group, &handle, &files, &options,
+					       NULL, &tracker),
+			 HVREPL_OK);
+	offset = borders[test_random(&draw) %
+			 (sizeof(borders) / sizeof(borders[0]))] -
+		 test_random(&draw) % 3 * 4096;
+	{
+		struct hvrepl_ticket ticket = HVREPL_TICKET_INIT;
+		struct hvrepl_extent found = { 0, 0 };
+		uint32_t count = 1;
+		hvrepl_cut *cut = NULL;
+
+		ticket.complete = never;
+		ck_assert_int_eq(hvrepl_tracker_write_begin(
+					 tracker, offset, 4096,
+					 (uint32_t)(test_random(&draw) % 3),
+					 &ticket),
+				 HVREPL_OK);
+		ck_assert_int_eq(hvrepl_tracker_write_end(tracker, &ticket,
+							  HVREPL_OK),
+				 HVREPL_OK);
+		ck_assert_int_eq(hvrepl_group_cut(group, 0, NULL, &cut),
+				 HVREPL_OK);
+		ck_assert_int_eq(hvrepl_cut_next_extents(cut, 0, 0, &found,
+							 &count, &end),
+				 HVREPL_OK);
+		HOLDS(6,
+		      count == 1 && found.offset <= offset &&
+			      found.offset + found.length >= offset + 4096 &&
+			      found.length <= 8192,
+		      "a write at %llu is in the cut as %llu bytes at %llu",
+		      (unsigned long long)offset,
+		      (unsigned long long)found.length,
+		      (unsigned long long)found.offset);
+		(void)!hvrepl_cut_void(cut);
+		(void)!hvrepl_cut_close(cut, HVREPL_E_CANCELLED);
+	}
+	ck_assert_int_eq(hvrepl_group_process(group), HVREPL_OK);
+	ck_assert_int_eq(hvrepl_tracker_detach(tracker, 0), HVREPL_OK);
+	ck_assert_int_eq(hvrepl_group_destroy(group), HVREPL_OK);
+	sparse_disk_free(disk);
+	sim_free(&sim);
+	ck_assert_int_eq(env.alloc_live, 0);
+	tally->hash = offset ^ end;
+	tally->events += sim.events;
+	tally->hash_sum += tally->hash;
+	tally->stories++;
+}
+
 void story_of_tracker(uint64_t n)
 {
 	static struct bed bed;
 	uint64_t draw = n * 0x9e3779b97f4a7c15ull + 99;
 	unsigned lives = 1 + (unsigned)(test_random(&draw) % 4);
 
+	if (test_random(&draw) % 16 == 0) {
+		story_of_geometry(n);
+		return;
+	}
 	profile = PROFILE_TRACKER;
 	focus = 8;
 	bed_init(&bed, n);
@@ -74,6 +163,9 @@ void story_of_tracker(uint64_t n)
 			bed_settle(&bed);
 			if (bed_detach(&bed) != HVREPL_OK)
 				violated(3, "a clean end failed");
+			/* What a closed file says holds without power too. */
+			if (test_random(&draw) % 2 == 0)
+				sim_restart(&bed.sim, true);
 			recover(&bed);
 			continue;
 		}

@@ -29,6 +29,7 @@ void swarm(void)
 	};
 	uint32_t drawn = (uint32_t)dice(BIT(FAULT_COUNT));
 
+	handovers_only = dice(4) == 0;
 	armed = may[profile] & drawn;
 	if (dice(3) == 0) {
 		/* One kind alone: easier to read, and deeper. */
@@ -130,6 +131,11 @@ static void fail_io(struct teller *t, bool flushes)
 	sim->fail_on = dice(3) == 0;
 	sim->flush_fails = flushes ? 1 + (unsigned)dice(3) : SIM_FLUSH_KEEPS;
 	t->clear_at = pair.now_ns + dice(5) * SECOND;
+	/* What a failed flush left in a cache that says it is clean is read back
+	 * after the store is opened again, and believed: that is known, and
+	 * told by --lost-caches alone (docs/testing.md). */
+	if (flushes && sim->flush_fails != SIM_FLUSH_REVERTS && !lost_caches)
+		t->site->keeps_power = true;
 	if (flushes)
 		t->flush_failed = true;
 	SAY("%s: I/O will fail %d%s, flushes %u", t->site->name, sim->fail_code,
@@ -153,8 +159,9 @@ static void back_up(struct teller *t)
 	pair_kill(&pair, t->site, false);
 	pair_restore(t->site);
 	copy_guest(&t->guest, &t->saved);
-	t->has_backup = false;
-	t->returning = true;
+	t->has_backup = t->tame = false;
+	t->returning = t->brought_back = true;
+	blur_images(&t->guest.epoch, t->guest.last_cut);
 	t->restart_at = pair.now_ns + dice(5) * SECOND;
 }
 

@@ -44,7 +44,7 @@ static int32_t write_once(struct teller *t, unsigned *disk, unsigned *first,
 static void discard_some(struct teller *t)
 {
 	unsigned disk = (unsigned)dice(PAIR_DISKS);
-	unsigned first = (unsigned)dice(SECTORS / 8) * 8;
+	unsigned first = (unsigned)dice(SECTORS / 8) * 8u;
 	hvrepl_guest_disk *guest = door(t->site, disk);
 
 	if (guest == NULL)

@@ -24,6 +24,7 @@
 #define STORY_SECONDS 60 /* Of CPU; a story takes some milliseconds. */
 
 uint32_t suppressed;
+bool lost_caches;
 unsigned focus;
 #ifndef HVREPL_PLANT
 static const char *hvri_plant; /* Only sim-planted has bugs to switch on. */
@@ -223,6 +224,7 @@ static void add_up(const struct tally *t)
 	total.hash_sum += t->hash_sum;
 	total.degraded += t->degraded;
 	total.replayed += t->replayed;
+	total.restarts += t->restarts;
 	for (unsigned i = 0; i < GUARANTEES; i++)
 		total.proved[i] += t->proved[i];
 	for (unsigned i = 0; i < FAULT_COUNT; i++)
@@ -288,10 +290,11 @@ static __attribute__((noinline)) void show(double seconds)
 	       (double)total.stories / seconds,
 	       (double)total.events / seconds / 1e6);
 	printf("hash of all %016llx; %llu told twice, %llu ended damaged and "
-	       "said so\n",
+	       "said so, %llu needed a restart\n",
 	       (unsigned long long)total.hash_sum,
 	       (unsigned long long)total.replayed,
-	       (unsigned long long)total.degraded);
+	       (unsigned long long)total.degraded,
+	       (unsigned long long)total.restarts);
 	printf("faults:");
 	for (unsigned i = 0; i < FAULT_COUNT; i++)
 		printf(" %s %llu", fault_names[i],
@@ -454,6 +457,8 @@ int main(int argc, char **argv)
 			failures_max = (unsigned)number(argv, &i, argc, 10);
 		else if (strcmp(argv[i], "--trace") == 0)
 			tracing = true;
+		else if (strcmp(argv[i], "--lost-caches") == 0)
+			lost_caches = true;
 		else if (strcmp(argv[i], "--shrink") == 0)
 			shrinks = true;
 		else if (strcmp(argv[i], "--all-guarantees") == 0)

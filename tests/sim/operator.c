@@ -48,9 +48,14 @@ void ask(struct teller *t, uint32_t operation)
 		      t->site->name, operations[operation], rc);
 	SAY("%s: %s %llu -> %d %s", t->site->name, operations[operation],
 	    (unsigned long long)point, rc, rc < 0 ? t->site->job_sentence : "");
+	if (operation == HVREPL_OPERATION_UNPLANNED ||
+	    operation == HVREPL_OPERATION_FORCE ||
+	    operation == HVREPL_OPERATION_DISCARD)
+		t->tame = false;
 	if (rc >= 0) {
 		t->asked = operation;
 		t->asked_point = point;
+		t->forced |= operation == HVREPL_OPERATION_FORCE;
 	}
 	/* A cut of it is named before a guest writes again. */
 	pair_run(&pair, 1);
@@ -71,9 +76,34 @@ void random_operation(bool faithful)
 			allowed[count++] = i;
 	if (count > 0 && (faithful || dice(5) > 0))
 		operation = allowed[dice(count)];
-	if (operation == HVREPL_OPERATION_REMOVE)
+	if (operation == HVREPL_OPERATION_REMOVE ||
+	    (handovers_only && (operation == HVREPL_OPERATION_UNPLANNED ||
+				operation == HVREPL_OPERATION_FORCE ||
+				operation == HVREPL_OPERATION_DISCARD)))
 		return;
 	ask(t, operation);
+}
+
+/* The end of an older history keeps an overlay from folding, and a site from
+ * following; both say so. */
+static bool discard_ends(const bool up[2])
+{
+	bool any = false;
+
+	for (int i = 0; i < 2; i++) {
+		struct hvrepl_point point = HVREPL_POINT_INIT;
+
+		for (uint32_t k = 0;
+		     up[i] && hvrepl_vm_get_point(tellers[i].site->node,
+						  &pair_vm, k,
+						  &point) == HVREPL_OK;
+		     k++)
+			any |= (point.pins & HVREPL_PIN_TAIL) != 0 &&
+			       pair_ask(tellers[i].site,
+					HVREPL_OPERATION_DISCARD, 0,
+					&point.cut) >= 0;
+	}
+	return any;
 }
 
 /* What an operator asks who wants the VM to run and be protected. */
@@ -93,6 +123,8 @@ static void sensible_operation(unsigned round)
 		tried[0] = tried[1] = 0;
 	for (int i = 0; i < 2; i++)
 		up[i] = look(tellers[i].site, &s[i]);
+	if (round > 40 && round % 8 == 1 && discard_ends(up))
+		return;
 	for (unsigned k = 0; k < sizeof(order) / sizeof(order[0]); k++)
 		for (int turn = 0; turn < 2; turn++) {
 			uint32_t operation = order[k];
@@ -110,8 +142,10 @@ static void sensible_operation(unsigned round)
 			/* A healthy pair needs neither. */
 			if ((operation == HVREPL_OPERATION_RESYNC ||
 			     operation == HVREPL_OPERATION_DISCARD) &&
-			    s[i].state == HVREPL_STATE_REPLICATING)
-				continue;
+			    s[i].state == HVREPL_STATE_REPLICATING &&
+			    (round < 150 ||
+			     operation == HVREPL_OPERATION_DISCARD))
+				continue; /* But no point for an hour... */
 			if (operation == HVREPL_OPERATION_ENABLE && i == 1)
 				continue;
 			/* Allowed, but there is nothing to do. */
@@ -147,21 +181,6 @@ static void sensible_operation(unsigned round)
 			tried[i] = operation;
 			if (tellers[i].site->job_code == HVREPL_PENDING)
 				return;
-		}
-	/* The end of an older history keeps an overlay from folding. */
-	if (round > 40 && round % 8 == 1)
-		for (int i = 0; i < 2; i++) {
-			struct hvrepl_point point = HVREPL_POINT_INIT;
-
-			for (uint32_t k = 0;
-			     up[i] && hvrepl_vm_get_point(tellers[i].site->node,
-							  &pair_vm, k,
-							  &point) == HVREPL_OK;
-			     k++)
-				if ((point.pins & HVREPL_PIN_TAIL) != 0)
-					(void)pair_ask(tellers[i].site,
-						       HVREPL_OPERATION_DISCARD,
-						       0, &point.cut);
 		}
 	/* A superseded site that holds the end of an older history folds after
 	 * force only; then the operator decides anew. */
@@ -214,6 +233,20 @@ static bool is_protected(struct teller **owner, struct teller **copy)
 	return false;
 }
 
+static void restart_both(void)
+{
+	SAY("both sites are restarted");
+	tally->restarts++;
+	for (int i = 0; i < 2; i++)
+		if (tellers[i].site->node != NULL) {
+			pair_stop(&pair, tellers[i].site);
+			/* What a poisoned store had not flushed is gone. */
+			tellers[i].site->restarts++;
+			tellers[i].restart_at = 0;
+		}
+	restart_due(true);
+}
+
 /* All faults end; an operator brings it back, and the last point is right. */
 void heal(void)
 {
@@ -231,6 +264,10 @@ void heal(void)
 		pass(round < 200 ? SECOND / 2 : 20 * SECOND);
 		if (pair.a.node != NULL)
 			(void)hvrepl_node_connect_now(pair.a.node);
+		/* "Close and open again", as a store that failed a flush under
+		 * a running VM says. */
+		if (round == 120)
+			restart_both();
 		if (round % 2 == 1)
 			sensible_operation(round);
 	}

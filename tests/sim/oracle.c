@@ -52,7 +52,8 @@ static void new_owner(struct teller *t, const struct hvrepl_vm_status *status)
 	struct guest *g = &t->guest;
 	struct hvrepl_epoch epoch;
 	struct content *must = NULL;
-	bool own = t->asked == HVREPL_OPERATION_FORCE, back = false;
+	bool own = t->forced, back = false;
+	bool stale = t->restored;
 
 	if (g->has_shadow)
 		keep_ending(g);
@@ -61,6 +62,7 @@ static void new_owner(struct teller *t, const struct hvrepl_vm_status *status)
 	if (!read_disks(t, &scratch))
 		return;
 	note_writer(t, &status->epoch);
+	t->forced = false;
 	if (t->restored) {
 		/* It knows no more than its backup did. */
 		t->restored = false;
@@ -87,8 +89,8 @@ static void new_owner(struct teller *t, const struct hvrepl_vm_status *status)
 					25,
 			&scratch, must, own ? "forced disks" : "failover to",
 			t, epoch.fork_point);
-	if (epoch.planned && !own && !back && other->guest.has_shadow &&
-	    !other->restored && same(&other->guest.epoch, &epoch.parent))
+	if (epoch.planned && !own && !back && !stale &&
+	    other->guest.has_shadow && !other->restored && same(&other->guest.epoch, &epoch.parent))
 		compare(23, &scratch, &other->guest.shadow, "planned failover",
 			t, epoch.fork_point);
 	g->shadow = scratch;
@@ -122,6 +124,8 @@ static void note_crash(struct teller *t)
 	if (t->revived == t->site->restarts)
 		return;
 	t->revived = t->site->restarts;
+	t->up_since = pair.now_ns;
+	t->wrote_epoch = true;
 	t->restored = t->returning;
 	t->returning = false;
 	t->newest = 0;
@@ -139,10 +143,10 @@ static void watch_writer(struct teller *t, const struct hvrepl_vm_status *s)
 	/* The failover over there was cancelled, or a fence was lifted. */
 	if (!t->wrote && read_disks(t, &scratch))
 		compare(26, &scratch, &g->shadow, "disks after a fence", t, 0);
-	else if (hooks % 8 == 0 && read_disks(t, &scratch))
+	else if (hooks % 24 == 0 && read_disks(t, &scratch))
 		compare(24, &scratch, &g->shadow, "guest's disks", t, 0);
 	/* An overlay holds what differs, until it is folded. */
-	if (hooks % 8 == 0) {
+	if (hooks % 16 == 0) {
 		read_base(t, &scratch);
 		g->on_base = s->mode == HVREPL_MODE_PRIMARY &&
 			     memcmp(scratch.sector, g->shadow.sector,
@@ -169,7 +173,7 @@ static void watch_owner(struct teller *t, const struct hvrepl_vm_status *s)
 		watch_writer(t, s);
 	t->wrote = s->writable != 0;
 	/* Nothing of a loser is overwritten (O6, S7). */
-	if (hooks % 4 == 0 && g->has_shadow && g->on_base && !s->writable &&
+	if (hooks % 12 == 0 && g->has_shadow && g->on_base && !s->writable &&
 	    !t->restored && same(&g->epoch, &s->epoch) && s->open_code >= 0 &&
 	    (s->ownership == HVREPL_OWNERSHIP_SUPERSEDED ||
 	     s->ownership == HVREPL_OWNERSHIP_DIVERGED ||
@@ -264,8 +268,9 @@ static void watch_acknowledged(const struct hvrepl_vm_status *owner,
 	    copy->mode != HVREPL_MODE_REPLICA ||
 	    !same(&owner->epoch, &copy->epoch) || holder->site->sim.crashed ||
 	    owner->last_point == 0 || holder->hurt ||
-	    holder->trouble || holder->has_backup ||
-	    holder->restored || writer->restored)
+	    holder->trouble || holder->brought_back ||
+	    pair.now_ns - holder->up_since < 5 * SECOND ||
+	    writer->brought_back)
 		return;
 	HOLDS(13, copy->point_count > 0 && copy->last_point >= owner->last_point,
 	      "point %llu was acknowledged, the replica's newest is %llu of %u",
@@ -298,8 +303,24 @@ static void watch_divergence(const struct hvrepl_vm_status s[2])
 		PROVE(30);
 }
 
+/* What a site wrote in, it knows when it comes back (O5). */
+static void watch_lineage(struct teller *t)
+{
+	struct hvrepl_epoch epoch;
+
+	if (!t->guest.has_shadow || t->restored || t->returning || t->hurt ||
+	    !t->wrote_epoch)
+		return;
+	HOLDS(21, epoch_of(t->site, &t->guest.epoch, &epoch),
+	      "%s wrote in epoch %02x%02x and does not know it any more",
+	      t->site->name, t->guest.epoch.bytes[0], t->guest.epoch.bytes[1]);
+	t->wrote_epoch = false;
+}
+
 static void watch_resources(struct teller *t)
 {
+	HOLDS(43, !t->site->sim.improper,
+	      "%s opened an object whose id is none", t->site->name);
 	HOLDS(38, t->site->env.alloc_bytes < ALLOC_CAP &&
 		      sim_storage_used(t->site->storage) < STORAGE_CAP,
 	      "%s holds %zu bytes of memory and %llu of storage",
@@ -333,12 +354,23 @@ void watch(bool all)
 		}
 		shown[i] = s[i];
 	}
+	/* Handovers alone never make two histories (O4). */
+	for (int i = 0; i < 2 && tellers[0].tame && tellers[1].tame; i++)
+		if (up[i])
+			HOLDS(30, s[i].ownership != HVREPL_OWNERSHIP_DIVERGED &&
+				      s[i].ownership !=
+					      HVREPL_OWNERSHIP_SUPERSEDED,
+			      "%s: nobody forced or failed over, and it is "
+			      "%u", tellers[i].site->name, s[i].ownership);
 	HOLDS(20, !(up[0] && up[1] && s[0].writable && s[1].writable &&
 		    same(&s[0].epoch, &s[1].epoch)),
 	      "two writers in one epoch at once");
 	for (int i = 0; i < 2; i++)
 		if (up[i])
 			watch_owner(&tellers[i], &s[i]);
+	for (int i = 0; i < 2; i++)
+		if (up[i])
+			watch_lineage(&tellers[i]);
 	for (int i = 0; i < 2; i++)
 		if (up[i] && s[i].open_code >= 0)
 			watch_points(&tellers[i], all);
@@ -370,6 +402,15 @@ void oracle_event(struct pair_site *site, const struct hvrepl_event *event)
 	}
 	if (event->type == HVREPL_EVENT_CLOSED)
 		site->closed_seen = true;
+	/* No false alarm, ever (S4); only damage differs. */
+	if (event->type == HVREPL_EVENT_JOB_DONE &&
+	    event->code == HVREPL_E_CORRUPT &&
+	    strstr(event->sentence, "differ in") != NULL)
+		/* What cannot be read counts as different. */
+		HOLDS(10,
+		      tellers[0].hurt || tellers[1].hurt ||
+			      pair.a.sim.failed + pair.b.sim.failed > 0,
+		      "%s: %s", site->name, event->sentence);
 	if (event->type == HVREPL_EVENT_JOB_DONE && event->job == 0)
 		violated(33, "%s: a job without a number has ended",
 			 site->name);

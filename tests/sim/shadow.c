@@ -3,28 +3,23 @@
 #include "story.h"
 
 #include <stdlib.h>
+#include <xxhash.h>
 
 static struct image *images[IMAGES_MAX];
 static unsigned image_count;
 static uint8_t bytes[DISK_SIZE];
+static struct hvrepl_uuid blurred[2];
+static uint64_t blurred_after[2];
+static unsigned blur_count;
 
 uint64_t sector_hash(const void *from)
 {
-	uint64_t lane[4] = { 1, 2, 3, 4 }, word;
-	const uint8_t *at = from;
-
-	for (unsigned i = 0; i < SECTOR; i += 8) {
-		memcpy(&word, at + i, 8);
-		lane[i / 8 % 4] = (lane[i / 8 % 4] ^ word) *
-				  0x9e3779b97f4a7c15ull;
-		lane[i / 8 % 4] ^= lane[i / 8 % 4] >> 32;
-	}
-	return lane[0] ^ lane[1] * 3 ^ lane[2] * 5 ^ lane[3] * 7;
+	return XXH3_64bits(from, SECTOR);
 }
 
 void shadow_begin(void)
 {
-	image_count = 0;
+	image_count = blur_count = 0;
 }
 
 void shadow_end(void)
@@ -151,21 +146,36 @@ void compare(unsigned guarantee, const struct content *seen,
 		PROVE(15);
 }
 
-struct content *find_image(const struct hvrepl_uuid *epoch, uint64_t number)
-{
-	for (unsigned i = image_count; i-- > 0;)
-		if (images[i]->number == number &&
-		    same(&images[i]->epoch, epoch))
-			return &images[i]->content;
-	return NULL;
-}
-
 struct content *find_ending(const struct teller *t,
 			    const struct hvrepl_uuid *epoch)
 {
 	for (unsigned i = 0; i < t->guest.ending_count; i++)
 		if (same(&t->guest.endings[i]->epoch, epoch))
 			return &t->guest.endings[i]->content;
+	return NULL;
+}
+
+void blur_images(const struct hvrepl_uuid *epoch, uint64_t after)
+{
+	blurred[blur_count % 2] = *epoch;
+	blurred_after[blur_count++ % 2] = after;
+}
+
+static bool is_blurred(const struct hvrepl_uuid *epoch, uint64_t number)
+{
+	for (unsigned i = 0; i < blur_count && i < 2; i++)
+		if (same(&blurred[i], epoch) && number > blurred_after[i])
+			return true;
+	return false;
+}
+
+struct content *find_image(const struct hvrepl_uuid *epoch, uint64_t number)
+{
+	for (unsigned i = is_blurred(epoch, number) ? 0 : image_count;
+	     i-- > 0;)
+		if (images[i]->number == number &&
+		    same(&images[i]->epoch, epoch))
+			return &images[i]->content;
 	return NULL;
 }
 
@@ -227,6 +237,8 @@ struct content *find_point(struct pair_site *site, struct hvrepl_uuid epoch,
 	for (unsigned depth = 0; depth < EPOCHS_MAX; depth++) {
 		struct content *found = find_image(&epoch, number);
 
+		if (is_blurred(&epoch, number))
+			return NULL;
 		if (found != NULL)
 			return found;
 		if (!epoch_of(site, &epoch, &e))

@@ -7,6 +7,7 @@ struct teller tellers[2];
 enum profile profile;
 uint64_t seed;
 uint32_t armed;
+bool handovers_only;
 bool tracing;
 struct tally *tally;
 
@@ -55,6 +56,7 @@ const char *const guarantees[GUARANTEES] = {
 	[40] = "any bytes are taken or refused",
 	[41] = "a replayed handshake opens nothing",
 	[42] = "a stranger's work is bounded",
+	[43] = "objects are named by the library alone",
 	[44] = "callbacks keep their contract",
 };
 
@@ -130,6 +132,7 @@ static void begin(uint64_t n, enum profile kind)
 	pair.tracing = tracing;
 	tellers[0].site = &pair.a;
 	tellers[1].site = &pair.b;
+	tellers[0].tame = tellers[1].tame = true;
 	tellers[0].clear_at = tellers[1].clear_at = UINT64_MAX;
 	adversary_begin();
 	swarm();

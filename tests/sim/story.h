@@ -12,8 +12,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DISK_SIZE (64u << 10)
 #define SECTOR 512u
+/* The last block of 4 KiB, and the last granule of 64 KiB, are cut short. */
+#define DISK_SIZE (127u * SECTOR)
 #define SECTORS (DISK_SIZE / SECTOR)
 #define SECOND 1000000000ull
 #define MS 1000000ull
@@ -69,6 +70,7 @@ struct tally {
 	uint64_t proved[GUARANTEES];
 	uint64_t faults[FAULT_COUNT];
 	uint64_t degraded;      /* Ended damaged and said so. */
+	uint64_t restarts;      /* Stories that needed one to be well again. */
 	uint64_t replayed, unsteady; /* Told twice; with another hash. */
 	uint64_t limit;         /* Steps and faults after this one are left out. */
 	uint64_t step;
@@ -135,6 +137,7 @@ struct teller {
 	struct pair_site *site;
 	struct guest guest, saved; /* `saved`: when the backup was made. */
 	bool has_backup, restored, returning;
+	bool brought_back; /* Once in this story. */
 	bool hurt;       /* Its medium lost or changed bytes silently. */
 	bool power;      /* The last crash was one of power. */
 	uint32_t asked;  /* The last operation accepted here. */
@@ -148,8 +151,11 @@ struct teller {
 	uint64_t newest;
 	uint64_t both_since; /* Both write and hear each other. */
 	uint64_t puts, clear_at;
+	bool tame; /* Nothing but handovers so far, and no backup. */
+	bool forced; /* By an operator, and not writing yet. */
+	bool wrote_epoch; /* To be looked for after a restart. */
 	bool wrote; /* It could, at the last look. */
-	uint64_t failed_then;
+	uint64_t failed_then, up_since;
 	bool trouble; /* Its storage failed, and took no point since. */
 	bool revoked, flush_failed, full, oom;
 	unsigned handles; /* Disks and storages given to the node. */
@@ -159,6 +165,8 @@ extern struct pair pair;
 extern struct teller tellers[2];
 extern enum profile profile;
 extern uint64_t seed;
+extern bool lost_caches; /* Power may go after a flush that failed. */
+extern bool handovers_only; /* Nobody fails over, forces or discards. */
 extern uint32_t armed; /* Bit n: fault n may happen. */
 extern uint32_t suppressed; /* Drawn, and left out: for shrinking. */
 extern unsigned focus; /* The guarantee a check of tests/lib speaks for. */
@@ -188,6 +196,8 @@ struct content *find_point(struct pair_site *site, struct hvrepl_uuid epoch,
 			   uint64_t number);
 void keep_image(const struct hvrepl_uuid *epoch, uint64_t number,
 		const struct content *content);
+/* A site that comes back from a backup may use these numbers again. */
+void blur_images(const struct hvrepl_uuid *epoch, uint64_t after);
 void keep_ending(struct guest *guest);
 bool epoch_of(struct pair_site *site, const struct hvrepl_uuid *id,
 	      struct hvrepl_epoch *epoch);
