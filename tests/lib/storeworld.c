@@ -7,13 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void *must(void *memory)
-{
-	if (memory == NULL)
-		abort();
-	return memory;
-}
-
 static uint64_t draw(struct world *world, uint64_t below)
 {
 	return test_random(&world->random) % below;
@@ -21,15 +14,23 @@ static uint64_t draw(struct world *world, uint64_t below)
 
 void world_init(struct world *world, uint64_t seed)
 {
+	/* One size that is no multiple of a block. */
+	static const uint64_t sizes[WORLD_DISKS] = { 64u << 10,
+						     (40u << 10) + 1536 };
+
+	world_init_sized(world, seed, sizes);
+}
+
+void world_init_sized(struct world *world, uint64_t seed,
+		      const uint64_t sizes[WORLD_DISKS])
+{
 	memset(world, 0, sizeof(*world));
 	sim_init(&world->sim, seed);
 	test_env_init(&world->env, seed + 1);
 	world->random = seed * 2654435761u + 12345;
 	world->storage = sim_storage_new(&world->sim);
-	/* One size that is no multiple of a block. */
-	world->sizes[0] = 64u << 10;
-	world->sizes[1] = (40u << 10) + 1536;
 	for (unsigned i = 0; i < WORLD_DISKS; i++) {
+		world->sizes[i] = sizes[i];
 		world->bases[i] = sim_disk_new(&world->sim, world->sizes[i]);
 		world->disks[i].bytes[0] = (uint8_t)(i + 1);
 	}
@@ -80,20 +81,12 @@ void world_run_clock(struct world *world, uint64_t step_ns)
 	world->options.token_user = world;
 }
 
-static void cut_free(struct world_cut *cut)
-{
-	for (unsigned d = 0; d < WORLD_DISKS; d++)
-		for (unsigned i = 0; i < cut->counts[d]; i++)
-			free(cut->chunks[d][i]);
-	memset(cut, 0, sizeof(*cut));
-}
-
 void world_free(struct world *world)
 {
 	world_close(world);
 	if (world->cut.pending)
 		free(world->cut.image);
-	cut_free(&world->cut);
+	world_cut_free(&world->cut);
 	for (uint32_t i = 0; i < world->point_count; i++)
 		free(world->points[i].image);
 	sim_free(&world->sim);
@@ -149,152 +142,6 @@ void world_abandon(struct world *world)
 }
 
 /* ---- the primary ---- */
-
-static void change_disk(struct world *world, unsigned d, uint8_t *changed)
-{
-	uint64_t blocks = (world->sizes[d] + 4095) / 4096;
-	uint64_t count = draw(world, world->change_blocks + 1);
-
-	for (uint64_t i = 0; i < count; i++) {
-		uint64_t block = draw(world, blocks);
-		uint64_t at = block * 4096;
-		uint64_t length = world->sizes[d] - at;
-
-		length = length < 4096 ? length : 4096;
-		changed[block] = 1;
-		if (draw(world, 4) == 0)
-			memset(world->primary.bytes[d] + at, 0, length);
-		else
-			test_fill(world->primary.bytes[d] + at, length,
-				  test_random(&world->random));
-	}
-}
-
-static void add_chunk(struct world *world, struct hvri_packer *packer,
-		      const struct hvri_segment_header *header, unsigned d,
-		      uint8_t kind, const struct hvrepl_extent *extents,
-		      uint32_t count, struct hvri_segment_root *root)
-{
-	struct world_cut *cut = &world->cut;
-	static uint8_t raw[HVRI_CHUNK_RAW_MAX], out[HVRI_CHUNK_ENCODED_MAX];
-	struct hvri_chunk chunk;
-	uint32_t length, used = 0;
-
-	if (count == 0)
-		return;
-	for (uint32_t i = 0; kind == HVRI_CHUNK_DATA && i < count; i++) {
-		memcpy(raw + used, world->primary.bytes[d] + extents[i].offset,
-		       extents[i].length);
-		used += (uint32_t)extents[i].length;
-	}
-	ck_assert_uint_lt(cut->counts[d], WORLD_CHUNKS);
-	ck_assert_int_eq(hvri_chunk_pack(packer, header, cut->counts[d], kind,
-					 extents, count,
-					 kind == HVRI_CHUNK_DATA ? raw : NULL,
-					 out, &length),
-			 HVREPL_OK);
-	ck_assert_int_eq(hvri_chunk_decode(header, out, length, &chunk),
-			 HVREPL_OK);
-	ck_assert_int_eq(hvri_segment_root_add(root, chunk.stored_digest),
-			 HVREPL_OK);
-	cut->chunks[d][cut->counts[d]] = must(malloc(length));
-	memcpy(cut->chunks[d][cut->counts[d]], out, length);
-	cut->lengths[d][cut->counts[d]++] = length;
-}
-
-static void pack_disk(struct world *world, unsigned d, const uint8_t *changed,
-		      uint64_t from)
-{
-	struct hvri_env env = { world->env.env };
-	struct world_cut *cut = &world->cut;
-	struct hvri_segment_header header = {
-		.identity = { .vm = world->vm,
-			      .disk = world->disks[d],
-			      .epoch = world->epoch,
-			      .cut = cut->cut,
-			      .from_point = from,
-			      .to_point = cut->number },
-		.disk_size = world->sizes[d],
-		.block_size = 512,
-	};
-	struct hvrepl_extent data[3], zero[3];
-	uint32_t data_count = 0, zero_count = 0;
-	struct hvri_segment_root root;
-	struct hvri_packer *packer;
-
-	ck_assert_int_eq(hvri_packer_create(&env, 1, &packer), HVREPL_OK);
-	hvri_segment_header_encode(&header, cut->header[d]);
-	ck_assert_int_eq(hvri_segment_root_begin(&root, &header), HVREPL_OK);
-	for (uint64_t at = 0; at < world->sizes[d]; at += 4096) {
-		uint64_t length = world->sizes[d] - at;
-
-		if (!changed[at / 4096])
-			continue;
-		length = length < 4096 ? length : 4096;
-		if (hvri_is_zero(world->primary.bytes[d] + at, length))
-			zero[zero_count++] = (struct hvrepl_extent){ at,
-								     length };
-		else
-			data[data_count++] = (struct hvrepl_extent){ at,
-								     length };
-		if (data_count == 3) {
-			add_chunk(world, packer, &header, d, HVRI_CHUNK_DATA,
-				  data, 3, &root);
-			data_count = 0;
-		}
-		if (zero_count == 3) {
-			add_chunk(world, packer, &header, d,
-				  draw(world, 2) ? HVRI_CHUNK_ZERO :
-						   HVRI_CHUNK_DISCARD,
-				  zero, 3, &root);
-			zero_count = 0;
-		}
-	}
-	add_chunk(world, packer, &header, d, HVRI_CHUNK_DATA, data, data_count,
-		  &root);
-	add_chunk(world, packer, &header, d, HVRI_CHUNK_ZERO, zero, zero_count,
-		  &root);
-	ck_assert_int_eq(hvri_segment_root_end(&root, cut->root[d]), HVREPL_OK);
-	hvri_segment_root_free(&root);
-	hvri_packer_destroy(packer);
-}
-
-static void make_cut(struct world *world, uint64_t first, uint64_t past)
-{
-	uint8_t changed[WORLD_DISKS][WORLD_SIZE_MAX / 4096 + 1];
-	uint64_t from = world->last_number;
-	struct world_cut *cut = &world->cut;
-	long fail_at = world->env.alloc_fail_at;
-
-	ck_assert(!cut->pending);
-	world->env.alloc_fail_at = -1; /* Not the store's. */
-	cut_free(cut);
-	memset(changed, 0, sizeof(changed));
-	for (unsigned d = 0; d < WORLD_DISKS; d++) {
-		for (uint64_t at = first; at < past && at < world->sizes[d];
-		     at += 4096)
-			changed[d][at / 4096] = 1;
-		change_disk(world, d, changed[d]);
-	}
-	cut->number = from + 1;
-	test_fill(cut->cut.bytes, 16, test_random(&world->random) | 1);
-	for (unsigned d = 0; d < WORLD_DISKS; d++)
-		pack_disk(world, d, changed[d], from);
-	cut->image = must(malloc(sizeof(*cut->image)));
-	*cut->image = world->primary;
-	cut->pending = true;
-	world->env.alloc_fail_at = fail_at;
-}
-
-void world_make_cut(struct world *world)
-{
-	make_cut(world, 0, 0);
-}
-
-void world_make_cut_of(struct world *world, uint64_t from, uint64_t to)
-{
-	make_cut(world, from, to);
-}
 
 /* The model takes the pending cut in. */
 static void accept(struct world *world, uint64_t key)
@@ -354,6 +201,22 @@ int32_t world_send_cut(struct world *world)
 	return HVREPL_OK;
 }
 
+int32_t world_send_part(struct world *world)
+{
+	struct world_cut *cut = &world->cut;
+	uint32_t next;
+
+	for (unsigned d = 0; d < WORLD_DISKS; d++)
+		HVRI_TRY(hvri_store_segment_begin(world->store, d,
+						  cut->header[d], &next, NULL));
+	for (uint32_t d = 0; d < WORLD_DISKS; d++)
+		if (cut->counts[d] > 0)
+			HVRI_TRY(hvri_store_segment_append(
+				world->store, d, cut->chunks[d][0],
+				cut->lengths[d][0]));
+	return hvri_store_flush(world->store);
+}
+
 int32_t world_send(struct world *world)
 {
 	if (!world->cut.pending)
@@ -374,7 +237,7 @@ int32_t world_first_point(struct world *world, bool adopt)
 					  4096,
 				  test_random(&world->random));
 	if (!world->cut.pending)
-		make_cut(world, 0, WORLD_SIZE_MAX);
+		world_make_cut_of(world, 0, WORLD_SIZE_MAX);
 	if (!adopt)
 		return world_send_cut(world);
 	for (unsigned d = 0; d < WORLD_DISKS; d++)
@@ -384,6 +247,24 @@ int32_t world_first_point(struct world *world, bool adopt)
 	commit.cut = world->cut.cut;
 	HVRI_TRY(hvri_store_adopt(world->store, &commit, &key, NULL));
 	accept(world, key);
+	return HVREPL_OK;
+}
+
+int32_t world_adopt_base(struct world *world)
+{
+	struct hvri_store_point_commit commit = { 0 };
+	uint64_t key;
+
+	if (!world->cut.pending) {
+		world->primary = world->guest;
+		world_make_cut_with(world, NULL, 0);
+	}
+	commit.number = world->cut.number;
+	commit.epoch = world->epoch;
+	commit.cut = world->cut.cut;
+	HVRI_TRY(hvri_store_adopt(world->store, &commit, &key, NULL));
+	accept(world, key);
+	world->failover = world->direct = false;
 	return HVREPL_OK;
 }
 
@@ -427,11 +308,10 @@ int32_t world_failover(struct world *world, uint64_t key)
 	return HVREPL_OK;
 }
 
-static int32_t guest_change(struct world *world, unsigned d, uint64_t at,
-			    uint64_t length)
+int32_t world_guest_change(struct world *world, unsigned d, uint64_t at,
+			   uint64_t length, bool zero)
 {
 	uint8_t *bytes = world->guest.bytes[d] + at;
-	bool zero = draw(world, 5) == 0;
 
 	/* From now on, and also if it fails, nobody knows these sectors. */
 	memset(world->loose[d] + at / SIM_SECTOR, 1, length / SIM_SECTOR);
@@ -458,7 +338,8 @@ int32_t world_guest_write(struct world *world)
 	uint64_t count = 1 + draw(world, 24);
 
 	count = count < sectors - at ? count : sectors - at;
-	return guest_change(world, d, at * SIM_SECTOR, count * SIM_SECTOR);
+	return world_guest_change(world, d, at * SIM_SECTOR, count * SIM_SECTOR,
+				  draw(world, 5) == 0);
 }
 
 int32_t world_guest_flush(struct world *world)

@@ -72,6 +72,8 @@ struct world {
 };
 
 void world_init(struct world *world, uint64_t seed);
+void world_init_sized(struct world *world, uint64_t seed,
+		      const uint64_t sizes[WORLD_DISKS]);
 void world_free(struct world *world);
 /* Tokens of the bases move as a file's times do, and the clock with each I/O. */
 void world_run_clock(struct world *world, uint64_t step_ns);
@@ -83,16 +85,32 @@ void world_abandon(struct world *world);
 
 /* First content by initial replication, or (adopt) the bases as they are. */
 int32_t world_first_point(struct world *world, bool adopt);
+/* After a commit: the base as it is becomes a point, and receiving goes on. */
+int32_t world_adopt_base(struct world *world);
 /* Change the primary and cut; then send what is pending, resuming. */
 void world_make_cut(struct world *world);
 /* A cut of the blocks of [from, to) of each disk, changed or not. */
 void world_make_cut_of(struct world *world, uint64_t from, uint64_t to);
+/* A cut of just these places, which get new content, or zeroes. */
+struct world_change {
+	uint32_t disk;
+	uint64_t offset, length; /* Of send_block. */
+	bool zero;
+};
+void world_cut_free(struct world_cut *cut);
+void world_make_cut_with(struct world *world, const struct world_change *changes,
+			 unsigned count);
+/* Some of the pending cut's chunks, durable, and no point yet. */
+int32_t world_send_part(struct world *world);
 int32_t world_send_cut(struct world *world);
 int32_t world_send(struct world *world);
 int32_t world_drop(struct world *world, uint64_t key);
 
 int32_t world_failover(struct world *world, uint64_t key);
 int32_t world_guest_write(struct world *world);
+/* A write, or a discard, of just that. */
+int32_t world_guest_change(struct world *world, unsigned d, uint64_t at,
+			   uint64_t length, bool zero);
 int32_t world_guest_flush(struct world *world);
 /* Close and open the view. */
 void world_view_close(struct world *world);

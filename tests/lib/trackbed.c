@@ -19,6 +19,18 @@ static uint64_t pick(struct bed *bed, uint64_t below)
 
 void bed_init(struct bed *bed, uint64_t seed)
 {
+	/* The last region and the last block are cut short. */
+	static const uint64_t sizes[BED_DISKS] = {
+		3 * BED_REGION + 7 * SIM_SECTOR,
+		5 * BED_REGION + 7 * SIM_SECTOR,
+	};
+
+	bed_init_sized(bed, seed, sizes);
+}
+
+void bed_init_sized(struct bed *bed, uint64_t seed,
+		    const uint64_t sizes[BED_DISKS])
+{
 	memset(bed, 0, sizeof(*bed));
 	test_env_init(&bed->env, seed);
 	sim_init(&bed->sim, seed);
@@ -26,11 +38,10 @@ void bed_init(struct bed *bed, uint64_t seed)
 	bed->files = sim_storage_new(&bed->sim);
 	bed->spill = sim_storage_new(&bed->sim);
 	for (uint32_t i = 0; i < BED_DISKS; i++) {
-		/* The last region and the last block are cut short. */
-		bed->size[i] = (3 + 2 * i) * BED_REGION + 7 * SIM_SECTOR;
+		bed->size[i] = sizes[i];
 		bed->disk[i] = sim_disk_new(&bed->sim, bed->size[i]);
 		bed->disk[i]->flags = HVREPL_DISK_EXCLUSIVE;
-		bed->replica[i] = calloc(1, bed->size[i]);
+		bed->replica[i] = calloc(1, bed->size[i] + BED_GROWS);
 	}
 	for (uint32_t i = 0; i < BED_TICKETS; i++) {
 		bed->ticket[i].ticket =
@@ -39,7 +50,8 @@ void bed_init(struct bed *bed, uint64_t seed)
 	}
 	for (uint32_t i = 0; i < BED_CUTS; i++)
 		for (uint32_t d = 0; d < BED_DISKS; d++)
-			bed->cut[i].expect[d] = calloc(1, bed->size[d]);
+			bed->cut[i].expect[d] =
+				calloc(1, bed->size[d] + BED_GROWS);
 }
 
 void bed_free(struct bed *bed)
@@ -105,10 +117,24 @@ static void completed(struct hvrepl_ticket *ticket, int32_t result)
 	mine->stage = result == HVREPL_OK ? BED_GO : BED_FREE;
 }
 
+void bed_begin(struct bed *bed, struct bed_ticket *mine)
+{
+	int32_t rc;
+
+	mine->ticket.complete = completed;
+	mine->stage = BED_WAITING;
+	rc = hvrepl_tracker_write_begin(bed->tracker[mine->disk], mine->offset,
+					mine->length, mine->kind,
+					&mine->ticket);
+	if (rc == HVREPL_PENDING)
+		bed->pended++;
+	else
+		mine->stage = rc == HVREPL_OK ? BED_GO : BED_FREE;
+}
+
 static void begin(struct bed *bed, struct bed_ticket *mine)
 {
 	uint64_t sectors;
-	int32_t rc;
 
 	mine->disk = (uint32_t)pick(bed, BED_DISKS);
 	sectors = bed->size[mine->disk] / SIM_SECTOR;
@@ -126,19 +152,11 @@ static void begin(struct bed *bed, struct bed_ticket *mine)
 	mine->kind = pick(bed, 6) == 0 ? HVREPL_WRITE_ZERO :
 		     pick(bed, 8) == 0 ? HVREPL_WRITE_DISCARD :
 					 HVREPL_WRITE_DATA;
-	mine->ticket.complete = completed;
-	mine->stage = BED_WAITING;
-	rc = hvrepl_tracker_write_begin(bed->tracker[mine->disk], mine->offset,
-					mine->length, mine->kind,
-					&mine->ticket);
-	if (rc == HVREPL_PENDING)
-		bed->pended++;
-	else
-		mine->stage = rc == HVREPL_OK ? BED_GO : BED_FREE;
+	bed_begin(bed, mine);
 }
 
 /* The write reaches the disk; cuts that name a later instant have it too. */
-static void perform(struct bed *bed, struct bed_ticket *mine)
+void bed_perform(struct bed *bed, struct bed_ticket *mine)
 {
 	struct hvrepl_disk disk = sim_disk_handle(bed->disk[mine->disk]);
 	uint64_t generation = hvri_wait_of(&mine->ticket)->generation;
@@ -160,7 +178,7 @@ static void perform(struct bed *bed, struct bed_ticket *mine)
 	mine->stage = BED_WRITTEN;
 }
 
-static void end(struct bed *bed, struct bed_ticket *mine)
+void bed_end(struct bed *bed, struct bed_ticket *mine)
 {
 	mine->stage = BED_FREE;
 	ck_assert_int_eq(hvrepl_tracker_write_end(bed->tracker[mine->disk],
@@ -175,10 +193,10 @@ static void progress(struct bed *bed, struct bed_ticket *mine)
 		begin(bed, mine);
 		break;
 	case BED_GO:
-		perform(bed, mine);
+		bed_perform(bed, mine);
 		break;
 	case BED_WRITTEN:
-		end(bed, mine);
+		bed_end(bed, mine);
 		break;
 	case BED_WAITING:
 	case BED_WRITING:
@@ -186,13 +204,13 @@ static void progress(struct bed *bed, struct bed_ticket *mine)
 	}
 }
 
-static void process(struct bed *bed)
+void bed_process(struct bed *bed)
 {
 	bed->woken = false;
 	ck_assert_int_eq(hvrepl_group_process(bed->group), HVREPL_OK);
 }
 
-static bool cut(struct bed *bed)
+bool bed_cut_all(struct bed *bed)
 {
 	struct bed_cut *place = NULL;
 
@@ -219,9 +237,9 @@ static void between(void *argument)
 	bed->inside = true;
 	while (pick(bed, 3) != 0) {
 		if (pick(bed, 3) == 0)
-			process(bed);
+			bed_process(bed);
 		else if (pick(bed, 30) == 0)
-			(void)cut(bed);
+			(void)bed_cut_all(bed);
 		else
 			progress(bed, &bed->ticket[pick(bed, BED_TICKETS)]);
 	}
@@ -300,7 +318,7 @@ static int32_t apply(hvrepl_cut *from, uint32_t disk, uint8_t *to)
 }
 
 /* Ship the oldest cut if it is spooled; what arrives is the instant. */
-static void ship(struct bed *bed, bool fails)
+void bed_ship(struct bed *bed, bool fails)
 {
 	struct bed_cut *place = oldest(bed);
 	uint8_t *copy[BED_DISKS];
@@ -333,7 +351,7 @@ static void ship(struct bed *bed, bool fails)
 	close_cut(bed, place, rc);
 }
 
-static void advance(struct bed *bed)
+void bed_advance(struct bed *bed)
 {
 	struct bed_cut *place = newest(bed);
 	uint32_t state;
@@ -362,16 +380,16 @@ static void calm(struct bed *bed)
 	while (writes-- > 0)
 		for (int i = 0; i < 3; i++) {
 			progress(bed, &bed->ticket[0]);
-			process(bed);
+			bed_process(bed);
 		}
 	if (pick(bed, 2) == 0) {
 		bed_settle(bed);
-		(void)cut(bed);
+		(void)bed_cut_all(bed);
 		bed_settle(bed);
 	}
 	for (unsigned i = 0; i < 3; i++) {
 		bed->env.now_ns += 2000000;
-		process(bed);
+		bed_process(bed);
 	}
 }
 
@@ -387,13 +405,13 @@ void bed_step(struct bed *bed)
 	if (what < 62)
 		progress(bed, &bed->ticket[pick(bed, BED_TICKETS)]);
 	else if (what < 72)
-		process(bed);
+		bed_process(bed);
 	else if (what < 77)
-		(void)cut(bed);
+		(void)bed_cut_all(bed);
 	else if (what < 87)
-		advance(bed);
+		bed_advance(bed);
 	else if (what < 92)
-		ship(bed, pick(bed, 8) == 0);
+		bed_ship(bed, pick(bed, 8) == 0);
 	else if (what < 94)
 		flush(bed);
 	else if (what < 97)
@@ -416,14 +434,14 @@ void bed_settle(struct bed *bed)
 			struct bed_ticket *mine = &bed->ticket[i];
 
 			if (mine->stage == BED_GO)
-				perform(bed, mine);
+				bed_perform(bed, mine);
 			if (mine->stage == BED_WRITTEN)
-				end(bed, mine);
+				bed_end(bed, mine);
 			busy |= mine->stage != BED_FREE;
 		}
-		process(bed);
-		advance(bed);
-		ship(bed, false);
+		bed_process(bed);
+		bed_advance(bed);
+		bed_ship(bed, false);
 		busy |= oldest(bed) != NULL;
 		if (bed->sim.crashed)
 			return;
@@ -435,7 +453,7 @@ void bed_ship_all(struct bed *bed)
 {
 	bed->sim.hook = NULL;
 	bed_settle(bed);
-	ck_assert(cut(bed));
+	ck_assert(bed_cut_all(bed));
 	bed_settle(bed);
 	for (uint32_t d = 0; d < BED_DISKS; d++)
 		ck_assert_int_eq(memcmp(bed->replica[d],
@@ -454,14 +472,14 @@ void bed_kill(struct bed *bed)
 		if (bed->tracker[i] != NULL)
 			(void)hvrepl_tracker_fence(bed->tracker[i]);
 	if (bed->group != NULL)
-		process(bed);
+		bed_process(bed);
 	for (uint32_t i = 0; i < BED_TICKETS; i++)
 		if (bed->ticket[i].stage != BED_FREE)
-			end(bed, &bed->ticket[i]);
+			bed_end(bed, &bed->ticket[i]);
 	for (struct bed_cut *place; (place = oldest(bed)) != NULL;)
 		close_cut(bed, place, HVREPL_E_CANCELLED);
 	if (bed->group != NULL)
-		process(bed);
+		bed_process(bed);
 	for (uint32_t i = 0; i < BED_DISKS; i++) {
 		ck_assert_int_eq(hvrepl_tracker_detach(bed->tracker[i], 0),
 				 HVREPL_OK);

@@ -17,6 +17,7 @@
 #define BED_CUTS 4u
 #define BED_BLOCK 1024u
 #define BED_REGION 65536u
+#define BED_GROWS 4096u /* A disk may get larger by so much. */
 
 struct bed;
 
@@ -58,6 +59,8 @@ struct bed {
 
 /* Storage and disks; nothing attached. */
 void bed_init(struct bed *bed, uint64_t seed);
+void bed_init_sized(struct bed *bed, uint64_t seed,
+		    const uint64_t sizes[BED_DISKS]);
 void bed_free(struct bed *bed);
 /* Group and trackers; the first time makes the files. Negative: a crash or a
  * fault got in the way, and nothing is attached. */
@@ -68,6 +71,17 @@ void bed_kill(struct bed *bed);
 int32_t bed_detach(struct bed *bed);
 /* One seeded step. */
 void bed_step(struct bed *bed);
+/* The pieces of a step, for who wants them in an order of his own. `mine` names
+ * disk, place and kind; afterwards its stage says how far it is. */
+void bed_begin(struct bed *bed, struct bed_ticket *mine);
+void bed_perform(struct bed *bed, struct bed_ticket *mine);
+void bed_end(struct bed *bed, struct bed_ticket *mine);
+void bed_process(struct bed *bed);
+/* False: there is no place for one more, or the library says no. */
+bool bed_cut_all(struct bed *bed);
+void bed_advance(struct bed *bed); /* The newest cut, if it is open. */
+/* The oldest cut, if it is not open: acknowledged, or its shipping fails. */
+void bed_ship(struct bed *bed, bool fails);
 /* Writes ended, cuts settled. */
 void bed_settle(struct bed *bed);
 /* Cut all, ship it, compare replicas with disks. */
