@@ -37,15 +37,14 @@ static const char *hvri_plant; /* Only exhaustive-planted has bugs. */
 static const struct room *const rooms[] = { &tracker_room, &store_room };
 #define ROOMS (sizeof(rooms) / sizeof(rooms[0]))
 
-/* In CI; by hand; and what is to be shown once. `every`: one workload of the
- * greatest length in so many. */
+/* In CI, and what is to be shown once. `every`: one workload in so many, by
+ * room and length. */
 static const struct setting {
-	const char *name;
 	struct effort effort;
-	unsigned ops, every;
+	unsigned every[ROOMS][OPS_MAX];
 } settings[] = {
-	{ "ci", { 12, 48, 16, 97, 16, 3 }, 3, 97 },
-	{ "long", { 12, 512, 1, 211, 16, 3 }, 3, 1 },
+	{ { 12, 48, 16, 97, 16, 3 }, { { 1, 1, 61 }, { 1, 32, 4001 } } },
+	{ { 12, 512, 1, 211, 16, 3 }, { { 1, 1, 1 }, { 1, 1, 1 } } },
 };
 
 struct totals *totals;
@@ -55,7 +54,7 @@ static unsigned guarantee;
 static struct worker *workers;
 static struct counter *counter;
 static unsigned worker_count = 2, failures, failures_max = 10;
-static unsigned ops_most = OPS_MAX, every, offset;
+static unsigned ops_least = 1, ops_most = OPS_MAX, every, offset;
 static const char *only_room;
 
 const struct room *room_at(unsigned i)
@@ -135,10 +134,10 @@ static void add(struct list *list, const struct workload *workload)
 }
 
 static void list_room(struct list *list, unsigned room, unsigned length,
-		      unsigned step, uint64_t *number)
+		      unsigned step)
 {
 	const struct room *r = rooms[room];
-	uint64_t count = 1;
+	uint64_t count = 1, number = 0;
 
 	for (unsigned i = 0; i < length; i++)
 		count *= r->ops;
@@ -147,7 +146,7 @@ static void list_room(struct list *list, unsigned room, unsigned length,
 			struct workload one = { room, prefix, length, { 0 } };
 			uint64_t left = n;
 
-			if ((*number)++ % step != offset % step)
+			if (number++ % step != offset % step)
 				continue;
 			for (unsigned i = length; i-- > 0; left /= r->ops)
 				one.ops[i] = (unsigned)(left % r->ops);
@@ -157,15 +156,16 @@ static void list_room(struct list *list, unsigned room, unsigned length,
 
 static void list_all(struct list *list)
 {
-	for (unsigned length = 1; length <= ops_most; length++)
+	for (unsigned length = ops_least; length <= ops_most; length++)
 		for (unsigned room = 0; room < ROOMS; room++) {
-			uint64_t number = 0;
+			unsigned step = setting->every[room][length - 1];
 
+			/* Said by hand: of the longest. */
+			if (every != 0 && length == ops_most)
+				step = every;
 			if (only_room == NULL ||
 			    strcmp(only_room, rooms[room]->name) == 0)
-				list_room(list, room, length,
-					  length == OPS_MAX ? every : 1,
-					  &number);
+				list_room(list, room, length, step);
 		}
 }
 
@@ -332,7 +332,7 @@ static uint64_t number_of(const char *text)
 
 static void usage(void)
 {
-	printf("exhaustive [--setting ci|long] [--room NAME] [--ops N]\n"
+	printf("exhaustive [--setting ci|long] [--room NAME] [--least N] [--ops N]\n"
 	       "           [--every N] [--offset N] [--workers N] [--stop N]\n"
 	       "           [--plant NAME]\n"
 	       "exhaustive --replay STATE\n"
@@ -377,6 +377,8 @@ int main(int argc, char **argv)
 			setting = &settings[strcmp(value, "long") == 0];
 		else if (strcmp(argv[i - 1], "--ops") == 0)
 			ops_most = (unsigned)number_of(value);
+		else if (strcmp(argv[i - 1], "--least") == 0)
+			ops_least = (unsigned)number_of(value);
 		else if (strcmp(argv[i - 1], "--every") == 0)
 			every = (unsigned)number_of(value);
 		else if (strcmp(argv[i - 1], "--offset") == 0)
@@ -393,14 +395,12 @@ int main(int argc, char **argv)
 		}
 	}
 	(void)hvri_plant;
-	if (ops_most > OPS_MAX || worker_count == 0 ||
+	if (ops_most > OPS_MAX || ops_least == 0 || worker_count == 0 ||
 	    worker_count > WORKERS_MAX) {
 		usage();
 		return 2;
 	}
 	effort = &setting->effort;
-	if (every == 0)
-		every = setting->every;
 	workers = mmap(NULL, worker_count * sizeof(*workers),
 		       PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		       0);
