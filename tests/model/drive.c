@@ -6,12 +6,14 @@
 #include "replication/names.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const struct model_bounds *model_bounds;
 const char *model_broken;
 uint64_t model_bound_hits;
 bool model_tracing;
+uint32_t model_last_crash;
 
 /* Of the step that is taken now. */
 static uint32_t boundaries, crash_at;
@@ -502,10 +504,41 @@ static bool operate(struct model_world *w, const struct model_step *step)
 	return refusal == HVREPL_OK;
 }
 
+static struct model_recorded *recorder;
+static uint32_t recorded, recorder_size;
+
+uint32_t model_record(struct model_recorded *out, uint32_t size)
+{
+	uint32_t count = recorded;
+
+	recorder = out;
+	recorder_size = size;
+	recorded = 0;
+	return count;
+}
+
+static void note(const struct model_world *w, const struct model_step *step)
+{
+	static uint8_t bytes[MODEL_ENCODED_MAX];
+	struct model_recorded *r = &recorder[recorded++];
+
+	if (recorded > recorder_size)
+		abort();
+	r->step = *step;
+	r->length = model_encode(w, bytes);
+	r->bytes = malloc(r->length);
+	if (r->bytes == NULL)
+		abort();
+	memcpy(r->bytes, bytes, r->length);
+}
+
 bool model_take(struct model_world *w, const struct model_step *step,
 		uint32_t *boundaries_out)
 {
 	bool taken = true;
+
+	if (recorder != NULL)
+		note(w, step);
 
 	boundaries = 0;
 	crash_at = step->crash_at;
@@ -554,6 +587,8 @@ bool model_take(struct model_world *w, const struct model_step *step,
 		break;
 	}
 	stabilise(w);
+	if (recorder != NULL)
+		recorder[recorded - 1].boundaries = boundaries;
 	if (boundaries_out)
 		*boundaries_out = boundaries;
 	if (crash_at != 0) {
@@ -565,6 +600,7 @@ bool model_take(struct model_world *w, const struct model_step *step,
 		halted_site = -1;
 		overflowed = false;
 		w->crashes++;
+		model_last_crash = site;
 		model_crash(w, site);
 		stabilise(w);
 	}

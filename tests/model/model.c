@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Command line of the search: `ownership` with its bounds, one run. */
 #include "search.h"
+#include "sequences.h"
 
 #include "base/plant.h"
 
@@ -11,6 +12,8 @@
 
 static struct model_bounds bounds;
 static struct search_options options = { .show = true };
+
+static uint32_t sequences;
 
 static bool setting(const char *text)
 {
@@ -49,6 +52,8 @@ static bool setting(const char *text)
 		bounds.allowed = (uint32_t)strtoul(text + 6, NULL, 0);
 	else if (strncmp(text, "later=", 6) == 0)
 		bounds.later = (uint32_t)strtoul(text + 6, NULL, 0);
+	else if (strncmp(text, "sequences=", 10) == 0)
+		sequences = (uint32_t)atoi(text + 10);
 	else if (strncmp(text, "states=", 7) == 0)
 		options.states_max = strtoull(text + 7, NULL, 0);
 	else if (strncmp(text, "seconds=", 8) == 0)
@@ -62,6 +67,30 @@ static bool setting(const char *text)
 	else
 		return false;
 	return true;
+}
+
+static int all_sequences(void)
+{
+	struct sequences_result r;
+
+	bounds.operations = 255;
+	sequences_run(sequences, &r);
+	printf("%llu sequences up to %u operations, %llu with one crash inside "
+	       "the last, %s; %llu states at rest, at most %u operations to "
+	       "protected\n",
+	       (unsigned long long)r.sequences, sequences,
+	       (unsigned long long)r.crashes,
+	       r.broken == NULL && r.bound_hits == 0 ? "complete" :
+						       "NOT COMPLETE",
+	       (unsigned long long)r.states, r.farthest);
+	printf("crash where it was asked: %llu went on to the end, %llu as if "
+	       "not asked, %llu the same when asked again, %llu otherwise\n",
+	       (unsigned long long)r.finished,
+	       (unsigned long long)r.rolled_back, (unsigned long long)r.again,
+	       (unsigned long long)r.otherwise);
+	if (r.broken != NULL)
+		printf("BROKEN: %s\n", r.broken);
+	return r.broken != NULL;
 }
 
 int main(int argc, char **argv)
@@ -80,6 +109,8 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	model_bounds = &bounds;
+	if (sequences != 0)
+		return all_sequences();
 	search_run(&options, &r);
 	printf("%llu states, %llu transitions (%llu of them crash inside), "
 	       "diameter %u, %s; %llu transitions beyond the channel\n",

@@ -171,6 +171,16 @@ bool model_settle(struct model_world *w);
 void model_settle_all(struct model_world *w);
 /* Both sites replicate and a fresh write reaches a point. Changes w. */
 bool model_protected(struct model_world *w);
+/* From now on every step is noted with the state before it, until it is called
+ * with NULL; returns how many were. The caller frees their bytes. */
+struct model_recorded {
+	struct model_step step;
+	uint8_t *bytes;
+	size_t length;
+	uint32_t boundaries;
+};
+uint32_t model_record(struct model_recorded *out, uint32_t size);
+extern uint32_t model_last_crash; /* Site. */
 const char *model_step_text(const struct model_step *step);
 void model_show(const struct model_world *w);
 
