@@ -6,7 +6,8 @@
 	X(frame) X(segment) X(message) X(manifest) X(tracker_codec)    \
 	X(zstd) X(handshake) X(tracker_file) X(tracker_model)   \
 	X(store) X(relationship) X(extents)      \
-	X(primary) X(replica) X(config) X(rules) X(nodes)
+	X(primary) X(replica) X(config) X(rules) X(nodes)  \
+	X(verdict)
 
 #define DECLARE(name) extern const struct fuzz_target fuzz_##name;
 TARGETS(DECLARE)
