@@ -44,7 +44,10 @@ struct hvrepl_disk_ops {
 	int32_t (*writev)(void *user, hvrepl_op *op, uint64_t offset,
 			  const struct hvrepl_iovec *iov, uint32_t iov_count);
 
-	/** Optional; NULL means a completed write is durable. */
+	/**
+	 * Optional; NULL means a completed write is durable. After one that
+	 * failed reads give what is durable, or fail (see hvrepl/storage.h).
+	 */
 	int32_t (*flush)(void *user, hvrepl_op *op);
 	/** Optional; NULL means zeroes are written. Reads give zeroes after. */
 	int32_t (*zero)(void *user, hvrepl_op *op, uint64_t offset,

@@ -24,7 +24,10 @@ extern "C" {
  *
  * Durability: what was written, and the object's being there and its size, is
  * durable once a flush() of the object that began later returned OK. A flush
- * that failed promises nothing about earlier writes. A delete may be undone by
+ * that failed promises nothing about earlier writes; but reads after it, also
+ * by a later process, give what is durable or fail: a cache that went on showing
+ * bytes which are not on the medium would be believed (Linux does that after an
+ * fsync() that failed; the backends drop such pages). A delete may be undone by
  * a crash until sync() has returned.
  */
 struct hvrepl_storage_ops {

@@ -80,6 +80,8 @@ static int32_t storage_open(void *user, const char *id, uint32_t flags,
 	}
 	if (create)
 		atomic_fetch_add(&storage->names_made, 1);
+	else if (!read_only)
+		hvri_fd_settle_cache(object->fd);
 	*object_out = object;
 	return HVREPL_OK;
 }
@@ -174,6 +176,7 @@ static int32_t storage_flush(void *user, hvrepl_op *op, void *object_user)
 
 		/* The kernel reports a lost write once and forgets it. */
 		atomic_store(&object->poisoned, true);
+		hvri_fd_drop_cache(object->fd);
 		return rc;
 	}
 	return sync_names(user, false);

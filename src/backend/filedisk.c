@@ -140,6 +140,7 @@ static int32_t disk_writev(void *user, hvrepl_op *op, uint64_t offset,
 static int32_t disk_flush(void *user, hvrepl_op *op)
 {
 	struct file_disk *disk = user;
+	int failed;
 
 	(void)op;
 	if ((disk->flags & HVREPL_FILE_READ_ONLY) != 0)
@@ -149,8 +150,10 @@ static int32_t disk_flush(void *user, hvrepl_op *op)
 	if (fdatasync(disk->fd) == 0)
 		return HVREPL_OK;
 	/* The kernel reports a lost write once and then forgets it. */
+	failed = errno;
 	atomic_store(&disk->poisoned, true);
-	return hvri_sys_code(errno, HVREPL_E_DISK_IO);
+	hvri_fd_drop_cache(disk->fd);
+	return hvri_sys_code(failed, HVREPL_E_DISK_IO);
 }
 
 static int32_t disk_zero(void *user, hvrepl_op *op, uint64_t offset,
@@ -340,6 +343,8 @@ int32_t hvrepl_file_disk_open(const char *path, uint32_t flags,
 	rc = inspect(disk, path, &st, error);
 	if (rc < 0)
 		goto failed;
+	if ((flags & HVREPL_FILE_READ_ONLY) == 0)
+		hvri_fd_settle_cache(disk->fd);
 	disk_out->ops = &file_disk_ops;
 	disk_out->user = disk;
 	disk_out->release = disk_release;

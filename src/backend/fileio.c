@@ -137,6 +137,21 @@ int hvri_fd_fallocate(int fd, int mode, uint64_t offset, uint64_t length)
 	return 0;
 }
 
+void hvri_fd_drop_cache(int fd)
+{
+	/* Dirty and mapped pages stay; those were not said to be durable. A
+	 * file system that cannot do it has no such cache. */
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+void hvri_fd_settle_cache(int fd)
+{
+	/* A failure is of the process before; what it lost is read as lost. */
+	if (fdatasync(fd) < 0)
+		errno = 0;
+	hvri_fd_drop_cache(fd);
+}
+
 int32_t hvri_fd_write_zeroes(int fd, uint64_t offset, uint64_t length,
 			     int32_t other)
 {

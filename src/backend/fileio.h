@@ -29,6 +29,15 @@ int32_t hvri_fd_lock(int fd, bool shared, int32_t other);
 /* fallocate() retried over EINTR; errno or 0. */
 int hvri_fd_fallocate(int fd, int mode, uint64_t offset, uint64_t length);
 
+/*
+ * Reads give what is on the medium from now on, where that differs from what a
+ * cache holds: Linux marks pages clean that it could not write, so after an
+ * fdatasync() that failed they look durable and are not.
+ */
+void hvri_fd_drop_cache(int fd);
+/* The same at open, for what an earlier process left: written out, or gone. */
+void hvri_fd_settle_cache(int fd);
+
 /* Write zeroes over [offset, offset + length). */
 int32_t hvri_fd_write_zeroes(int fd, uint64_t offset, uint64_t length,
 			     int32_t other);

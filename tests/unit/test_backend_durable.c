@@ -24,6 +24,8 @@ int __wrap_fsync(int fd);
 int __wrap_fdatasync(int fd);
 int __wrap_renameat(int from, const char *old, int to, const char *new);
 ssize_t __wrap_pwritev(int fd, const struct iovec *iov, int count, off_t at);
+int __real_posix_fadvise(int fd, off_t offset, off_t length, int advice);
+int __wrap_posix_fadvise(int fd, off_t offset, off_t length, int advice);
 
 static char calls[64];
 static char fail_call; /* Letter of the call that fails, once. */
@@ -74,6 +76,16 @@ ssize_t __wrap_pwritev(int fd, const struct iovec *iov, int count, off_t at)
 		first.iov_len = short_write;
 	short_write = 0;
 	return __real_pwritev(fd, &first, 1, at);
+}
+
+/* 'c': the whole of a cache is let go. */
+int __wrap_posix_fadvise(int fd, off_t offset, off_t length, int advice)
+{
+	ck_assert_int_eq(advice, POSIX_FADV_DONTNEED);
+	ck_assert_int_eq(offset, 0);
+	ck_assert_int_eq(length, 0);
+	(void)fails('c');
+	return __real_posix_fadvise(fd, offset, length, advice);
 }
 
 static struct tempdir dir;
@@ -260,6 +272,8 @@ START_TEST(after_a_failed_flush_an_object_takes_nothing_more)
 	fail_call = 'f';
 	ck_assert_int_eq(storage.ops->flush(storage.user, NULL, a),
 			 HVREPL_E_STORAGE_IO);
+	/* What the cache shows may not be on the medium. */
+	ck_assert_str_eq(calls, "fc");
 	ck_assert_int_eq(flush(&storage, a), HVREPL_E_POISONED);
 	ck_assert_int_eq(storage.ops->write(storage.user, NULL, a, 0, &iov, 1),
 			 HVREPL_E_POISONED);
@@ -280,6 +294,38 @@ START_TEST(after_a_failed_flush_an_object_takes_nothing_more)
 			 HVREPL_E_POISONED);
 	storage.ops->close(storage.user, b);
 	storage.release(storage.user);
+}
+END_TEST
+
+/* It may have met a failed flush and died before it could say so. */
+START_TEST(what_an_earlier_process_left_in_a_cache_is_written_or_gone)
+{
+	struct hvrepl_storage storage = open_storage();
+	void *a = object(&storage, "a", HVREPL_OBJECT_CREATE);
+	struct hvrepl_disk disk;
+
+	storage.ops->close(storage.user, a);
+	forget();
+	a = object(&storage, "a", 0);
+	ck_assert_str_eq(calls, "fc");
+	storage.ops->close(storage.user, a);
+	/* Also where the error comes now. */
+	forget();
+	fail_call = 'f';
+	a = object(&storage, "a", 0);
+	ck_assert_str_eq(calls, "fc");
+	storage.ops->close(storage.user, a);
+	forget();
+	a = object(&storage, "a", HVREPL_OBJECT_READ_ONLY);
+	ck_assert_str_eq(calls, "");
+	storage.ops->close(storage.user, a);
+	storage.release(storage.user);
+	tempdir_join(&dir, "disk", path);
+	ck_assert_int_eq(hvrepl_file_disk_create(path, 4096, NULL), HVREPL_OK);
+	forget();
+	ck_assert_int_eq(hvrepl_file_disk_open(path, 0, &disk, NULL), HVREPL_OK);
+	ck_assert_str_eq(calls, "fc");
+	disk.release(disk.user);
 }
 END_TEST
 
@@ -305,8 +351,10 @@ START_TEST(after_a_failed_flush_a_disk_takes_nothing_more)
 	ck_assert_int_eq(disk.ops->readv(disk.user, NULL, 512, &iov, 1),
 			 HVREPL_OK);
 	ck_assert_mem_eq(bytes, got, sizeof(got));
+	forget();
 	fail_call = 'f';
 	ck_assert_int_eq(disk.ops->flush(disk.user, NULL), HVREPL_E_DISK_IO);
+	ck_assert_str_eq(calls, "fc");
 	ck_assert_int_eq(disk.ops->flush(disk.user, NULL), HVREPL_E_POISONED);
 	ck_assert_int_eq(disk.ops->writev(disk.user, NULL, 0, &iov, 1),
 			 HVREPL_E_POISONED);
@@ -329,6 +377,7 @@ int main(void)
 	tcase_add_test(tc, after_a_name_that_could_not_be_flushed_nothing_is_put);
 	tcase_add_test(tc, the_first_flush_makes_the_name_durable_too);
 	tcase_add_test(tc, after_a_failed_flush_an_object_takes_nothing_more);
+	tcase_add_test(tc, what_an_earlier_process_left_in_a_cache_is_written_or_gone);
 	tcase_add_test(tc, after_a_failed_flush_a_disk_takes_nothing_more);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
