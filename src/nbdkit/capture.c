@@ -2,6 +2,7 @@
 /* A cut becomes a directory of segments, whole or not at all. */
 #include "site.h"
 
+#include "directory.h"
 #include "endpoint.h"
 
 #include <dirent.h>
@@ -105,7 +106,7 @@ static int open_capture(struct site_vm_state *vm, struct hvrepl_error *error)
 	const char *path = vm->config->capture;
 	int fd;
 
-	if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+	if (directory_make(path) != 0) {
 		site_fail(error, HVREPL_E_STORAGE_IO, errno,
 		     "The capture directory %.160s cannot be made", path);
 		return -1;

@@ -2,6 +2,8 @@
 /* Brings a site's node up and down: threads, peers, authorisations, VMs. */
 #include "endpoint.h"
 
+#include "directory.h"
+
 #include <errno.h>
 #include <semaphore.h>
 #include <stdio.h>
@@ -363,7 +365,7 @@ static int32_t open_storage(const struct site_config *config,
 	char *path;
 	int32_t rc;
 
-	if (mkdir(config->storage, 0700) != 0 && errno != EEXIST)
+	if (directory_make(config->storage) != 0)
 		return site_fail(error, HVREPL_E_STORAGE_IO, errno,
 				 "The storage directory %.160s cannot be made",
 				 config->storage);

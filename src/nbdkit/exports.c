@@ -4,9 +4,41 @@
 
 #include "endpoint.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/*
+ * nbdkit does not close what a client has open when it is told to end. A view
+ * that stays open keeps its store from closing, so the plugin closes the rest.
+ */
+static struct {
+	pthread_mutex_t lock;
+	struct export *first;
+} opened = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void enlist(struct export *export)
+{
+	pthread_mutex_lock(&opened.lock);
+	export->next = opened.first;
+	export->link = &opened.first;
+	if (export->next != NULL)
+		export->next->link = &export->next;
+	opened.first = export;
+	pthread_mutex_unlock(&opened.lock);
+}
+
+static void strike_off(struct export *export)
+{
+	pthread_mutex_lock(&opened.lock);
+	if (export->link != NULL)
+		*export->link = export->next;
+	if (export->link != NULL && export->next != NULL)
+		export->next->link = export->link;
+	export->link = NULL;
+	pthread_mutex_unlock(&opened.lock);
+}
 
 /* VM/DISK or VM/DISK@POINT, taken apart. */
 struct name {
@@ -150,16 +182,24 @@ int32_t export_open(struct site *site, const char *text, struct export **out,
 		export_close(export);
 		return rc;
 	}
+	enlist(export);
 	*out = export;
 	return HVREPL_OK;
 }
 
 void export_close(struct export *export)
 {
+	strike_off(export);
 	if (export->disk.release != NULL)
 		export->disk.release(export->disk.user);
 	hvrepl_view_close(export->view);
 	free(export);
+}
+
+void export_close_all(void)
+{
+	while (opened.first != NULL)
+		export_close(opened.first);
 }
 
 struct listing {

@@ -16,12 +16,15 @@ struct export {
 	struct hvrepl_disk disk;     /* ...and this disk of it. */
 	uint64_t size;
 	uint32_t block_size;
+	struct export *next, **link; /* Among all that are open. */
 };
 
 /* NOT_FOUND, and what opening a view returns. Any thread. */
 int32_t export_open(struct site *site, const char *name, struct export **out,
 		    struct hvrepl_error *error);
 void export_close(struct export *export);
+/* What is open still, when no connection is left. */
+void export_close_all(void);
 /* Call each(argument, name) for all exports; non-zero ends it. */
 int export_list(struct site *site,
 		int (*each)(void *argument, const char *name), void *argument);

@@ -81,6 +81,7 @@ static int plugin_after_fork(void)
 
 static void plugin_cleanup(void)
 {
+	export_close_all();
 	site_close(site);
 	site = NULL;
 }

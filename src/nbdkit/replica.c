@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Where replicas lie: REPLICAS/VM-ID/DISK-ID.img, logs in VM-ID/storage. */
+#include "directory.h"
 #include "endpoint.h"
 
 #include <errno.h>
@@ -76,7 +77,8 @@ static int32_t open_all(const char *directory,
 
 	if ((flags & HVREPL_VM_OPEN_CREATE) != 0) {
 		rc = move_aside(directory, error);
-		if (rc == HVREPL_OK && mkdir(directory, 0700) != 0)
+		/* The same flush makes the move durable. */
+		if (rc == HVREPL_OK && directory_make(directory) != 0)
 			rc = site_fail(error, HVREPL_E_STORAGE_IO, errno,
 				       "%.160s cannot be made", directory);
 	}
@@ -114,7 +116,7 @@ static int32_t open_replica(void *user, const struct hvrepl_uuid *vm,
 	int32_t rc;
 
 	site_format_hex(vm, hex);
-	if (mkdir(replicas, 0700) != 0 && errno != EEXIST)
+	if (directory_make(replicas) != 0)
 		rc = site_fail(&error, HVREPL_E_STORAGE_IO, errno,
 			       "The directory of replicas %.128s cannot be made",
 			       replicas);

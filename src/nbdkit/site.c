@@ -2,6 +2,7 @@
 /* Brings a site up from its configuration, and down again. */
 #include "site.h"
 
+#include "directory.h"
 #include "endpoint.h"
 
 
@@ -84,7 +85,7 @@ static int32_t open_storage(struct site_vm_state *vm,
 	char *path;
 	int32_t rc;
 
-	if (mkdir(config->storage, 0700) != 0 && errno != EEXIST)
+	if (directory_make(config->storage) != 0)
 		return site_fail(error, HVREPL_E_STORAGE_IO, errno,
 			    "The storage directory %.160s cannot be made",
 			    config->storage);

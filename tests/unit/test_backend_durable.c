@@ -225,6 +225,34 @@ static int32_t flush(const struct hvrepl_storage *storage, void *opened)
 	return storage->ops->flush(storage->user, NULL, opened);
 }
 
+/* With its name everything in it would go. One that is there already may have
+ * been made by a process that died before the flush. */
+START_TEST(a_directory_that_is_opened_for_creation_has_a_durable_name)
+{
+	struct hvrepl_storage storage;
+	struct hvrepl_state state;
+
+	tempdir_join(&dir, "made", path);
+	for (unsigned again = 0; again < 2; again++) {
+		forget();
+		ck_assert_int_eq(hvrepl_dir_storage_open(
+					 path, HVREPL_DIR_CREATE, &storage,
+					 NULL), HVREPL_OK);
+		ck_assert_str_eq(calls, "d");
+		storage.release(storage.user);
+	}
+	forget();
+	fail_call = 'd';
+	ck_assert_int_lt(hvrepl_dir_state_open(path, HVREPL_DIR_CREATE, &state,
+					       NULL), 0);
+	forget();
+	ck_assert_int_eq(hvrepl_dir_storage_open(path, 0, &storage, NULL),
+			 HVREPL_OK);
+	ck_assert_str_eq(calls, "");
+	storage.release(storage.user);
+}
+END_TEST
+
 START_TEST(the_first_flush_makes_the_name_durable_too)
 {
 	struct hvrepl_storage storage = open_storage();
@@ -375,6 +403,8 @@ int main(void)
 	tcase_add_test(tc, a_put_is_written_flushed_renamed_and_the_name_flushed);
 	tcase_add_test(tc, a_put_that_fails_before_its_rename_changes_nothing);
 	tcase_add_test(tc, after_a_name_that_could_not_be_flushed_nothing_is_put);
+	tcase_add_test(tc,
+		a_directory_that_is_opened_for_creation_has_a_durable_name);
 	tcase_add_test(tc, the_first_flush_makes_the_name_durable_too);
 	tcase_add_test(tc, after_a_failed_flush_an_object_takes_nothing_more);
 	tcase_add_test(tc, what_an_earlier_process_left_in_a_cache_is_written_or_gone);

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+# A site's real daemon: started under the shim, killed, asked over its socket.
+import json
+import mmap
+import os
+import signal
+import socket
+import struct
+import subprocess
+import time
+
+import nbd
+
+SOURCE = os.environ.get("HVREPL_SOURCE") or os.path.dirname(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("HVREPL_BUILD") or os.path.join(SOURCE, "build")
+PROGRAM = os.path.join(BUILD, "bin", "hvrepl")
+SHIM = os.path.join(BUILD, "tests", "libchaos-shim.so")
+
+# The control file of shim.c, in its order.
+FIELDS = ("marks", "kill_at", "kill_late", "kill_mask", "fail_left", "fail_skip",
+          "fail_mask", "fail_errno", "failed", "drop")
+WRITES, FLUSHES, NAMES, READS = 1, 2, 4, 8
+FOREVER = (1 << 64) - 1
+
+
+class Refused(Exception):
+    """The daemon answered with an error object."""
+
+    def __init__(self, error):
+        super().__init__("%s: %s" % (error["name"], error["sentence"]))
+        self.name = error["name"]
+        self.sentence = error["sentence"]
+
+
+class Down(Exception):
+    """No answer: the daemon ended, or never was there."""
+
+
+class Failure(Exception):
+    """A promise was broken."""
+
+
+class Control:
+    def __init__(self, path):
+        with open(path, "wb") as file:
+            file.write(b"\0" * 4096)
+        self.file = open(path, "r+b")
+        self.map = mmap.mmap(self.file.fileno(), 4096)
+
+    def __getitem__(self, name):
+        return struct.unpack_from("<Q", self.map, 8 * FIELDS.index(name))[0]
+
+    def set(self, **values):
+        for name in FIELDS:  # What arms a fault is told apart by what is zero.
+            if name in values:
+                struct.pack_into("<Q", self.map, 8 * FIELDS.index(name), values[name])
+
+    def clear(self):
+        self.set(kill_at=0, kill_mask=0, fail_left=0, fail_mask=0, fail_skip=0)
+
+    def close(self):
+        self.map.close()
+        self.file.close()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def make_certificates(folder, names):
+    """A CA and a certificate for each name, made by the interop tests' own."""
+    script = ". '%s/tests/interop/sites.sh'; make_ca '%s' ca" % (SOURCE, folder)
+    for name in names:
+        script += "; make_cert '%s' %s ca 30" % (folder, name)
+    subprocess.run(["bash", "-c", script], check=True)
+
+
+class Site:
+    """`folder`/NAME holds what the site keeps; the shim looks only there."""
+
+    def __init__(self, folder, name, port, peer, peer_port, vm="", options=None):
+        options = options or {}
+        self.name = name
+        self.home = os.path.join(folder, name)
+        self.process = None
+        self.starts = 0
+        self.socket = os.path.join(folder, name + ".sock")
+        self.nbd = os.path.join(folder, name + ".nbd")
+        self.conf = os.path.join(folder, name + ".conf")
+        self.log = os.path.join(folder, name + ".log")
+        self.journal = os.path.join(folder, name + ".journal")
+        self.keep = os.path.join(folder, name + ".keep")
+        os.makedirs(self.home)
+        os.makedirs(self.keep)
+        open(self.journal, "wb").close()
+        self.control = Control(os.path.join(folder, name + ".control"))
+        with open(self.conf, "w") as conf:
+            conf.write(CONFIGURATION % {
+                "name": name, "peer": peer, "port": port, "peer_port": peer_port,
+                "start_wait": options.get("start_wait", "1s"),
+                "interval": options.get("interval", "200ms"),
+                "points": options.get("points", 4), "vm": vm})
+
+    def start(self, wait=True):
+        environment = dict(os.environ, LD_PRELOAD=SHIM,
+                           HVREPL_CHAOS_ROOT=self.home,
+                           HVREPL_CHAOS_CONTROL=self.control.file.name,
+                           HVREPL_CHAOS_JOURNAL=self.journal,
+                           HVREPL_CHAOS_KEEP=self.keep)
+        with open(self.log, "ab") as log:
+            log.write(b"--- start\n")
+            log.flush()
+            self.process = subprocess.Popen(
+                [PROGRAM, "site", "run", "--config", self.conf],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=environment)
+        self.starts += 1
+        return self.answers() if wait else True
+
+    def answers(self, seconds=20):
+        """True when the control socket answers, False when the daemon ended."""
+        end = time.monotonic() + seconds
+        while self.alive():
+            try:
+                self.get("/v1/status")
+                return True
+            except Down:
+                pass
+            if time.monotonic() > end:
+                raise Failure("site %s does not answer" % self.name)
+            time.sleep(0.005)
+        return False
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self, number=signal.SIGKILL):
+        if self.process is not None:
+            if self.process.poll() is None:
+                self.process.send_signal(number)
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                if number == signal.SIGTERM:
+                    raise Failure("site %s does not end" % self.name)
+            if number == signal.SIGTERM and self.process.returncode != 0:
+                raise Failure("site %s ended with status %d" % (
+                    self.name, self.process.returncode))
+        self.process = None
+
+    def end(self):
+        self.kill()
+        self.control.close()
+
+    def request(self, method, path, body=None, timeout=30):
+        text = b"" if body is None else json.dumps(body).encode()
+        head = "%s %s HTTP/1.1\r\nHost: site\r\nConnection: close\r\n" % (method, path)
+        if body is not None:
+            head += "Content-Type: application/json\r\nContent-Length: %d\r\n" % len(text)
+        answer = b""
+        try:
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(timeout)
+                sock.connect(self.socket)
+                sock.sendall(head.encode() + b"\r\n" + text)
+                while True:
+                    piece = sock.recv(1 << 16)
+                    if not piece:
+                        break
+                    answer += piece
+        except OSError as error:
+            raise Down(str(error)) from error
+        header, _, text = answer.partition(b"\r\n\r\n")
+        if not header:
+            raise Down("no answer")
+        if b"chunked" in header.lower():
+            raise Failure("an answer in chunks")
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise Down("half an answer") from error
+        if "error" in value:
+            raise Refused(value["error"])
+        return value
+
+    def get(self, path):
+        return self.request("GET", path)
+
+    def status(self, vm="web"):
+        return self.get("/v1/vms/" + vm)
+
+    def operate(self, operation, vm="web", **more):
+        """Start an operation; returns its job's number."""
+        return self.request("POST", "/v1/vms/%s/operations" % vm,
+                            dict(more, operation=operation))["job"]
+
+    def job(self, number, wait_ms=0):
+        return self.get("/v1/jobs/%s?wait_ms=%d" % (number, wait_ms))
+
+    def disk(self, name, vm="web"):
+        return nbd.Disk(self.nbd, "%s/%s" % (vm, name))
+
+    def image(self, name, point=None, vm="web"):
+        at = "" if point is None else "@%d" % point
+        return nbd.whole(self.nbd, "%s/%s%s" % (vm, name, at))
+
+    def log_tail(self, lines=25):
+        with open(self.log, errors="replace") as log:
+            return "".join(log.readlines()[-lines:])
+
+
+CONFIGURATION = """site "%(name)s" {
+	state = "%(name)s/state"
+	storage = "%(name)s/storage"
+	replicas = "%(name)s/replicas"
+	control = "%(name)s.sock"
+	nbd = "%(name)s.nbd"
+	start-wait = "%(start_wait)s"
+}
+certificates {
+	authority = "ca.pem"
+	certificate = "%(name)s.pem"
+	key = "%(name)s.key"
+}
+listen { address = "127.0.0.1" port = %(port)d }
+peer "%(peer)s" { address = "127.0.0.1" port = %(peer_port)d }
+authorise "%(peer)s" {
+	verbs = {"enable", "receive", "reverse", "overwrite"}
+	trust-group = "drill"
+}
+policy "fast" { interval = "%(interval)s" points = %(points)d }
+%(vm)s
+"""

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+# A story of cycles, all drawn from one seed: what fails, when, and who is killed.
+import errno
+import time
+
+import pair as pairs
+import proxy
+from site_daemon import Down, Refused, FLUSHES, NAMES, READS, WRITES
+
+FOREVER = (1 << 64) - 1
+
+
+class Story:
+    def __init__(self, certificates, seed, verbose, drop=False):
+        self.pair = pairs.Pair(certificates, seed)
+        self.drop = drop
+        for site in self.pair.sites.values():
+            site.control.set(drop=int(drop))
+        self.random = self.pair.random
+        self.verbose = verbose
+        self.steps = []
+        self.seed = seed
+
+    def end(self):
+        self.pair.end()
+
+    def note(self, text):
+        self.steps.append(text)
+        if self.verbose:
+            print("  %s" % text, flush=True)
+
+    def history(self):
+        text = "seed %d, the last of %d steps:\n" % (self.seed, len(self.steps))
+        text += "".join("  %s\n" % step for step in self.steps[-12:])
+        for site in self.pair.sites.values():
+            text += "--- %s\n%s" % (site.name, site.log_tail())
+            try:
+                status = site.status()
+                text += "%s\n" % {name: status[name] for name in (
+                    "mode", "state", "ownership", "writable", "connected", "job",
+                    "sentence", "reasons", "allowed_operations")}
+            except (Down, Refused) as error:
+                text += "%s\n" % error
+        return text
+
+    def faults(self):
+        counts = dict(self.pair.faults)
+        for relay in self.pair.proxies.values():
+            for kind, count in relay.faults.items():
+                counts["link: " + kind] = counts.get("link: " + kind, 0) + count
+        return counts
+
+    def tell(self, cycles):
+        """Cycles, then everything heals and both sides are the same."""
+        self.pair.begin()
+        self.pair.compare()
+        weights = (
+            (self.kill_owner, 26), (self.kill_standby, 26), (self.kill_both, 10),
+            (self.kill_at_mark, 20), (self.fail_files, 14), (self.bad_link, 14),
+            (self.planned, 6), (self.unplanned, 3), (self.cancel, 2),
+        )
+        acts = [act for act, _ in weights]
+        shares = [share for _, share in weights]
+        cycle = 0
+        while self.pair.kills < cycles:
+            act = self.random.choices(acts, shares)[0]
+            started = time.monotonic()
+            act()
+            self.heal()
+            self.pair.revive()
+            self.pair.look(self.pair.owner)
+            cycle += 1
+            if cycle % 5 == 0:
+                self.pair.compare()
+            self.note("  %.2f s" % (time.monotonic() - started))
+        self.pair.compare()
+        for site in self.pair.sites.values():
+            site.kill(15)
+
+    def heal(self):
+        for relay in self.pair.proxies.values():
+            if relay.mode != proxy.PASS:
+                relay.set(proxy.PASS)
+        for site in self.pair.sites.values():
+            failed = site.control["failed"]
+            if failed:
+                self.pair.count("file calls that failed", failed)
+                site.control.set(failed=0)
+            site.control.clear()
+
+    def write_a_while(self, most=0.05):
+        writer = pairs.Writer(self.pair)
+        time.sleep(self.random.uniform(0, most))
+        return writer
+
+    # ---- One cycle each. ----
+
+    def kill_owner(self):
+        self.note("kill the owner, %s" % self.pair.owner.name)
+        writer = self.write_a_while()
+        self.pair.kill(self.pair.owner)
+        writer.stop()
+
+    def kill_standby(self):
+        self.note("kill the standby, %s" % self.pair.standby.name)
+        writer = self.write_a_while()
+        self.pair.kill(self.pair.standby)
+        writer.stop()
+
+    def kill_both(self):
+        self.note("kill both")
+        writer = self.write_a_while()
+        order = [self.pair.owner, self.pair.standby]
+        self.random.shuffle(order)
+        for site in order:
+            self.pair.kill(site)
+        writer.stop()
+
+    def some_site(self):
+        return self.random.choice((self.pair.owner, self.pair.standby))
+
+    def kill_at_mark(self):
+        site = self.some_site()
+        number = self.random.choice((1, 1, 2, 3, 5, 8, 13, 21))
+        mask = self.random.choice((WRITES, FLUSHES, NAMES, 7, 7))
+        late = self.random.random() < 0.5
+        self.note("kill %s %s call %d of %d" % (
+            site.name, "after" if late else "before", number, mask))
+        self.pair.mark(site, number, late, mask)
+        writer = self.write_a_while(0.25)
+        writer.stop()
+        if site.alive():
+            self.pair.kill(site)
+        self.pair.revive()
+
+    def fail_files(self):
+        site = self.some_site()
+        kind, mask, number = self.random.choice((
+            ("EIO", WRITES, errno.EIO), ("ENOSPC", WRITES | NAMES, errno.ENOSPC),
+            ("flush fails", FLUSHES, errno.EIO), ("EIO read", READS, errno.EIO),
+            ("ENOSPC flush", FLUSHES, errno.ENOSPC)))
+        count = self.random.choice((1, 1, 3, 20, FOREVER))
+        skip = self.random.randrange(6)
+        self.note("%s at %s, %s calls after %d" % (
+            kind, site.name, "all" if count == FOREVER else count, skip))
+        self.pair.count("disk: " + kind)
+        site.control.set(fail_left=count, fail_skip=skip, fail_mask=mask,
+                         fail_errno=number)
+        writer = self.write_a_while(0.25)
+        writer.stop()
+        if self.drop and mask & FLUSHES and site is self.pair.owner and site.control["failed"]:
+            self.pair.shadow.flush_failed()
+        self.heal()
+        self.pair.kill(site)
+
+    def bad_link(self):
+        mode = self.random.choice(proxy.KINDS)
+        relay = self.random.choice(list(self.pair.proxies.values()))
+        self.note("link: %s" % mode)
+        relay.set(mode)
+        writer = self.write_a_while(0.25)
+        self.pair.kill(self.some_site())
+        self.pair.revive()
+        time.sleep(self.random.uniform(0, 0.1))
+        writer.stop()
+
+    def planned(self):
+        """With a kill in the middle of one of its parts."""
+        pair = self.pair
+        pair.settle()
+        site, number = self.some_site(), self.random.randrange(1, 40)
+        late = self.random.random() < 0.5
+        part = self.random.choice(("failover", "rest"))
+        self.note("planned failover to %s, %s killed at call %d of its %s" % (
+            pair.standby.name, site.name, number, part))
+        writer = pairs.Writer(pair)
+        if part == "failover":
+            pair.mark(site, number, late)
+        pair.planned(at=self.some_site(), commit=False, writer=writer)
+        if part == "rest":
+            pair.mark(site, number, late)
+        pair.commit_and_reverse()
+        pair.count("planned failovers")
+
+    def unplanned(self):
+        pair = self.pair
+        pair.compare()
+        self.note("the owner %s is lost; unplanned failover" % pair.owner.name)
+        writer = self.write_a_while()
+        pair.kill(pair.owner)
+        writer.stop()
+        site, number = self.some_site(), self.random.randrange(1, 40)
+        if site is pair.standby:
+            pair.mark(site, number, self.random.random() < 0.5)
+        pair.unplanned()
+        pair.count("unplanned failovers")
+
+    def cancel(self):
+        pair = self.pair
+        pair.compare()
+        self.note("the owner %s is lost; unplanned failover, cancelled" % pair.owner.name)
+        writer = self.write_a_while()
+        pair.kill(pair.owner)
+        writer.stop()
+        number = self.random.randrange(1, 30)
+        pair.unplanned(cancel=True, before_cancel=lambda: pair.mark(pair.standby, number))
+        pair.count("cancelled failovers")
