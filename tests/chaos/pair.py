@@ -56,6 +56,7 @@ class Pair:
         self.say = say or (lambda text: None)
         self.folder = tempfile.mkdtemp(prefix="hvrepl-chaos.")
         self.kills = 0
+        self.guest = threading.Lock()
         # What each site may have lost since its disks were last looked at.
         self.lost = {"east": NOTHING, "west": NOTHING}
         self.faults = {}
@@ -93,6 +94,10 @@ class Pair:
 
     def write_some(self, site, count):
         """True when all of them were acknowledged."""
+        with self.guest:  # One write at a time is what the shadow knows.
+            return self.write_now(site, count)
+
+    def write_now(self, site, count):
         shadow, pick = self.shadow, self.random
         disks = {}
         try:
