@@ -2,6 +2,8 @@
 /* Guest I/O: fence and tracker in front of whatever disk is current. */
 #include "driver/guest.h"
 
+#include "tracker/cut.h"
+
 void hvri_guest_init(struct hvrepl_guest_disk *guest,
 		     const struct hvri_env *env, uint64_t size,
 		     uint32_t block_size)
@@ -206,6 +208,16 @@ int32_t hvri_guest_flush(struct hvrepl_guest_disk *guest)
 	hvri_lock_shared(&guest->lock);
 	if (guest->backing.tracker != NULL)
 		rc = hvri_disk_flush(guest->backing.disk);
+	/* Whoever flushed and failed: the guest is told, for what it wrote
+	 * before may be lost. */
+	if (guest->backing.tracker != NULL) {
+		int32_t lost;
+
+		if (rc < 0)
+			hvri_tracker_flush_failed(guest->backing.tracker, rc);
+		lost = hvri_tracker_flush_lost(guest->backing.tracker);
+		rc = rc == HVREPL_OK ? lost : rc;
+	}
 	hvri_rwlock_unlock(&guest->lock);
 	count(&guest->flushes, 1);
 	return rc;

@@ -56,6 +56,14 @@ void hvri_cut_set_filter(hvrepl_cut *cut,
 bool hvri_tracker_next_changed(hvrepl_tracker *tracker, uint64_t from,
 			       uint64_t end, struct hvrepl_extent *extent_out);
 
+/* A flush of the disk failed: what was written since the last good one may be
+ * on it, or what was there before (a cache can go back). All of it counts as
+ * changed, acknowledged or not, and a cut that is being read is given up. Any
+ * thread, no lock held. */
+void hvri_tracker_flush_failed(hvrepl_tracker *tracker, int32_t code);
+/* Code of a flush that failed and that no guest was told of; once. */
+int32_t hvri_tracker_flush_lost(hvrepl_tracker *tracker);
+
 /* T5: give up the newest spooled cut of the group that is not settled, with
  * everything after it; NOT_FOUND when there is none. */
 int32_t hvri_group_fold_newest(hvrepl_group *group);

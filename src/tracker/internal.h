@@ -124,6 +124,7 @@ struct hvrepl_tracker {
 	_Atomic int32_t trust_result;
 	uint32_t trust_asked; /* 0 or 1, while not IDLE. */
 	_Atomic bool untrusted;
+	_Atomic int32_t flush_lost; /* A flush failed, and the guest was not told. */
 	_Atomic uint64_t retry_at;
 
 	/* Cooling. */

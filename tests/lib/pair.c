@@ -189,6 +189,22 @@ void pair_init(struct pair *pair, uint64_t seed, uint64_t disk_size)
 	pair->a.connects = true;
 }
 
+static bool turn(struct pair *pair);
+
+static void end_node(struct pair *pair, struct pair_site *site)
+{
+	int32_t rc = HVREPL_E_BUSY;
+
+	ck_assert_int_eq(hvrepl_node_close(site->node), HVREPL_OK);
+	for (int i = 0; i < 100000 && rc == HVREPL_E_BUSY; i++) {
+		rc = hvrepl_node_destroy(site->node);
+		if (rc == HVREPL_E_BUSY && !turn(pair))
+			pair->now_ns += 1000000;
+	}
+	ck_assert_msg(rc == HVREPL_OK, "%s does not close", site->name);
+	site->node = NULL;
+}
+
 struct pair_site *pair_other(struct pair_site *site)
 {
 	return site == &site->pair->a ? &site->pair->b : &site->pair->a;
@@ -213,6 +229,7 @@ void pair_start(struct pair *pair, struct pair_site *site)
 	struct hvrepl_authorisation entry;
 	struct hvrepl_peer_config peer;
 	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	int32_t rc;
 
 	site->closed_seen = false;
 	memset(&config, 0, sizeof(config));
@@ -256,9 +273,11 @@ void pair_start(struct pair *pair, struct pair_site *site)
 		vm.points_max = 8;
 		vm.storage = sim_storage_handle(site->storage);
 		vm.cycle_ns = 1000000000ull;
-		ck_assert_msg(hvrepl_node_add_vm(site->node, &vm, &error) ==
-				      HVREPL_OK,
+		rc = hvrepl_node_add_vm(site->node, &vm, &error);
+		ck_assert_msg(rc == HVREPL_OK || pair->may_fail_to_start,
 			      "%s: %s", site->name, error.sentence);
+		if (rc < 0)
+			end_node(pair, site);
 	}
 }
 
@@ -354,20 +373,6 @@ bool pair_until(struct pair *pair, uint64_t ns, bool (*done)(struct pair *pair))
 void pair_run(struct pair *pair, uint64_t ns)
 {
 	(void)pair_until(pair, ns, NULL);
-}
-
-static void end_node(struct pair *pair, struct pair_site *site)
-{
-	int32_t rc = HVREPL_E_BUSY;
-
-	ck_assert_int_eq(hvrepl_node_close(site->node), HVREPL_OK);
-	for (int i = 0; i < 100000 && rc == HVREPL_E_BUSY; i++) {
-		rc = hvrepl_node_destroy(site->node);
-		if (rc == HVREPL_E_BUSY && !turn(pair))
-			pair->now_ns += 1000000;
-	}
-	ck_assert_msg(rc == HVREPL_OK, "%s does not close", site->name);
-	site->node = NULL;
 }
 
 void pair_stop(struct pair *pair, struct pair_site *site)

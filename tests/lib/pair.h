@@ -72,6 +72,7 @@ struct pair {
 	uint64_t turns, deliveries; /* Of nodes; of bytes. */
 	uint32_t secrets;
 	unsigned broken_links; /* Counted by who breaks them. */
+	bool may_fail_to_start; /* Then the site is down again. */
 	bool tracing; /* PAIR_TRACE in the environment. */
 	/* All that is sent; `from` or `to` NULL: an intruder. Optional. */
 	void (*tap)(struct pair *pair, struct pair_site *from,

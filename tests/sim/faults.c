@@ -88,6 +88,8 @@ void restart_due(bool now)
 			continue;
 		SAY("%s starts", t->site->name);
 		pair_start(&pair, t->site);
+		if (t->site->node == NULL) /* Its storage fails, say. */
+			t->restart_at = pair.now_ns + SECOND;
 	}
 }
 

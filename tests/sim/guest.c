@@ -106,7 +106,6 @@ void guest_flush(struct teller *t)
 
 	for (unsigned i = 0; i < PAIR_DISKS; i++) {
 		hvrepl_guest_disk *guest = door(t->site, i);
-		uint64_t failed = t->site->sim.failed;
 		int32_t rc;
 
 		if (guest == NULL)
@@ -119,7 +118,7 @@ void guest_flush(struct teller *t)
 			continue;
 		}
 		/* The guest was told: what it wrote is there, or not. */
-		if (t->site->sim.failed != failed) {
+		if (rc != HVREPL_E_FENCED) {
 			t->flush_failed = true;
 			for (unsigned s = 0; s < SECTORS; s++)
 				g->shadow.unsure[i][s] |= g->unflushed[i][s];

@@ -128,6 +128,7 @@ static void begin(uint64_t n, enum profile kind)
 	shadow_begin();
 	oracle_begin();
 	pair_init(&pair, n, DISK_SIZE);
+	pair.may_fail_to_start = true;
 	pair.seen = oracle_event;
 	pair.tracing = tracing;
 	tellers[0].site = &pair.a;
