@@ -50,7 +50,8 @@ int32_t hvri_merge_start(hvrepl_store *store, uint64_t target,
 				 "the base cannot be moved to point %llu now",
 				 (unsigned long long)target);
 	record.undo = 0;
-	if (hvri_state_kept_in(state, 0, target)) {
+	if (hvri_state_kept_in(state, 0, target) &&
+	    !HVRI_PLANT(merge_keeps_no_undo)) {
 		if (touched(store, target) > hvri_store_room(store, true))
 			return hvri_fail(error, HVREPL_E_NO_SPACE,
 					 "no room to keep the older points "
