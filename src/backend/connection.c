@@ -3,6 +3,7 @@
 #include "backend/connection.h"
 
 #include "backend/fileio.h"
+#include "backend/gss/proof.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -25,10 +26,11 @@ struct hvri_connection {
 	struct hvri_loop_post kick;
 	struct hvri_connection_setup setup;
 	struct hvri_tls_session session;
+	struct hvri_proof *proof; /* NULL: certificates prove. */
 	enum phase phase; /* Loop thread. */
 	hvrepl_loop_watch *watch;
 	hvrepl_loop_timer *timer;
-	uint32_t send_want, receive_want;
+	uint64_t proof_deadline_ns; /* As the timer has it when open. */
 	uint8_t exporter[HVREPL_EXPORTER_SIZE];
 
 	/* Under the mutex, because operations come from any thread. What an
@@ -68,6 +70,7 @@ static void drop(struct hvri_connection *c)
 	pthread_mutex_unlock(&c->mutex);
 	if (left > 0)
 		return;
+	hvri_proof_free(c->proof);
 	hvri_tls_session_free(&c->session);
 	hvrepl_tls_destroy(c->setup.tls);
 	pthread_mutex_destroy(&c->mutex);
@@ -109,6 +112,8 @@ static void fail(struct hvri_connection *c, int32_t failure,
 	hvrepl_loop_timer_free(c->timer);
 	hvri_loop_leave(&c->member);
 	close(c->setup.fd);
+	if (c->proof != NULL)
+		hvri_proof_stop(c->proof);
 	pthread_mutex_lock(&c->mutex);
 	c->loop = NULL;
 	if (c->failure == HVREPL_OK)
@@ -174,6 +179,40 @@ static void drive_closing(struct hvri_connection *c, struct ended *ended)
 	}
 }
 
+static int32_t receive(struct hvri_connection *c, size_t *got)
+{
+	return c->proof == NULL ?
+		       hvri_tls_receive(&c->session, c->buffer, c->room, got) :
+		       hvri_proof_receive(c->proof, c->buffer, c->room, got);
+}
+
+static int32_t send_more(struct hvri_connection *c)
+{
+	return c->proof == NULL ?
+		       hvri_tls_send(&c->session, &c->out, SEND_BUDGET) :
+		       hvri_proof_send(c->proof, &c->out, SEND_BUDGET);
+}
+
+/* The next proof: its token, and when it is due. */
+static void drive_proof(struct hvri_connection *c, uint32_t *events,
+			struct ended *ended)
+{
+	uint64_t deadline;
+	int32_t rc = hvri_proof_pump(c->proof);
+
+	if (rc < 0) {
+		fail(c, rc, ended);
+		return;
+	}
+	if (rc == HVREPL_PENDING)
+		*events |= c->session.want;
+	deadline = hvri_proof_deadline(c->proof);
+	if (deadline != c->proof_deadline_ns) {
+		c->proof_deadline_ns = deadline;
+		hvrepl_loop_timer_set(c->timer, deadline);
+	}
+}
+
 static void drive_open(struct hvri_connection *c, struct ended *ended)
 {
 	uint32_t events = 0;
@@ -198,8 +237,7 @@ static void drive_open(struct hvri_connection *c, struct ended *ended)
 	}
 	if (receiving != NULL) {
 		size_t got = 0;
-		int32_t rc = hvri_tls_receive(&c->session, c->buffer, c->room,
-					      &got);
+		int32_t rc = receive(c, &got);
 
 		if (rc < 0) {
 			fail(c, rc, ended);
@@ -213,7 +251,7 @@ static void drive_open(struct hvri_connection *c, struct ended *ended)
 		}
 	}
 	if (sending != NULL) {
-		int32_t rc = hvri_tls_send(&c->session, &c->out, SEND_BUDGET);
+		int32_t rc = send_more(c);
 
 		if (rc < 0) {
 			fail(c, rc, ended);
@@ -224,6 +262,8 @@ static void drive_open(struct hvri_connection *c, struct ended *ended)
 		else
 			end_op(c, ended, &c->send_op, HVREPL_OK);
 	}
+	if (c->proof != NULL)
+		drive_proof(c, &events, ended);
 	watch(c, events, ended);
 }
 
@@ -278,7 +318,16 @@ static void drive_handshake(struct hvri_connection *c, struct ended *ended)
 		watch(c, c->session.want, ended);
 		return;
 	}
-	if (rc == HVREPL_OK) {
+	if (rc == HVREPL_OK && c->proof != NULL) {
+		rc = hvri_proof_step(c->proof, &error);
+		if (rc == HVREPL_PENDING) {
+			watch(c, c->session.want, ended);
+			return;
+		}
+		if (rc == HVREPL_OK)
+			memcpy(c->exporter, hvri_proof_exporter(c->proof),
+			       sizeof(c->exporter));
+	} else if (rc == HVREPL_OK) {
 		rc = hvri_tls_exporter(&c->session, c->exporter);
 		if (rc < 0)
 			hvri_sys_fail(&error, rc, 0,
@@ -290,7 +339,10 @@ static void drive_handshake(struct hvri_connection *c, struct ended *ended)
 		return;
 	}
 	c->phase = OPEN;
-	hvrepl_loop_timer_set(c->timer, UINT64_MAX);
+	c->proof_deadline_ns = c->proof == NULL ?
+				       UINT64_MAX :
+				       hvri_proof_deadline(c->proof);
+	hvrepl_loop_timer_set(c->timer, c->proof_deadline_ns);
 	watch(c, 0, ended);
 	settle(c, HVREPL_OK, NULL);
 }
@@ -350,9 +402,21 @@ static void timed_out(void *user)
 	hold(c);
 	if (c->phase == HANDSHAKE) {
 		hvri_sys_fail(&error, HVREPL_E_TIMEOUT, 0,
-			      "the TLS handshake took too long: is the peer "
-			      "overloaded, or something else on that port?");
+			      c->session.step == HVREPL_STEP_KERBEROS ?
+				      "Kerberos took too long: does the KDC "
+				      "answer, and the peer?" :
+				      "the TLS handshake took too long: is the "
+				      "peer overloaded, or something else on "
+				      "that port?");
 		handshake_failed(c, HVREPL_E_TIMEOUT, &error, &ended);
+	} else if (c->phase == OPEN && c->proof != NULL) {
+		int32_t rc = hvri_proof_due(c->proof);
+
+		c->proof_deadline_ns = 0; /* The timer has gone off. */
+		if (rc < 0)
+			fail(c, rc, &ended);
+		else
+			drive(c, &ended);
 	} else {
 		fail(c, HVREPL_E_CLOSED, &ended);
 	}
@@ -378,6 +442,12 @@ static void loop_gone(struct hvri_loop_member *member)
 	drop(c);
 }
 
+/* A call of Kerberos has ended on its thread. */
+static void proof_wakes(void *user)
+{
+	ready(user, 0);
+}
+
 int32_t hvri_connection_start(const struct hvri_connection_setup *setup,
 			      struct hvri_connection **connection_out)
 {
@@ -399,6 +469,9 @@ int32_t hvri_connection_start(const struct hvri_connection_setup *setup,
 	rc = hvri_tls_session_init(&c->session, setup->tls, setup->fd,
 				   setup->expected, setup->known,
 				   setup->known_count);
+	if (rc == HVREPL_OK && hvri_tls_kerberos(setup->tls) != NULL)
+		rc = hvri_proof_create(&c->session, setup->tls, setup->loop,
+				       proof_wakes, c, &c->proof);
 	if (rc == HVREPL_OK)
 		rc = hvrepl_loop_timer_create(setup->loop, timed_out, c,
 					      &c->timer);
@@ -514,7 +587,8 @@ static int32_t channel_info(void *user, struct hvrepl_channel_info *out)
 {
 	const struct hvri_connection *c = user;
 
-	out->mechanism = HVREPL_MECHANISM_X509;
+	out->mechanism = c->proof != NULL ? HVREPL_MECHANISM_KERBEROS :
+					    HVREPL_MECHANISM_X509;
 	memcpy(out->peer, c->session.peer, sizeof(out->peer));
 	memcpy(out->exporter, c->exporter, sizeof(out->exporter));
 	return HVREPL_OK;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* An attempt to reach a peer: name, addresses in turn, then the handshake. */
 #include "backend/connection.h"
+#include "backend/detach.h"
 #include "backend/fileio.h"
 
 #include <errno.h>
 #include <netdb.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -314,19 +314,10 @@ static void *look_up_thread(void *argument)
 
 static int start_thread(struct lookup *lookup)
 {
-	sigset_t all, before;
-	pthread_attr_t detached;
-	pthread_t thread;
 	int failed;
 
-	pthread_attr_init(&detached);
-	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
 	lookup->references++;
-	failed = pthread_create(&thread, &detached, look_up_thread, lookup);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&detached);
+	failed = hvri_detach(look_up_thread, lookup);
 	if (failed != 0)
 		lookup->references--;
 	return failed;
@@ -422,12 +413,14 @@ int32_t hvrepl_tls_connect(hvrepl_loop *loop, hvrepl_tls *tls,
 		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
 				     "%u is no port: 1 to 65535",
 				     connect->port);
-	if (!hvri_tls_canonical(connect->peer != NULL ? connect->peer :
+	if (!hvri_tls_peer_name(tls,
+				connect->peer != NULL ? connect->peer :
 							connect->host,
 				canonical))
 		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
 				     "the peer's name is neither a DNS name nor "
-				     "an address");
+				     "an address, or with Kerberos no "
+				     "principal: hvrepl/host@REALM");
 	dial = calloc(1, sizeof(*dial));
 	if (dial == NULL)
 		return hvri_sys_fail(error, HVREPL_E_NOMEM, 0, "out of memory");

@@ -2,6 +2,7 @@
 /* Incoming TLS connections: so many handshakes at once, none for ever. */
 #include "backend/connection.h"
 #include "backend/fileio.h"
+#include "backend/gss/gss.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -187,7 +188,8 @@ static int32_t copy_peers(hvrepl_listener *listener,
 		return HVREPL_E_NOMEM;
 	for (uint32_t i = 0; i < options->peer_count; i++) {
 		if (options->peers[i] == NULL ||
-		    !hvri_tls_canonical(options->peers[i], canonical))
+		    !hvri_tls_peer_name(listener->tls, options->peers[i],
+					canonical))
 			return HVREPL_E_INVALID;
 		listener->peers[i] = strdup(canonical);
 		if (listener->peers[i] == NULL)
@@ -275,7 +277,8 @@ static int32_t set_up(hvrepl_listener *listener,
 				     rc == HVREPL_E_NOMEM ?
 					     "out of memory" :
 					     "the name of a peer is neither a "
-					     "DNS name nor an address");
+					     "DNS name nor an address, or with "
+					     "Kerberos no principal");
 	rc = bind_socket(listener, options->address, options->port, error);
 	if (rc < 0)
 		return rc;
@@ -306,6 +309,11 @@ int32_t hvrepl_tls_listen(hvrepl_loop *loop, hvrepl_tls *tls,
 		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
 				     "accepted and a port from 0 to 65535 are "
 				     "needed");
+	if (hvri_tls_kerberos(tls) != NULL &&
+	    hvri_tls_kerberos(tls)->keytab == NULL)
+		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
+				     "to be called with Kerberos a site needs "
+				     "a keytab; tickets are for calling");
 	if (options->handshakes_max != 0)
 		handshakes = options->handshakes_max;
 	listener = calloc(1, sizeof(*listener) +

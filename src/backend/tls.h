@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #define HVRI_TLS_ALPN "\x08hvrepl/1" /* As on the wire: length first. */
+#define HVRI_TLS_ALPN_KERBEROS "\x0dhvrepl/1-krb5"
 #define HVRI_TLS_GREETING "hvrepl/1"
 #define HVRI_TLS_GREETING_LENGTH 8u
 #define HVRI_TLS_RECORD 16384u
@@ -29,6 +30,17 @@ struct hvri_tls_context *hvri_tls_current(hvrepl_tls *tls);
 void hvri_tls_context_drop(struct hvri_tls_context *context);
 const struct hvrepl_tls_options *hvri_tls_options(const hvrepl_tls *tls);
 hvrepl_tls *hvri_tls_hold(hvrepl_tls *tls);
+/* What Kerberos needs, borrowed from `tls`; NULL: certificates prove. */
+struct hvri_kerberos;
+struct hvri_kerberos *hvri_tls_kerberos(const hvrepl_tls *tls);
+/* `kerberos` is taken, also on failure. */
+int32_t hvri_tls_new(const struct hvrepl_tls_options *options,
+		     struct hvri_kerberos *kerberos, hvrepl_tls **tls_out,
+		     struct hvrepl_error *error);
+/* The one spelling of a peer's name: a certificate's or a principal. False when
+ * it cannot be one. */
+bool hvri_tls_peer_name(const hvrepl_tls *tls, const char *name,
+			char out[HVREPL_PEER_NAME_MAX + 1]);
 
 /* Subject alternative names of a certificate, canonical: lower case, no
  * wildcards. */
@@ -56,6 +68,7 @@ struct hvri_tls_session {
 	SSL *ssl;
 	struct hvri_tls_context *context;
 	bool server;
+	bool kerberos; /* Certificates prove nothing; no greeting. */
 	int fd;
 	uint32_t want;       /* HVREPL_LOOP_*: what the last call waits for. */
 	uint32_t step;       /* HVREPL_STEP_* */
@@ -91,6 +104,9 @@ int32_t hvri_tls_handshake(struct hvri_tls_session *session,
 			   struct hvrepl_error *error);
 int32_t hvri_tls_exporter(struct hvri_tls_session *session,
 			  uint8_t out[HVREPL_EXPORTER_SIZE]);
+/* Put what fits of `out` behind the bytes that begin the next record. */
+void hvri_tls_gather(struct hvri_tls_session *session,
+		     struct hvri_tls_out *out);
 /* OK when all of `out` is in the socket, PENDING otherwise; stops (PENDING,
  * want = WRITE) after about `budget` bytes. */
 int32_t hvri_tls_send(struct hvri_tls_session *session,
@@ -101,6 +117,9 @@ int32_t hvri_tls_receive(struct hvri_tls_session *session, void *buffer,
 /* Say that nothing follows; may be PENDING as above. */
 int32_t hvri_tls_shutdown(struct hvri_tls_session *session);
 
+/* TLS it is, but not what we speak inside of it. */
+int32_t hvri_tls_other_protocol(const struct hvri_tls_session *session,
+				struct hvrepl_error *error);
 /* Fill `error` for a handshake that failed now; returns its code. Looks at the
  * thread's error queue and at the session; sets session->step. */
 int32_t hvri_tls_explain(struct hvri_tls_session *session, int ssl_result,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* TLS credentials: reading, checking and replacing the files. */
 #include "backend/fileio.h"
+#include "backend/gss/gss.h"
 #include "backend/tls.h"
 
 #include <errno.h>
@@ -26,11 +27,26 @@ struct hvrepl_tls {
 	pthread_mutex_t mutex;
 	struct hvri_tls_context *current;
 	struct hvrepl_tls_options options; /* Paths are ours. */
+	struct hvri_kerberos *kerberos;    /* Then there are no paths. */
 };
 
 const struct hvrepl_tls_options *hvri_tls_options(const hvrepl_tls *tls)
 {
 	return &tls->options;
+}
+
+struct hvri_kerberos *hvri_tls_kerberos(const hvrepl_tls *tls)
+{
+	return tls->kerberos;
+}
+
+bool hvri_tls_peer_name(const hvrepl_tls *tls, const char *name,
+			char out[HVREPL_PEER_NAME_MAX + 1])
+{
+	return tls->kerberos == NULL ?
+		       hvri_tls_canonical(name, out) :
+		       hvri_kerberos_canonical(tls->kerberos, name, out) ==
+			       HVREPL_OK;
 }
 
 hvrepl_tls *hvri_tls_hold(hvrepl_tls *tls)
@@ -66,19 +82,20 @@ static int choose_alpn(SSL *ssl, const unsigned char **out,
 		       unsigned char *out_length, const unsigned char *in,
 		       unsigned int in_length, void *argument)
 {
-	static const unsigned char ours[] = HVRI_TLS_ALPN;
+	const unsigned char *ours = argument;
 	unsigned char *chosen;
 
-	(void)ssl, (void)argument;
-	if (SSL_select_next_proto(&chosen, out_length, ours, sizeof(ours) - 1,
-				  in, in_length) != OPENSSL_NPN_NEGOTIATED)
+	(void)ssl;
+	if (SSL_select_next_proto(&chosen, out_length, ours, ours[0] + 1u, in,
+				  in_length) != OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_ALERT_FATAL;
 	*out = chosen;
 	return SSL_TLSEXT_ERR_OK;
 }
 
-static SSL_CTX *new_context(bool server)
+static SSL_CTX *new_context(bool server, bool kerberos)
 {
+	const char *alpn = kerberos ? HVRI_TLS_ALPN_KERBEROS : HVRI_TLS_ALPN;
 	SSL_CTX *ctx = SSL_CTX_new(server ? TLS_server_method() :
 					    TLS_client_method());
 
@@ -95,14 +112,14 @@ static SSL_CTX *new_context(bool server)
 	if (SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) != 1 ||
 	    SSL_CTX_set_num_tickets(ctx, 0) != 1 ||
 	    SSL_CTX_set_max_early_data(ctx, 0) != 1 ||
-	    SSL_CTX_set_alpn_protos(ctx,
-				    (const unsigned char *)HVRI_TLS_ALPN,
-				    sizeof(HVRI_TLS_ALPN) - 1) != 0) {
+	    SSL_CTX_set_alpn_protos(ctx, (const unsigned char *)alpn,
+				    (unsigned int)strlen(alpn)) != 0) {
 		SSL_CTX_free(ctx);
 		return NULL;
 	}
 	if (server)
-		SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
+		SSL_CTX_set_alpn_select_cb(ctx, choose_alpn,
+					   (void *)(uintptr_t)alpn);
 	return ctx;
 }
 
@@ -198,29 +215,58 @@ static int32_t check_own(SSL_CTX *ctx, const char *path,
 	return HVREPL_OK;
 }
 
-static int32_t load(const struct hvrepl_tls_options *files,
-		    struct hvri_tls_context **out, struct hvrepl_error *error)
+static int32_t load_files(const struct hvrepl_tls_options *files,
+			  struct hvri_tls_context *context,
+			  struct hvrepl_error *error)
 {
-	struct hvri_tls_context *context = calloc(1, sizeof(*context));
-	int32_t rc;
+	int32_t rc = load_into(context->client, files, error);
 
-	if (context == NULL)
-		return hvri_sys_fail(error, HVREPL_E_NOMEM, 0, "out of memory");
-	atomic_init(&context->references, 1);
-	context->client = new_context(false);
-	context->server = new_context(true);
-	context->socket = hvri_tls_socket_method();
-	if (context->client == NULL || context->server == NULL ||
-	    context->socket == NULL)
-		rc = hvri_sys_fail(error, HVREPL_E_NOMEM, 0,
-				   "cannot set up TLS: %s", openssl_reason());
-	else
-		rc = load_into(context->client, files, error);
 	if (rc == HVREPL_OK)
 		rc = load_into(context->server, files, error);
 	if (rc == HVREPL_OK)
 		rc = check_own(context->client, files->cert_file, context,
 			       error);
+	return rc;
+}
+
+static int32_t load_kerberos(const struct hvri_kerberos *kerberos,
+			     struct hvri_tls_context *context,
+			     struct hvrepl_error *error)
+{
+	int32_t rc = hvri_kerberos_check(kerberos, error);
+
+	if (rc < 0)
+		return rc;
+	memcpy(context->name, kerberos->principal, sizeof(context->name));
+	if (hvri_gss_certificate(context->server))
+		return HVREPL_OK;
+	rc = hvri_sys_fail(error, HVREPL_E_NOMEM, 0,
+			   "cannot make a certificate: %s", openssl_reason());
+	ERR_clear_error();
+	return rc;
+}
+
+static int32_t load(const hvrepl_tls *tls, struct hvri_tls_context **out,
+		    struct hvrepl_error *error)
+{
+	struct hvri_tls_context *context = calloc(1, sizeof(*context));
+	bool kerberos = tls->kerberos != NULL;
+	int32_t rc;
+
+	if (context == NULL)
+		return hvri_sys_fail(error, HVREPL_E_NOMEM, 0, "out of memory");
+	atomic_init(&context->references, 1);
+	context->client = new_context(false, kerberos);
+	context->server = new_context(true, kerberos);
+	context->socket = hvri_tls_socket_method();
+	if (context->client == NULL || context->server == NULL ||
+	    context->socket == NULL)
+		rc = hvri_sys_fail(error, HVREPL_E_NOMEM, 0,
+				   "cannot set up TLS: %s", openssl_reason());
+	else if (kerberos)
+		rc = load_kerberos(tls->kerberos, context, error);
+	else
+		rc = load_files(&tls->options, context, error);
 	if (rc < 0) {
 		hvri_tls_context_drop(context);
 		return rc;
@@ -229,13 +275,24 @@ static int32_t load(const struct hvrepl_tls_options *files,
 	return HVREPL_OK;
 }
 
+static bool copy_path(const char **path)
+{
+	if (*path != NULL) {
+		*path = strdup(*path);
+		return *path != NULL;
+	}
+	return true;
+}
+
 static int32_t copy_options(struct hvrepl_tls_options *to,
 			    const struct hvrepl_tls_options *from)
 {
+	bool fine;
+
 	*to = *from;
-	to->ca_file = strdup(from->ca_file);
-	to->cert_file = strdup(from->cert_file);
-	to->key_file = strdup(from->key_file);
+	fine = copy_path(&to->ca_file);
+	fine &= copy_path(&to->cert_file);
+	fine &= copy_path(&to->key_file);
 	if (to->handshake_timeout_ns == 0)
 		to->handshake_timeout_ns = HANDSHAKE_TIMEOUT_NS;
 	if (to->rekey_bytes == 0)
@@ -244,17 +301,12 @@ static int32_t copy_options(struct hvrepl_tls_options *to,
 		to->rekey_records = REKEY_RECORDS;
 	if (to->rekey_ns == 0)
 		to->rekey_ns = REKEY_NS;
-	return to->ca_file != NULL && to->cert_file != NULL &&
-			       to->key_file != NULL ?
-		       HVREPL_OK : HVREPL_E_NOMEM;
+	return fine ? HVREPL_OK : HVREPL_E_NOMEM;
 }
 
 int32_t hvrepl_tls_create(const struct hvrepl_tls_options *options,
 			  hvrepl_tls **tls_out, struct hvrepl_error *error)
 {
-	hvrepl_tls *tls;
-	int32_t rc;
-
 	if (options == NULL || options->struct_size != sizeof(*options) ||
 	    options->reserved != 0 || options->ca_file == NULL ||
 	    options->cert_file == NULL || options->key_file == NULL ||
@@ -262,14 +314,49 @@ int32_t hvrepl_tls_create(const struct hvrepl_tls_options *options,
 		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
 				     "ca_file, cert_file and key_file are "
 				     "needed");
-	tls = calloc(1, sizeof(*tls));
-	if (tls == NULL)
+	return hvri_tls_new(options, NULL, tls_out, error);
+}
+
+int32_t hvrepl_kerberos_create(const struct hvrepl_kerberos_options *options,
+			       hvrepl_tls **tls_out, struct hvrepl_error *error)
+{
+	struct hvrepl_tls_options tls = HVREPL_TLS_OPTIONS_INIT;
+	struct hvri_kerberos *kerberos;
+	int32_t rc;
+
+	if (options == NULL || options->struct_size != sizeof(*options) ||
+	    options->reserved != 0 ||
+	    (options->keytab == NULL && options->ccache == NULL) ||
+	    tls_out == NULL)
+		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
+				     "a keytab or a ccache is needed");
+	rc = hvri_kerberos_new(options, &kerberos, error);
+	if (rc < 0)
+		return rc;
+	tls.handshake_timeout_ns = options->handshake_timeout_ns;
+	tls.rekey_bytes = options->rekey_bytes;
+	tls.rekey_records = options->rekey_records;
+	tls.rekey_ns = options->rekey_ns;
+	return hvri_tls_new(&tls, kerberos, tls_out, error);
+}
+
+int32_t hvri_tls_new(const struct hvrepl_tls_options *options,
+		     struct hvri_kerberos *kerberos, hvrepl_tls **tls_out,
+		     struct hvrepl_error *error)
+{
+	hvrepl_tls *tls = calloc(1, sizeof(*tls));
+	int32_t rc;
+
+	if (tls == NULL) {
+		hvri_kerberos_free(kerberos);
 		return hvri_sys_fail(error, HVREPL_E_NOMEM, 0, "out of memory");
+	}
+	tls->kerberos = kerberos;
 	atomic_init(&tls->references, 1);
 	pthread_mutex_init(&tls->mutex, NULL);
 	rc = copy_options(&tls->options, options);
 	if (rc == HVREPL_OK)
-		rc = load(&tls->options, &tls->current, error);
+		rc = load(tls, &tls->current, error);
 	else
 		hvri_sys_fail(error, rc, 0, "out of memory");
 	if (rc < 0) {
@@ -283,7 +370,7 @@ int32_t hvrepl_tls_create(const struct hvrepl_tls_options *options,
 int32_t hvrepl_tls_reload(hvrepl_tls *tls, struct hvrepl_error *error)
 {
 	struct hvri_tls_context *fresh, *old;
-	int32_t rc = load(&tls->options, &fresh, error);
+	int32_t rc = load(tls, &fresh, error);
 
 	if (rc < 0)
 		return rc;
@@ -321,6 +408,7 @@ void hvrepl_tls_destroy(hvrepl_tls *tls)
 	free((char *)(uintptr_t)tls->options.ca_file);
 	free((char *)(uintptr_t)tls->options.cert_file);
 	free((char *)(uintptr_t)tls->options.key_file);
+	hvri_kerberos_free(tls->kerberos);
 	pthread_mutex_destroy(&tls->mutex);
 	free(tls);
 }

@@ -11,9 +11,10 @@ const char *hvrepl_step_name(uint32_t step)
 	static const char *const names[] = {
 		"nothing", "name lookup", "TCP connection", "TLS handshake",
 		"their certificate", "our certificate at the peer", "done",
+		"Kerberos", "Kerberos at the peer",
 	};
 
-	return names[step <= HVREPL_STEP_DONE ? step : 0];
+	return names[step < HVRI_COUNT_OF(names) ? step : 0];
 }
 
 /* About the certificate of the other side, which we refused. */
@@ -91,6 +92,21 @@ static const char *meaning_of_alert(int alert)
 	}
 }
 
+int32_t hvri_tls_other_protocol(const struct hvri_tls_session *session,
+				struct hvrepl_error *error)
+{
+	if (session->kerberos)
+		return hvri_sys_fail(error, HVREPL_E_PEER_VERSION, 0,
+				     "the peer speaks TLS, but not hvrepl/1 "
+				     "with Kerberos: is that the right port, "
+				     "and has that site a section kerberos "
+				     "instead of certificates?");
+	return hvri_sys_fail(error, HVREPL_E_PEER_VERSION, 0,
+			     "the peer speaks TLS, but not hvrepl/1 with "
+			     "certificates: is that the right port, and has "
+			     "that site certificates instead of kerberos?");
+}
+
 /* An alert is what the peer says. */
 static int32_t explain_alert(struct hvri_tls_session *session, int alert,
 			     struct hvrepl_error *error)
@@ -105,9 +121,7 @@ static int32_t explain_alert(struct hvri_tls_session *session, int alert,
 				     meaning);
 	}
 	if (alert == SSL_AD_NO_APPLICATION_PROTOCOL)
-		return hvri_sys_fail(error, HVREPL_E_PEER_VERSION, 0,
-				     "the peer speaks TLS, but not hvrepl/1: is "
-				     "that the right port?");
+		return hvri_tls_other_protocol(session, error);
 	if (alert == SSL_AD_PROTOCOL_VERSION)
 		return hvri_sys_fail(error, HVREPL_E_PEER_VERSION, 0,
 				     "the peer has no TLS 1.3: upgrade it");
@@ -138,9 +152,7 @@ static int32_t explain_reason(struct hvri_tls_session *session,
 		return hvri_sys_fail(error, HVREPL_E_PEER_VERSION, 0,
 				     "the peer has no TLS 1.3: upgrade it");
 	case SSL_R_NO_APPLICATION_PROTOCOL:
-		return hvri_sys_fail(error, HVREPL_E_PEER_VERSION, 0,
-				     "the peer speaks TLS, but not hvrepl/1: "
-				     "something else uses this port");
+		return hvri_tls_other_protocol(session, error);
 	case SSL_R_WRONG_VERSION_NUMBER:
 	case SSL_R_HTTP_REQUEST:
 	case SSL_R_HTTPS_PROXY_REQUEST:

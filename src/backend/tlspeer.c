@@ -94,10 +94,15 @@ int32_t hvrepl_tls_add_peer(hvrepl_loop *loop, hvrepl_tls *tls,
 				     "65535");
 	/* What the channel proves is in this spelling, and the node compares
 	 * byte by byte. */
-	if (!hvri_tls_canonical(options->name, canonical))
+	if (!hvri_tls_peer_name(tls, options->name, canonical))
 		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
-				     "%s is neither a DNS name nor an address",
-				     options->name);
+				     "%.160s is neither a DNS name nor an "
+				     "address, nor a principal where those are "
+				     "wanted", options->name);
+	if (hvri_tls_kerberos(tls) != NULL && options->host == NULL)
+		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
+				     "with Kerberos a peer needs a host beside "
+				     "its principal");
 	peer = calloc(1, sizeof(*peer));
 	if (peer == NULL)
 		return hvri_sys_fail(error, HVREPL_E_NOMEM, 0, "out of memory");

@@ -189,7 +189,9 @@ int32_t hvri_tls_session_init(struct hvri_tls_session *session, hvrepl_tls *tls,
 	session->rekey_records = options->rekey_records;
 	session->rekey_ns = options->rekey_ns;
 	session->keyed_ns = hvrepl_loop_now();
-	if (expected != NULL && !hvri_tls_canonical(expected, session->expected))
+	session->kerberos = hvri_tls_kerberos(tls) != NULL;
+	if (expected != NULL &&
+	    !hvri_tls_peer_name(tls, expected, session->expected))
 		return HVREPL_E_INVALID;
 	session->context = hvri_tls_current(tls);
 	session->ssl = SSL_new(session->server ? session->context->server :
@@ -204,15 +206,21 @@ int32_t hvri_tls_session_init(struct hvri_tls_session *session, hvrepl_tls *tls,
 	BIO_set_init(bio, 1);
 	SSL_set_bio(session->ssl, bio, bio);
 	SSL_set_app_data(session->ssl, session);
-	SSL_set_verify(session->ssl,
-		       SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
-		       verify);
+	if (session->kerberos)
+		SSL_set_verify(session->ssl, SSL_VERIFY_NONE, NULL);
+	else
+		SSL_set_verify(session->ssl,
+			       SSL_VERIFY_PEER |
+				       SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+			       verify);
 	if (session->server) {
 		SSL_set_accept_state(session->ssl);
 	} else {
 		SSL_set_connect_state(session->ssl);
-		/* Addresses are not sent as server names (RFC 6066). */
-		if (inet_pton(AF_INET, session->expected, address) != 1 &&
+		/* Addresses are not sent as server names (RFC 6066), and a
+		 * principal is none. */
+		if (!session->kerberos &&
+		    inet_pton(AF_INET, session->expected, address) != 1 &&
 		    inet_pton(AF_INET6, session->expected, address) != 1)
 			(void)SSL_set_tlsext_host_name(session->ssl,
 						       session->expected);
@@ -249,12 +257,14 @@ static int32_t wait_or_fail(struct hvri_tls_session *session, int result,
 
 static bool has_alpn(const struct hvri_tls_session *session)
 {
-	static const unsigned char ours[] = HVRI_TLS_ALPN;
+	const char *ours = session->kerberos ? HVRI_TLS_ALPN_KERBEROS :
+					       HVRI_TLS_ALPN;
 	const unsigned char *chosen;
 	unsigned int length;
 
 	SSL_get0_alpn_selected(session->ssl, &chosen, &length);
-	return length == ours[0] && memcmp(chosen, ours + 1, length) == 0;
+	return length == (unsigned char)ours[0] &&
+	       memcmp(chosen, ours + 1, length) == 0;
 }
 
 static int32_t say_greeting(struct hvri_tls_session *session,
@@ -305,9 +315,11 @@ int32_t hvri_tls_handshake(struct hvri_tls_session *session,
 			return wait_or_fail(session, result, error);
 	}
 	if (!has_alpn(session))
-		return hvri_sys_fail(error, HVREPL_E_PEER_VERSION, 0,
-				     "the peer speaks TLS, but not hvrepl/1: is "
-				     "that the right port?");
+		return hvri_tls_other_protocol(session, error);
+	if (session->kerberos) {
+		session->greeting_done = true;
+		return HVREPL_OK;
+	}
 	rc = session->server ? say_greeting(session, error) :
 			       hear_greeting(session, error);
 	if (rc == HVREPL_OK) {
@@ -379,6 +391,14 @@ static const void *next_record(struct hvri_tls_session *session,
 	}
 	*length_out = session->record_length;
 	return session->record;
+}
+
+void hvri_tls_gather(struct hvri_tls_session *session,
+		     struct hvri_tls_out *out)
+{
+	size_t length;
+
+	(void)next_record(session, out, &length);
 }
 
 int32_t hvri_tls_send(struct hvri_tls_session *session,

@@ -85,6 +85,13 @@ static cfg_opt_t certificates_options[] = {
 	CFG_STR("key", NULL, CFGF_NONE),
 	CFG_END()
 };
+static cfg_opt_t kerberos_options[] = {
+	CFG_STR("keytab", NULL, CFGF_NONE),
+	CFG_STR("principal", NULL, CFGF_NONE),
+	CFG_STR("service", NULL, CFGF_NONE),
+	CFG_STR("tickets", NULL, CFGF_NONE),
+	CFG_END()
+};
 static cfg_opt_t listen_options[] = {
 	CFG_STR("address", NULL, CFGF_NONE),
 	CFG_INT("port", 0, CFGF_NONE),
@@ -117,6 +124,7 @@ static cfg_opt_t file_options[] = {
 	CFG_SEC("site", site_options,
 		CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
 	CFG_SEC("certificates", certificates_options, CFGF_NODEFAULT),
+	CFG_SEC("kerberos", kerberos_options, CFGF_NODEFAULT),
 	CFG_SEC("listen", listen_options, CFGF_NODEFAULT),
 	CFG_SEC("peer", listen_options,
 		CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
@@ -196,6 +204,21 @@ static void take_site(struct loader *loader, cfg_t *cfg)
 			start);
 }
 
+static void take_kerberos(struct loader *loader, cfg_t *cfg)
+{
+	struct site_config *config = loader->config;
+	cfg_t *section = cfg_getsec(cfg, "kerberos");
+
+	config_need(loader, section, "keytab", "site.keytab");
+	config->keytab = config_path(loader, section, "keytab");
+	config->principal = config_copy(loader, cfg_getstr(section, "principal"));
+	config->service = config_copy(loader, cfg_getstr(section, "service"));
+	config->tickets = config_copy(loader, cfg_getstr(section, "tickets"));
+	if (config->authority != NULL)
+		config_fail_at(loader, section->line,
+			"The site has certificates and kerberos. A site proves itself in one way; take the other section away.");
+}
+
 static void take_network(struct loader *loader, cfg_t *cfg)
 {
 	struct site_config *config = loader->config;
@@ -210,6 +233,8 @@ static void take_network(struct loader *loader, cfg_t *cfg)
 		config->certificate = config_path(loader, section, "certificate");
 		config->key = config_path(loader, section, "key");
 	}
+	if (cfg_size(cfg, "kerberos") > 0)
+		take_kerberos(loader, cfg);
 	if (cfg_size(cfg, "listen") > 0) {
 		section = cfg_getsec(cfg, "listen");
 		config_need(loader, section, "address", "0.0.0.0");
@@ -225,21 +250,24 @@ static void take_network(struct loader *loader, cfg_t *cfg)
 		struct site_peer *peer = &config->peers[i];
 
 		section = cfg_getnsec(cfg, "peer", i);
-		config_check_name(loader, section, "peer");
+		config_check_peer(loader, section, config->keytab != NULL);
 		peer->name = config_copy(loader, cfg_title(section));
 		peer->address = config_copy(loader, cfg_getstr(section, "address"));
 		if (peer->address != NULL)
 			peer->port = (uint16_t)config_int(loader, section, "port",
 						       1, 65535);
-		if (strcmp(peer->name, config->name) == 0)
+		if (!loader->failed &&
+		    (strcmp(peer->name, config->name) == 0 ||
+		     (config->principal != NULL &&
+		      strcmp(peer->name, config->principal) == 0)))
 			config_fail_at(loader, section->line,
 				"Peer '%s' has this site's own name. Name the other site.",
 				peer->name);
 	}
 	if ((config->peer_count > 0 || config->listen_address != NULL) &&
-	    config->authority == NULL)
+	    config->authority == NULL && config->keytab == NULL)
 		config_fail_at(loader, 0,
-			"Sites talk over mutual TLS only. Add: certificates { authority = ... certificate = ... key = ... }.");
+			"Sites talk over TLS with both sides proved. Add: certificates { authority = ... certificate = ... key = ... }, or kerberos { keytab = ... principal = ... }.");
 }
 
 static uint32_t verb_bit(const char *name)
@@ -265,7 +293,7 @@ static void take_authorisations(struct loader *loader, cfg_t *cfg)
 		struct site_authorisation *entry = &config->authorisations[i];
 		cfg_t *section = cfg_getnsec(cfg, "authorise", i);
 
-		config_check_name(loader, section, "peer");
+		config_check_peer(loader, section, config->keytab != NULL);
 		entry->peer = config_copy(loader, cfg_title(section));
 		entry->trust_group =
 			config_copy(loader, cfg_getstr(section, "trust-group"));
@@ -409,6 +437,8 @@ static void watch_options(cfg_t *cfg)
 		"site|nbd", "site|start-wait", "site|start-without-peer",
 		"site|compression", "site|spool", "certificates|authority",
 		"certificates|certificate", "certificates|key",
+		"kerberos|keytab", "kerberos|principal", "kerberos|service",
+		"kerberos|tickets",
 		"listen|address", "listen|port", "peer|address", "peer|port",
 		"authorise|verbs", "authorise|trust-group", "policy|interval",
 		"policy|points", "vm|policy", "vm|capture",
@@ -581,6 +611,10 @@ void site_config_free(struct site_config *config)
 	free(config->authority);
 	free(config->certificate);
 	free(config->key);
+	free(config->keytab);
+	free(config->principal);
+	free(config->service);
+	free(config->tickets);
 	free(config->listen_address);
 	free(config);
 }

@@ -19,7 +19,7 @@
 #define SITE_VERB_OVERWRITE (1u << 3)
 
 struct site_peer {
-	char *name;    /* What its certificate must prove. */
+	char *name;    /* What its certificate must prove, or its principal. */
 	char *address; /* NULL: it calls us. */
 	uint16_t port;
 };
@@ -66,6 +66,10 @@ struct site_config {
 	char *authority;   /* PEM files; all three or none. */
 	char *certificate;
 	char *key;
+	char *keytab;    /* Kerberos instead of those; NULL: not. */
+	char *principal; /* NULL: by the host's name. */
+	char *service;   /* NULL: hvrepl. */
+	char *tickets;   /* Credential cache to call with; NULL: the keytab. */
 	char *listen_address; /* NULL: nobody can call us. */
 	uint16_t listen_port;
 	struct site_peer *peers;

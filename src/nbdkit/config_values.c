@@ -159,6 +159,32 @@ void config_check_name(struct loader *loader, cfg_t *section, const char *kind)
 			name, kind, SITE_NAME_MAX);
 }
 
+/* Whole, so that it is the very text that the peer proves: no realm to be
+ * filled in, nothing to be unescaped. */
+static bool is_principal(const char *name)
+{
+	const char *at = strchr(name, '@');
+	size_t length = strlen(name);
+
+	if (at == NULL || at == name || at[1] == 0 || length > HVREPL_PEER_NAME_MAX)
+		return false;
+	for (size_t i = 0; i < length; i++)
+		if (name[i] <= ' ' || name[i] > '~' || name[i] == '\\' ||
+		    name[i] == '%' || (name[i] == '@' && name + i != at))
+			return false;
+	return true;
+}
+
+void config_check_peer(struct loader *loader, cfg_t *section, bool principals)
+{
+	if (!principals)
+		config_check_name(loader, section, "peer");
+	else if (!is_principal(cfg_title(section)))
+		config_fail_at(loader, section->line,
+			"'%.64s' is no whole principal. With Kerberos a peer is named as it proves itself: \"hvrepl/HOST@REALM\".",
+			cfg_title(section));
+}
+
 void *config_array(struct loader *loader, size_t count, size_t size)
 {
 	void *array = calloc(count + 1, size);

@@ -45,6 +45,8 @@ long config_int(struct loader *loader, cfg_t *section, const char *name,
 char *config_path(struct loader *loader, cfg_t *section, const char *name);
 void config_check_name(struct loader *loader, cfg_t *section,
 		       const char *kind);
+/* A peer's title: a name, or with `principals` a whole principal. */
+void config_check_peer(struct loader *loader, cfg_t *section, bool principals);
 void config_need(struct loader *loader, cfg_t *section, const char *name,
 		 const char *example);
 

@@ -147,6 +147,19 @@ const json_t *control_body(const struct control_request *request)
 	return request->object;
 }
 
+/* Length of the piece of `url` for the braces at `pattern`: up to the next
+ * slash, or with a star, as {peer*}, up to what ends the pattern. A principal
+ * has slashes, and libmicrohttpd has decoded them. */
+static size_t piece_length(const char *pattern, const char *url)
+{
+	const char *rest = strchr(pattern, '}') + 1;
+	size_t length = strlen(url), tail = strlen(rest);
+
+	if (rest[-2] != '*')
+		return strcspn(url, "/");
+	return length > tail ? length - tail : 0;
+}
+
 /* Takes the pieces of `url` that stand where `pattern` has {}. */
 static bool match(struct control_request *request, const char *pattern,
 		  const char *url)
@@ -161,7 +174,7 @@ static bool match(struct control_request *request, const char *pattern,
 				return false;
 			continue;
 		}
-		length = strcspn(url, "/");
+		length = piece_length(pattern, url);
 		if (length == 0 || count == CONTROL_PARAMETERS_MAX)
 			return false;
 		free(request->parameters[count]);

@@ -462,6 +462,29 @@ static int32_t start_threads(struct endpoint *endpoint,
 				 "No thread could be started.");
 }
 
+/* Who this site is to others, by one of two ways. */
+static int32_t make_credentials(struct endpoint *endpoint,
+				struct hvrepl_error *error)
+{
+	const struct site_config *config = endpoint->config;
+	struct hvrepl_kerberos_options kerberos = HVREPL_KERBEROS_OPTIONS_INIT;
+	struct hvrepl_tls_options tls = HVREPL_TLS_OPTIONS_INIT;
+
+	if (config->keytab != NULL) {
+		kerberos.keytab = config->keytab;
+		kerberos.principal = config->principal;
+		kerberos.service = config->service;
+		kerberos.ccache = config->tickets;
+		return hvrepl_kerberos_create(&kerberos, &endpoint->tls, error);
+	}
+	if (config->authority == NULL)
+		return HVREPL_OK;
+	tls.ca_file = config->authority;
+	tls.cert_file = config->certificate;
+	tls.key_file = config->key;
+	return hvrepl_tls_create(&tls, &endpoint->tls, error);
+}
+
 int32_t endpoint_open(const struct site_config *config,
 		      const struct hvrepl_env *env,
 		      void (*log)(void *user, uint32_t level,
@@ -469,7 +492,6 @@ int32_t endpoint_open(const struct site_config *config,
 		      struct endpoint **out, struct hvrepl_error *error)
 {
 	struct endpoint *endpoint = calloc(1, sizeof(*endpoint));
-	struct hvrepl_tls_options tls = HVREPL_TLS_OPTIONS_INIT;
 	int32_t rc;
 
 	if (endpoint == NULL)
@@ -481,12 +503,8 @@ int32_t endpoint_open(const struct site_config *config,
 	rc = hvrepl_loop_create(&endpoint->control_loop, error);
 	if (rc == HVREPL_OK)
 		rc = hvrepl_loop_create(&endpoint->network_loop, error);
-	if (rc == HVREPL_OK && config->authority != NULL) {
-		tls.ca_file = config->authority;
-		tls.cert_file = config->certificate;
-		tls.key_file = config->key;
-		rc = hvrepl_tls_create(&tls, &endpoint->tls, error);
-	}
+	if (rc == HVREPL_OK)
+		rc = make_credentials(endpoint, error);
 	if (rc == HVREPL_OK)
 		rc = make_node(endpoint, error);
 	if (rc == HVREPL_OK)

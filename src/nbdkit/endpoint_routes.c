@@ -545,7 +545,9 @@ static void test_session(void *argument)
 		    strcmp(peer.name, test->peer->name) != 0)
 			continue;
 		snprintf(sentence, sizeof(sentence),
-			 "name, TCP, TLS and both certificates are good, but there is no session: %s",
+			 "name, TCP, TLS and %s are good, but there is no session: %s",
+			 test->endpoint->config->keytab != NULL ?
+				 "Kerberos" : "both certificates",
 			 hvrepl_strerror(peer.code));
 		json_object_set_new(test->answer, "connected", json_false());
 		json_object_set_new(test->answer, "step",
@@ -567,7 +569,10 @@ static void test_done(void *user, const struct hvrepl_channel *channel,
 
 	test->connected = result->code == HVREPL_OK;
 	test->answer = json_pack(
-		"{s:b,s:s,s:s,s:I,s:s,s:s}", "connected", (int)test->connected,
+		"{s:b,s:s,s:s,s:s,s:I,s:s,s:s}", "connected",
+		(int)test->connected, "mechanism",
+		test->endpoint->config->keytab != NULL ? "kerberos" :
+							 "certificates",
 		"step", hvrepl_step_name(result->step), "address",
 		result->address == NULL ? "" : result->address, "duration_ns",
 		(json_int_t)result->duration_ns, "name",

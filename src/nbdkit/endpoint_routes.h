@@ -37,7 +37,7 @@ void endpoint_post_cut(struct endpoint *endpoint,
 /* GET /v1/jobs/{job}?wait_ms= */
 void endpoint_get_job(struct endpoint *endpoint,
 		      struct control_request *request);
-/* POST /v1/peers/{peer}/test */
+/* POST /v1/peers/{peer*}/test */
 void endpoint_post_test(struct endpoint *endpoint,
 			struct control_request *request);
 /* POST /v1/reload; in reload.c. */

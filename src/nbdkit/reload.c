@@ -89,6 +89,11 @@ static json_t *needs_restart(const struct site_config *now,
 	    !same(now->certificate, fresh->certificate) ||
 	    !same(now->key, fresh->key))
 		json_array_append_new(names, json_string("certificates"));
+	if (!same(now->keytab, fresh->keytab) ||
+	    !same(now->principal, fresh->principal) ||
+	    !same(now->service, fresh->service) ||
+	    !same(now->tickets, fresh->tickets))
+		json_array_append_new(names, json_string("kerberos"));
 	if (!same(now->listen_address, fresh->listen_address) ||
 	    now->listen_port != fresh->listen_port)
 		json_array_append_new(names, json_string("listen"));

@@ -159,7 +159,7 @@ const struct control_route site_routes[] = {
 	{ "POST", "/v1/vms/{vm}/cut", post_cut },
 	{ "POST", "/v1/vms/{vm}/operations", ask_post_operation },
 	{ "GET", "/v1/jobs/{job}", ask_get_job },
-	{ "POST", "/v1/peers/{peer}/test", ask_post_test },
+	{ "POST", "/v1/peers/{peer*}/test", ask_post_test },
 	{ "POST", "/v1/reload", post_reload },
 	{ NULL, NULL, NULL },
 };

@@ -273,8 +273,10 @@ static int run_test(struct tool_run *run)
 		return connected ? TOOL_OK : TOOL_FAILED;
 	}
 	if (connected)
-		printf("%s at %s answers: name, TCP, TLS and both certificates are good (%s).\n",
+		printf("%s at %s answers: name, TCP, TLS and %s are good (%s).\n",
 		       run->operands[0], text(answer, "address"),
+		       strcmp(text(answer, "mechanism"), "kerberos") == 0 ?
+			       "Kerberos" : "both certificates",
 		       tool_time(number(answer, "duration_ns") / 1000000u,
 				 took));
 	else
@@ -293,7 +295,8 @@ const struct tool_verb tool_verb_test_connection = {
 	.group = TOOL_GROUP_WATCH,
 	.operands = "PEER",
 	.summary = "Connect to a peer and say which step fails",
-	.details = "Steps: name lookup, TCP, TLS, the peer's certificate, its acceptance of ours.",
+	.details = "Steps: name lookup, TCP, TLS, the peer's certificate, its acceptance of ours;\n"
+		   "with Kerberos: TLS, our ticket and the peer's proof, its acceptance of ours.",
 	.options = client_options,
 	.operands_min = 1,
 	.operands_max = 1,

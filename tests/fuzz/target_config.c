@@ -62,6 +62,11 @@ static void check_config(const struct site_config *config)
 			  (config->authority == NULL) ==
 				  (config->certificate == NULL),
 		  "some of the certificates");
+	fuzz_must(config->authority == NULL || config->keytab == NULL,
+		  "two kinds of proof");
+	fuzz_must((config->peer_count == 0 && config->listen_address == NULL) ||
+			  config->authority != NULL || config->keytab != NULL,
+		  "a network without proof");
 	fuzz_must(config->listen_address == NULL || config->listen_port > 0,
 		  "a port to listen on");
 	for (size_t i = 0; i < config->peer_count; i++)

@@ -168,6 +168,73 @@ START_TEST(each_mistake_names_its_line_and_what_to_write)
 }
 END_TEST
 
+static const char kerberos[] =
+	"site \"east\" { state = \"s\" storage = \"t\"\n"        /* 1 */
+	"  control = \"c.sock\" nbd = \"n.sock\" }\n"             /* 2 */
+	"kerberos {\n"                                           /* 3 */
+	"  keytab = \"east.keytab\"\n"                           /* 4 */
+	"  principal = \"hvrepl/east.test@R\"\n"                 /* 5 */
+	"}\n"                                                    /* 6 */
+	"peer \"hvrepl/west.test@R\" { }\n"                      /* 7 */
+	"authorise \"hvrepl/west.test@R\" { verbs = {\"receive\"} }\n";
+
+START_TEST(peers_are_principals_with_kerberos)
+{
+	static const struct mistake wrong[] = {
+		{ "  keytab = \"east.keytab\"\n", "", 5, "lacks 'keytab'" },
+		{ "peer \"hvrepl/west.test@R\"", "peer \"west\"", 7,
+		  "no whole principal" },
+		{ "peer \"hvrepl/west.test@R\"", "peer \"hvrepl/west.test\"",
+		  7, "no whole principal" },
+		{ "peer \"hvrepl/west.test@R\"", "peer \"a b@R\"", 7,
+		  "no whole principal" },
+		{ "peer \"hvrepl/west.test@R\"", "peer \"hvrepl/w%2f@R\"", 7,
+		  "no whole principal" },
+		{ "peer \"hvrepl/west.test@R\"",
+		  "peer \"hvrepl/east.test@R\"", 7, "own name" },
+		{ "authorise \"hvrepl/west.test@R\"", "authorise \"*@R@S\"",
+		  8, "no whole principal" },
+		{ "kerberos {\n",
+		  "certificates { authority = \"a\" certificate = \"b\" key = "
+		  "\"c\" }\nkerberos {\n",
+		  7, "in one way" },
+		{ "kerberos {\n", "kerberos {\n  ticket = \"x\"\n", 4,
+		  "Known here: keytab, principal, service, tickets" },
+	};
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	struct site_config *c = NULL;
+	char text[1024], place[32];
+
+	ck_assert_msg(load_bytes(kerberos, strlen(kerberos), &c, &error) ==
+			      HVREPL_OK,
+		      "%s", error.sentence);
+	ck_assert_ptr_nonnull(strstr(c->keytab, "/east.keytab"));
+	ck_assert_str_eq(c->principal, "hvrepl/east.test@R");
+	ck_assert_ptr_null(c->service);
+	ck_assert_ptr_null(c->tickets);
+	ck_assert_ptr_null(c->authority);
+	ck_assert_str_eq(c->peers[0].name, "hvrepl/west.test@R");
+	ck_assert_str_eq(c->authorisations[0].peer, "hvrepl/west.test@R");
+	site_config_free(c);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		const char *at = strstr(kerberos, wrong[i].from);
+
+		ck_assert_ptr_nonnull(at);
+		snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - kerberos),
+			 kerberos, wrong[i].to, at + strlen(wrong[i].from));
+		c = NULL;
+		ck_assert_int_eq(load_bytes(text, strlen(text), &c, &error),
+				 HVREPL_E_INVALID);
+		ck_assert_ptr_null(c);
+		snprintf(place, sizeof(place), "site.conf:%d:", wrong[i].line);
+		ck_assert_msg(strstr(error.sentence, place) != NULL &&
+				      strstr(error.sentence,
+					     wrong[i].says) != NULL,
+			      "%zu: %s", i, error.sentence);
+	}
+}
+END_TEST
+
 START_TEST(a_missing_file_is_not_found)
 {
 	struct hvrepl_error error = HVREPL_ERROR_INIT;
@@ -225,6 +292,7 @@ int main(void)
 	tcase_add_test(tcase, everything_that_is_written_is_read);
 	tcase_add_loop_test(tcase, each_mistake_names_its_line_and_what_to_write,
 			    0, count);
+	tcase_add_test(tcase, peers_are_principals_with_kerberos);
 	tcase_add_test(tcase, a_missing_file_is_not_found);
 	tcase_add_test(tcase, damage_never_crashes_the_reader);
 	tcase_add_test(tcase, bytes_that_are_no_text_are_refused);

@@ -80,6 +80,8 @@ HVREPL_API void hvrepl_tls_destroy(hvrepl_tls *tls);
 #define HVREPL_STEP_CERTIFICATE 4u /* Their certificate, checked here. */
 #define HVREPL_STEP_ACCEPTANCE 5u  /* Our certificate, checked there. */
 #define HVREPL_STEP_DONE 6u
+#define HVREPL_STEP_KERBEROS 7u            /* Tickets, and their proof here. */
+#define HVREPL_STEP_KERBEROS_ACCEPTANCE 8u /* Our proof, checked there. */
 
 /** "name lookup", "TCP connection", ...; static. Any thread. @since 0.1 */
 HVREPL_API const char *hvrepl_step_name(uint32_t step);
@@ -101,7 +103,8 @@ struct hvrepl_tls_connect {
 	uint32_t struct_size; /* sizeof(struct hvrepl_tls_connect) */
 	uint32_t port;        /* 1 to 65535. */
 	const char *host;     /* Name or address; copied. */
-	/** Name its certificate must have. NULL: `host`. Copied. */
+	/** Name its certificate must have, or its principal (kerberos.h).
+	 * NULL: `host`. Copied. */
 	const char *peer;
 	/** For name and TCP together. 0: 10 s. */
 	uint64_t connect_timeout_ns;
@@ -137,7 +140,8 @@ struct hvrepl_tls_listen {
 	 * Names by which peers are known here: a peer whose certificate covers
 	 * one of them is handed over under that name, one that covers none
 	 * is refused. NULL: every peer the CA vouches for, under the first name
-	 * of its certificate. Copied.
+	 * of its certificate. With Kerberos: principals, and NULL is whoever has
+	 * a ticket for us. Copied.
 	 */
 	const char *const *peers;
 	uint32_t peer_count;

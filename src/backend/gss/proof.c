@@ -1,0 +1,592 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Frames of a connection that Kerberos proves, once and again. */
+#include "backend/gss/proof.h"
+
+#include "backend/fileio.h"
+#include "backend/gss/job.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SECOND_NS 1000000000ull
+/* Between two tries to prove ourselves anew. */
+#define RETRY_MAX_NS (300 * SECOND_NS)
+
+enum stage {
+	START,    /* Of the first proof. */
+	CALLING,  /* The thread has it. */
+	FLUSHING, /* A token or a REFUSED is on its way out. */
+	READING,  /* The peer's frame is awaited. */
+	REFUSING, /* FLUSHING, and then it has failed. */
+	PROVED,
+};
+
+struct hvri_proof {
+	struct hvri_tls_session *session;
+	struct hvri_kerberos *kerberos;
+	hvrepl_tls *tls;
+	hvrepl_loop *loop;
+	void (*wake)(void *user);
+	void *user;
+	enum stage stage;
+	struct hvri_gss_job *job; /* An exchange under way, or NULL. */
+	uint8_t binding[HVREPL_EXPORTER_SIZE];
+	uint8_t exporter[HVREPL_EXPORTER_SIZE];
+	uint64_t next_ns, ends_ns; /* Client's next proof; end of this one. */
+	uint64_t count;
+	/* The frame being received. */
+	uint8_t header[HVRI_PROOF_HEADER];
+	uint32_t header_at;
+	uint32_t kind;
+	uint64_t left;
+	uint8_t token[HVRI_GSS_TOKEN_MAX];
+	uint32_t token_at;
+	/* Sending. */
+	bool in_data; /* Between two DATA frames otherwise. */
+	bool token_waits, token_leaves;
+};
+
+int32_t hvri_proof_create(struct hvri_tls_session *session, hvrepl_tls *tls,
+			  hvrepl_loop *loop, void (*wake)(void *user),
+			  void *user, struct hvri_proof **out)
+{
+	struct hvri_proof *proof = calloc(1, sizeof(*proof));
+
+	if (proof == NULL)
+		return HVREPL_E_NOMEM;
+	proof->session = session;
+	proof->kerberos = hvri_tls_kerberos(tls);
+	proof->tls = tls;
+	proof->loop = loop;
+	proof->wake = wake;
+	proof->user = user;
+	proof->next_ns = proof->ends_ns = UINT64_MAX;
+	*out = proof;
+	return HVREPL_OK;
+}
+
+void hvri_proof_free(struct hvri_proof *proof)
+{
+	if (proof == NULL)
+		return;
+	hvri_gss_job_drop(proof->job);
+	OPENSSL_cleanse(proof, sizeof(*proof));
+	free(proof);
+}
+
+void hvri_proof_stop(struct hvri_proof *proof)
+{
+	hvri_gss_job_drop(proof->job);
+	proof->job = NULL;
+}
+
+const uint8_t *hvri_proof_exporter(const struct hvri_proof *proof)
+{
+	return proof->exporter;
+}
+
+uint64_t hvri_proof_count(const struct hvri_proof *proof)
+{
+	return proof->count;
+}
+
+/* A new exchange, and its call on a thread. */
+static int32_t start_job(struct hvri_proof *proof, bool fresh)
+{
+	bool server = proof->session->server;
+	struct hvri_gss *gss;
+
+	proof->job = hvri_gss_job_new(proof->tls, proof->kerberos,
+				      server ? NULL : proof->session->expected,
+				      proof->binding);
+	if (proof->job == NULL)
+		return HVREPL_E_NOMEM;
+	gss = &proof->job->gss;
+	gss->fresh = fresh;
+	if (server) {
+		memcpy(gss->token, proof->token, proof->token_at);
+		gss->token_length = proof->token_at;
+	}
+	/* Who knocks for the first time is one of many. */
+	return hvri_gss_job_start(proof->job, proof->loop,
+				  server ? hvri_gss_answer : hvri_gss_begin,
+				  server && proof->stage != PROVED,
+				  proof->wake, proof->user);
+}
+
+/* The exchange is over and good. */
+static void take_result(struct hvri_proof *proof)
+{
+	const struct hvri_gss *gss = &proof->job->gss;
+	uint64_t now = hvrepl_loop_now(), life = gss->lifetime_ns;
+	/* The client's next proof may come so much late. */
+	uint64_t late = hvri_tls_options(proof->tls)->handshake_timeout_ns;
+	bool ends = life < UINT64_MAX - now && late < UINT64_MAX - now - life;
+
+	if (proof->count++ == 0) {
+		memcpy(proof->exporter, gss->exporter, sizeof(gss->exporter));
+		strcpy(proof->session->peer, gss->peer);
+	}
+	proof->next_ns = proof->ends_ns = UINT64_MAX;
+	if (!ends)
+		return;
+	if (proof->session->server) {
+		proof->ends_ns = now + life + late;
+	} else {
+		proof->ends_ns = now + life;
+		proof->next_ns = now + (life > 2 * SECOND_NS ? life / 2 :
+							       SECOND_NS);
+	}
+}
+
+/* Between two frames: make the next record this one. */
+static void put_frame(struct hvri_proof *proof, uint32_t kind,
+		      const void *bytes, uint32_t length)
+{
+	struct hvri_tls_session *session = proof->session;
+
+	memset(session->record, 0, HVRI_PROOF_HEADER);
+	session->record[0] = (uint8_t)length;
+	session->record[1] = (uint8_t)(length >> 8);
+	session->record[HVRI_PROOF_HEADER - 1] = (uint8_t)kind;
+	memcpy(session->record + HVRI_PROOF_HEADER, bytes, length);
+	session->record_length = HVRI_PROOF_HEADER + length;
+}
+
+static int32_t flush(struct hvri_proof *proof)
+{
+	struct hvri_tls_out nothing = { NULL, 0, 0 };
+
+	return hvri_tls_send(proof->session, &nothing, SIZE_MAX);
+}
+
+static int32_t take_header(struct hvri_proof *proof)
+{
+	uint64_t value = 0;
+
+	for (uint32_t i = 0; i < HVRI_PROOF_HEADER; i++)
+		value |= (uint64_t)proof->header[i] << (8 * i);
+	proof->header_at = 0;
+	proof->kind = (uint32_t)(value >> 56);
+	proof->left = value & ((1ull << 56) - 1);
+	proof->token_at = 0;
+	if (proof->left == 0)
+		return HVREPL_E_PROTOCOL;
+	switch (proof->kind) {
+	case HVRI_PROOF_TOKEN:
+		return proof->left <= HVRI_GSS_TOKEN_MAX ? HVREPL_OK :
+							   HVREPL_E_LIMIT;
+	case HVRI_PROOF_REFUSED:
+		return proof->left == 4 && !proof->session->server ?
+			       HVREPL_OK : HVREPL_E_PROTOCOL;
+	case HVRI_PROOF_DATA:
+		return proof->stage == PROVED ? HVREPL_OK : HVREPL_E_PROTOCOL;
+	default:
+		return HVREPL_E_PROTOCOL;
+	}
+}
+
+/* Bytes of the TLS connection; CLOSED when there are no more. */
+static int32_t read_some(struct hvri_proof *proof, void *buffer, size_t length,
+			 size_t *got_out)
+{
+	int32_t rc = hvri_tls_receive(proof->session, buffer, length, got_out);
+
+	return rc == HVREPL_OK && *got_out == 0 ? HVREPL_E_CLOSED : rc;
+}
+
+/* Until a DATA frame has begun (kind DATA) or another is whole (left 0). */
+static int32_t next_frame(struct hvri_proof *proof)
+{
+	size_t got = 0;
+	int32_t rc;
+
+	while (proof->left == 0) {
+		bool first = proof->header_at == 0;
+
+		rc = read_some(proof, proof->header + proof->header_at,
+			       HVRI_PROOF_HEADER - proof->header_at, &got);
+		if (rc != HVREPL_OK)
+			return rc == HVREPL_E_CLOSED && !first ?
+				       HVREPL_E_DISCONNECTED : rc;
+		proof->header_at += (uint32_t)got;
+		if (proof->header_at < HVRI_PROOF_HEADER)
+			continue;
+		rc = take_header(proof);
+		if (rc < 0)
+			return rc;
+	}
+	while (proof->kind != HVRI_PROOF_DATA && proof->left > 0) {
+		rc = read_some(proof, proof->token + proof->token_at,
+			       (size_t)proof->left, &got);
+		if (rc != HVREPL_OK)
+			return rc == HVREPL_E_CLOSED ? HVREPL_E_DISCONNECTED :
+						       rc;
+		proof->token_at += (uint32_t)got;
+		proof->left -= got;
+	}
+	return HVREPL_OK;
+}
+
+static uint32_t refusal_of(const struct hvri_proof *proof)
+{
+	uint32_t value = 0;
+
+	for (uint32_t i = 0; i < 4; i++)
+		value |= (uint32_t)proof->token[i] << (8 * i);
+	return value;
+}
+
+/* ---- The first proof. ---- */
+
+static bool is_known(const struct hvri_tls_session *session, const char *peer)
+{
+	if (session->known == NULL)
+		return true;
+	for (uint32_t i = 0; i < session->known_count; i++)
+		if (strcmp(session->known[i], peer) == 0)
+			return true;
+	return false;
+}
+
+/* The server says no; why is in the job. */
+static void refuse(struct hvri_proof *proof, uint32_t refusal)
+{
+	uint8_t bytes[4] = { (uint8_t)refusal };
+
+	put_frame(proof, HVRI_PROOF_REFUSED, bytes, sizeof(bytes));
+	proof->stage = REFUSING;
+}
+
+static void called(struct hvri_proof *proof)
+{
+	struct hvri_gss_job *job = proof->job;
+
+	if (job->result == HVREPL_OK && proof->session->server &&
+	    !is_known(proof->session, job->gss.peer)) {
+		job->result = hvri_sys_fail(&job->gss.error,
+					    HVREPL_E_UNAUTHENTICATED, 0,
+					    "%.180s is not among the peers of "
+					    "this site: add it if it should be",
+					    job->gss.peer);
+		job->gss.refusal = HVRI_REFUSE_NAME;
+	}
+	if (job->result == HVREPL_OK) {
+		put_frame(proof, HVRI_PROOF_TOKEN, job->gss.token,
+			  job->gss.token_length);
+		proof->stage = FLUSHING;
+	} else if (proof->session->server) {
+		refuse(proof, job->gss.refusal);
+	} else {
+		proof->stage = REFUSING; /* Nobody to be told. */
+	}
+}
+
+static int32_t fail_like_job(struct hvri_proof *proof,
+			     struct hvrepl_error *error)
+{
+	const struct hvri_gss_job *job = proof->job;
+
+	return hvri_sys_fail(error, job->result, job->gss.error.sys_errno, "%s",
+			     job->gss.error.sentence);
+}
+
+static int32_t broken(struct hvri_proof *proof, int32_t code,
+		      struct hvrepl_error *error)
+{
+	proof->session->step = HVREPL_STEP_KERBEROS;
+	if (code == HVREPL_E_LIMIT)
+		return hvri_sys_fail(error, code, 0,
+				     "the peer's Kerberos token has more than "
+				     "%u bytes: has its principal too many "
+				     "groups?", HVRI_GSS_TOKEN_MAX);
+	if (code == HVREPL_E_PROTOCOL)
+		return hvri_sys_fail(error, code, 0,
+				     "the peer sent something else than a "
+				     "Kerberos token: is that hvrepl, and the "
+				     "same version?");
+	return hvri_sys_fail(error, HVREPL_E_DISCONNECTED, 0,
+			     "the peer closed the connection during the "
+			     "Kerberos exchange: look at its log");
+}
+
+/* A frame of the peer is here. */
+static int32_t first_heard(struct hvri_proof *proof, struct hvrepl_error *error)
+{
+	struct hvri_gss *gss;
+	int32_t rc;
+
+	if (proof->session->server) {
+		proof->stage = CALLING;
+		rc = start_job(proof, false);
+		if (rc == HVREPL_OK)
+			return HVREPL_OK;
+		if (proof->job == NULL)
+			return hvri_sys_fail(error, rc, 0, "out of memory");
+		proof->job->result = rc;
+		refuse(proof, HVRI_REFUSE_BUSY);
+		return HVREPL_OK;
+	}
+	gss = &proof->job->gss;
+	if (proof->kind == HVRI_PROOF_REFUSED) {
+		proof->session->step = HVREPL_STEP_KERBEROS_ACCEPTANCE;
+		return hvri_gss_refused(gss, refusal_of(proof), error);
+	}
+	memcpy(gss->token, proof->token, proof->token_at);
+	gss->token_length = proof->token_at;
+	rc = hvri_gss_finish(gss);
+	proof->job->result = rc;
+	if (rc < 0)
+		return fail_like_job(proof, error);
+	take_result(proof);
+	hvri_proof_stop(proof);
+	proof->stage = PROVED;
+	return HVREPL_OK;
+}
+
+static int32_t flushed(struct hvri_proof *proof, struct hvrepl_error *error)
+{
+	if (proof->stage == REFUSING)
+		return fail_like_job(proof, error);
+	if (!proof->session->server) {
+		proof->stage = READING;
+		return HVREPL_OK;
+	}
+	take_result(proof);
+	hvri_proof_stop(proof);
+	proof->stage = PROVED;
+	return HVREPL_OK;
+}
+
+static int32_t start(struct hvri_proof *proof, struct hvrepl_error *error)
+{
+	int32_t rc = hvri_tls_exporter(proof->session, proof->binding);
+
+	if (rc < 0)
+		return hvri_sys_fail(error, rc, 0,
+				     "TLS gave no value to bind Kerberos to");
+	proof->stage = proof->session->server ? READING : CALLING;
+	rc = proof->session->server ? HVREPL_OK : start_job(proof, false);
+	if (rc < 0 && proof->job == NULL)
+		return hvri_sys_fail(error, rc, 0, "out of memory");
+	if (rc < 0) {
+		proof->job->result = rc;
+		return fail_like_job(proof, error);
+	}
+	return HVREPL_OK;
+}
+
+int32_t hvri_proof_step(struct hvri_proof *proof, struct hvrepl_error *error)
+{
+	int32_t rc = HVREPL_OK;
+
+	proof->session->step = HVREPL_STEP_KERBEROS;
+	while (rc == HVREPL_OK && proof->stage != PROVED) {
+		switch (proof->stage) {
+		case START:
+			rc = start(proof, error);
+			break;
+		case CALLING:
+			proof->session->want = 0;
+			rc = HVREPL_PENDING;
+			if (proof->job->done) {
+				rc = HVREPL_OK;
+				called(proof);
+			}
+			break;
+		case FLUSHING:
+		case REFUSING:
+			rc = flush(proof);
+			if (rc < 0 && proof->stage == FLUSHING)
+				rc = broken(proof, rc, error);
+			else if (rc != HVREPL_PENDING)
+				rc = flushed(proof, error);
+			break;
+		case READING:
+			rc = next_frame(proof);
+			if (rc < 0)
+				rc = broken(proof, rc, error);
+			else if (rc == HVREPL_OK)
+				rc = first_heard(proof, error);
+			break;
+		case PROVED:
+			break;
+		}
+	}
+	if (rc == HVREPL_OK)
+		proof->session->step = HVREPL_STEP_DONE;
+	return rc;
+}
+
+/* ---- Data, and the proofs that follow. ---- */
+
+uint64_t hvri_proof_deadline(const struct hvri_proof *proof)
+{
+	return proof->next_ns < proof->ends_ns ? proof->next_ns :
+						 proof->ends_ns;
+}
+
+static void try_later(struct hvri_proof *proof)
+{
+	uint64_t now = hvrepl_loop_now();
+	uint64_t left = proof->ends_ns > now ? proof->ends_ns - now : 0;
+	uint64_t pause = left / 8;
+
+	if (pause < SECOND_NS)
+		pause = SECOND_NS;
+	if (pause > RETRY_MAX_NS)
+		pause = RETRY_MAX_NS;
+	hvri_proof_stop(proof);
+	proof->next_ns = now + pause;
+}
+
+int32_t hvri_proof_due(struct hvri_proof *proof)
+{
+	uint64_t now = hvrepl_loop_now();
+
+	if (now >= proof->ends_ns)
+		return HVREPL_E_UNAUTHENTICATED;
+	if (now < proof->next_ns)
+		return HVREPL_OK;
+	proof->next_ns = UINT64_MAX;
+	if (proof->job == NULL && start_job(proof, true) < 0)
+		try_later(proof);
+	return HVREPL_OK;
+}
+
+/* What the thread made of it. */
+static int32_t called_again(struct hvri_proof *proof)
+{
+	struct hvri_gss_job *job = proof->job;
+
+	if (job->result == HVREPL_OK && proof->session->server &&
+	    strcmp(job->gss.peer, proof->session->peer) != 0)
+		job->result = HVREPL_E_UNAUTHENTICATED;
+	job->done = false;
+	if (job->result == HVREPL_OK) {
+		proof->token_waits = true;
+		return HVREPL_OK;
+	}
+	if (proof->session->server)
+		return HVREPL_E_UNAUTHENTICATED;
+	try_later(proof);
+	return HVREPL_OK;
+}
+
+int32_t hvri_proof_pump(struct hvri_proof *proof)
+{
+	int32_t rc = HVREPL_OK;
+
+	if (proof->job != NULL && proof->job->done)
+		rc = called_again(proof);
+	if (rc < 0 || proof->in_data)
+		return rc;
+	if (proof->token_waits) {
+		put_frame(proof, HVRI_PROOF_TOKEN, proof->job->gss.token,
+			  proof->job->gss.token_length);
+		proof->token_waits = false;
+		proof->token_leaves = true;
+	}
+	if (!proof->token_leaves)
+		return HVREPL_OK;
+	rc = flush(proof);
+	if (rc != HVREPL_OK)
+		return rc;
+	proof->token_leaves = false;
+	if (proof->session->server) {
+		take_result(proof);
+		hvri_proof_stop(proof);
+	}
+	return HVREPL_OK;
+}
+
+int32_t hvri_proof_send(struct hvri_proof *proof, struct hvri_tls_out *out,
+			size_t budget)
+{
+	struct hvri_tls_session *session = proof->session;
+	uint64_t length = 0;
+	int32_t rc = hvri_proof_pump(proof);
+
+	if (rc != HVREPL_OK)
+		return rc;
+	if (!proof->in_data) {
+		for (uint32_t i = 0; i < out->count; i++)
+			length += out->iov[i].length;
+		if (length == 0)
+			return HVREPL_OK;
+		put_frame(proof, HVRI_PROOF_DATA, "", 0);
+		for (uint32_t i = 0; i < HVRI_PROOF_HEADER - 1; i++)
+			session->record[i] = (uint8_t)(length >> (8 * i));
+		hvri_tls_gather(session, out);
+		proof->in_data = true;
+	}
+	rc = hvri_tls_send(session, out, budget);
+	if (rc == HVREPL_OK)
+		proof->in_data = false;
+	return rc;
+}
+
+static int32_t heard_again(struct hvri_proof *proof)
+{
+	struct hvri_gss *gss;
+
+	if (proof->session->server) {
+		if (proof->job != NULL)
+			return HVREPL_E_PROTOCOL;
+		return start_job(proof, false);
+	}
+	/* Nothing is due to us unless our token is out. */
+	if (proof->kind != HVRI_PROOF_TOKEN || proof->job == NULL ||
+	    proof->job->gss.token_length == 0 || proof->token_waits ||
+	    proof->token_leaves)
+		return proof->kind == HVRI_PROOF_REFUSED ?
+			       HVREPL_E_UNAUTHENTICATED : HVREPL_E_PROTOCOL;
+	gss = &proof->job->gss;
+	memcpy(gss->token, proof->token, proof->token_at);
+	gss->token_length = proof->token_at;
+	if (hvri_gss_finish(gss) < 0)
+		return HVREPL_E_UNAUTHENTICATED;
+	take_result(proof);
+	hvri_proof_stop(proof);
+	return HVREPL_OK;
+}
+
+int32_t hvri_proof_receive(struct hvri_proof *proof, void *buffer,
+			   size_t length, size_t *received_out)
+{
+	size_t got = 0;
+
+	while (got < length) {
+		int32_t rc = next_frame(proof);
+		size_t piece = 0, room = length - got;
+
+		if (rc == HVREPL_OK && proof->kind != HVRI_PROOF_DATA) {
+			rc = heard_again(proof);
+			if (rc < 0)
+				return rc;
+			continue;
+		}
+		if (rc == HVREPL_OK) {
+			rc = read_some(proof, (uint8_t *)buffer + got,
+				       proof->left < room ?
+					       (size_t)proof->left : room,
+				       &piece);
+			if (rc == HVREPL_E_CLOSED)
+				rc = HVREPL_E_DISCONNECTED;
+		}
+		got += piece;
+		proof->left -= piece;
+		if (rc == HVREPL_OK)
+			continue;
+		/* What came is handed over first; why no more came is found
+		 * out again by the next call. */
+		if (got > 0)
+			break;
+		if (rc != HVREPL_E_CLOSED)
+			return rc;
+		*received_out = 0;
+		return HVREPL_OK;
+	}
+	*received_out = got;
+	return HVREPL_OK;
+}

@@ -1,0 +1,613 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Channels that Kerberos proves: steps, limits, relays, renewal, transfers. */
+#define _GNU_SOURCE
+#include "backend/gss/gss.h"
+#include "backend/gss/proof.h"
+#include "kdc.h"
+#include "tlsrig.h"
+#include "tlsstream.h"
+
+#include <arpa/inet.h>
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define EAST "hvrepl/east.test@HVREPL.TEST"
+#define WEST "hvrepl/west.test@HVREPL.TEST"
+#define BRIEF "hvrepl/brief.test@HVREPL.TEST"
+#define SHORT "hvrepl/short.test@HVREPL.TEST"
+
+static const char *const principals[] = {
+	"hvrepl/east.test", "hvrepl/west.test", "hvrepl/north.test",
+	"hvrepl/brief.test=-maxlife 4sec", "hvrepl/short.test=-maxlife 2sec",
+	NULL,
+};
+static struct kdc kdc;
+
+static hvrepl_tls *kerberos(const char *name, uint64_t timeout_ns)
+{
+	struct hvrepl_kerberos_options options = HVREPL_KERBEROS_OPTIONS_INIT;
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	char path[TEMPDIR_PATH_MAX], principal[80];
+	hvrepl_tls *tls;
+
+	snprintf(principal, sizeof(principal), "hvrepl/%s", name);
+	options.keytab = kdc_keytab(&kdc, name, path);
+	options.principal = principal;
+	options.handshake_timeout_ns = timeout_ns;
+	ck_assert_msg(hvrepl_kerberos_create(&options, &tls, &error) ==
+			      HVREPL_OK,
+		      "%s", error.sentence);
+	return tls;
+}
+
+static void open_ends(const char *called, uint64_t timeout_ns)
+{
+	memset(&client, 0, sizeof(client));
+	memset(&server, 0, sizeof(server));
+	primary = kerberos("east.test", 0);
+	replica = kerberos(called, timeout_ns);
+	ck_assert_int_eq(hvrepl_loop_create(&loop, NULL), HVREPL_OK);
+}
+
+static void west_answers(void)
+{
+	open_ends("west.test", 0);
+}
+
+static void close_ends(void)
+{
+	tear_down();
+	client.channel.ops = server.channel.ops = NULL;
+	primary = replica = NULL;
+	loop = NULL;
+}
+
+static void again(const char *called, uint64_t timeout_ns)
+{
+	close_ends();
+	open_ends(called, timeout_ns);
+}
+
+static void call(const char *peer)
+{
+	dial("127.0.0.1", hvrepl_listener_port(listener), peer, 0);
+}
+
+static void join_as(const char *peer)
+{
+	start_listening("127.0.0.1", 0);
+	call(peer);
+	await(2);
+	ck_assert_msg(client.code == HVREPL_OK, "%s", client.sentence);
+	ck_assert_msg(server.code == HVREPL_OK, "%s", server.sentence);
+}
+
+static void transfer(size_t total, size_t send_piece, size_t receive_piece)
+{
+	struct stream streams[2];
+
+	stream_init(&streams[0], &client, &server, total, send_piece,
+		    receive_piece);
+	stream_init(&streams[1], &server, &client, total / 2 + 1,
+		    receive_piece, send_piece);
+	ck_assert_int_eq(hvrepl_loop_post(loop, start_streams, streams), 0);
+	ck_assert_int_eq(hvrepl_loop_run(loop), HVREPL_OK);
+	stream_check(&streams[0]);
+	stream_check(&streams[1]);
+}
+
+START_TEST(a_channel_says_which_principal_it_proved)
+{
+	struct hvrepl_channel_info a = { .struct_size = sizeof(a) },
+				   b = { .struct_size = sizeof(b) };
+	char name[HVREPL_PEER_NAME_MAX + 1];
+
+	join_as("west.test"); /* hvrepl/west.test in the default realm. */
+	client.channel.ops->info(client.channel.user, &a);
+	server.channel.ops->info(server.channel.user, &b);
+	ck_assert_str_eq(a.peer, WEST);
+	ck_assert_str_eq(b.peer, EAST);
+	ck_assert_uint_eq(a.mechanism, HVREPL_MECHANISM_KERBEROS);
+	ck_assert_uint_eq(b.mechanism, HVREPL_MECHANISM_KERBEROS);
+	ck_assert_mem_eq(a.exporter, b.exporter, HVREPL_EXPORTER_SIZE);
+	ck_assert_uint_eq(client.step, HVREPL_STEP_DONE);
+	hvrepl_tls_name(primary, name, sizeof(name));
+	ck_assert_str_eq(name, EAST);
+	ck_assert_uint_eq(hvrepl_tls_expires(primary), 0);
+	ck_assert_int_eq(hvrepl_tls_reload(primary, NULL), HVREPL_OK);
+}
+END_TEST
+
+START_TEST(transfers_run_both_ways_whatever_their_pieces)
+{
+	static const size_t pieces[][2] = {
+		{ 1 << 20, 1 << 20 }, { 16384, 16384 }, { 16376, 5000 },
+		{ 70001, 333 },
+	};
+
+	join_as(WEST);
+	for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++)
+		transfer(5000000, pieces[i][0], pieces[i][1]);
+	transfer(3000, 1, 1);
+}
+END_TEST
+
+static void steps(uint32_t ours, uint32_t theirs)
+{
+	ck_assert_msg(client.step == ours && server.step == theirs,
+		      "%s at %u, %s at %u", client.sentence, client.step,
+		      server.sentence, server.step);
+	ck_assert_int_lt(client.code, 0);
+	ck_assert_int_lt(server.code, 0);
+}
+#define SAID(side, text) \
+	ck_assert_msg(strstr((side).sentence, text), "%s", (side).sentence)
+
+START_TEST(each_failed_step_is_named_on_both_sides)
+{
+	static const char *const peers[] = { "hvrepl/north.test" };
+	struct hvrepl_tls_listen listen = HVREPL_TLS_LISTEN_INIT;
+
+	/* A principal that the site does not know. */
+	listen.address = "127.0.0.1";
+	listen.peers = peers;
+	listen.peer_count = 1;
+	listen.accepted = on_accepted;
+	listen.refused = on_refused;
+	ck_assert_int_eq(hvrepl_tls_listen(loop, replica, &listen, &listener,
+					   NULL), HVREPL_OK);
+	call(WEST);
+	await(2);
+	steps(HVREPL_STEP_KERBEROS_ACCEPTANCE, HVREPL_STEP_KERBEROS);
+	SAID(client, "we are not among its peers");
+	SAID(server, EAST " is not among the peers of this site");
+	ck_assert_int_eq(client.code, HVREPL_E_PEER_REFUSED);
+	/* One that the KDC does not know: the server hears nothing. */
+	again("west.test", 0);
+	start_listening("127.0.0.1", 0);
+	call("hvrepl/nobody.test");
+	await(2);
+	steps(HVREPL_STEP_KERBEROS, HVREPL_STEP_KERBEROS);
+	SAID(client, "does not know the peer hvrepl/nobody.test@HVREPL.TEST");
+	SAID(server, "closed the connection during the Kerberos exchange");
+	/* One that is not the site that answers. */
+	again("west.test", 0);
+	start_listening("127.0.0.1", 0);
+	call("hvrepl/north.test");
+	await(2);
+	steps(HVREPL_STEP_KERBEROS_ACCEPTANCE, HVREPL_STEP_KERBEROS);
+	SAID(client, "no key for our ticket");
+	SAID(server, "fits no key of " WEST);
+}
+END_TEST
+
+START_TEST(certificates_and_kerberos_refuse_each_other)
+{
+	struct hvrepl_tls_options options = HVREPL_TLS_OPTIONS_INIT;
+
+	tempdir_make(&dir);
+	ca = pki_ca_new(&dir, "ca");
+	pki_good(ca, &dir, "primary.test");
+	hvrepl_tls_destroy(primary);
+	primary = credentials("primary.test", &options);
+	start_listening("127.0.0.1", 0);
+	call("replica.test");
+	await(2);
+	steps(HVREPL_STEP_TLS, HVREPL_STEP_TLS);
+	SAID(client, "has that site certificates instead of kerberos?");
+	SAID(server, "has that site a section kerberos");
+	again("west.test", 0);
+	hvrepl_tls_destroy(replica);
+	replica = credentials("primary.test", &options);
+	start_listening("127.0.0.1", 0);
+	call(WEST);
+	await(2);
+	steps(HVREPL_STEP_TLS, HVREPL_STEP_TLS);
+	SAID(client, "has that site a section kerberos");
+	pki_ca_free(ca);
+	tempdir_remove(&dir);
+}
+END_TEST
+
+/* ---- Peers that are none of ours, on threads of their own. ---- */
+
+static SSL *tls_over(int fd, bool server_side)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+	SSL *ssl;
+
+	ck_assert(!server_side || hvri_gss_certificate(ctx));
+	ssl = SSL_new(ctx);
+	SSL_CTX_free(ctx);
+	SSL_set_fd(ssl, fd);
+	SSL_set_alpn_protos(ssl, (const uint8_t *)HVRI_TLS_ALPN_KERBEROS, 14);
+	return ssl;
+}
+
+static int connect_to(uint32_t port)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET,
+				  .sin_port = htons((uint16_t)port) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	return fd;
+}
+
+static struct raw {
+	uint32_t port;
+	const uint8_t *bytes;
+	int length;
+} raw;
+
+/* Finishes TLS, says what it has to say, and waits to be let go. */
+static void *speak_raw(void *argument)
+{
+	char end[64];
+	int fd = connect_to(raw.port);
+	SSL *ssl = tls_over(fd, false);
+
+	ck_assert_int_eq(SSL_connect(ssl), 1);
+	if (raw.length > 0)
+		SSL_write(ssl, raw.bytes, raw.length);
+	while (SSL_read(ssl, end, sizeof(end)) > 0)
+		;
+	SSL_free(ssl);
+	close(fd);
+	return argument;
+}
+
+static void hear_raw(const void *bytes, int length, uint64_t timeout_ns)
+{
+	pthread_t thread;
+
+	again("west.test", timeout_ns);
+	start_listening("127.0.0.1", 0);
+	raw.port = hvrepl_listener_port(listener);
+	raw.bytes = bytes;
+	raw.length = length;
+	ck_assert_int_eq(pthread_create(&thread, NULL, speak_raw, NULL), 0);
+	await(1);
+	ck_assert_uint_eq(server.step, HVREPL_STEP_KERBEROS);
+	hvrepl_loop_destroy(loop); /* Lets go of the socket. */
+	loop = NULL;
+	listener = NULL;
+	pthread_join(thread, NULL);
+}
+
+START_TEST(nothing_but_a_bounded_token_is_read_before_the_proof)
+{
+	static uint8_t bytes[HVRI_PROOF_HEADER + HVRI_GSS_TOKEN_MAX];
+
+	/* One byte more than there may be: not even waited for. */
+	bytes[0] = 0x01, bytes[1] = 0x30, bytes[7] = HVRI_PROOF_TOKEN;
+	hear_raw(bytes, 8, 0);
+	ck_assert_int_eq(server.code, HVREPL_E_LIMIT);
+	SAID(server, "more than 12288 bytes");
+	/* As long as it may be, and nothing in it. */
+	bytes[0] = 0x00;
+	hear_raw(bytes, sizeof(bytes), 0);
+	ck_assert_int_eq(server.code, HVREPL_E_UNAUTHENTICATED);
+	SAID(server, "no krb5 token");
+	bytes[7] = HVRI_PROOF_DATA;
+	hear_raw(bytes, 16, 0);
+	ck_assert_int_eq(server.code, HVREPL_E_PROTOCOL);
+	bytes[7] = HVRI_PROOF_REFUSED;
+	hear_raw(bytes, 16, 0);
+	ck_assert_int_eq(server.code, HVREPL_E_PROTOCOL);
+	bytes[7] = 9;
+	hear_raw(bytes, 16, 0);
+	ck_assert_int_eq(server.code, HVREPL_E_PROTOCOL);
+	bytes[1] = 0, bytes[7] = HVRI_PROOF_TOKEN; /* Empty. */
+	hear_raw(bytes, 8, 0);
+	ck_assert_int_eq(server.code, HVREPL_E_PROTOCOL);
+	/* A part of a token, and then silence. */
+	bytes[0] = 200;
+	hear_raw(bytes, 100, 300000000);
+	ck_assert_int_eq(server.code, HVREPL_E_TIMEOUT);
+	SAID(server, "Kerberos took too long");
+	again("west.test", 0);
+}
+END_TEST
+
+/* The man in the middle has TLS connections of his own to both sides and hands
+ * every byte on, so that both sides see an honest exchange. */
+static struct relay {
+	int listening;
+	uint32_t port; /* Of the site that is called. */
+} relay;
+
+static int which_alpn(SSL *ssl, const unsigned char **out,
+		      unsigned char *length, const unsigned char *in,
+		      unsigned int in_length, void *argument)
+{
+	(void)ssl, (void)in_length, (void)argument;
+	*out = in + 1;
+	*length = in[0];
+	return SSL_TLSEXT_ERR_OK;
+}
+
+static void *relay_main(void *argument)
+{
+	int near = accept(relay.listening, NULL, NULL);
+	int far = connect_to(relay.port);
+	SSL *to_near = tls_over(near, true), *to_far = tls_over(far, false);
+	uint8_t bytes[20000];
+	int got;
+
+	SSL_CTX_set_alpn_select_cb(SSL_get_SSL_CTX(to_near), which_alpn, NULL);
+	ck_assert_int_eq(SSL_accept(to_near), 1);
+	ck_assert_int_eq(SSL_connect(to_far), 1);
+	got = SSL_read(to_near, bytes, sizeof(bytes)); /* The request. */
+	ck_assert_int_gt(got, 100);
+	SSL_write(to_far, bytes, got);
+	while ((got = SSL_read(to_far, bytes, sizeof(bytes))) > 0)
+		SSL_write(to_near, bytes, got);
+	SSL_free(to_near);
+	SSL_free(to_far);
+	close(near);
+	close(far);
+	return argument;
+}
+
+START_TEST(a_proof_relayed_by_a_man_in_the_middle_is_refused)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET };
+	socklen_t length = sizeof(at);
+	pthread_t thread;
+
+	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	relay.listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(bind(relay.listening, (struct sockaddr *)&at,
+			      sizeof(at)), 0);
+	ck_assert_int_eq(listen(relay.listening, 1), 0);
+	ck_assert_int_eq(getsockname(relay.listening, (struct sockaddr *)&at,
+				     &length), 0);
+	start_listening("127.0.0.1", 0);
+	relay.port = hvrepl_listener_port(listener);
+	ck_assert_int_eq(pthread_create(&thread, NULL, relay_main, NULL), 0);
+	dial("127.0.0.1", ntohs(at.sin_port), WEST, 0);
+	await(2);
+	steps(HVREPL_STEP_KERBEROS_ACCEPTANCE, HVREPL_STEP_KERBEROS);
+	SAID(server, "bound to another TLS connection");
+	SAID(client, "somebody is in between");
+	hvrepl_loop_destroy(loop);
+	listener = NULL;
+	pthread_join(thread, NULL);
+	close(relay.listening);
+	ck_assert_int_eq(hvrepl_loop_create(&loop, NULL), HVREPL_OK);
+}
+END_TEST
+
+/* ---- Time. ---- */
+
+static void stop_loop(void *user)
+{
+	(void)user;
+	hvrepl_loop_stop(loop);
+}
+
+static void run_for(uint64_t ns)
+{
+	hvrepl_loop_timer *timer;
+
+	ck_assert_int_eq(hvrepl_loop_timer_create(loop, stop_loop, NULL,
+						  &timer), 0);
+	hvrepl_loop_timer_set(timer, hvrepl_loop_now() + ns);
+	ck_assert_int_eq(hvrepl_loop_run(loop), HVREPL_OK);
+	hvrepl_loop_timer_free(timer);
+}
+
+/* A reader on each side, as a node has one. */
+static struct reader {
+	struct hvrepl_op op;
+	struct side *side;
+	uint8_t byte;
+	size_t got;
+	int32_t rc;
+	uint64_t ended_ns;
+} readers[2];
+
+static void read_ended(struct hvrepl_op *op, int32_t result)
+{
+	struct reader *reader = (struct reader *)op;
+
+	reader->rc = result;
+	reader->ended_ns = hvrepl_loop_now();
+}
+
+static void start_readers(void *argument)
+{
+	for (int i = 0; i < 2; i++) {
+		struct reader *reader = &readers[i];
+
+		*reader = (struct reader){ .op.complete = read_ended,
+					   .side = i == 0 ? &client : &server };
+		reader->rc = reader->side->channel.ops->receive(
+			reader->side->channel.user, &reader->op, &reader->byte,
+			1, &reader->got);
+		ck_assert_int_eq(reader->rc, HVREPL_PENDING);
+	}
+	(void)argument;
+}
+
+static void send_byte(void *argument)
+{
+	static struct hvrepl_op ops[2];
+	static const struct hvrepl_iovec byte = { (void *)(uintptr_t)"x", 1 };
+
+	(void)argument;
+	ops[0].complete = ops[1].complete = read_ended;
+	ck_assert_int_eq(client.channel.ops->send(client.channel.user, &ops[0],
+						  &byte, 1), HVREPL_OK);
+	ck_assert_int_eq(server.channel.ops->send(server.channel.user, &ops[1],
+						  &byte, 1), HVREPL_OK);
+}
+
+START_TEST(a_connection_outlives_its_ticket_and_loses_no_byte)
+{
+	unsigned issued;
+	uint64_t until;
+
+	again("brief.test", 0);
+	join_as(BRIEF); /* Four seconds; a new proof every two. */
+	transfer(2000000, 100000, 65536);
+	issued = kdc_logged(&kdc, "ISSUE");
+	ck_assert_int_eq(hvrepl_loop_post(loop, start_readers, NULL), 0);
+	run_for(5 * SECOND / 2); /* Idle... */
+	/* A ticket for us and one for the peer. */
+	ck_assert_uint_ge(kdc_logged(&kdc, "ISSUE"), issued + 2);
+	ck_assert_int_eq(hvrepl_loop_post(loop, send_byte, NULL), 0);
+	run_for(SECOND / 4);
+	ck_assert_int_eq(readers[0].rc, HVREPL_OK);
+	ck_assert_int_eq(readers[1].rc, HVREPL_OK);
+	ck_assert_uint_eq(readers[0].byte, 'x');
+	until = hvrepl_loop_now() + 3 * SECOND;
+	while (hvrepl_loop_now() < until) /* ...and under load. */
+		transfer(3000000, 260000, 1 << 20);
+	ck_assert_uint_ge(kdc_logged(&kdc, "ISSUE"), issued + 4);
+}
+END_TEST
+
+/* Proves itself once and then says nothing any more. */
+static void *prove_once(void *argument)
+{
+	static const char label[] = "EXPORTER-Channel-Binding";
+	uint8_t frame[HVRI_PROOF_HEADER + HVRI_GSS_TOKEN_MAX] = { 0 };
+	uint8_t binding[HVREPL_EXPORTER_SIZE];
+	static struct hvri_gss gss;
+	int fd = connect_to(raw.port);
+	SSL *ssl = tls_over(fd, false);
+
+	ck_assert_int_eq(SSL_connect(ssl), 1);
+	SSL_export_keying_material(ssl, binding, sizeof(binding), label,
+				   sizeof(label) - 1, (const uint8_t *)"", 0,
+				   1);
+	hvri_gss_init(&gss, hvri_tls_kerberos(primary), SHORT, binding);
+	ck_assert_int_eq(hvri_gss_begin(&gss), HVREPL_OK);
+	frame[0] = (uint8_t)gss.token_length;
+	frame[1] = (uint8_t)(gss.token_length >> 8);
+	frame[7] = HVRI_PROOF_TOKEN;
+	memcpy(frame + HVRI_PROOF_HEADER, gss.token, gss.token_length);
+	SSL_write(ssl, frame, (int)(HVRI_PROOF_HEADER + gss.token_length));
+	while (SSL_read(ssl, frame, sizeof(frame)) > 0)
+		;
+	hvri_gss_free(&gss);
+	SSL_free(ssl);
+	close(fd);
+	return argument;
+}
+
+static void read_at_server(void *argument)
+{
+	struct reader *reader = &readers[1];
+
+	*reader = (struct reader){ .op.complete = read_ended };
+	reader->rc = server.channel.ops->receive(server.channel.user,
+						 &reader->op, &reader->byte, 1,
+						 &reader->got);
+	(void)argument;
+}
+
+START_TEST(who_does_not_prove_itself_anew_is_put_out)
+{
+	pthread_t thread;
+
+	again("short.test", SECOND / 2);
+	start_listening("127.0.0.1", 0);
+	raw.port = hvrepl_listener_port(listener);
+	ck_assert_int_eq(pthread_create(&thread, NULL, prove_once, NULL), 0);
+	await(1);
+	ck_assert_msg(server.code == HVREPL_OK, "%s", server.sentence);
+	ck_assert_int_eq(hvrepl_loop_post(loop, read_at_server, NULL), 0);
+	/* Two seconds of ticket, three of skew, a half to be late. */
+	run_for(6 * SECOND);
+	ck_assert_int_eq(readers[1].rc, HVREPL_E_UNAUTHENTICATED);
+	pthread_join(thread, NULL);
+}
+END_TEST
+
+START_TEST(without_a_kdc_the_connection_ends_with_its_ticket)
+{
+	struct kdc shared = kdc;
+
+	kdc_make(&kdc, principals);
+	again("short.test", 0);
+	join_as(SHORT);
+	kdc_stop(&kdc);
+	ck_assert_int_eq(hvrepl_loop_post(loop, start_readers, NULL), 0);
+	run_for(3 * SECOND);
+	ck_assert_int_eq(readers[0].rc, HVREPL_E_UNAUTHENTICATED);
+	ck_assert_int_lt(readers[1].rc, 0);
+	/* What a new attempt says is why. */
+	client.settled = 0;
+	call(SHORT);
+	await(2);
+	ck_assert_int_eq(client.code, HVREPL_E_UNAVAILABLE);
+	SAID(client, "no KDC answers");
+	close_ends();
+	kdc_remove(&kdc);
+	kdc = shared;
+	kdc_use(&kdc);
+	west_answers();
+}
+END_TEST
+
+START_TEST(a_kdc_that_hangs_stalls_nobody_else)
+{
+	struct kdc shared = kdc;
+
+	kdc_make(&kdc, principals);
+	again("west.test", 0);
+	join_as(WEST);
+	kill(kdc.pid, SIGSTOP);
+	client.channel.release(client.channel.user);
+	server.channel.release(server.channel.user);
+	call("hvrepl/north.test"); /* Needs a ticket. */
+	call(WEST);                /* Has one. */
+	client.settled = 0;
+	await(2);
+	ck_assert_msg(client.code == HVREPL_OK, "%s", client.sentence);
+	ck_assert_uint_eq(client.settled, 1);
+	transfer(100000, 10000, 10000);
+	kill(kdc.pid, SIGCONT);
+	close_ends();
+	kdc_remove(&kdc);
+	kdc = shared;
+	kdc_use(&kdc);
+	west_answers();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("Kerberos channels");
+	TCase *tc = tcase_create("channels");
+	int failed;
+
+	setenv("KDC_CLOCKSKEW", "3", 1);
+	kdc_make(&kdc, principals);
+	tcase_set_timeout(tc, 60);
+	tcase_add_checked_fixture(tc, west_answers, close_ends);
+	tcase_add_test(tc, a_channel_says_which_principal_it_proved);
+	tcase_add_test(tc, transfers_run_both_ways_whatever_their_pieces);
+	tcase_add_test(tc, each_failed_step_is_named_on_both_sides);
+	tcase_add_test(tc, certificates_and_kerberos_refuse_each_other);
+	tcase_add_test(tc,
+		       nothing_but_a_bounded_token_is_read_before_the_proof);
+	tcase_add_test(tc, a_proof_relayed_by_a_man_in_the_middle_is_refused);
+	tcase_add_test(tc, a_connection_outlives_its_ticket_and_loses_no_byte);
+	tcase_add_test(tc, who_does_not_prove_itself_anew_is_put_out);
+	tcase_add_test(tc, without_a_kdc_the_connection_ends_with_its_ticket);
+	tcase_add_test(tc, a_kdc_that_hangs_stalls_nobody_else);
+	suite_add_tcase(suite, tc);
+	failed = test_run(suite);
+	kdc_remove(&kdc);
+	return failed;
+}
