@@ -5,31 +5,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define LOCK_NAME ".lock"
-
-static int sync_parent(const char *path)
-{
-	char *copy = strdup(path);
-	int fd, rc, reason;
-
-	if (copy == NULL)
-		return -1;
-	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	free(copy);
-	if (fd < 0)
-		return -1;
-	rc = fsync(fd);
-	reason = errno;
-	close(fd);
-	errno = reason;
-	return rc;
-}
 
 int32_t hvri_dir_open(const char *path, bool create, bool read_only,
 		      int32_t other, int *dir_fd_out, int *lock_fd_out,
@@ -42,7 +23,7 @@ int32_t hvri_dir_open(const char *path, bool create, bool read_only,
 	 * its name was durable, and with the name goes all that lies in it. */
 	if (create && !read_only &&
 	    ((mkdir(path, 0700) < 0 && errno != EEXIST) ||
-	     sync_parent(path) < 0))
+	     hvri_sync_parent(path) < 0))
 		return hvri_sys_fail(error, hvri_sys_code(errno, other), errno,
 				     "cannot make the directory %s: %s", path,
 				     strerror(errno));

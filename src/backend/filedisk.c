@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <hvrepl/backends/local.h>
-#include <libgen.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <stdatomic.h>
@@ -356,23 +355,6 @@ failed:
 	return rc;
 }
 
-/* Makes the name itself durable. */
-static int sync_parent(const char *path)
-{
-	char *copy = strdup(path);
-	int fd, rc = -1;
-
-	if (copy == NULL)
-		return -1;
-	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	free(copy);
-	if (fd >= 0) {
-		rc = fsync(fd);
-		close(fd);
-	}
-	return rc;
-}
-
 int32_t hvrepl_file_disk_create(const char *path, uint64_t size,
 				struct hvrepl_error *error)
 {
@@ -391,7 +373,7 @@ int32_t hvrepl_file_disk_create(const char *path, uint64_t size,
 				     errno, "cannot create %s: %s", path,
 				     strerror(errno));
 	if (ftruncate(fd, (off_t)size) == 0 && fsync(fd) == 0 &&
-	    sync_parent(path) == 0) {
+	    hvri_sync_parent(path) == 0) {
 		close(fd);
 		return HVREPL_OK;
 	}

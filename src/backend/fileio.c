@@ -4,8 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/uio.h>
@@ -135,6 +137,26 @@ int hvri_fd_fallocate(int fd, int mode, uint64_t offset, uint64_t length)
 		if (errno != EINTR)
 			return errno;
 	return 0;
+}
+
+int hvri_sync_parent(const char *path)
+{
+	char *copy = strdup(path);
+	int fd, rc, reason;
+
+	if (copy == NULL) {
+		errno = ENOMEM;
+		return -1;
+	}
+	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	free(copy);
+	if (fd < 0)
+		return -1;
+	rc = fsync(fd);
+	reason = errno;
+	close(fd);
+	errno = reason;
+	return rc;
 }
 
 void hvri_fd_drop_cache(int fd)

@@ -29,6 +29,9 @@ int32_t hvri_fd_lock(int fd, bool shared, int32_t other);
 /* fallocate() retried over EINTR; errno or 0. */
 int hvri_fd_fallocate(int fd, int mode, uint64_t offset, uint64_t length);
 
+/* Makes the name of what lies at `path` durable; -1 with errno. */
+int hvri_sync_parent(const char *path);
+
 /*
  * Reads give what is on the medium from now on, where that differs from what a
  * cache holds: Linux marks pages clean that it could not write, so after an
