@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A VM's record in the state store: what the driver adds, and the put. */
 #include "base/cursor.h"
+#include "base/plant.h"
 #include "driver/vm.h"
 
 #include <stdio.h>
@@ -144,6 +145,12 @@ int32_t hvri_vm_save(struct hvri_vm *vm, bool remove)
 	vm->putting = true;
 	vm->put_op.complete = put_complete;
 	vm->put_item.run = put_done;
+	if (HVRI_PLANT(epoch_not_saved) && !remove &&
+	    vm->relationship.record.phase == HVRI_PHASE_FAILED_OVER) {
+		vm->version--; /* As if it were there. */
+		put_complete(&vm->put_op, HVREPL_OK);
+		return HVREPL_OK;
+	}
 	rc = node->state.put(node->state_user, &vm->put_op, key, vm->blob,
 			     remove ? 0 : (uint32_t)(writer.written + length),
 			     vm->version);

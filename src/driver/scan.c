@@ -185,8 +185,12 @@ static int32_t digest_one(struct hvri_scan *scan, const struct hvri_disk *disk)
 	}
 	if (rc < 0)
 		return rc;
-	if (HVRI_PLANT(stale_padding)) /* Whole granules, whatever is behind. */
+	if (HVRI_PLANT(stale_padding)) { /* Whole granules, whatever is behind. */
+		memset(comparison->buffer + length,
+		       (int)scan->vm->node->incarnation,
+		       HVRI_DIGEST_GRANULE - length);
 		length = HVRI_DIGEST_GRANULE;
+	}
 	HVRI_TRY(hvri_gmac_block(&comparison->gmac, scan->disk, offset,
 				 comparison->buffer, length, digest));
 	/* After the read: a write that it may have seen is marked by now. */

@@ -9,6 +9,7 @@
 #include "driver/vm.h"
 
 #include "base/cursor.h"
+#include "base/plant.h"
 
 #include <string.h>
 
@@ -354,7 +355,7 @@ void hvri_ship_settle(struct hvri_vm *vm, const struct hvri_action *action)
 	ship->settling = true;
 	ship->settle_code = action->code;
 	hvri_source_leave(&ship->source);
-	if (action->code < 0)
+	if (action->code < 0 && !HVRI_PLANT(spool_freed_unsent))
 		(void)!hvrepl_cut_void(ship->cut);
 	close_cut(vm);
 }

@@ -204,8 +204,6 @@ int32_t hvri_unplanned(struct hvri_step *s, const struct hvri_operator *op)
 	hvri_loss_text(&loss, lost);
 	hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_WARNING, HVREPL_OK,
 		    point.number, "unplanned failover. Lost: %s", lost);
-	if (HVRI_PLANT(epoch_not_saved))
-		s->u->persist = false;
 	return HVREPL_OK;
 }
 

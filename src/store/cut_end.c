@@ -50,7 +50,7 @@ static int32_t check_complete(hvrepl_store *store,
 		return hvri_fail(error, HVREPL_E_STATE,
 				 "no segments of this cut are here");
 	for (uint32_t i = 0; i < store->disk_count; i++)
-		if (!receive->disks[i].ended)
+		if (!receive->disks[i].ended && !HVRI_PLANT(point_half_there))
 			return hvri_fail(error, HVREPL_E_STATE,
 					 "the segment of disk %u is not "
 					 "complete",

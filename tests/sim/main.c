@@ -115,6 +115,9 @@ static void tell(uint64_t n)
 	focus = 44;
 	tally->limit = limit;
 	story(n, kind);
+	/* That a violation is seen at all. */
+	if (hvri_plant != NULL && strcmp(hvri_plant, "canary") == 0 && n == 3)
+		violated(37, "the canary");
 	if (n % 128 != 1)
 		return;
 	/* Told again it is the same, whatever the wall clock said (I37). */

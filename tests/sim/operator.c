@@ -56,6 +56,8 @@ void ask(struct teller *t, uint32_t operation)
 		t->asked = operation;
 		t->asked_point = point;
 		t->forced |= operation == HVREPL_OPERATION_FORCE;
+		if (operation == HVREPL_OPERATION_FORCE) /* His word is. */
+			t->heard_life = t->site->restarts + 1;
 	}
 	/* A cut of it is named before a guest writes again. */
 	pair_run(&pair, 1);

@@ -159,6 +159,17 @@ static void watch_owner(struct teller *t, const struct hvrepl_vm_status *s)
 	struct guest *g = &t->guest;
 
 	note_crash(t);
+	if (s->connected)
+		t->heard_life = t->site->restarts + 1;
+	/* A former owner waits for its peer first (O3: 10 s). */
+	if (t->revived > 0 && t->heard_life != t->site->restarts + 1 &&
+	    s->mode == HVREPL_MODE_PRIMARY &&
+	    s->last_point > 0 && pair.now_ns - t->up_since < 6 * SECOND)
+		HOLDS(24, !s->writable,
+		      "%s writes %llu ms after its start and has not heard of "
+		      "its peer",
+		      t->site->name,
+		      (unsigned long long)((pair.now_ns - t->up_since) / MS));
 	if (s->writable && !t->site->sim.crashed &&
 	    (!g->has_shadow || t->restored || !same(&g->epoch, &s->epoch)))
 		new_owner(t, s);
@@ -392,6 +403,8 @@ void oracle_event(struct pair_site *site, const struct hvrepl_event *event)
 	      "%s: event %u after CLOSED", site->name, event->type);
 	/* It can write again: a point came, and nothing failed since the one
 	 * before. */
+	if (event->type == HVREPL_EVENT_SESSION && event->value == 1)
+		tellers[site == &pair.b].heard_life = site->restarts + 1;
 	if (event->type == HVREPL_EVENT_POINT) {
 		struct teller *t = &tellers[site == &pair.b];
 

@@ -152,6 +152,7 @@ struct teller {
 	uint64_t both_since; /* Both write and hear each other. */
 	uint64_t puts, clear_at;
 	bool tame; /* Nothing but handovers so far, and no backup. */
+	unsigned heard_life; /* In which it has heard of its peer. */
 	bool forced; /* By an operator, and not writing yet. */
 	bool wrote_epoch; /* To be looked for after a restart. */
 	bool wrote; /* It could, at the last look. */
