@@ -112,10 +112,15 @@ struct hvrepl_node_config {
 	/** First and longest pause between connection attempts (L4).
 	 * 0: 1 s and 60 s. */
 	uint64_t retry_min_ns, retry_max_ns;
+	/** Of each VM that is replicated to here: as hvrepl_vm_set_quota().
+	 * @since 0.1 */
+	uint64_t replica_quota;
+	uint32_t replica_points_min;
+	uint32_t reserved; /* Must be zero. */
 };
 #define HVREPL_NODE_CONFIG_INIT                                          \
 	{ sizeof(struct hvrepl_node_config), 0, 0, 0, { 0, 0, 0 }, 0, 0, 0, \
-	  0, 0, 0, 0, 0, 0, 0, 0 }
+	  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define HVREPL_START_ALLOW 0u  /* Production does not depend on the link. */
 #define HVREPL_START_REFUSE 1u /* Stay fenced until the peer was heard. */
 
@@ -197,10 +202,15 @@ struct hvrepl_vm_config {
 	uint32_t points_max;  /* Kept at the replica beside the newest: 0-24. */
 	struct hvrepl_storage storage; /* Taken: tracker files, logs, points. */
 	uint64_t cycle_ns;    /* Between recovery points. 0: 30 s. */
+	/** For when this site is its replica: as hvrepl_vm_set_quota().
+	 * @since 0.1 */
+	uint64_t quota;
+	uint32_t points_min;
+	uint32_t reserved; /* Must be zero. */
 };
 #define HVREPL_VM_CONFIG_INIT                                          \
 	{ sizeof(struct hvrepl_vm_config), 0, { { 0 } }, 0, 0, 0, 0, 0, \
-	  { 0, 0, 0 }, 0 }
+	  { 0, 0, 0 }, 0, 0, 0, 0 }
 /** Disks are tracked from here on and writable as the record says. */
 HVREPL_API int32_t hvrepl_node_add_vm(hvrepl_node *node,
 				      const struct hvrepl_vm_config *config,
@@ -217,6 +227,25 @@ HVREPL_API int32_t hvrepl_node_add_vm(hvrepl_node *node,
 HVREPL_API int32_t hvrepl_vm_set_cycle(hvrepl_node *node,
 				       const struct hvrepl_uuid *vm,
 				       uint64_t cycle_ns,
+				       struct hvrepl_error *error);
+
+/**
+ * Bytes that the recovery points of a VM may take at this site; 0: as much as
+ * its storage has. An eighth of it is kept for moving and joining logs. Above
+ * nine tenths of the rest the oldest points that are not pinned go, down to
+ * `points_min` besides the newest; then the site receives nothing, its health
+ * has REPLICA_FULL and the owner hears the reason. The disks themselves do not
+ * count, and neither do the writes of a VM that runs here after a failover. Not
+ * kept over a restart: say it again. Control thread.
+ * @return OK, NOT_FOUND, INVALID (a quota below 4 MiB), CLOSED; NO_SPACE, with
+ * the numbers: less than pinned points, the newest and the reserve need, and
+ * nothing is changed. A VM that is opened with too little opens all the same, so
+ * that it can fail over, but receives nothing.
+ * @since 0.1
+ */
+HVREPL_API int32_t hvrepl_vm_set_quota(hvrepl_node *node,
+				       const struct hvrepl_uuid *vm,
+				       uint64_t bytes, uint32_t points_min,
 				       struct hvrepl_error *error);
 
 /** What an operator asks for. */

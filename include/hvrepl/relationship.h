@@ -103,7 +103,11 @@ extern "C" {
 #define HVREPL_REASON_TAIL_KEPT (1u << 15)
 /* The replica's disks were changed outside, or are damaged (T9, S1). */
 #define HVREPL_REASON_REPLICA_CHANGED (1u << 16)
-#define HVREPL_REASON_COUNT 17u
+/* No room for the next recovery point: the quota or the volume is full. */
+#define HVREPL_REASON_REPLICA_FULL (1u << 17)
+/* A commit, or following again, waits for an open recovery point. */
+#define HVREPL_REASON_POINT_VIEWED (1u << 18)
+#define HVREPL_REASON_COUNT 19u
 
 #ifdef __cplusplus
 }

@@ -54,10 +54,18 @@ struct hvrepl_store_options {
 	uint32_t flags;         /* HVREPL_STORE_* */
 	struct hvrepl_uuid vm;  /* Checked when opening. */
 	uint32_t points_max;    /* Besides the newest; 0 to 24. */
-	uint32_t points_min;    /* Kept even when space runs out. */
+	/* Kept even when space runs out; at most points_max. */
+	uint32_t points_min;
 	uint32_t base_at;       /* HVREPL_BASE_AT_* */
 	int32_t compression;    /* zstd level of what the store packs itself. */
-	uint64_t capacity;      /* Bytes of logs and overlays; 0: unlimited. */
+	/**
+	 * Bytes that logs, and what is written to a view for a test, may take;
+	 * 0: unlimited. A VM that runs here after a failover is held to the
+	 * volume only. Opening with less than pinned points, the newest and the
+	 * reserve need is refused with NO_SPACE and the numbers; without a
+	 * capacity the store opens always.
+	 */
+	uint64_t capacity;
 	uint64_t reserve;       /* Bytes only merge and drop may use. */
 	uint64_t high_water;    /* Old points go above this; 0: 90 %. */
 	uint64_t cache_bytes;   /* Decoded frames kept; 0: 4 MiB. */

@@ -4,6 +4,7 @@
 #include "base/abi.h"
 #include "driver/node.h"
 #include "driver/status.h"
+#include "driver/quota.h"
 
 #include <hvrepl/node.h>
 
@@ -119,6 +120,16 @@ int32_t hvrepl_vm_set_cycle(hvrepl_node *node, const struct hvrepl_uuid *vm,
 		return HVREPL_E_INVALID;
 	GUARDED(node, hvrepl_vm_set_cycle,
 		hvri_vm_set_cycle(node, vm, cycle_ns, error));
+}
+
+int32_t hvrepl_vm_set_quota(hvrepl_node *node, const struct hvrepl_uuid *vm,
+			    uint64_t bytes, uint32_t points_min,
+			    struct hvrepl_error *error)
+{
+	if (vm == NULL)
+		return HVREPL_E_INVALID;
+	GUARDED(node, hvrepl_vm_set_quota,
+		hvri_vm_set_quota(node, vm, bytes, points_min, error));
 }
 
 int32_t hvrepl_node_operate(hvrepl_node *node,

@@ -43,6 +43,10 @@ static int32_t check_options(struct hvrepl_store_options *out,
 		return hvri_fail(error, HVREPL_E_INVALID,
 				 "the reserve and the high-water mark must lie "
 				 "below the capacity");
+	if (out->points_min > out->points_max)
+		return hvri_fail(error, HVREPL_E_INVALID,
+				 "at least %u points cannot be kept of at most "
+				 "%u", out->points_min, out->points_max);
 	return HVREPL_OK;
 }
 

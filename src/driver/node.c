@@ -5,6 +5,7 @@
 #include "base/abi.h"
 #include "driver/status.h"
 #include "driver/vm.h"
+#include "driver/quota.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -259,6 +260,9 @@ static int32_t fill(struct hvrepl_node *node,
 			      HVREPL_LEVEL_STORE :
 			      (int32_t)config->compression_level;
 	node->spool_memory = config->spool_memory;
+	HVRI_TRY(hvri_quota_check(config->replica_quota, error));
+	node->replica_quota = config->replica_quota;
+	node->replica_points_min = config->replica_points_min;
 	snprintf(node->site, sizeof(node->site), "%s", config->site);
 	HVRI_TRY(hvri_random(&node->env, &node->incarnation,
 			     sizeof(node->incarnation)));

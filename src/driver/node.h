@@ -71,6 +71,8 @@ struct hvrepl_node {
 	struct hvrepl_uuid id;
 	uint64_t incarnation;
 	uint64_t start_wait_ns, retry_min_ns, retry_max_ns, spool_memory;
+	uint64_t replica_quota;
+	uint32_t replica_points_min;
 	uint32_t start_without_peer;
 	int32_t level;
 	struct hvri_entry *entries;

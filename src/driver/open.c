@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening a VM as its record says, and closing it cleanly. */
 #include "driver/vm.h"
+#include "driver/quota.h"
 
 #include "base/plant.h"
 
@@ -229,8 +230,10 @@ int32_t hvri_vm_open_store(struct hvri_vm *vm, uint32_t flags,
 		options.token_check = base_token_check;
 	options.token_user = vm;
 	options.points_max = vm->relationship.record.policy.points_max;
-	return hvri_store_open(&vm->node->env.app, &storage, disks,
-			       vm->disk_count, &options, store_out, error);
+	HVRI_TRY(hvri_store_open(&vm->node->env.app, &storage, disks,
+				 vm->disk_count, &options, store_out, error));
+	hvri_quota_apply(vm, *store_out);
+	return HVREPL_OK;
 }
 
 void hvri_vm_list_points(struct hvri_vm *vm)

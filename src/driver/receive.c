@@ -68,6 +68,9 @@ static void fail(struct hvri_vm *vm, int32_t code,
 					 reception->end_error.sentence :
 					 NULL;
 	hvri_vm_feed(vm, &reception->end_event);
+	/* Older points may go, so that the next attempt finds room. */
+	if (code == HVREPL_E_NO_SPACE)
+		hvri_standby_maintain(vm);
 }
 
 /* ---- Credit (F1). ---- */
@@ -290,19 +293,34 @@ static int32_t take_in(struct arrival *arrival)
 	}
 }
 
+/* Read here without a lock: it only ever moves forward, and a frame of an older
+ * reception meets a store that refuses it. */
+static bool stopped(const struct arrival *arrival)
+{
+	return __atomic_load_n(&arrival->vm->reception.generation,
+			       __ATOMIC_ACQUIRE) != arrival->generation;
+}
+
 static bool arrival_work(struct hvri_lane_job *job)
 {
 	struct arrival *arrival = (struct arrival *)job;
+	uint32_t more = 1;
 
-	/* Read here without a lock: it only ever moves forward, and a frame
-	 * of an older reception meets a store that refuses it. */
-	if (__atomic_load_n(&arrival->vm->reception.generation,
-			    __ATOMIC_ACQUIRE) != arrival->generation) {
+	if (stopped(arrival)) {
 		arrival->code = HVREPL_E_CANCELLED;
 		return false;
 	}
 	arrival->error = (struct hvrepl_error)HVREPL_ERROR_INIT;
 	arrival->code = take_in(arrival);
+	/* The oldest points make room now, not in minutes when the owner tries
+	 * again; the lane would do this work next anyway. */
+	while (arrival->code == HVREPL_E_NO_SPACE && !stopped(arrival) &&
+	       hvri_store_maintain(arrival->vm->store, &more, NULL) ==
+		       HVREPL_OK &&
+	       more != 0)
+		arrival->code = take_in(arrival);
+	if (arrival->code == HVREPL_E_NO_SPACE)
+		(void)!hvri_store_why_full(arrival->vm->store, &arrival->error);
 	return false;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a store's owner is told to do: create, adopt, check, unpin, remove; and
  * its upkeep. */
+#include "driver/quota.h"
 #include "driver/vm.h"
 
 #include <stdio.h>
@@ -82,9 +83,13 @@ static bool maintain_work(struct hvri_lane_job *job)
 	struct hvrepl_store_info info = HVREPL_STORE_INFO_INIT;
 	uint32_t more = 0;
 
+	if (__atomic_exchange_n(&vm->quota_new, false, __ATOMIC_ACQUIRE))
+		hvri_quota_apply(vm, vm->store);
 	vm->maintain_code = hvri_store_maintain(vm->store, &more, NULL);
 	vm->maintain_more = more != 0;
 	hvri_store_info(vm->store, &info);
+	vm->full = info.accepting == 0 ||
+		   vm->maintain_code == HVREPL_E_NO_SPACE;
 	vm->doubted = info.newest_doubted != 0 ? info.doubted_point : 0;
 	return false;
 }

@@ -4,6 +4,7 @@
 
 #include "base/abi.h"
 #include "driver/vm.h"
+#include "driver/quota.h"
 #include "replication/loss.h"
 
 #include <stdio.h>
@@ -115,6 +116,13 @@ static void fill_progress(const struct hvri_vm *vm,
 	/* A cut also carries what changed behind the frontier. */
 	status->progress = HVRI_MIN(before + done, whole);
 	status->total = whole;
+}
+
+void hvri_vm_look(struct hvri_vm *vm)
+{
+	vm->relationship.points_open = vm->store != NULL &&
+				       hvri_store_open_points(vm->store) > 0;
+	vm->relationship.full = vm->store != NULL && vm->full;
 }
 
 uint64_t hvri_vm_changed_bytes(const struct hvri_vm *vm)
@@ -269,6 +277,7 @@ void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 		return;
 	}
 	status->allowed = hvri_relationship_allowed(relationship);
+	hvri_vm_look(vm);
 	hvri_relationship_health(relationship, hvri_now(&vm->node->env),
 				 hvri_utc(&vm->node->env), &health);
 	status->health = health.level;
@@ -392,6 +401,7 @@ static int32_t check_vm(struct hvrepl_node *node,
 		return hvri_fail(error, HVREPL_E_INVALID,
 				 "VM %s: points_max is 0 to %u", config->name,
 				 HVREPL_POINTS_MAX);
+	HVRI_TRY(hvri_quota_check(config->quota, error));
 	if (hvri_uuid_is_none(&config->id))
 		return hvri_fail(error, HVREPL_E_INVALID,
 				 "VM %s needs an id", config->name);
@@ -446,6 +456,8 @@ int32_t hvri_node_add_vm(struct hvrepl_node *node,
 	vm->cycle_ns = config.cycle_ns != 0 ? config.cycle_ns :
 					      30ull * 1000000000ull;
 	vm->points_max = config.points_max;
+	vm->quota = config.quota;
+	vm->points_min = config.points_min;
 	/* What the application says now counts, also for a VM that is
 	 * replicated already; saved with the record's next change. */
 	if (vm->relationship.record.mode != HVREPL_MODE_NONE) {

@@ -169,6 +169,7 @@ static bool decide(struct hvri_vm *vm, struct hvri_event *event)
 
 	event->now_ns = hvri_now(env);
 	event->utc_ns = hvri_utc(env);
+	hvri_vm_look(vm);
 	event->changed_bytes = HVREPL_BYTES_UNKNOWN;
 	if (event->type == HVRI_EVENT_TIMER &&
 	    event->u.timer == HVRI_TIMER_STATUS)
@@ -333,6 +334,8 @@ int32_t hvri_vm_create(struct hvrepl_node *node, const struct hvrepl_uuid *id,
 	if (vm == NULL)
 		return HVREPL_E_NOMEM;
 	vm->node = node;
+	vm->quota = node->replica_quota;
+	vm->points_min = node->replica_points_min;
 	vm->last = &vm->first;
 	hvri_relationship_init(&vm->relationship, &node->id, id);
 	hvri_lane_init(&vm->lane, &node->env, &node->home);

@@ -132,6 +132,12 @@ struct hvri_vm {
 	char name[HVREPL_NAME_MAX + 1];
 	uint64_t cycle_ns;
 	uint32_t points_max;
+	/* Of its points here; 0: none. Atomic, as the lane reads it; `quota_new`:
+	 * set while the lane had the store. */
+	uint64_t quota;
+	uint32_t points_min;
+	bool quota_new;
+	bool full; /* As of the last upkeep: nothing is received. */
 	uint32_t disk_count;
 	struct hvri_vm_disk *disks;
 	struct hvri_storage storage;
@@ -352,6 +358,8 @@ void hvri_standby_forget_tail(struct hvri_vm *vm);
 
 /* ---- status.c ---- */
 /* Changed here, in no cut; HVREPL_BYTES_UNKNOWN: cannot be said just now. */
+/* What the relationship is to see of the store. */
+void hvri_vm_look(struct hvri_vm *vm);
 uint64_t hvri_vm_changed_bytes(const struct hvri_vm *vm);
 /* Of the points as last listed, for a failover to `point`. */
 void hvri_vm_point_facts(const struct hvri_vm *vm,

@@ -105,6 +105,8 @@ static cfg_opt_t authorise_options[] = {
 static cfg_opt_t policy_options[] = {
 	CFG_STR("interval", "30s", CFGF_NONE),
 	CFG_INT("points", 0, CFGF_NONE),
+	CFG_STR("quota", NULL, CFGF_NONE),
+	CFG_INT("points-min", 0, CFGF_NONE),
 	CFG_END()
 };
 static cfg_opt_t disk_options[] = {
@@ -314,6 +316,24 @@ static void take_authorisations(struct loader *loader, cfg_t *cfg)
 	}
 }
 
+static void take_quota(struct loader *loader, cfg_t *section,
+		       struct site_policy *policy)
+{
+	config_size(loader, section, "quota", &policy->quota);
+	policy->points_min =
+		(uint32_t)config_int(loader, section, "points-min", 0, 24);
+	if (policy->quota != 0 && policy->quota < SITE_QUOTA_MIN)
+		config_fail_at(loader, config_line_of(loader, section, "quota"),
+			"A quota of %llu bytes holds no recovery point. Write 64M or more, for example quota = \"100G\".",
+			(unsigned long long)policy->quota);
+	/* How many points a replica has is its owner's policy. */
+	if (policy->points_min > policy->points &&
+	    policy != &loader->config->policies[0])
+		config_fail_at(loader, config_line_of(loader, section, "points-min"),
+			"points-min = %u of points = %u. Write at most as many.",
+			policy->points_min, policy->points);
+}
+
 static void take_policies(struct loader *loader, cfg_t *cfg)
 {
 	struct site_config *config = loader->config;
@@ -343,6 +363,7 @@ static void take_policies(struct loader *loader, cfg_t *cfg)
 				"An interval is 100ms to 24h. Write for example interval = \"30s\".");
 		policy->points =
 			(uint32_t)config_int(loader, section, "points", 0, 24);
+		take_quota(loader, section, policy);
 	}
 }
 
@@ -441,7 +462,7 @@ static void watch_options(cfg_t *cfg)
 		"kerberos|tickets",
 		"listen|address", "listen|port", "peer|address", "peer|port",
 		"authorise|verbs", "authorise|trust-group", "policy|interval",
-		"policy|points", "vm|policy", "vm|capture",
+		"policy|points", "policy|quota", "policy|points-min", "vm|policy", "vm|capture",
 		"vm|capture-interval", "vm|disk|path", "vm|disk|exclusive",
 	};
 

@@ -9,6 +9,7 @@
 
 #define SITE_NAME_MAX 63
 #define SITE_DISKS_MAX 64
+#define SITE_QUOTA_MIN (64ull << 20)
 
 #define SITE_START_ALLOW 0u
 #define SITE_START_REFUSE 1u
@@ -34,6 +35,8 @@ struct site_policy {
 	char *name;
 	uint64_t interval_ms; /* Between recovery points. */
 	uint32_t points;      /* Kept beside the newest, 0 to 24. */
+	uint64_t quota;       /* Bytes of points, where it is a replica; 0: none. */
+	uint32_t points_min;  /* Kept though space is short. */
 };
 
 struct site_disk {
@@ -76,7 +79,7 @@ struct site_config {
 	size_t peer_count;
 	struct site_authorisation *authorisations;
 	size_t authorisation_count;
-	struct site_policy *policies; /* [0] is the default. */
+	struct site_policy *policies; /* [0]: the default, and of replicas. */
 	size_t policy_count;
 	struct site_vm *vms;
 	size_t vm_count;

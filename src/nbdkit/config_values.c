@@ -97,13 +97,14 @@ void config_duration(struct loader *loader, cfg_t *section,
 void config_size(struct loader *loader, cfg_t *section, const char *name,
 		     uint64_t *bytes_out)
 {
-	static const char *const units[] = { "", "K", "M", "G", NULL };
-	static const uint64_t factors[] = { 1, 1u << 10, 1u << 20, 1u << 30 };
+	static const char *const units[] = { "", "K", "M", "G", "T", NULL };
+	static const uint64_t factors[] = { 1, 1u << 10, 1u << 20,
+					    1u << 30, 1ull << 40 };
 	const char *text = cfg_getstr(section, name);
 
 	if (text != NULL && !scaled(text, units, factors, bytes_out))
 		config_fail_at(loader, config_line_of(loader, section, name),
-			"'%s' is not a size. Write for example %s = \"64M\" (K, M or G).",
+			"'%s' is not a size. Write for example %s = \"64M\" (K, M, G or T).",
 			text, name);
 }
 

@@ -279,6 +279,9 @@ static int32_t make_node(struct endpoint *endpoint, struct hvrepl_error *error)
 	node.start_without_peer = config->start_without_peer;
 	node.compression_level = config->compression;
 	node.spool_memory = config->spool;
+	/* A replica has no section here. */
+	node.replica_quota = config->policies[0].quota;
+	node.replica_points_min = config->policies[0].points_min;
 	return hvrepl_node_create(&node, &endpoint->node, error);
 }
 
@@ -397,6 +400,8 @@ static int32_t add_vm(struct endpoint *endpoint, const struct site_vm *vm,
 	config.disks = disks;
 	config.points_max = vm->policy->points;
 	config.cycle_ns = vm->policy->interval_ms * 1000000u;
+	config.quota = vm->policy->quota;
+	config.points_min = vm->policy->points_min;
 	rc = site_make_id("vm", endpoint->config->name, vm->name, "",
 			  &config.id);
 	if (rc == HVREPL_OK)

@@ -84,6 +84,8 @@ static const char *const reasons[HVREPL_REASON_COUNT] = {
 	"point-old",	 "handover-open", "peer-unknown",
 	"tail-kept",
 	"replica-changed",
+	"replica-full",
+	"point-viewed",
 };
 
 static const char *look(const char *const *names, uint32_t count,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An edited configuration while the site runs: intervals change, the rest is
- * said to need a restart. */
+/* An edited configuration while the site runs: intervals and quotas change, the
+ * rest is said to need a restart. */
 #include "endpoint_routes.h"
 
 #include <stdio.h>
@@ -48,7 +48,7 @@ static bool same_rights(const struct site_config *a,
 	return equal;
 }
 
-/* All of a VM that is not its interval. */
+/* All of a VM that is not its interval or quota. */
 static bool same_vm(const struct site_vm *a, const struct site_vm *b)
 {
 	bool equal = same(a->capture, b->capture) &&
@@ -141,6 +141,29 @@ static int32_t take_interval(struct endpoint *endpoint,
 	return HVREPL_OK;
 }
 
+/* Every VM's quota: of its policy, and a replica's of the policy "default". One
+ * that is too small for what is kept changes nothing and is the answer. */
+static int32_t take_quotas(struct endpoint *endpoint,
+			   const struct site_config *fresh,
+			   struct hvrepl_error *error)
+{
+	struct hvrepl_vm_status vm = HVREPL_VM_STATUS_INIT;
+	int32_t rc = HVREPL_OK;
+
+	for (uint32_t i = 0;
+	     rc == HVREPL_OK && hvrepl_node_get_vm(endpoint->node, i, &vm) ==
+					HVREPL_OK;
+	     i++) {
+		const struct site_vm *own = vm_named(fresh, vm.name);
+		const struct site_policy *policy =
+			own != NULL ? own->policy : &fresh->policies[0];
+
+		rc = hvrepl_vm_set_quota(endpoint->node, &vm.id, policy->quota,
+					 policy->points_min, error);
+	}
+	return rc;
+}
+
 void endpoint_post_reload(struct endpoint *endpoint,
 			  struct control_request *request)
 {
@@ -156,6 +179,8 @@ void endpoint_post_reload(struct endpoint *endpoint,
 	changed = json_array();
 	for (size_t i = 0; rc == HVREPL_OK && i < fresh->vm_count; i++)
 		rc = take_interval(endpoint, &fresh->vms[i], changed, &error);
+	if (rc == HVREPL_OK)
+		rc = take_quotas(endpoint, fresh, &error);
 	if (rc < 0) {
 		json_decref(changed);
 		control_fail_error(request, &error);

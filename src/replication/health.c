@@ -27,6 +27,9 @@ static const struct {
 	{ HVREPL_REASON_REPLICA_CHANGED, HVREPL_HEALTH_CRITICAL,
 	  "the replica's disks were changed outside or are damaged: recovery "
 	  "points are in doubt until the other site has compared" },
+	{ HVREPL_REASON_REPLICA_FULL, HVREPL_HEALTH_CRITICAL,
+	  "no room here for another recovery point: raise the quota or free "
+	  "space, or drop or unpin points" },
 	{ HVREPL_REASON_RESYNC_NEEDED, HVREPL_HEALTH_CRITICAL,
 	  "resynchronization is needed" },
 	{ HVREPL_REASON_PEER_REFUSES, HVREPL_HEALTH_CRITICAL,
@@ -39,6 +42,9 @@ static const struct {
 	{ HVREPL_REASON_TAIL_KEPT, HVREPL_HEALTH_WARNING,
 	  "the end of a lost epoch is kept here, and the commit waits: discard "
 	  "it" },
+	{ HVREPL_REASON_POINT_VIEWED, HVREPL_HEALTH_WARNING,
+	  "a recovery point is open here, and the commit waits: close what "
+	  "reads it" },
 	{ HVREPL_REASON_NOT_REVERSED, HVREPL_HEALTH_WARNING,
 	  "failed over and not protected: commit and reverse" },
 	{ HVREPL_REASON_DISCONNECTED, HVREPL_HEALTH_WARNING,
@@ -95,6 +101,10 @@ static uint32_t reasons_of(const struct hvri_relationship *r, uint64_t utc_ns)
 		set |= HVREPL_REASON_PEER_UNKNOWN;
 	if (rec->form == HVRI_FORM_FOLDING && hvri_tail_blocks_fold(rec))
 		set |= HVREPL_REASON_TAIL_KEPT;
+	else if (hvri_view_blocks_fold(r))
+		set |= HVREPL_REASON_POINT_VIEWED;
+	if (r->full && rec->ownership == HVREPL_OWNERSHIP_STANDBY)
+		set |= HVREPL_REASON_REPLICA_FULL;
 	if (rec->pause != 0)
 		set |= HVREPL_REASON_PAUSED;
 	if (!r->greeted)

@@ -70,6 +70,8 @@ bool hvri_epoch_dead(const struct hvri_record *rec,
 /* A commit drops all points (S8), and the end of a lost epoch is one that only
  * an operator gives up (O6): until then the overlay is not folded in. */
 bool hvri_tail_blocks_fold(const struct hvri_record *rec);
+/* Nor while a point is open: who reads it would read something else. */
+bool hvri_view_blocks_fold(const struct hvri_relationship *r);
 uint32_t hvri_needs_missing(const struct hvri_relationship *r, uint32_t needs);
 /* Newest number known here, of cuts and points. */
 uint64_t hvri_newest_number(const struct hvri_record *rec);

@@ -205,6 +205,14 @@ void hvri_on_join(struct hvri_step *s, const struct hvri_message *m,
 				 HVREPL_E_PEER_REFUSED, sentence);
 		return;
 	}
+	if (hvri_view_blocks_fold(r)) {
+		hvri_send_answer(s, HVRI_MESSAGE_JOIN, epoch, 0,
+				 HVREPL_E_PEER_REFUSED,
+				 "a recovery point is open at the other site, "
+				 "whose own commit waits for it: close what "
+				 "reads it there, then reverse again");
+		return;
+	}
 	/* Already in, as a replica. */
 	if (rec->ownership == HVREPL_OWNERSHIP_STANDBY &&
 	    hvri_uuid_equal(&rec->current, epoch) &&

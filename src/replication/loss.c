@@ -2,6 +2,7 @@
 /* What a failover without the peer gives up, and how that is said. */
 #include "replication/loss.h"
 
+#include "base/size.h"
 #include "replication/internal.h"
 
 #include <stdio.h>
@@ -132,21 +133,6 @@ uint64_t hvri_loss_age_ns(const struct hvri_loss *loss)
 	return since(loss->point_utc_ns, loss->utc_ns);
 }
 
-static void size_text(uint64_t bytes, char *out, size_t size)
-{
-	static const char units[][6] = { "bytes", "KiB", "MiB", "GiB",
-					 "TiB",	  "PiB", "EiB" };
-	double value = (double)bytes;
-	unsigned unit = 0;
-
-	while (value >= 1024 && unit + 1 < HVRI_ARRAY_LEN(units)) {
-		value /= 1024;
-		unit++;
-	}
-	snprintf(out, size, "%.*f %s", unit > 0 && value < 100 ? 1 : 0, value,
-		 units[unit]);
-}
-
 /* Of the day, and the day where it is not the last. */
 static void time_text(uint64_t utc_ns, bool with_day, char *out, size_t size)
 {
@@ -189,10 +175,10 @@ static void age_text(uint64_t ns, char *out, size_t size)
 static void bytes_text(const struct hvri_loss *loss, char *out, size_t size)
 {
 	uint64_t least = hvri_loss_said(loss), most = hvri_loss_bytes(loss);
-	char first[32], second[32];
+	char first[HVRI_SIZE_TEXT], second[HVRI_SIZE_TEXT];
 
-	size_text(least, first, sizeof(first));
-	size_text(most, second, sizeof(second));
+	hvri_size_text(least, first);
+	hvri_size_text(most, second);
 	if (least == UNKNOWN && most == UNKNOWN)
 		snprintf(out, size, "how much is not known");
 	else if (most == UNKNOWN)

@@ -213,6 +213,11 @@ static int32_t here(struct hvri_step *s, const struct hvri_operator *op)
 					"that is kept here as point %llu is "
 					"discarded",
 					(unsigned long long)rec->tail.number);
+		else if (r->points_open)
+			hvri_job_end_id(s, op->job, HVREPL_OK,
+					"committed; folding it into the disk "
+					"waits until the recovery points that "
+					"are open here are closed");
 		else
 			hvri_job_end_id(s, op->job, HVREPL_OK, "committed");
 		return HVREPL_OK;

@@ -421,6 +421,9 @@ struct hvri_relationship {
 	struct hvri_status status_sent;
 	struct hvri_said said;      /* As standby. */
 	uint64_t changed_bytes;     /* As owner: as of the last TIMER STATUS. */
+	/* Seen, not decided: filled in before each event, and before health. */
+	bool points_open; /* A point is read here, besides the failover's. */
+	bool full;        /* No room for another point. */
 	uint64_t status_at;         /* When it is next; 0: not set. */
 	bool status_due;            /* Say it though nothing is new. */
 	uint8_t shown_state, shown_ownership, shown_mode;

@@ -45,6 +45,11 @@ bool hvri_tail_blocks_fold(const struct hvri_record *rec)
 	return hvri_has_overlay(rec) && rec->tail.number != 0;
 }
 
+bool hvri_view_blocks_fold(const struct hvri_relationship *r)
+{
+	return r->record.form == HVRI_FORM_FOLDING && r->points_open;
+}
+
 bool hvri_point_equal(const struct hvri_point *a, const struct hvri_point *b)
 {
 	return a->number == b->number && hvri_uuid_equal(&a->epoch, &b->epoch) &&

@@ -156,6 +156,7 @@ static int32_t commit_point(hvrepl_store *store,
 	if (rc < 0)
 		return hvri_fail_plain(error, rc);
 	hvri_receive_reset(store);
+	store->receive.refused = false; /* There was room. */
 	if (point_out != NULL)
 		*point_out = record.point.key;
 	return HVREPL_OK;

@@ -124,6 +124,8 @@ struct hvrepl_store {
 	struct hvri_receive receive;
 	struct hvri_merge merge;
 	struct hvri_compact compact;
+	uint32_t open_points; /* Views that are not the failover's; atomic. */
+	bool limits_new;  /* The limits changed; atomic. */
 	bool compact_off; /* It met damage; until the store is opened again. */
 	struct hvri_check check;
 	struct hvri_cursor fold;       /* Of the commit, in all its phases. */
@@ -172,9 +174,23 @@ HVRI_MUST_CHECK int32_t hvri_store_usable(hvrepl_store *store);
 int32_t hvri_store_poison(hvrepl_store *store, int32_t rc);
 uint64_t hvri_store_new_id(hvrepl_store *store);
 HVRI_MUST_CHECK int32_t hvri_store_flush_bases(hvrepl_store *store);
+
+/* ---- room (capacity.c, S6); not under map ---- */
+uint64_t hvri_store_used(hvrepl_store *store);
+/* UINT64_MAX: none, or a VM runs here and none counts. */
+uint64_t hvri_store_capacity(hvrepl_store *store);
 /* Bytes that may still be written: of all, or all but the reserve. */
 uint64_t hvri_store_room(hvrepl_store *store, bool reserve_too);
-uint64_t hvri_store_used(hvrepl_store *store);
+/* May receiving write so much more? By the capacity alone. */
+bool hvri_store_fits(hvrepl_store *store, uint64_t length);
+/* At which a container is full. */
+uint64_t hvri_container_limit(hvrepl_store *store);
+/* Old points go above it. */
+uint64_t hvri_store_high_water(hvrepl_store *store);
+/* NO_SPACE: less than pinned, newest and reserve need. */
+HVRI_MUST_CHECK int32_t hvri_capacity_check(hvrepl_store *store,
+					    uint64_t capacity, uint64_t reserve,
+					    struct hvrepl_error *error);
 
 /* ---- looking up and reading (read.c) ---- */
 /* What answers for [offset, offset + *length_inout): a log (referenced; entry

@@ -295,6 +295,8 @@ static int32_t set_up(hvrepl_store *store,
 	HVRI_TRY(hvri_cache_init(&store->cache, &store->env,
 				 store->options.cache_bytes));
 	HVRI_TRY(open_journal(store, disks, error));
+	HVRI_TRY(hvri_capacity_check(store, store->options.capacity,
+				     store->options.reserve, error));
 	HVRI_TRY(hvri_stamp_check(store, error));
 	rc = recover(store);
 	if (rc == HVREPL_E_CORRUPT || rc == HVREPL_E_TRUNCATED)

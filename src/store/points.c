@@ -219,21 +219,6 @@ int32_t hvri_store_retention(hvrepl_store *store, uint32_t *dropped_out)
 	return rc;
 }
 
-static uint64_t high_water(const hvrepl_store *store)
-{
-	const struct hvrepl_store_options *options = &store->options;
-
-	uint64_t usable = options->capacity - options->reserve;
-
-	if (options->capacity == 0)
-		return options->high_water != 0 ? options->high_water :
-						  UINT64_MAX;
-	/* Below what receiving may use, or nothing would ever give way. */
-	return options->high_water != 0 ? HVRI_MIN(options->high_water,
-						   usable) :
-					  usable / 10 * 9;
-}
-
 /* Where policy wants the base; 0: where it is. */
 static uint64_t wanted_base(const hvrepl_store *store)
 {
@@ -257,9 +242,13 @@ static int32_t drop_for_space(hvrepl_store *store, bool short_of_space,
 {
 	uint64_t key = oldest_to_drop(store);
 
-	if (!short_of_space && hvri_store_used(store) <= high_water(store))
+	if (!short_of_space &&
+	    hvri_store_used(store) <= hvri_store_high_water(store))
 		return HVREPL_OK;
-	if (key == 0 || counted(&store->state) <= store->options.points_min)
+	if (key == 0 ||
+	    counted(&store->state) <=
+		    __atomic_load_n(&store->options.points_min,
+				    __ATOMIC_RELAXED))
 		return short_of_space ? HVREPL_E_NO_SPACE : HVREPL_OK;
 	hvri_log(&store->env, HVREPL_LOG_WARNING,
 		 "recovery point %llu is given up for space",
@@ -274,10 +263,13 @@ static int32_t maintain(hvrepl_store *store, uint32_t *more_out)
 {
 	uint32_t dropped = 0;
 	uint64_t target;
-	bool short_of_space = store->receive.refused;
+	bool short_of_space;
 	int32_t rc;
 
 	HVRI_TRY(hvri_store_usable(store));
+	if (__atomic_exchange_n(&store->limits_new, false, __ATOMIC_ACQUIRE))
+		store->receive.refused = false; /* By what no longer counts. */
+	short_of_space = store->receive.refused;
 	HVRI_TRY(hvri_retention_step(store, &dropped));
 	HVRI_TRY(hvri_check_step(store, more_out));
 	if (*more_out != 0)

@@ -111,28 +111,14 @@ static int32_t check_header(hvrepl_store *store, uint32_t disk,
 	return HVREPL_OK;
 }
 
-static int32_t check_space(hvrepl_store *store, struct hvrepl_error *error)
-{
-	if (initial(store) ||
-	    hvri_store_room(store, false) > HVRI_CHUNK_ENCODED_MAX)
-		return HVREPL_OK;
-	store->receive.refused = true;
-	return hvri_fail(error, HVREPL_E_NO_SPACE,
-			 "the store is full: give it more space, or drop or "
-			 "unpin recovery points");
-}
-
 /* The container that takes the segments of the next point. */
-static int32_t roll_container(hvrepl_store *store)
+static int32_t new_container(hvrepl_store *store)
 {
 	struct hvri_receive *receive = &store->receive;
 	struct hvri_container *fresh;
 	struct hvri_manifest_record record = { .type = HVRI_RECORD_RECEIVE };
 	int32_t rc;
 
-	if (receive->container != NULL &&
-	    receive->container->size < store->options.container_bytes)
-		return HVREPL_OK;
 	HVRI_TRY(hvri_container_create(&store->env, &store->storage,
 				       &store->used, hvri_store_new_id(store),
 				       &fresh));
@@ -152,6 +138,40 @@ static int32_t roll_container(hvrepl_store *store)
 	hvri_container_unref(receive->container);
 	receive->container = fresh;
 	return HVREPL_OK;
+}
+
+static int32_t roll_container(hvrepl_store *store)
+{
+	const struct hvri_container *container = store->receive.container;
+
+	return container != NULL &&
+			       container->size < hvri_container_limit(store) ?
+		       HVREPL_OK :
+		       new_container(store);
+}
+
+static bool has_room(hvrepl_store *store)
+{
+	return hvri_store_room(store, false) > HVRI_CHUNK_ENCODED_MAX;
+}
+
+static int32_t check_space(hvrepl_store *store, struct hvrepl_error *error)
+{
+	struct hvri_receive *receive = &store->receive;
+
+	if (initial(store) || has_room(store))
+		return HVREPL_OK;
+	/* The room may lie in the very container that receives: let it go, or
+	 * let it be compacted. */
+	if (!receive->active && receive->container != NULL &&
+	    (receive->container->size >= hvri_container_limit(store) ||
+	     !hvri_state_needs_container(&store->state,
+					 receive->container->id)))
+		HVRI_TRY(new_container(store));
+	if (has_room(store))
+		return HVREPL_OK;
+	receive->refused = true;
+	return hvri_store_why_full(store, error);
 }
 
 /* The first segment of a cut. */
@@ -290,9 +310,7 @@ static int32_t append_chunk(hvrepl_store *store, uint32_t disk,
 	bool begin_batch = container->begin_batch;
 	int32_t rc;
 
-	if (store->options.capacity != 0 &&
-	    hvri_store_used(store) + length + store->options.reserve >
-		    store->options.capacity) {
+	if (!hvri_store_fits(store, length)) {
 		store->receive.refused = true;
 		return HVREPL_E_NO_SPACE;
 	}

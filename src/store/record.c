@@ -44,25 +44,6 @@ int32_t hvri_store_flush_bases(hvrepl_store *store)
 	return HVREPL_OK;
 }
 
-uint64_t hvri_store_used(hvrepl_store *store)
-{
-	return __atomic_load_n(&store->used, __ATOMIC_RELAXED);
-}
-
-uint64_t hvri_store_room(hvrepl_store *store, bool reserve_too)
-{
-	uint64_t room = UINT64_MAX, used = hvri_store_used(store);
-	uint64_t reserve = reserve_too ? 0 : store->options.reserve;
-
-	if (hvri_storage_free_space(&store->storage, &room) < 0)
-		room = UINT64_MAX; /* It will say so when it is full. */
-	if (store->options.capacity != 0)
-		room = HVRI_MIN(room, store->options.capacity > used ?
-					      store->options.capacity - used :
-					      0);
-	return room > reserve ? room - reserve : 0;
-}
-
 int32_t hvri_store_piece(hvrepl_store *store)
 {
 	if (store->piece == NULL)

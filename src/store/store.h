@@ -58,6 +58,21 @@ HVRI_MUST_CHECK int32_t hvri_store_maintain(hvrepl_store *store,
 					    uint32_t *more_out,
 					    struct hvrepl_error *error);
 
+struct hvri_store_limits {
+	uint64_t capacity, reserve; /* As in the options; capacity 0: none. */
+	uint32_t points_min;
+};
+/* Change the limits of an open store. NO_SPACE, with the numbers: less than what
+ * pinned points, the newest and the reserve need (S6); nothing is changed then,
+ * unless `always`: a store must open for a failover whatever its limit, and
+ * receives nothing until there is room. Any thread. */
+HVRI_MUST_CHECK int32_t
+hvri_store_set_limits(hvrepl_store *store,
+		      const struct hvri_store_limits *limits, bool always,
+		      struct hvrepl_error *error);
+/* NO_SPACE, and the reason: the limit or the volume. */
+int32_t hvri_store_why_full(hvrepl_store *store, struct hvrepl_error *error);
+
 /* The owner's own bytes, kept beside the points in the same log: ownership
  * (O1). Replaced whole, durable on return, never looked into. */
 HVRI_MUST_CHECK int32_t hvri_store_set_blob(hvrepl_store *store,
@@ -162,6 +177,8 @@ HVRI_MUST_CHECK int32_t hvri_view_open(hvrepl_store *store, uint64_t point,
 				       uint32_t kind, hvrepl_view **view_out,
 				       struct hvrepl_error *error);
 HVRI_MUST_CHECK int32_t hvri_view_close(hvrepl_view *view);
+/* Views that are open, but the failover's: a commit waits for them. Any thread. */
+uint32_t hvri_store_open_points(const hvrepl_store *store);
 uint64_t hvri_view_point(const hvrepl_view *view);
 HVRI_MUST_CHECK int32_t hvri_view_disk(hvrepl_view *view, uint32_t index,
 				       struct hvrepl_disk *disk_out);

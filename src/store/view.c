@@ -138,6 +138,8 @@ static int32_t open_view(hvrepl_store *store, uint64_t point, bool as_is,
 	view->store = store;
 	view->next = store->views;
 	store->views = view;
+	if (view->kind != HVREPL_VIEW_FAILOVER)
+		__atomic_add_fetch(&store->open_points, 1, __ATOMIC_RELAXED);
 	return HVREPL_OK;
 }
 
@@ -183,6 +185,8 @@ int32_t hvri_view_close(hvrepl_view *view)
 	for (link = &store->views; *link != view; link = &(*link)->next)
 		;
 	*link = view->next;
+	if (view->kind != HVREPL_VIEW_FAILOVER)
+		__atomic_sub_fetch(&store->open_points, 1, __ATOMIC_RELAXED);
 	hvri_unlock(&store->work);
 	if (view->scratch != NULL)
 		hvri_overlay_doom(view->scratch);
@@ -190,6 +194,11 @@ int32_t hvri_view_close(hvrepl_view *view)
 	hvri_gate_free(&view->gate);
 	hvri_free(&store->env, view, sizeof(*view));
 	return HVREPL_OK;
+}
+
+uint32_t hvri_store_open_points(const hvrepl_store *store)
+{
+	return __atomic_load_n(&store->open_points, __ATOMIC_RELAXED);
 }
 
 uint64_t hvri_view_point(const hvrepl_view *view)

@@ -110,8 +110,8 @@ const struct tool_verb tool_verb_site_reload = {
 	.group = TOOL_GROUP_SITE,
 	.operands = "",
 	.summary = "Let a running site read its configuration again",
-	.details = "The intervals of its policies count at once, for the VMs of this configuration;\n"
-		   "guests and sessions are not disturbed. Other changes are named and wait for the\n"
+	.details = "The intervals of its policies count at once, for the VMs of this configuration,\n"
+		   "and quotas; guests and sessions are not disturbed. Other changes are named and wait for the\n"
 		   "next start. A file with a mistake changes nothing.",
 	.options = reload_options,
 	.run = run_reload,

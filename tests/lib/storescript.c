@@ -225,6 +225,10 @@ static void start(uint64_t seed, const struct hvrepl_store_options *options)
 		w.options.points_max = options->points_max;
 		w.options.base_at = options->base_at;
 		w.options.container_bytes = options->container_bytes;
+		w.options.capacity = options->capacity;
+		w.options.reserve = options->reserve;
+		w.options.high_water = options->high_water;
+		w.options.points_min = options->points_min;
 	}
 	blob_said = blob_tried = 0;
 }

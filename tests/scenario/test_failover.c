@@ -253,6 +253,52 @@ START_TEST(a_kept_end_that_holds_up_a_commit_is_named_and_reverse_says_so)
 }
 END_TEST
 
+/* As with a kept end: a commit drops the point that somebody reads. */
+START_TEST(a_point_that_is_read_holds_up_a_commit_and_that_is_said)
+{
+	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	hvrepl_view *view = NULL;
+
+	protected_with_points();
+	ck_assert_int_eq(hvrepl_vm_open_view(pair.b.node, &pair_vm,
+					     pair_newest_point(&pair.b), &view,
+					     &error),
+			 HVREPL_OK);
+	planned(&pair.a, &pair.b);
+	shadow_scatter(&pair.b, 4, 10);
+	shadow_ok(&pair.b, HVREPL_OPERATION_COMMIT);
+	ck_assert_ptr_nonnull(strstr(pair.b.job_sentence,
+				     "until the recovery points that are open "
+				     "here are closed"));
+	pair_run(&pair, SECOND);
+	pair_status(&pair.b, &status);
+	ck_assert(status.reasons & HVREPL_REASON_POINT_VIEWED);
+	ck_assert_uint_eq(status.reasons & HVREPL_REASON_TAIL_KEPT, 0);
+	/* It runs and replicates all the same; only to follow, it must wait. */
+	shadow_ok(&pair.b, HVREPL_OPERATION_REVERSE);
+	shadow_scatter(&pair.b, 5, 10);
+	shadow_expect_point(&pair.a, shadow_next_point(&pair.b, &pair.a));
+	planned(&pair.b, &pair.a);
+	shadow_ok(&pair.a, HVREPL_OPERATION_COMMIT);
+	ck_assert_int_eq(pair_operate(&pair, &pair.a, HVREPL_OPERATION_REVERSE,
+				      0),
+			 HVREPL_E_PEER_REFUSED);
+	ck_assert_msg(strstr(pair.a.job_sentence, "close what reads it there"),
+		      "%s", pair.a.job_sentence);
+	shadow_expect_disks(&pair.a);
+	/* Closed: all of it goes on by itself. */
+	ck_assert_int_eq(hvrepl_view_close(view), HVREPL_OK);
+	pair_run(&pair, 5 * SECOND);
+	commit_and_reverse(&pair.b, &pair.a);
+	shadow_scatter(&pair.a, 6, 10);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+	status = (struct hvrepl_vm_status)HVREPL_VM_STATUS_INIT;
+	pair_status(&pair.b, &status);
+	ck_assert_uint_eq(status.reasons & HVREPL_REASON_POINT_VIEWED, 0);
+}
+END_TEST
+
 START_TEST(both_sites_writing_ends_in_diverged_and_nothing_is_overwritten)
 {
 	static struct shadow at_a, at_b;
@@ -291,6 +337,7 @@ int main(void)
 	tcase_add_loop_test(tc, a_returning_old_primary_is_superseded_and_reverse_joins_it,
 			    0, 3);
 	tcase_add_test(tc, a_kept_end_that_holds_up_a_commit_is_named_and_reverse_says_so);
+	tcase_add_test(tc, a_point_that_is_read_holds_up_a_commit_and_that_is_said);
 	tcase_add_test(tc, both_sites_writing_ends_in_diverged_and_nothing_is_overwritten);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);

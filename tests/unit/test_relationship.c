@@ -354,6 +354,26 @@ START_TEST(health_names_the_gravest_reason)
 }
 END_TEST
 
+START_TEST(a_full_replica_and_an_open_point_that_holds_a_commit_are_reasons)
+{
+	struct hvri_health h;
+
+	w.site[0].r.full = w.site[1].r.full = true;
+	w.site[0].r.points_open = w.site[1].r.points_open = true;
+	hvri_relationship_health(&w.site[0].r, w.env.now_ns, w.utc_ns, &h);
+	ck_assert_uint_eq(h.reasons, 0); /* An owner receives nothing. */
+	hvri_relationship_health(&w.site[1].r, w.env.now_ns, w.utc_ns, &h);
+	ck_assert_uint_eq(h.reasons, HVREPL_REASON_REPLICA_FULL);
+	ck_assert_uint_eq(h.level, HVREPL_HEALTH_CRITICAL);
+	ck_assert_ptr_nonnull(strstr(h.sentence, "raise the quota"));
+	w.site[1].r.record.form = HVRI_FORM_FOLDING;
+	w.site[1].r.full = false;
+	hvri_relationship_health(&w.site[1].r, w.env.now_ns, w.utc_ns, &h);
+	ck_assert_uint_eq(h.reasons, HVREPL_REASON_POINT_VIEWED);
+	ck_assert_ptr_nonnull(strstr(h.sentence, "close what reads it"));
+}
+END_TEST
+
 START_TEST(no_message_of_a_peer_can_break_a_step)
 {
 	static uint8_t bytes[HVRI_MESSAGE_ENCODED_MAX];
@@ -444,6 +464,7 @@ int main(void)
 	tcase_add_test(tc, lost_tracking_leads_to_a_compare_by_itself);
 	tcase_add_test(tc, a_former_owner_waits_for_contact_before_it_arms);
 	tcase_add_test(tc, health_names_the_gravest_reason);
+	tcase_add_test(tc, a_full_replica_and_an_open_point_that_holds_a_commit_are_reasons);
 	tcase_add_test(tc, no_message_of_a_peer_can_break_a_step);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);

@@ -32,7 +32,7 @@ static const char whole[] =
 	"peer \"north\" { }\n"                                   /* 18 */
 	"authorise \"west\" { verbs = {\"enable\", \"receive\"}\n" /* 19 */
 	"  trust-group = \"pair\" }\n"                           /* 20 */
-	"policy \"fast\" { interval = \"1s\" points = 24 }\n"    /* 21 */
+	"policy \"fast\" { interval = \"1s\" points = 24 quota = \"2T\" points-min = 3 }\n" /* 21 */
 	"vm \"web\" {\n"                                         /* 22 */
 	"  policy = \"fast\"\n"                                  /* 23 */
 	"  capture = \"cuts\"\n"                                 /* 24 */
@@ -108,6 +108,9 @@ START_TEST(everything_that_is_written_is_read)
 	ck_assert_uint_eq(c->vm_count, 1);
 	ck_assert_str_eq(c->vms[0].name, "web");
 	ck_assert_uint_eq(c->vms[0].policy->interval_ms, 1000);
+	ck_assert_uint_eq(c->vms[0].policy->quota, 2ull << 40);
+	ck_assert_uint_eq(c->vms[0].policy->points_min, 3);
+	ck_assert_uint_eq(c->policies[0].quota, 0); /* Of replicas here. */
 	ck_assert_uint_eq(c->vms[0].policy->points, 24);
 	ck_assert_uint_eq(c->vms[0].capture_interval_ms, 2000);
 	ck_assert_uint_eq(c->vms[0].disk_count, 2);
