@@ -187,7 +187,8 @@ static int32_t check_room(hvrepl_view *view, uint64_t length)
 	uint64_t capacity = __atomic_load_n(&store->options.capacity,
 					    __ATOMIC_RELAXED);
 
-	if (view->kind == HVREPL_VIEW_FAILOVER || capacity == 0 || hvri_store_used(store) + length <= capacity)
+	if (view->kind == HVREPL_VIEW_FAILOVER || capacity == 0 ||
+	    hvri_store_used(store) + length <= capacity)
 		return HVREPL_OK;
 	return HVREPL_E_NO_SPACE;
 }
