@@ -84,7 +84,7 @@ static const char *const reasons[HVREPL_REASON_COUNT] = {
 	"paused",	  "initial-unfinished", "cycles-missed",
 	"point-old",	  "handover-open",    "peer-unknown",
 	"tail-kept",
-	"replica-changed",
+	"replica-changed", "replica-full", "point-viewed",
 };
 
 static const char *pick(const char *const *table, size_t count, uint32_t i)
