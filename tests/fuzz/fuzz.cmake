@@ -2,13 +2,17 @@
 # The fuzz targets: replayed in every build, under libFuzzer with HVREPL_FUZZ.
 set(fuzz_targets frame segment message manifest tracker_codec zstd handshake
 	tracker_file tracker_model store relationship extents primary replica config rules nodes
-	verdict)
+	verdict story)
 # What Check would report ends a fuzz target: see fuzz.c.
 set(fuzz_wrap -Wl,--wrap=_ck_assert_failed,--wrap=_mark_point)
 
 add_library(hvrepl-fuzz STATIC EXCLUDE_FROM_ALL)
 file(GLOB sources CONFIGURE_DEPENDS fuzz/target_*.c)
-target_sources(hvrepl-fuzz PRIVATE fuzz/fuzz.c fuzz/targets.c ${sources})
+# The simulator without its program: target_story.c tells its stories.
+file(GLOB story CONFIGURE_DEPENDS sim/*.c)
+list(FILTER story EXCLUDE REGEX "/sim/main\\.c$")
+target_sources(hvrepl-fuzz PRIVATE fuzz/fuzz.c fuzz/targets.c ${sources}
+	${story})
 target_include_directories(hvrepl-fuzz PUBLIC fuzz)
 target_link_libraries(hvrepl-fuzz PUBLIC
 	hvrepl-site hvrepl-backends-static hvrepl-testlib)

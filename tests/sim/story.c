@@ -11,7 +11,8 @@ bool handovers_only;
 bool tracing;
 struct tally *tally;
 
-static uint64_t rng, hash;
+uint64_t story_random;
+static uint64_t hash;
 
 const char *const profile_names[PROFILE_COUNT] = {
 	"disk", "operator", "adversary", "all", "tracker", "store",
@@ -62,7 +63,7 @@ const char *const guarantees[GUARANTEES] = {
 
 uint64_t dice(uint64_t sides)
 {
-	return sides == 0 ? 0 : test_random(&rng) % sides;
+	return sides == 0 ? 0 : test_random(&story_random) % sides;
 }
 
 void mix(uint64_t value)
@@ -121,8 +122,8 @@ static void begin(uint64_t n, enum profile kind)
 {
 	seed = n;
 	profile = kind;
-	rng = n * 0x9e3779b97f4a7c15ull + kind + 1;
-	(void)test_random(&rng);
+	story_random = n * 0x9e3779b97f4a7c15ull + kind + 1;
+	(void)test_random(&story_random);
 	hash = 0;
 	memset(tellers, 0, sizeof(tellers));
 	shadow_begin();

@@ -166,6 +166,7 @@ extern struct pair pair;
 extern struct teller tellers[2];
 extern enum profile profile;
 extern uint64_t seed;
+extern uint64_t story_random; /* State of the dice; a fuzzer feeds it. */
 extern bool lost_caches; /* Power may go after a flush that failed. */
 extern bool handovers_only; /* Nobody fails over, forces or discards. */
 extern uint32_t armed; /* Bit n: fault n may happen. */
