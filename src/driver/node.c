@@ -191,6 +191,14 @@ static int32_t load_vms(struct hvrepl_node *node, struct hvrepl_error *error)
 	}
 	hvri_free(&node->env, found.ids,
 		  found.capacity * sizeof(struct hvrepl_uuid));
+	/* A backup of a record costs its site the VM for a while: nobody is
+	 * sent for it because memory was short or the store did not answer. */
+	if (rc == HVREPL_E_NOMEM || rc == HVREPL_E_STATE_IO)
+		return hvri_fail(error, rc,
+				 "the record 'vm/%s' in the state store cannot "
+				 "be read now (%s): start again when that is "
+				 "mended; nothing was changed",
+				 id, hvrepl_strerror(rc));
 	if (rc < 0)
 		return hvri_fail(error, rc,
 				 "the record 'vm/%s' in the state store cannot "

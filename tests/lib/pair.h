@@ -40,6 +40,7 @@ struct pair_site {
 	uint64_t job;        /* Last one that ended, and how. */
 	int32_t job_code;
 	char job_sentence[HVREPL_SENTENCE_MAX];
+	char start_sentence[HVREPL_SENTENCE_MAX]; /* A start without memory. */
 	uint64_t points;     /* POINT events. */
 	uint64_t events;     /* All of them. */
 	bool closed_seen;    /* EVENT_CLOSED of this node. */

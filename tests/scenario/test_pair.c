@@ -106,6 +106,26 @@ START_TEST(either_site_may_restart_cleanly)
 END_TEST
 
 /* _i picks site, kind of end and moment. */
+/* Advice to restore a record would fence a VM that has nothing. */
+START_TEST(short_of_memory_nobody_is_sent_for_a_backup)
+{
+	unsigned short_of = 0;
+
+	shadow_protect();
+	for (long n = 0; n < 40; n++) {
+		pair_stop(&pair, &pair.b);
+		pair.b.start_sentence[0] = 0;
+		pair.b.env.alloc_fail_at = n;
+		pair_start(&pair, &pair.b);
+		pair.b.env.alloc_fail_at = -1;
+		ck_assert_ptr_null(strstr(pair.b.start_sentence, "backup"));
+		short_of += strstr(pair.b.start_sentence, "record") != NULL;
+	}
+	ck_assert_uint_gt(short_of, 0);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+}
+END_TEST
+
 START_TEST(either_site_may_be_killed_and_nothing_acknowledged_is_lost)
 {
 	struct pair_site *victim = (_i & 1) != 0 ? &pair.a : &pair.b;
@@ -143,6 +163,7 @@ int main(void)
 			    0, 8);
 	tcase_add_test(tc, one_byte_at_a_time_gives_the_same_points);
 	tcase_add_test(tc, either_site_may_restart_cleanly);
+	tcase_add_test(tc, short_of_memory_nobody_is_sent_for_a_backup);
 	tcase_add_loop_test(tc, either_site_may_be_killed_and_nothing_acknowledged_is_lost,
 			    0, 16);
 	suite_add_tcase(suite, tc);
