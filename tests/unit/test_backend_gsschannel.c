@@ -244,6 +244,7 @@ static struct raw {
 	uint32_t port;
 	const uint8_t *bytes;
 	int length;
+	hvrepl_tls *second; /* Whose credentials the second proof has. */
 } raw;
 
 /* Finishes TLS, says what it has to say, and waits to be let go. */
@@ -475,13 +476,26 @@ START_TEST(a_connection_outlives_its_ticket_and_loses_no_byte)
 }
 END_TEST
 
-/* Proves itself once and then says nothing any more. */
+static void send_proof(SSL *ssl, hvrepl_tls *tls, const uint8_t *binding)
+{
+	static uint8_t frame[HVRI_PROOF_HEADER + HVRI_GSS_TOKEN_MAX];
+	static struct hvri_gss gss;
+
+	hvri_gss_init(&gss, hvri_tls_kerberos(tls), SHORT, binding);
+	ck_assert_int_eq(hvri_gss_begin(&gss), HVREPL_OK);
+	frame[0] = (uint8_t)gss.token_length;
+	frame[1] = (uint8_t)(gss.token_length >> 8);
+	frame[7] = HVRI_PROOF_TOKEN;
+	memcpy(frame + HVRI_PROOF_HEADER, gss.token, gss.token_length);
+	SSL_write(ssl, frame, (int)(HVRI_PROOF_HEADER + gss.token_length));
+	hvri_gss_free(&gss);
+}
+
+/* Proves itself, perhaps once more, and then says nothing. */
 static void *prove_once(void *argument)
 {
 	static const char label[] = "EXPORTER-Channel-Binding";
-	uint8_t frame[HVRI_PROOF_HEADER + HVRI_GSS_TOKEN_MAX] = { 0 };
-	uint8_t binding[HVREPL_EXPORTER_SIZE];
-	static struct hvri_gss gss;
+	uint8_t binding[HVREPL_EXPORTER_SIZE], heard[4096];
 	int fd = connect_to(raw.port);
 	SSL *ssl = tls_over(fd, false);
 
@@ -489,16 +503,12 @@ static void *prove_once(void *argument)
 	SSL_export_keying_material(ssl, binding, sizeof(binding), label,
 				   sizeof(label) - 1, (const uint8_t *)"", 0,
 				   1);
-	hvri_gss_init(&gss, hvri_tls_kerberos(primary), SHORT, binding);
-	ck_assert_int_eq(hvri_gss_begin(&gss), HVREPL_OK);
-	frame[0] = (uint8_t)gss.token_length;
-	frame[1] = (uint8_t)(gss.token_length >> 8);
-	frame[7] = HVRI_PROOF_TOKEN;
-	memcpy(frame + HVRI_PROOF_HEADER, gss.token, gss.token_length);
-	SSL_write(ssl, frame, (int)(HVRI_PROOF_HEADER + gss.token_length));
-	while (SSL_read(ssl, frame, sizeof(frame)) > 0)
+	send_proof(ssl, primary, binding);
+	ck_assert_int_gt(SSL_read(ssl, heard, sizeof(heard)), 0);
+	if (raw.second != NULL)
+		send_proof(ssl, raw.second, binding);
+	while (SSL_read(ssl, heard, sizeof(heard)) > 0)
 		;
-	hvri_gss_free(&gss);
 	SSL_free(ssl);
 	close(fd);
 	return argument;
@@ -530,6 +540,29 @@ START_TEST(who_does_not_prove_itself_anew_is_put_out)
 	run_for(6 * SECOND);
 	ck_assert_int_eq(readers[1].rc, HVREPL_E_UNAUTHENTICATED);
 	pthread_join(thread, NULL);
+}
+END_TEST
+
+START_TEST(nobody_else_proves_himself_on_a_proved_connection)
+{
+	hvrepl_tls *north = kerberos("north.test", 0);
+	pthread_t thread;
+
+	/* Without the other one it would go on for longer than that. */
+	again("short.test", 60 * SECOND);
+	start_listening("127.0.0.1", 0);
+	raw.port = hvrepl_listener_port(listener);
+	raw.second = north;
+	ck_assert_int_eq(pthread_create(&thread, NULL, prove_once, NULL), 0);
+	await(1);
+	ck_assert_msg(server.code == HVREPL_OK, "%s", server.sentence);
+	ck_assert_int_eq(hvrepl_loop_post(loop, read_at_server, NULL), 0);
+	for (int i = 0; i < 100 && readers[1].rc >= 0; i++)
+		run_for(SECOND / 20);
+	ck_assert_int_eq(readers[1].rc, HVREPL_E_UNAUTHENTICATED);
+	pthread_join(thread, NULL);
+	raw.second = NULL;
+	hvrepl_tls_destroy(north);
 }
 END_TEST
 
@@ -604,6 +637,7 @@ int main(void)
 	tcase_add_test(tc, a_proof_relayed_by_a_man_in_the_middle_is_refused);
 	tcase_add_test(tc, a_connection_outlives_its_ticket_and_loses_no_byte);
 	tcase_add_test(tc, who_does_not_prove_itself_anew_is_put_out);
+	tcase_add_test(tc, nobody_else_proves_himself_on_a_proved_connection);
 	tcase_add_test(tc, without_a_kdc_the_connection_ends_with_its_ticket);
 	tcase_add_test(tc, a_kdc_that_hangs_stalls_nobody_else);
 	suite_add_tcase(suite, tc);

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The backends with the n-th allocation failing, for every n. */
 #define _GNU_SOURCE
+#include "kdc.h"
 #include "tlsrig.h"
+
+#include <stdatomic.h>
 
 /* Linked with --wrap: what the backends allocate comes here. So does what
  * Check allocates: no assertion while fail_at is set. */
@@ -13,12 +16,14 @@ void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *memory, size_t size);
 char *__wrap_strdup(const char *text);
 
-static long fail_at = -1; /* Allocations that still succeed; -1: all. */
-static unsigned failures;
+/* Allocations that still succeed; -1: all. Kerberos has threads of its own. */
+static atomic_long fail_at = -1;
+static atomic_uint failures;
+static struct kdc kdc;
 
 static bool fails(void)
 {
-	if (fail_at < 0 || fail_at-- > 0)
+	if (fail_at < 0 || atomic_fetch_sub(&fail_at, 1) > 0)
 		return false;
 	failures++;
 	return true;
@@ -237,7 +242,7 @@ END_TEST
 /* A listener, an attempt and both handshakes: whatever fails, both ends are
  * told and nothing hangs. The caller of listen or connect, or the attempt's
  * result, says which. */
-START_TEST(every_attempt_ends_without_memory_too)
+static void each_attempt(const char *peer)
 {
 	unsigned failed = 0, n = 0;
 
@@ -257,7 +262,7 @@ START_TEST(every_attempt_ends_without_memory_too)
 		if (rc == HVREPL_OK) {
 			connect.host = "127.0.0.1";
 			connect.port = hvrepl_listener_port(listener);
-			connect.peer = "replica.test";
+			connect.peer = peer;
 			connect.done = on_done;
 			rc = hvrepl_tls_connect(loop, primary, &connect, NULL);
 		}
@@ -286,12 +291,54 @@ START_TEST(every_attempt_ends_without_memory_too)
 	} while (failures > 0);
 	ck_assert_uint_ge(failed, 8);
 }
+
+START_TEST(every_attempt_ends_without_memory_too)
+{
+	each_attempt("replica.test");
+}
+END_TEST
+
+static int32_t make_kerberos(const char *name, hvrepl_tls **tls_out)
+{
+	struct hvrepl_kerberos_options options = HVREPL_KERBEROS_OPTIONS_INIT;
+	char keytab[TEMPDIR_PATH_MAX], principal[80];
+
+	snprintf(principal, sizeof(principal), "hvrepl/%s", name);
+	options.keytab = kdc_keytab(&kdc, name, keytab);
+	options.principal = principal;
+	return hvrepl_kerberos_create(&options, tls_out, NULL);
+}
+
+static int32_t use_kerberos(void)
+{
+	hvrepl_tls *tls = NULL;
+	int32_t rc = make_kerberos("east.test", &tls);
+
+	hvrepl_tls_destroy(tls);
+	return rc;
+}
+
+START_TEST(kerberos_ends_without_memory_too)
+{
+	ck_assert_uint_ge(each_allocation(use_kerberos), 4);
+	hvrepl_tls_destroy(primary);
+	hvrepl_tls_destroy(replica);
+	ck_assert_int_eq(make_kerberos("east.test", &primary), HVREPL_OK);
+	ck_assert_int_eq(make_kerberos("west.test", &replica), HVREPL_OK);
+	each_attempt("hvrepl/west.test");
+}
 END_TEST
 
 int main(void)
 {
+	static const char *const principals[] = { "hvrepl/east.test",
+						  "hvrepl/west.test", NULL };
 	Suite *suite = suite_create("backends without memory");
 	TCase *tc = tcase_create("n-th allocation");
+	int status;
+
+	setenv("KDC_CLOCKSKEW", "60", 1);
+	kdc_make(&kdc, principals);
 
 	tcase_set_timeout(tc, 30);
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -302,6 +349,9 @@ int main(void)
 	tcase_add_test(tc, a_memory_pair_breaks_rather_than_losing_bytes);
 	tcase_add_test(tc, credentials_are_whole_or_refused);
 	tcase_add_test(tc, every_attempt_ends_without_memory_too);
+	tcase_add_test(tc, kerberos_ends_without_memory_too);
 	suite_add_tcase(suite, tc);
-	return test_run(suite);
+	status = test_run(suite);
+	kdc_remove(&kdc);
+	return status;
 }
