@@ -4,6 +4,7 @@
 #include "kdc.h"
 #include "tlsrig.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 
 /* Linked with --wrap: what the backends allocate comes here. So does what
@@ -26,6 +27,7 @@ static bool fails(void)
 	if (fail_at < 0 || atomic_fetch_sub(&fail_at, 1) > 0)
 		return false;
 	failures++;
+	errno = ENOMEM; /* As the real ones. */
 	return true;
 }
 
