@@ -137,6 +137,30 @@ void hvri_rolled_back(struct hvri_step *s, const struct hvrepl_uuid *peer)
 		    "Let it follow the other site (reverse there), or force");
 }
 
+/*
+ * The ranges of a join are what either side changed since the newest point that
+ * the other held at the failover. One that failed over from a backup of itself
+ * no longer held all that it had acknowledged: that is marked at neither side,
+ * and only a compare of everything finds it (O2, T7). Its position says so while
+ * it stands on the overlay of that failover; later it has none in our epoch, and
+ * then whatever lies beyond the fork counts as lost with it.
+ */
+static bool lost_acknowledged(const struct hvri_record *rec,
+			      const struct hvri_claim *claim)
+{
+	const struct hvri_point *acked = &rec->last_acked;
+
+	if (acked->number == 0)
+		return false;
+	if (hvri_uuid_equal(&claim->position.epoch, &acked->epoch) &&
+	    claim->position.number >= acked->number)
+		return false;
+	return !hvri_lineage_on_path(&rec->lineage, &claim->current,
+				     &acked->epoch) ||
+	       hvri_lineage_fork(&rec->lineage, &acked->epoch,
+				 &claim->current) < acked->number;
+}
+
 static void supersede(struct hvri_step *s, const struct hvri_claim *claim)
 {
 	struct hvri_record *rec = s->rec;
@@ -158,6 +182,7 @@ static void supersede(struct hvri_step *s, const struct hvri_claim *claim)
 	}
 	if (HVRI_PLANT(relkeep))
 		rec->relinquished = none;
+	rec->untrusted |= lost_acknowledged(rec, claim);
 	rec->ownership = HVREPL_OWNERSHIP_SUPERSEDED;
 	rec->verdict = HVRI_VERDICT_SUPERSEDED;
 	rec->verdict_mine = rec->current;
@@ -183,6 +208,7 @@ static void diverge(struct hvri_step *s, const struct hvri_claim *claim)
 			    "the other site failed over by itself");
 	hvri_job_overtaken(s);
 	hvri_drop_cut(s, HVREPL_E_CANCELLED);
+	rec->untrusted |= lost_acknowledged(rec, claim);
 	rec->ownership = HVREPL_OWNERSHIP_DIVERGED;
 	rec->verdict = HVRI_VERDICT_DIVERGED;
 	rec->verdict_mine = rec->current;

@@ -285,6 +285,58 @@ START_TEST(a_replica_that_lost_points_is_compared_as_a_whole)
 }
 END_TEST
 
+START_TEST(a_failover_from_a_backup_is_compared_as_a_whole)
+{
+	const struct hvri_record *old = &w.site[0].r.record;
+
+	/* Its store is put back to an older point, and nobody notices before it
+	 * fails over: what was acknowledged since is marked at neither site. */
+	sites_cut_link(&w);
+	sites_crash(&w, 1);
+	w.site[1].point_count -= 2;
+	sites_start(&w, 1);
+	sites_settle(&w, 100);
+	ck_assert_int_eq(sites_operate(&w, 1, HVREPL_OPERATION_UNPLANNED, 0,
+				       NULL),
+			 HVREPL_OK);
+	sites_settle(&w, 100);
+	sites_connect(&w);
+	sites_settle(&w, 2000);
+	ck_assert_uint_eq(old->ownership, HVREPL_OWNERSHIP_DIVERGED);
+	ck_assert(old->untrusted);
+	ck_assert_int_eq(sites_operate(&w, 0, HVREPL_OPERATION_DISCARD, 0,
+				       &w.site[1].r.record.current),
+			 HVREPL_OK);
+	sites_settle(&w, 2000);
+	ck_assert_int_eq(sites_operate(&w, 0, HVREPL_OPERATION_REVERSE, 0,
+				       NULL),
+			 HVREPL_OK);
+	sites_settle(&w, 4000);
+	sites_wait(&w, UINT64_C(5000000000));
+	ck_assert(sites_is_replicating(&w));
+	ck_assert(!old->untrusted);
+	ck_assert_ptr_null(w.broken);
+}
+END_TEST
+
+/* What the other site skipped it has, and sends: that needs no compare. */
+START_TEST(a_failover_to_an_older_point_is_not_compared)
+{
+	uint64_t older = w.site[1].r.record.position.number - 1;
+
+	sites_cut_link(&w);
+	ck_assert_int_eq(sites_operate(&w, 1, HVREPL_OPERATION_UNPLANNED, older,
+				       NULL),
+			 HVREPL_OK);
+	sites_settle(&w, 100);
+	sites_connect(&w);
+	sites_settle(&w, 2000);
+	ck_assert_uint_eq(w.site[0].r.record.ownership,
+			  HVREPL_OWNERSHIP_DIVERGED);
+	ck_assert(!w.site[0].r.record.untrusted);
+}
+END_TEST
+
 START_TEST(lost_tracking_leads_to_a_compare_by_itself)
 {
 	struct hvri_event e;
@@ -461,6 +513,8 @@ int main(void)
 	tcase_add_test(tc, removed_at_one_site_it_is_removed_at_the_other);
 	tcase_add_test(tc, suspended_at_either_site_nothing_is_cut);
 	tcase_add_test(tc, a_replica_that_lost_points_is_compared_as_a_whole);
+	tcase_add_test(tc, a_failover_from_a_backup_is_compared_as_a_whole);
+	tcase_add_test(tc, a_failover_to_an_older_point_is_not_compared);
 	tcase_add_test(tc, lost_tracking_leads_to_a_compare_by_itself);
 	tcase_add_test(tc, a_former_owner_waits_for_contact_before_it_arms);
 	tcase_add_test(tc, health_names_the_gravest_reason);
