@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The owner's side: naming cuts, fencing and arming guests, the tracker. */
 #include "driver/vm.h"
+#include "driver/window.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -35,9 +36,28 @@ static uint64_t limit_of(const struct hvri_frontier *frontier, uint32_t disk,
 	return frontier->offset >= size ? UINT64_MAX : frontier->offset;
 }
 
+/* Where the cut ends: a window goes on over holes. */
+static struct hvri_frontier reach(struct hvri_vm *vm,
+				  const struct hvri_action *action)
+{
+	const struct hvri_disk *disks[HVRI_DISKS_MAX];
+	uint64_t block = 4096;
+
+	if (action->frontier.disk >= vm->disk_count)
+		return action->frontier;
+	for (uint32_t i = 0; i < vm->disk_count; i++) {
+		disks[i] = &vm->disks[i].live.disk;
+		block = HVRI_MAX(block,
+				 vm->relationship.record.disks[i].block_size);
+	}
+	return hvri_window_over_holes(disks, vm->disk_count, block,
+				      action->from_frontier, action->frontier);
+}
+
 static int32_t name_cut(struct hvri_vm *vm, const struct hvri_action *action,
 			struct hvri_task *task)
 {
+	struct hvri_frontier frontier;
 	struct hvrepl_error error = HVREPL_ERROR_INIT;
 	struct hvrepl_cut_info info = { .struct_size = sizeof(info) };
 	hvrepl_cut *cut;
@@ -45,13 +65,14 @@ static int32_t name_cut(struct hvri_vm *vm, const struct hvri_action *action,
 
 	if (vm->group == NULL || vm->ship.cut != NULL)
 		return HVREPL_E_BUSY; /* T5 */
+	frontier = reach(vm, action);
 	for (uint32_t i = 0; i < vm->disk_count; i++) {
 		struct hvrepl_cut_label label = HVREPL_CUT_LABEL_INIT;
 
 		label.epoch = action->point.epoch;
 		label.from_point = action->from;
 		label.to_point = action->point.number;
-		label.limit = limit_of(&action->frontier, i,
+		label.limit = limit_of(&frontier, i,
 				       vm->disks[i].spec.size);
 		HVRI_TRY(hvrepl_tracker_set_label(vm->disks[i].tracker,
 						  &label));
@@ -66,6 +87,7 @@ static int32_t name_cut(struct hvri_vm *vm, const struct hvri_action *action,
 	task->done.cut = info.id;
 	task->done.utc_ns = info.utc_ns;
 	task->done.bytes = info.changed_bytes;
+	task->done.frontier = frontier;
 	vm->ship.cut = cut;
 	vm->ship.id = info.id;
 	hvri_filter_apply(vm, cut);

@@ -289,6 +289,7 @@ static void begin_cut(struct hvri_step *s, uint8_t kind)
 	act = hvri_act_token(s, HVRI_ACTION_CUT, &r->pending.cut);
 	act->point = cut->point;
 	act->from = cut->from.number;
+	act->from_frontier = rec->frontier;
 	act->frontier = cut->frontier;
 }
 
@@ -387,6 +388,11 @@ void hvri_cut_named(struct hvri_step *s, const struct hvri_done *done)
 	cut->point.cut = done->cut;
 	cut->point.utc_ns = done->utc_ns;
 	cut->bytes = done->bytes;
+	if (cut->kind == HVRI_CUT_INITIAL &&
+	    hvri_frontier_order(done->frontier, cut->frontier) > 0) {
+		cut->frontier = done->frontier;
+		cut->closed = hvri_frontier_closed(s->rec, cut->frontier);
+	}
 	s->rec->last_cut = cut->point;
 	r->cut.stage = HVRI_CUT_OFFERED;
 	if (cut->kind == HVRI_CUT_FINAL)

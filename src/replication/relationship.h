@@ -110,6 +110,8 @@ struct hvri_done {
 	const char *sentence;    /* On failure; may be NULL. Borrowed. */
 	struct hvrepl_uuid cut;  /* CUT: its id (T6). */
 	uint64_t utc_ns;         /* CUT: when. */
+	/* CUT: where it ends, when that is beyond the action's frontier. */
+	struct hvri_frontier frontier;
 	uint64_t bytes;          /* CUT: raw bytes in it. COMPARE: differing.
 				  * VERIFY: differing. EXPORT: sum. */
 	uint64_t count;          /* EXPORT: ranges. */
@@ -158,7 +160,9 @@ enum hvri_action_type {
 	/*
 	 * Owner. CUT (token): cut all disks at one instant (T5: the step keeps
 	 * at most one open). Changes at or beyond `frontier` stay out and stay
-	 * dirty; a frontier past the last disk means all. The numbers go into
+	 * dirty; a frontier past the last disk means all. A window, which
+	 * begins at `from_frontier`, may end further on than asked, where
+	 * it meets holes: DONE says where. The numbers go into
 	 * the chunks' identity: epoch, from, number. DONE as soon as the cut
 	 * stands; reading goes on by itself. BUSY: T5, counted as a miss.
 	 */

@@ -136,6 +136,13 @@ static void fill_specs(struct pair *pair,
 	}
 }
 
+static struct hvrepl_disk disk_handle(struct pair_site *site, unsigned disk)
+{
+	return site->sparse[disk] != NULL ?
+		       sparse_disk_handle(site->sparse[disk]) :
+		       sim_disk_handle(site->disks[disk]);
+}
+
 static int32_t open_replica(void *user, const struct hvrepl_uuid *vm,
 			    const char *vm_name, const char *peer,
 			    const struct hvrepl_disk_spec *specs,
@@ -149,7 +156,7 @@ static int32_t open_replica(void *user, const struct hvrepl_uuid *vm,
 	if (disk_count != PAIR_DISKS)
 		return HVREPL_E_INVALID;
 	for (unsigned i = 0; i < PAIR_DISKS; i++)
-		disks[i] = sim_disk_handle(site->disks[i]);
+		disks[i] = disk_handle(site, i);
 	*storage = sim_storage_handle(site->storage);
 	return HVREPL_OK;
 }
@@ -270,7 +277,7 @@ void pair_start(struct pair *pair, struct pair_site *site)
 
 		fill_specs(pair, specs);
 		for (unsigned i = 0; i < PAIR_DISKS; i++)
-			disks[i] = sim_disk_handle(site->disks[i]);
+			disks[i] = disk_handle(site, i);
 		memset(&vm, 0, sizeof(vm));
 		vm.struct_size = sizeof(vm);
 		vm.id = pair_vm;
@@ -405,6 +412,21 @@ void pair_kill(struct pair *pair, struct pair_site *site, bool power_loss)
 	sim_restart(&site->sim, power_loss && !site->keeps_power);
 }
 
+void pair_init_sparse(struct pair *pair, uint64_t seed, uint64_t disk_size)
+{
+	struct pair_site *sites[2] = { &pair->a, &pair->b };
+
+	pair_init(pair, seed, SIM_SECTOR);
+	pair->disk_size = disk_size;
+	for (unsigned i = 0; i < 2 * PAIR_DISKS; i++) {
+		struct sparse_disk *disk = sparse_disk_new(disk_size);
+
+		ck_assert_ptr_nonnull(disk);
+		disk->flags = HVREPL_DISK_EXCLUSIVE;
+		sites[i / PAIR_DISKS]->sparse[i % PAIR_DISKS] = disk;
+	}
+}
+
 void pair_free(struct pair *pair)
 {
 	struct pair_site *sites[2] = { &pair->a, &pair->b };
@@ -417,6 +439,9 @@ void pair_free(struct pair *pair)
 	for (int i = 0; i < 2; i++) {
 		ck_assert_int_eq(sites[i]->env.alloc_live, 0);
 		sim_free(&sites[i]->sim);
+		for (unsigned k = 0; k < PAIR_DISKS; k++)
+			if (sites[i]->sparse[k] != NULL)
+				sparse_disk_free(sites[i]->sparse[k]);
 		for (unsigned k = 0; k < PAIR_KEYS; k++) {
 			free(sites[i]->blobs[k].bytes);
 			free(sites[i]->saved[k].bytes);

@@ -8,6 +8,7 @@
 #define PAIR_H
 
 #include "sim.h"
+#include "sparsedisk.h"
 #include "testing.h"
 
 #include <hvrepl/hvrepl.h>
@@ -29,6 +30,7 @@ struct pair_site {
 	struct test_env env;
 	struct sim sim;
 	struct sim_disk *disks[PAIR_DISKS];
+	struct sparse_disk *sparse[PAIR_DISKS]; /* In their place, or NULL. */
 	struct sim_storage *storage;
 	struct pair_blob blobs[PAIR_KEYS];
 	struct pair_blob saved[PAIR_KEYS]; /* Of a backup. */
@@ -91,6 +93,8 @@ extern const struct hvrepl_uuid pair_vm;
 extern const struct hvrepl_uuid pair_disk_ids[PAIR_DISKS];
 
 void pair_init(struct pair *pair, uint64_t seed, uint64_t disk_size);
+/* With disks of any size that hold what is written, and do not crash. */
+void pair_init_sparse(struct pair *pair, uint64_t seed, uint64_t disk_size);
 void pair_free(struct pair *pair);
 void pair_start(struct pair *pair, struct pair_site *site);
 /* Clean end. */
