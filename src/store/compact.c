@@ -5,6 +5,8 @@
  */
 #include "store/internal.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 #define SLACK (64u << 10) /* Bytes not worth the work. */
@@ -18,7 +20,10 @@ void hvri_compact_reset(hvrepl_store *store)
 	if (compact->writer != NULL) {
 		struct hvri_container *out = compact->writer->slog->container;
 
-		if (!hvri_state_needs_container(&store->state, out->id))
+		/* A record whose fate is open may name it after all. */
+		if ((hvri_store_usable(store) == HVREPL_OK ||
+		     HVRI_PLANT(output_removed_early)) &&
+		    !hvri_state_needs_container(&store->state, out->id))
 			hvri_container_doom(out);
 		hvri_slog_writer_destroy(compact->writer);
 	}

@@ -188,6 +188,8 @@ void pair_init(struct pair *pair, uint64_t seed, uint64_t disk_size)
 	pair->link_up = true;
 	pair->cut_after = UINT64_MAX;
 	pair->flip_at = UINT64_MAX;
+	pair->split_at = UINT64_MAX;
+	pair->refuse_at = UINT64_MAX;
 	pair->tracing = getenv("PAIR_TRACE") != NULL;
 	pair->now_ns = 1000000000ull;
 	site_init(pair, &pair->a, "site-a", seed);

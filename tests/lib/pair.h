@@ -68,6 +68,8 @@ struct pair {
 	unsigned revived;
 	uint64_t cut_after; /* Break the link when `moved` gets here. */
 	uint64_t flip_at;   /* One byte goes wrong on the way then. */
+	uint64_t delivered, split_at; /* No receive goes over that byte. */
+	uint64_t refuse_at, refused;  /* The connection of that number is. */
 	/* Index 0: towards a, 1: towards b. Bytes take so long; or come not at
 	 * all, and nobody is told. */
 	uint64_t delay_ns[2];

@@ -213,6 +213,12 @@ static bool move_end(struct pair_end *end)
 			part = end->wanted - length;
 		if (pair->piece != 0 && part > pair->piece - length)
 			part = pair->piece - length;
+		if (pair->delivered + length < pair->split_at &&
+		    part > pair->split_at - pair->delivered - length)
+			part = pair->split_at - pair->delivered - length;
+		else if (pair->delivered + length == pair->split_at &&
+			 length > 0)
+			break;
 		memcpy(end->buffer + length, packet->bytes + packet->taken,
 		       part);
 		length += part;
@@ -228,6 +234,7 @@ static bool move_end(struct pair_end *end)
 	if (length == 0 && !end->other->closed)
 		return false;
 	pair->deliveries++;
+	pair->delivered += length;
 	*end->received = length;
 	end->op = NULL;
 	hvrepl_op_complete(op, HVREPL_OK);
@@ -261,6 +268,8 @@ int32_t pair_connect(void *user)
 	struct pair_pipe *pipe;
 
 	if (!pair->link_up || to->node == NULL)
+		return HVREPL_E_UNAVAILABLE;
+	if (pair->secrets == pair->refuse_at && pair->refused++ == 0)
 		return HVREPL_E_UNAVAILABLE;
 	pipe = pipe_new(pair, from, to);
 	pipe->ends[0].peer = to->name;

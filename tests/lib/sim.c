@@ -10,6 +10,7 @@ void sim_init(struct sim *sim, uint64_t seed)
 		.random = seed * 2 + 1,
 		.crash_at = UINT64_MAX,
 		.fail_at = UINT64_MAX,
+		.flush_fail_at = UINT64_MAX,
 		.fail_code = HVREPL_E_DISK_IO,
 		.survive_percent = 50,
 		.garbage_percent = 10,
@@ -97,6 +98,14 @@ int32_t sim_step(struct sim *sim, bool changes, bool *crash_after)
 	if (changes && sim->io_count++ == sim->crash_at)
 		*crash_after = true;
 	return HVREPL_OK;
+}
+
+int32_t sim_late(const struct sim *sim, hvrepl_op *op, int32_t rc)
+{
+	if (!sim->late || op == NULL)
+		return rc;
+	hvrepl_op_complete(op, rc);
+	return HVREPL_PENDING;
 }
 
 int32_t sim_finish(struct sim *sim, bool crash)
@@ -246,8 +255,13 @@ int32_t sim_image_flush(struct sim *sim, struct sim_image *image)
 {
 	uint64_t failed = sim->failed;
 	bool crash;
-	int32_t rc = sim_step(sim, true, &crash);
+	int32_t rc;
 
+	if (!sim->crashed &&
+	    (image->storage != NULL || !sim->flush_objects) &&
+	    sim->flush_count++ == sim->flush_fail_at)
+		sim->fail_at = sim->call_count;
+	rc = sim_step(sim, true, &crash);
 	trace(sim, 1);
 	if (rc < 0) {
 		if (sim->failed == failed)
@@ -357,14 +371,11 @@ static int32_t disk_readv(void *user, hvrepl_op *op, uint64_t offset,
 	bool crash;
 	int32_t rc = sim_step(disk->sim, false, &crash);
 
-	(void)op;
-	if (rc < 0)
-		return rc;
-	for (uint32_t i = 0; i < iov_count; i++) {
+	for (uint32_t i = 0; rc == HVREPL_OK && i < iov_count; i++) {
 		memcpy(iov[i].base, disk->image->now + offset, iov[i].length);
 		offset += iov[i].length;
 	}
-	return HVREPL_OK;
+	return sim_late(disk->sim, op, rc);
 }
 
 static int32_t disk_writev(void *user, hvrepl_op *op, uint64_t offset,
@@ -372,20 +383,21 @@ static int32_t disk_writev(void *user, hvrepl_op *op, uint64_t offset,
 {
 	struct sim_disk *disk = user;
 
-	(void)op;
 	if ((disk->flags & HVREPL_DISK_READ_ONLY) != 0)
 		return HVREPL_E_READ_ONLY;
 	if (disk->token_clock != NULL && !disk->sim->crashed)
 		disk->token = *disk->token_clock;
-	return sim_image_write(disk->sim, disk->image, offset, iov, iov_count);
+	return sim_late(disk->sim, op,
+			sim_image_write(disk->sim, disk->image, offset, iov,
+					iov_count));
 }
 
 static int32_t disk_flush(void *user, hvrepl_op *op)
 {
 	struct sim_disk *disk = user;
 
-	(void)op;
-	return sim_image_flush(disk->sim, disk->image);
+	return sim_late(disk->sim, op,
+			sim_image_flush(disk->sim, disk->image));
 }
 
 static void disk_release(void *user)

@@ -45,6 +45,11 @@ struct sim {
 	int32_t fail_code; /* HVREPL_E_DISK_IO, HVREPL_E_NO_SPACE... */
 	bool fail_on;      /* ...and all after it. */
 	unsigned flush_fails; /* SIM_FLUSH_*, when the one that fails is a flush. */
+	/* One flush that fails, flushes counted alone. */
+	uint64_t flush_count, flush_fail_at;
+	bool flush_objects; /* Of objects only, not of disks. */
+	/* Disk I/O and object I/O is PENDING, and completed by then. */
+	bool late;
 	bool flush_may_finish; /* One that crashes may have done its work. */
 	/* The first object write from this I/O on goes astray: SIM_STRAY_*. */
 	unsigned stray;

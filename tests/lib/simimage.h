@@ -54,6 +54,8 @@ void sim_settle(struct sim_image *image);
 /* One step of the sim before an I/O. Negative: it fails with that. `changes`
  * I/O counts for crash_at; *crash_after says that it is the one. */
 int32_t sim_step(struct sim *sim, bool changes, bool *crash_after);
+/* How a disk or object callback returns that: at once, or through `op`. */
+int32_t sim_late(const struct sim *sim, hvrepl_op *op, int32_t rc);
 int32_t sim_finish(struct sim *sim, bool crash);
 int32_t sim_image_write(struct sim *sim, struct sim_image *image,
 			uint64_t offset, const struct hvrepl_iovec *iov,

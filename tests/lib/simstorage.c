@@ -73,13 +73,12 @@ static int32_t object_read(void *user, hvrepl_op *op, void *object,
 	bool crash;
 	int32_t rc = sim_step(storage->sim, false, &crash);
 
-	(void)op;
-	if (rc < 0)
-		return rc;
-	if (offset > image->size || length > image->size - offset)
-		return HVREPL_E_STORAGE_IO;
-	memcpy(buffer, image->now + offset, length);
-	return HVREPL_OK;
+	if (rc == HVREPL_OK &&
+	    (offset > image->size || length > image->size - offset))
+		rc = HVREPL_E_STORAGE_IO;
+	if (rc == HVREPL_OK)
+		memcpy(buffer, image->now + offset, length);
+	return sim_late(storage->sim, op, rc);
 }
 
 static int32_t room_for(struct sim_storage *storage, struct sim_image *image,
@@ -101,19 +100,20 @@ static int32_t object_write(void *user, hvrepl_op *op, void *object,
 	uint64_t end = offset;
 	int32_t rc;
 
-	(void)op;
 	for (uint32_t i = 0; i < iov_count; i++)
 		end += iov[i].length;
 	rc = room_for(storage, object, end);
-	if (rc < 0)
-		return rc;
-	return sim_image_write(storage->sim, object, offset, iov, iov_count);
+	if (rc == HVREPL_OK)
+		rc = sim_image_write(storage->sim, object, offset, iov,
+				     iov_count);
+	return sim_late(storage->sim, op, rc);
 }
 
 static int32_t object_flush(void *user, hvrepl_op *op, void *object)
 {
-	(void)op;
-	return sim_image_flush(((struct sim_storage *)user)->sim, object);
+	struct sim *sim = ((struct sim_storage *)user)->sim;
+
+	return sim_late(sim, op, sim_image_flush(sim, object));
 }
 
 static int32_t object_resize(void *user, void *object, uint64_t size)

@@ -366,3 +366,71 @@ void script_io_fails(const uint8_t *script)
 		finish();
 	}
 }
+
+/* All that was acknowledged is on the medium. */
+static void finish_durable(void)
+{
+	/* A committed guest that is not looked at has no door to flush by. */
+	bool power_loss = !w.failover || w.view != NULL;
+	int32_t rc;
+
+	if (w.view != NULL)
+		ck_assert_int_eq(world_guest_flush(&w), HVREPL_OK);
+	w.sim.crashed = true;
+	world_abandon(&w);
+	w.sim.survive_percent = 0;
+	sim_restart(&w.sim, power_loss);
+	rc = world_open(&w, false);
+	ck_assert_msg(rc == HVREPL_OK, "without power it gives %d", rc);
+	world_settle(&w);
+	world_check(&w);
+	check_blob();
+	if (w.failover || w.store->state.commit != HVRI_COMMIT_NONE)
+		settle_failover();
+	world_check(&w);
+}
+
+bool script_with(const uint8_t *script, const struct script_fault *fault)
+{
+	/* What failed, and what the next step is told of it: POISONED; a flush
+	 * that fails late fails a second time. */
+	unsigned failures = fault->lose_power ? 2 : 3;
+	bool reached = false;
+	int32_t rc;
+
+	start(13, NULL);
+	fault->arm(&w.env, &w.sim, fault->argument);
+	w.full = w.sim.fail_at != UINT64_MAX &&
+		 w.sim.fail_code == HVREPL_E_NO_SPACE;
+	rc = world_open(&w, true);
+	if (rc < 0) {
+		reached = fault->disarm(&w.env, &w.sim);
+		failures--;
+		ck_assert_msg(reached, "opening gives %d", rc);
+		rc = world_open(&w, true);
+		if (rc == HVREPL_E_EXISTS)
+			rc = world_open(&w, false);
+	}
+	for (unsigned i = 0; script[i] != END; i++) {
+		ck_assert_msg(rc == HVREPL_OK, "before step %u it gives %d", i,
+			      rc);
+		rc = step(script[i]);
+		while (rc < 0 && failures-- > 0) {
+			reached |= fault->disarm(&w.env, &w.sim);
+			ck_assert_msg(reached, "step %u gives %d", i, rc);
+			if (w.view != NULL)
+				(void)world_guest_look(&w);
+			rc = go_on(script[i]);
+		}
+	}
+	ck_assert_msg(rc == HVREPL_OK, "the last step gives %d", rc);
+	reached |= fault->disarm(&w.env, &w.sim);
+	world_settle(&w);
+	world_check(&w);
+	if (w.failover && w.store->state.phase == HVRI_MANIFEST_REPLICA)
+		world_check_guest(&w, false);
+	if (fault->lose_power)
+		finish_durable();
+	finish();
+	return reached;
+}

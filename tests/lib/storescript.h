@@ -39,4 +39,15 @@ void script_alloc_fails(const uint8_t *script);
 /* Run it with the n-th callback failing, for every n: what is not poisoned
  * goes on, what is poisoned goes on after opening again. */
 void script_io_fails(const uint8_t *script);
+
+/* One run with what `arm` puts into env and sim; what failed is done again
+ * when `disarm` has taken it out. With `lose_power` what is acknowledged in
+ * the end is durable. False: nothing had failed. */
+struct script_fault {
+	void (*arm)(struct test_env *env, struct sim *sim, void *argument);
+	bool (*disarm)(struct test_env *env, struct sim *sim);
+	void *argument;
+	bool lose_power;
+};
+bool script_with(const uint8_t *script, const struct script_fault *fault);
 #endif

@@ -342,6 +342,18 @@ int32_t world_guest_write(struct world *world)
 				  draw(world, 5) == 0);
 }
 
+int32_t world_guest_look(struct world *world)
+{
+	for (unsigned d = 0; d < WORLD_DISKS; d++)
+		for (uint64_t at = 0; at < world->sizes[d]; at += SIM_SECTOR)
+			if (world->loose[d][at / SIM_SECTOR])
+				HVRI_TRY(hvri_view_read(
+					world->view, d, at,
+					world->guest.bytes[d] + at,
+					SIM_SECTOR));
+	return HVREPL_OK;
+}
+
 int32_t world_guest_flush(struct world *world)
 {
 	int32_t rc = hvri_view_flush(world->view);
@@ -381,7 +393,7 @@ static void follow_policy(struct world *world)
 					       point->key) != NULL;
 		hvri_unlock(&world->store->map);
 		ck_assert(point->kept || kept > world->options.points_max ||
-			  world->options.capacity != 0);
+			  world->options.capacity != 0 || world->full);
 		kept += point->kept;
 	}
 	world->maintaining = false;

@@ -68,6 +68,7 @@ struct world {
 	struct world_image guest;
 	uint8_t loose[WORLD_DISKS][WORLD_SIZE_MAX / SIM_SECTOR];
 	bool maintaining; /* Policy may have given up points. */
+	bool full; /* Storage may say that it is: points may go early. */
 	bool direct; /* The last switch may have begun: points may be gone. */
 };
 
@@ -112,6 +113,8 @@ int32_t world_guest_write(struct world *world);
 int32_t world_guest_change(struct world *world, unsigned d, uint64_t at,
 			   uint64_t length, bool zero);
 int32_t world_guest_flush(struct world *world);
+/* After a write that failed: the guest looks at what is there now. */
+int32_t world_guest_look(struct world *world);
 /* Close and open the view. */
 void world_view_close(struct world *world);
 

@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stories of two nodes: something goes wrong at one of them, or between them;
+ * an operator who wants his VM back has it in the end, with every byte that
+ * its guest was told is durable, and a recovery point of it at the other site.
+ */
+#include "sweep.h"
+
+#include "pair.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SIZE (64u << 10) /* Of each disk. */
+#define SECOND 1000000000ull
+#define WRITES 4u
+
+enum {
+	END,
+	GUEST,	   /* Writes some and flushes. */
+	POINT,	   /* A recovery point of that. */
+	TO_A,	   /* Planned failover, commit, reverse. */
+	TO_B,
+	AWAY,	   /* A is gone: unplanned failover to B, by an operator. */
+	CANCEL,	   /* ...and back. */
+	PAUSE,	   /* Suspend, write, resume. */
+	CUT_NOW,
+	VERIFY,
+	RESTART_A, /* Clean end and start. */
+	RESTART_B,
+	LINK,	   /* Down for a while, with writes. */
+};
+
+static struct pair pair;
+static uint8_t shadow[PAIR_DISKS][SIZE], seen[SIZE];
+static struct pair_site *owner, *victim;
+static uint64_t random_state;
+static bool reached;
+
+static bool look(struct pair_site *site, struct hvrepl_vm_status *status)
+{
+	*status = (struct hvrepl_vm_status)HVREPL_VM_STATUS_INIT;
+	return site->node != NULL &&
+	       hvrepl_vm_get_status(site->node, &pair_vm, status) == HVREPL_OK;
+}
+
+/* What fails from there on has failed enough. */
+static void pass(uint64_t ns)
+{
+	uint64_t end = pair.now_ns + ns;
+
+	while (pair.now_ns < end) {
+		pair_run(&pair, SECOND / 10 < end - pair.now_ns ?
+					SECOND / 10 :
+					end - pair.now_ns);
+		if (victim->env.alloc_fail_on && hit(&victim->env, &victim->sim))
+			reached |= disarm(&victim->env, &victim->sim);
+		if (victim->sim.fail_on && hit(&victim->env, &victim->sim))
+			reached |= disarm(&victim->env, &victim->sim);
+	}
+}
+
+static bool is_open(struct pair_site *site)
+{
+	struct hvrepl_guest_info info = HVREPL_GUEST_INFO_INIT;
+	hvrepl_guest_disk *door = NULL;
+
+	return site->node != NULL &&
+	       hvrepl_vm_open_disk(site->node, &pair_vm, &pair_disk_ids[0],
+				   &door) == HVREPL_OK &&
+	       hvrepl_guest_get_info(door, &info) == HVREPL_OK &&
+	       (info.flags & HVREPL_GUEST_WRITABLE) != 0;
+}
+
+/* What the guest finds when it starts again; false: it cannot read. */
+static bool guest_reads(struct pair_site *site)
+{
+	for (unsigned d = 0; d < PAIR_DISKS; d++) {
+		if (pair_read(site, d, 0, seen, SIZE) != HVREPL_OK)
+			return false;
+		memcpy(shadow[d], seen, SIZE);
+	}
+	return true;
+}
+
+/* Nothing that was flushed differs; `at` may be anything: not flushed. */
+static void guest_compares(struct pair_site *site, const uint8_t *open)
+{
+	for (unsigned d = 0; d < PAIR_DISKS; d++) {
+		ck_assert_int_eq(pair_read(site, d, 0, seen, SIZE), HVREPL_OK);
+		for (unsigned at = 0; at < SIZE; at += 512) {
+			if (open != NULL && open[d * SIZE / 512 + at / 512])
+				memcpy(shadow[d] + at, seen + at, 512);
+			ck_assert_msg(memcmp(seen + at, shadow[d] + at, 512) ==
+					      0,
+				      "disk %u of %s differs at %u", d,
+				      site->name, at);
+		}
+	}
+}
+
+/* Writes and flushes; what failed or was open in a crash is looked at. */
+static void guest_works(void)
+{
+	static uint8_t bytes[4096], open[PAIR_DISKS * SIZE / 512];
+	unsigned revived = pair.revived;
+	int32_t rc = HVREPL_OK;
+
+	memset(open, 0, sizeof(open));
+	for (unsigned i = 0; i < WRITES && rc == HVREPL_OK; i++) {
+		unsigned d = (unsigned)(test_random(&random_state) % PAIR_DISKS);
+		unsigned at = (unsigned)(test_random(&random_state) %
+					 (SIZE / 512 - 8)) * 512;
+		unsigned length =
+			(unsigned)(test_random(&random_state) % 8 + 1) * 512;
+
+		test_fill(bytes, length, test_random(&random_state));
+		memset(open + d * SIZE / 512 + at / 512, 1, length / 512);
+		rc = is_open(owner) ? pair_write(owner, d, at, bytes, length) :
+				      HVREPL_E_UNAVAILABLE;
+		memcpy(shadow[d] + at, bytes, length);
+		pass(1000000);
+	}
+	for (unsigned d = 0; d < PAIR_DISKS && rc == HVREPL_OK; d++)
+		rc = is_open(owner) ? pair_flush(owner, d) :
+				      HVREPL_E_UNAVAILABLE;
+	pass(1000000);
+	if (rc == HVREPL_OK && pair.revived == revived)
+		return;
+	for (unsigned i = 0; i < 400 && !is_open(owner); i++)
+		pass(SECOND / 2);
+	if (!is_open(owner) || pair_read(owner, 0, 0, seen, 512) != HVREPL_OK) {
+		/* A store that failed a flush wants to be opened again. */
+		reached |= disarm(&victim->env, &victim->sim);
+		pair_kill(&pair, owner, false);
+		pair_start(&pair, owner);
+		for (unsigned i = 0; i < 400 && !is_open(owner); i++)
+			pass(SECOND / 2);
+	}
+	guest_compares(owner, open);
+	for (unsigned d = 0; d < PAIR_DISKS; d++)
+		(void)!pair_flush(owner, d);
+}
+
+static bool is_protected(struct pair_site *to, struct pair_site *from,
+			 struct hvrepl_vm_status *t, struct hvrepl_vm_status *f)
+{
+	return look(to, t) & look(from, f) &&
+	       t->ownership == HVREPL_OWNERSHIP_OWNER &&
+	       t->state == HVREPL_STATE_REPLICATING && t->writable &&
+	       f->ownership == HVREPL_OWNERSHIP_STANDBY &&
+	       f->state == HVREPL_STATE_REPLICATING;
+}
+
+/* What an operator asks who wants the VM at `to`, protected; 0: nothing. */
+static uint32_t sensible(const struct pair_site *to,
+			 const struct hvrepl_vm_status *t)
+{
+	if (t->mode == HVREPL_MODE_NONE)
+		return to == &pair.a ? HVREPL_OPERATION_ENABLE : 0;
+	switch (t->state) {
+	case HVREPL_STATE_READY_FOR_INITIAL:
+		return HVREPL_OPERATION_START_INITIAL;
+	case HVREPL_STATE_FAILED_OVER_WAITING_COMPLETION:
+		return HVREPL_OPERATION_COMMIT;
+	case HVREPL_STATE_FAILED_OVER:
+		return HVREPL_OPERATION_REVERSE;
+	case HVREPL_STATE_SUSPENDED:
+	case HVREPL_STATE_RESYNC_SUSPENDED:
+		return HVREPL_OPERATION_RESUME;
+	case HVREPL_STATE_WAITING_FOR_RESYNC:
+		return HVREPL_OPERATION_RESYNC;
+	case HVREPL_STATE_REPLICATING:
+		return t->ownership == HVREPL_OWNERSHIP_STANDBY ?
+			       HVREPL_OPERATION_PLANNED :
+			       0;
+	case HVREPL_STATE_ERROR:
+		return (t->allowed >> HVREPL_OPERATION_RESUME & 1) != 0 ?
+			       HVREPL_OPERATION_RESUME :
+			       HVREPL_OPERATION_RESYNC;
+	default:
+		return 0;
+	}
+}
+
+static void ask_sensibly(struct pair_site *to,
+			 const struct hvrepl_vm_status *t)
+{
+	uint32_t wish = sensible(to, t);
+	struct hvrepl_vm_status f;
+
+	/* Both wrote while they did not hear each other: `to` is to win. */
+	if (t->ownership == HVREPL_OWNERSHIP_DIVERGED &&
+	    t->state == HVREPL_STATE_FAILED_OVER && look(pair_other(to), &f)) {
+		(void)pair_ask(to, HVREPL_OPERATION_DISCARD, 0, &f.epoch);
+		pass(SECOND);
+	}
+	if (wish != 0 && (t->allowed >> wish & 1) != 0)
+		(void)pair_ask(to, wish, 0, NULL);
+}
+
+static void drive_to(struct pair_site *to, struct pair_site *from)
+{
+	struct hvrepl_vm_status t, f;
+
+	for (unsigned round = 0; round < 400; round++) {
+		pass(round < 200 ? SECOND / 2 : 20 * SECOND);
+		if (is_protected(to, from, &t, &f)) {
+			owner = to;
+			return;
+		}
+		if (round % 2 == 1 && pair.a.node != NULL)
+			(void)hvrepl_node_connect_now(pair.a.node);
+		/* "Restart the site", says a store that failed a flush. */
+		if (round == 20) {
+			reached |= disarm(&victim->env, &victim->sim);
+			pair_kill(&pair, victim, false);
+			pair_start(&pair, victim);
+		}
+		if (round % 2 == 0 && look(to, &t) && t.job == 0)
+			ask_sensibly(to, &t);
+	}
+	(void)look(to, &t);
+	(void)look(from, &f);
+	ck_abort_msg("no way to run at %s: state %u ownership %u job %llu "
+		     "allowed %x (%s), other %u %u (%s); last asked: %d %s",
+		     to->name, t.state, t.ownership, (unsigned long long)t.job,
+		     t.allowed, t.sentence, f.state, f.ownership, f.sentence,
+		     to->job_code, to->job_sentence);
+}
+
+/* False: none came in time. */
+static bool next_point(unsigned rounds)
+{
+	struct pair_site *copy = pair_other(owner);
+	struct hvrepl_vm_status s, c;
+	uint64_t wanted;
+
+	if (!look(owner, &s) || !look(copy, &c))
+		return false;
+	wanted = (s.last_cut > c.last_point ? s.last_cut : c.last_point) + 1;
+	for (unsigned i = 0; i < rounds; i++) {
+		pass(SECOND / 2);
+		if (look(copy, &c) && c.last_point >= wanted)
+			return true;
+	}
+	return false;
+}
+
+static void ask_and_wait(struct pair_site *site, uint32_t operation)
+{
+	if (site->node == NULL || pair_ask(site, operation, 0, NULL) < 0)
+		return;
+	for (unsigned i = 0; i < 120 && site->job_code == HVREPL_PENDING; i++)
+		pass(SECOND / 4);
+}
+
+/* The other site takes over what the last point holds; asked until it does. */
+static void away(void)
+{
+	struct hvrepl_vm_status b;
+
+	(void)next_point(40);
+	pair_link(&pair, false);
+	for (unsigned i = 0; i < 60; i++) {
+		ask_and_wait(&pair.b, HVREPL_OPERATION_UNPLANNED);
+		if (look(&pair.b, &b) && b.writable && is_open(&pair.b))
+			break;
+		pass(SECOND);
+		if (i == 30) {
+			reached |= disarm(&victim->env, &victim->sim);
+			pair_kill(&pair, &pair.b, false);
+			pair_start(&pair, &pair.b);
+		}
+	}
+	ck_assert_msg(is_open(&pair.b), "the other site does not take over: %s",
+		      pair.b.job_sentence);
+	/* Without a point after the last write, that write is lost: said so. */
+	ck_assert(guest_reads(&pair.b));
+	owner = &pair.b;
+	guest_works();
+	pair_link(&pair, true);
+}
+
+static void cancel(void)
+{
+	struct hvrepl_vm_status a;
+
+	for (unsigned i = 0; i < 60; i++) {
+		ask_and_wait(&pair.b, HVREPL_OPERATION_CANCEL);
+		pass(SECOND);
+		if (look(&pair.a, &a) &&
+		    a.ownership == HVREPL_OWNERSHIP_OWNER && is_open(&pair.a))
+			break;
+	}
+	ck_assert_msg(is_open(&pair.a), "no way back to the first site");
+	ck_assert(guest_reads(&pair.a));
+	owner = &pair.a;
+}
+
+static void restart(struct pair_site *site)
+{
+	uint64_t io = site->sim.fail_at, flush = site->sim.flush_fail_at;
+	long memory = site->env.alloc_fail_at;
+
+	/* Whether a process starts is not the question here. */
+	if (site->node != NULL && !site->sim.crashed) {
+		pair_stop(&pair, site);
+		site->env.alloc_fail_at = -1;
+		site->sim.fail_at = site->sim.flush_fail_at = UINT64_MAX;
+		pair_start(&pair, site);
+		site->env.alloc_fail_at = memory;
+		site->sim.fail_at = io;
+		site->sim.flush_fail_at = flush;
+	}
+	pass(SECOND);
+}
+
+static void step(uint8_t what)
+{
+	switch (what) {
+	case GUEST:
+		guest_works();
+		break;
+	case POINT:
+		(void)next_point(20);
+		break;
+	case TO_A:
+		drive_to(&pair.a, &pair.b);
+		break;
+	case TO_B:
+		drive_to(&pair.b, &pair.a);
+		break;
+	case AWAY:
+		away();
+		break;
+	case CANCEL:
+		cancel();
+		break;
+	case PAUSE:
+		ask_and_wait(owner, HVREPL_OPERATION_SUSPEND);
+		guest_works();
+		ask_and_wait(owner, HVREPL_OPERATION_RESUME);
+		break;
+	case CUT_NOW:
+		ask_and_wait(owner, HVREPL_OPERATION_CUT_NOW);
+		break;
+	case VERIFY:
+		ask_and_wait(owner, HVREPL_OPERATION_VERIFY);
+		break;
+	case RESTART_A:
+		restart(&pair.a);
+		break;
+	case RESTART_B:
+		restart(&pair.b);
+		break;
+	default:
+		pair_link(&pair, false);
+		guest_works();
+		pass(2 * SECOND);
+		pair_link(&pair, true);
+		break;
+	}
+}
+
+/* Down to the last byte, here and there. */
+static void ends_well(void)
+{
+	struct pair_site *copy;
+
+	drive_to(owner, pair_other(owner));
+	guest_works();
+	ck_assert_msg(next_point(200), "no recovery point in the end");
+	copy = pair_other(owner);
+	for (unsigned d = 0; d < PAIR_DISKS; d++) {
+		pair_read_point(copy, pair_newest_point(copy), d, seen);
+		ck_assert_msg(memcmp(seen, shadow[d], SIZE) == 0,
+			      "disk %u differs in the last point", d);
+	}
+	guest_compares(owner, NULL);
+}
+
+static void arm_pair(enum kind kind, uint64_t n)
+{
+	arm(&victim->env, &victim->sim, kind, n);
+	victim->sim.flush_objects = true;
+	pair.a.sim.late = pair.b.sim.late = kind == ALL_LATE;
+	if (kind == STATE)
+		victim->put_fails_at = victim->puts + n;
+	if (kind == CONNECT)
+		pair.refuse_at = pair.secrets + n;
+	if (kind == PIECES)
+		pair.piece = n + 1;
+	if (kind == SPLIT_AT)
+		pair.split_at = pair.delivered + n;
+	if (kind == CUT_AT)
+		pair.cut_after = pair.moved + n;
+	if (kind == KILLED || kind == POWER) {
+		pair.revives = true;
+		pair.power_loss = kind == POWER;
+		victim->sim.crash_at = victim->sim.io_count + n;
+	}
+}
+
+static bool disarm_pair(enum kind kind, uint64_t n)
+{
+	reached |= disarm(&victim->env, &victim->sim);
+	if (kind == STATE)
+		reached = victim->puts > victim->put_fails_at ||
+			  victim->put_fails_at == UINT64_MAX;
+	if (kind == CONNECT)
+		reached = pair.refused > 0;
+	if (kind == PIECES)
+		reached = n < 32;
+	if (kind == SPLIT_AT)
+		reached = pair.delivered > pair.split_at;
+	if (kind == CUT_AT)
+		reached = pair.cut_after == UINT64_MAX;
+	if (kind == KILLED || kind == POWER)
+		reached = pair.revived > 0;
+	victim->put_fails_at = UINT64_MAX;
+	victim->sim.crash_at = UINT64_MAX;
+	pair.revives = false;
+	pair.cut_after = pair.split_at = pair.refuse_at = UINT64_MAX;
+	return reached;
+}
+
+static bool run(const struct scenario *scenario, enum kind kind, uint64_t n)
+{
+	pair_init(&pair, 7, SIZE);
+	memset(shadow, 0, sizeof(shadow));
+	random_state = 77;
+	reached = false;
+	owner = &pair.a;
+	victim = scenario->option == 0 ? &pair.a : &pair.b;
+	pair_start(&pair, &pair.b);
+	pair_start(&pair, &pair.a);
+	pair_run(&pair, SECOND);
+	arm_pair(kind, n);
+	for (const uint8_t *what = scenario->script; *what != END; what++)
+		step(*what);
+	if (pair.a.sim.crashed || pair.b.sim.crashed)
+		pass(SECOND);
+	reached = disarm_pair(kind, n);
+	pair_link(&pair, true);
+	ends_well();
+	pair_free(&pair);
+	return reached;
+}
+
+#define SCRIPT(name, ...) static const uint8_t name[] = { __VA_ARGS__, END }
+SCRIPT(initial, GUEST, TO_A, GUEST, POINT);
+SCRIPT(deltas, TO_A, GUEST, POINT, GUEST, POINT, CUT_NOW, GUEST);
+SCRIPT(planned, GUEST, TO_A, GUEST, TO_B, GUEST);
+SCRIPT(failback, TO_A, GUEST, TO_B, GUEST, POINT, TO_A, GUEST);
+SCRIPT(unplanned, GUEST, TO_A, GUEST, AWAY, GUEST);
+SCRIPT(cancelled, TO_A, GUEST, AWAY, GUEST, CANCEL, GUEST);
+SCRIPT(paused, GUEST, TO_A, PAUSE, GUEST, POINT);
+SCRIPT(verified, GUEST, TO_A, GUEST, POINT, VERIFY, GUEST, VERIFY);
+SCRIPT(restarted, GUEST, TO_A, GUEST, RESTART_A, GUEST, RESTART_B, POINT);
+SCRIPT(link_lost, GUEST, TO_A, LINK, GUEST, LINK, POINT);
+
+#define SITE                                                                \
+	(ALLOCS | IOS | BIT(STATE) | BIT(KILLED) | BIT(POWER))
+#define BETWEEN (BIT(CONNECT) | BIT(PIECES) | BIT(SPLIT_AT) | BIT(CUT_AT))
+#define PAIR(what, script)                                                  \
+	{ "nodes: " what ", trouble at the first site", run,                \
+	  SITE | BETWEEN, 0, script, true },                                      \
+	{ "nodes: " what ", trouble at the second site", run, SITE, 1,      \
+	  script, true }
+static const struct scenario scenarios[] = {
+	PAIR("initial replication", initial),
+	PAIR("deltas", deltas),
+	PAIR("planned failover, commit, reverse", planned),
+	PAIR("planned failover and failback", failback),
+	PAIR("unplanned failover, reverse", unplanned),
+	PAIR("unplanned failover, cancelled", cancelled),
+	PAIR("suspended and resumed", paused),
+	PAIR("verified", verified),
+	PAIR("restarted", restarted),
+	PAIR("link lost", link_lost),
+};
+
+const struct scenarios pair_scenarios = {
+	scenarios, sizeof(scenarios) / sizeof(scenarios[0])
+};
