@@ -45,7 +45,7 @@ SCRIPT(cancel, ADOPT, SEND, SEND, FAILOVER, WRITE, FLUSH, CANCEL, SEND);
 SCRIPT(commit, ADOPT, SEND, SEND, FAILOVER, WRITE, FLUSH, COMMIT);
 SCRIPT(commit_undo, ADOPT, SEND, SEND, MERGE, FAILOVER, WRITE, FLUSH, COMMIT);
 SCRIPT(cancel_late, ADOPT, SEND, SEND, MERGE_TO, FAILOVER, WRITE, FLUSH, STEPS,
-       CANCEL, SEND);
+	CANCEL, SEND);
 
 #define STORE(what, script) { "store: " what, run, ALLOCS | IOS, 0, script, false }
 static const struct scenario scenarios[] = {
