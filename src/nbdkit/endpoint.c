@@ -467,6 +467,20 @@ static int32_t start_threads(struct endpoint *endpoint,
 				 "No thread could be started.");
 }
 
+/* Time to mend it before the session ends. Network thread. */
+static void on_renewal_failed(void *user, const char *peer, uint64_t left_ns,
+			      const struct hvrepl_error *error)
+{
+	struct endpoint *endpoint = user;
+	char line[2 * HVREPL_SENTENCE_MAX];
+
+	snprintf(line, sizeof(line),
+		 "the ticket for %.120s could not be renewed; the session with it ends in %llu s: %s",
+		 peer, (unsigned long long)(left_ns / 1000000000u),
+		 error->sentence);
+	endpoint->log(endpoint, HVREPL_LOG_WARNING, line);
+}
+
 /* Who this site is to others, by one of two ways. */
 static int32_t make_credentials(struct endpoint *endpoint,
 				struct hvrepl_error *error)
@@ -480,6 +494,8 @@ static int32_t make_credentials(struct endpoint *endpoint,
 		kerberos.principal = config->principal;
 		kerberos.service = config->service;
 		kerberos.ccache = config->tickets;
+		kerberos.renewal_failed = on_renewal_failed;
+		kerberos.user = endpoint;
 		return hvrepl_kerberos_create(&kerberos, &endpoint->tls, error);
 	}
 	if (config->authority == NULL)

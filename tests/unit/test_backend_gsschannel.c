@@ -28,6 +28,19 @@ static const char *const principals[] = {
 };
 static struct kdc kdc;
 
+static unsigned renewals_failed;
+static char renewal_said[HVREPL_SENTENCE_MAX];
+
+static void on_renewal_failed(void *user, const char *peer, uint64_t left_ns,
+			      const struct hvrepl_error *error)
+{
+	ck_assert_ptr_eq(user, &kdc);
+	ck_assert_str_eq(peer, SHORT);
+	ck_assert_uint_lt(left_ns, 2 * SECOND);
+	snprintf(renewal_said, sizeof(renewal_said), "%s", error->sentence);
+	renewals_failed++;
+}
+
 static hvrepl_tls *kerberos(const char *name, uint64_t timeout_ns)
 {
 	struct hvrepl_kerberos_options options = HVREPL_KERBEROS_OPTIONS_INIT;
@@ -39,6 +52,8 @@ static hvrepl_tls *kerberos(const char *name, uint64_t timeout_ns)
 	options.keytab = kdc_keytab(&kdc, name, path);
 	options.principal = principal;
 	options.handshake_timeout_ns = timeout_ns;
+	options.renewal_failed = on_renewal_failed;
+	options.user = &kdc;
 	ck_assert_msg(hvrepl_kerberos_create(&options, &tls, &error) ==
 			      HVREPL_OK,
 		      "%s", error.sentence);
@@ -578,6 +593,9 @@ START_TEST(without_a_kdc_the_connection_ends_with_its_ticket)
 	run_for(3 * SECOND);
 	ck_assert_int_eq(readers[0].rc, HVREPL_E_UNAUTHENTICATED);
 	ck_assert_int_lt(readers[1].rc, 0);
+	/* It was said before. */
+	ck_assert_uint_ge(renewals_failed, 1);
+	ck_assert_ptr_nonnull(strstr(renewal_said, "no KDC answers"));
 	/* What a new attempt says is why. */
 	client.settled = 0;
 	call(SHORT);

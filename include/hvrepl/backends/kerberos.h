@@ -64,9 +64,21 @@ struct hvrepl_kerberos_options {
 	uint64_t handshake_timeout_ns;
 	/* As in hvrepl_tls_options. */
 	uint64_t rekey_bytes, rekey_records, rekey_ns;
+	/**
+	 * Optional: a connection that we made could not prove itself anew to
+	 * `peer`. It goes on until its ticket ends, in `left_ns`, and tries
+	 * again meanwhile. On the loop's thread; must not block; `peer` and
+	 * `error` are borrowed for the call.
+	 */
+	void (*renewal_failed)(void *user, const char *peer, uint64_t left_ns,
+			       const struct hvrepl_error *error);
+	void *user; /* Borrowed as long as there are connections with these. */
 };
-#define HVREPL_KERBEROS_OPTIONS_INIT \
-	{ sizeof(struct hvrepl_kerberos_options), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define HVREPL_KERBEROS_OPTIONS_INIT                                       \
+	{                                                                  \
+		sizeof(struct hvrepl_kerberos_options), 0, 0, 0, 0, 0, 0, 0, \
+			0, 0, 0, 0                                         \
+	}
 
 /**
  * Check that the keytab has an AES key of the principal, and make the

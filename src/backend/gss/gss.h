@@ -27,6 +27,9 @@ struct hvri_gss_tickets {
 /* What hvrepl_kerberos_create() was given, made definite. */
 struct hvri_kerberos {
 	char *keytab, *ccache;
+	void (*renewal_failed)(void *user, const char *peer, uint64_t left_ns,
+			       const struct hvrepl_error *error);
+	void *user;
 	char service[64];
 	char principal[HVREPL_PEER_NAME_MAX + 1]; /* "": as in the ccache. */
 	atomic_uint threads;

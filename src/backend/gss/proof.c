@@ -436,6 +436,10 @@ static void try_later(struct hvri_proof *proof)
 		pause = SECOND_NS;
 	if (pause > RETRY_MAX_NS)
 		pause = RETRY_MAX_NS;
+	if (proof->kerberos->renewal_failed != NULL && proof->job != NULL)
+		proof->kerberos->renewal_failed(proof->kerberos->user,
+						proof->session->peer, left,
+						&proof->job->gss.error);
 	hvri_proof_stop(proof);
 	proof->next_ns = now + pause;
 }
