@@ -254,6 +254,7 @@ void heal(void)
 {
 	struct teller *owner = NULL, *copy = NULL;
 	struct hvrepl_vm_status s, c;
+	uint64_t named = 0;
 	unsigned round = 0;
 
 	SAY("---- healing");
@@ -298,12 +299,17 @@ void heal(void)
 	pair_status(owner->site, &s);
 	pair_status(copy->site, &c);
 	for (unsigned i = 0; i < 120; i++) {
-		struct hvrepl_vm_status now;
+		struct hvrepl_vm_status now, then;
 
 		pass(i < 20 ? SECOND / 2 : 20 * SECOND);
 		pair_status(copy->site, &now);
-		if (now.last_point > s.last_cut && now.last_point >
-		    c.last_point)
+		pair_status(owner->site, &then);
+		/* Of a cut named since: the copy may still complete an older
+		 * one, of which an owner that was restarted knows nothing. */
+		if (named == 0 && then.last_cut > s.last_cut)
+			named = then.last_cut;
+		if (named != 0 && now.last_point >= named &&
+		    now.last_point > c.last_point)
 			break;
 		if (i == 119 && excused()) {
 			tally->degraded++;
