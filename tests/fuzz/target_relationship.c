@@ -9,6 +9,7 @@
  */
 #include "fuzz.h"
 
+#include "base/env.h"
 #include "format/message.h"
 #include "reference.h"
 #include "sites.h"
@@ -45,6 +46,10 @@ static void operation(struct fuzz_in *in)
 		epoch = &lineage->epochs[which % lineage->count].id;
 	if (which % 4 == 0 && site->point_count > 0)
 		point = site->points[which / 4 % site->point_count].id.number;
+	/* An operator may give up the epoch that is written in here. */
+	if (op == HVREPL_OPERATION_DISCARD && epoch != NULL &&
+	    hvri_uuid_equal(epoch, &site->r.record.current))
+		w.conceded = true;
 	must = reference_rule(site->r.record.mode, sites_state(&w, at),
 			      hvri_relationship_ownership(&site->r), op);
 	rc = sites_operate(&w, at, op, point, epoch);
