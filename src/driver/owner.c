@@ -2,21 +2,39 @@
 /* The owner's side: naming cuts, fencing and arming guests, the tracker. */
 #include "driver/vm.h"
 #include "driver/window.h"
+#include "tracker/tracker.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #define FENCE_POLL_NS 1000000ull
+#define HURRY_NS 20000000ull
 #define SAVE_NS (10ull * 1000000000ull)
 /* Extents gathered for EXPORT at a time. */
 #define EXPORT_EXTENTS HVRI_RANGES_MAX
+
+/* The pump may be hanging in a tracker's file, or wait for a thread while others
+ * hang: this one frees the writes that have waited long enough (T8). */
+static void hurry(struct hvri_vm *vm, uint64_t up_to)
+{
+	uint64_t now = hvri_now(&vm->node->env);
+	uint64_t due = hvri_group_hurry(vm->group, up_to);
+
+	if (due != HVRI_NEVER)
+		due = HVRI_MAX(due, now + HURRY_NS);
+	hvri_alarm_set(&vm->node->timers, &vm->pump, due);
+}
 
 void hvri_owner_pump(struct hvri_vm *vm)
 {
 	uint64_t due;
 
-	if (vm->group == NULL || vm->pumping || vm->closing)
+	if (vm->group == NULL || vm->closing)
 		return;
+	if (vm->pumping) {
+		hurry(vm, hvri_now(&vm->node->env));
+		return;
+	}
 	due = hvrepl_group_deadline(vm->group);
 	if (due > hvri_now(&vm->node->env)) {
 		hvri_alarm_set(&vm->node->timers, &vm->pump, due);
@@ -24,6 +42,7 @@ void hvri_owner_pump(struct hvri_vm *vm)
 	}
 	vm->pumping = true;
 	hvri_lane_submit(&vm->cut_lane, &vm->pump_job);
+	hurry(vm, 0);
 }
 
 static uint64_t limit_of(const struct hvri_frontier *frontier, uint32_t disk,

@@ -338,6 +338,8 @@ static bool unpin_work(struct hvri_lane_job *job)
 	const struct hvri_point *point = &task->action.point;
 	struct hvrepl_point found = HVREPL_POINT_INIT;
 
+	if (hvri_standby_reopen(task))
+		return false;
 	if (hvri_store_point_find(vm->store, &point->epoch, point->number,
 				  &point->cut, &found) == HVREPL_OK)
 		task->done.code = hvri_store_unpin(vm->store, found.point,
@@ -347,6 +349,8 @@ static bool unpin_work(struct hvri_lane_job *job)
 
 static void unpin_finish(struct hvri_task *task)
 {
+	if (hvri_standby_reopened(task))
+		return;
 	hvri_vm_list_points(task->vm);
 	hvri_standby_maintain(task->vm);
 }
@@ -355,11 +359,13 @@ int32_t hvri_standby_unpin(struct hvri_vm *vm, const struct hvri_action *action)
 {
 	struct hvri_task *task;
 
-	if (vm->store == NULL)
-		return HVREPL_OK;
 	HVRI_TRY(hvri_task_new(vm, action, unpin_work, unpin_finish, &task));
-	task->action.token = 0;
-	hvri_task_submit(task);
+	hvri_standby_detach_failed(task);
+	if (vm->store == NULL && !task->reopen)
+		hvri_task_end(task, vm->store_lost ? HVREPL_E_STATE :
+						     HVREPL_OK);
+	else
+		hvri_task_submit(task);
 	return HVREPL_OK;
 }
 

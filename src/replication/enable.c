@@ -304,6 +304,8 @@ void hvri_start(struct hvri_step *s, const struct hvri_start *start)
 	if (rec->phase == HVRI_PHASE_DELTA && rec->untrusted &&
 	    rec->mode == HVREPL_MODE_PRIMARY)
 		rec->phase = HVRI_PHASE_RESYNC_WANTED;
+	if (hvri_tail_going(rec))
+		hvri_let_tail_go(s);
 	if (hvri_has_overlay(rec))
 		hvri_open_overlay(s);
 	start_jobs(s);

@@ -72,6 +72,11 @@ bool hvri_epoch_dead(const struct hvri_record *rec,
 bool hvri_tail_blocks_fold(const struct hvri_record *rec);
 /* Nor while a point is open: who reads it would read something else. */
 bool hvri_view_blocks_fold(const struct hvri_relationship *r);
+/* An operator gave the kept end up, and the store may not have yet. */
+bool hvri_tail_going(const struct hvri_record *rec);
+/* Is that epoch, or cut, what the kept end is of? */
+bool hvri_tail_named(const struct hvri_record *rec,
+		     const struct hvrepl_uuid *epoch);
 uint32_t hvri_needs_missing(const struct hvri_relationship *r, uint32_t needs);
 /* Newest number known here, of cuts and points. */
 uint64_t hvri_newest_number(const struct hvri_record *rec);
@@ -180,6 +185,8 @@ int32_t hvri_discard(struct hvri_step *s, const struct hvri_operator *op);
 void hvri_on_discard(struct hvri_step *s, const struct hvri_message *m);
 void hvri_on_discarded(struct hvri_step *s, const struct hvri_message *m);
 void hvri_send_discard(struct hvri_step *s);
+void hvri_let_tail_go(struct hvri_step *s);
+void hvri_tail_gone(struct hvri_step *s, const struct hvri_done *done);
 
 /* ---- Setting up and taking away (enable.c). ---- */
 int32_t hvri_enable(struct hvri_step *s, const struct hvri_operator *op);

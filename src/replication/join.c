@@ -358,14 +358,50 @@ void hvri_join_complete(struct hvri_step *s)
 
 /* ---- Discard. ---- */
 
-static void drop_tail(struct hvri_step *s)
+/*
+ * The record says first that the end is let go, and forgets it when the store
+ * has: a pin that nobody remembers would hold up every commit after it.
+ */
+void hvri_let_tail_go(struct hvri_step *s)
 {
 	struct hvri_record *rec = s->rec;
 
-	hvri_act(s, HVRI_ACTION_UNPIN)->point = rec->tail;
+	if (rec->tail_pinned) {
+		rec->tail_pinned = false;
+		hvri_save(s);
+	}
+	if (s->r->pending.unpin == 0)
+		hvri_act_token(s, HVRI_ACTION_UNPIN, &s->r->pending.unpin)
+			->point = rec->tail;
+}
+
+void hvri_tail_gone(struct hvri_step *s, const struct hvri_done *done)
+{
+	struct hvri_record *rec = s->rec;
+
+	if (!hvri_tail_going(rec))
+		return;
+	if (done->code != HVREPL_OK) {
+		hvri_timer(s, HVRI_TIMER_RETRY, 10 * HVRI_SECOND);
+		hvri_notice(s, HVREPL_EVENT_STATE, HVREPL_SEVERITY_WARNING,
+			    done->code, rec->tail.number,
+			    "the kept end, point %llu, could not be given up "
+			    "yet: %s",
+			    (unsigned long long)rec->tail.number,
+			    done->sentence ? done->sentence :
+					     hvrepl_strerror(done->code));
+		return;
+	}
 	memset(&rec->tail, 0, sizeof(rec->tail));
-	rec->tail_pinned = false;
 	hvri_save(s);
+}
+
+bool hvri_tail_named(const struct hvri_record *rec,
+		     const struct hvrepl_uuid *epoch)
+{
+	return rec->tail.number != 0 &&
+	       (hvri_uuid_equal(epoch, &rec->tail.cut) ||
+		hvri_uuid_equal(epoch, &rec->tail.epoch));
 }
 
 static void supersede_self(struct hvri_step *s,
@@ -408,14 +444,14 @@ int32_t hvri_discard(struct hvri_step *s, const struct hvri_operator *op)
 	const struct hvri_epoch *peer =
 		hvri_lineage_look(&rec->lineage, &rec->verdict_peer);
 
-	bool tail = rec->tail.number != 0 &&
-		    (hvri_uuid_equal(&op->epoch, &rec->tail.cut) ||
-		     hvri_uuid_equal(&op->epoch, &rec->tail.epoch));
-
 	/* Over a standing overlay it is of an older history than that. */
-	if (tail && (rec->ownership == HVREPL_OWNERSHIP_STANDBY ||
-		     hvri_has_overlay(rec))) {
-		drop_tail(s);
+	if (hvri_tail_named(rec, &op->epoch) &&
+	    (rec->ownership == HVREPL_OWNERSHIP_STANDBY ||
+	     hvri_has_overlay(rec))) {
+		/* What the other site ships is to follow just that point. */
+		if (!hvri_has_overlay(rec) && !hvri_uuid_is_none(&rec->joining))
+			return HVREPL_E_BUSY;
+		hvri_let_tail_go(s);
 		hvri_job_end_id(s, op->job, HVREPL_OK, "discarded");
 		return HVREPL_OK;
 	}

@@ -283,7 +283,8 @@ static const char *why_not(int32_t code)
 		return "too many failovers without contact with the other "
 		       "site; connect the two first";
 	case HVREPL_E_BUSY:
-		return "one of these is under way already";
+		return "one of these is under way already, or this site is just "
+		       "joining the other one: wait for that";
 	case HVREPL_E_STATE:
 		return "the epochs concerned are not committed, or nothing is "
 		       "under way that could be cancelled";
@@ -294,6 +295,15 @@ static const char *why_not(int32_t code)
 	default:
 		return hvrepl_strerror(code);
 	}
+}
+
+/* A primary forwards what is to be discarded to its standby; but after a failover
+ * it may itself keep that end, and run on an overlay because of it. */
+static bool keeps_it_here(const struct hvri_record *rec,
+			  const struct hvri_operator *op)
+{
+	return op->operation == HVREPL_OPERATION_DISCARD &&
+	       hvri_has_overlay(rec) && hvri_tail_named(rec, &op->epoch);
 }
 
 void hvri_operate(struct hvri_step *s, const struct hvri_operator *op,
@@ -311,7 +321,8 @@ void hvri_operate(struct hvri_step *s, const struct hvri_operator *op,
 		if (rule->plan == HVRI_PLAN_NOTHING) {
 			hvri_job_end_id(s, op->job, HVREPL_OK, "so it is "
 							       "already");
-		} else if (rule->plan == HVRI_PLAN_HERE) {
+		} else if (rule->plan == HVRI_PLAN_HERE ||
+			   keeps_it_here(s->rec, op)) {
 			u->code = here(s, op);
 		} else if (asked_by_peer) {
 			u->code = HVREPL_E_STATE;

@@ -241,6 +241,8 @@ static void on_done(struct hvri_step *s, const struct hvri_done *done)
 		hvri_removed_here(s, done);
 	else if (took(&p->mark_all, done->token))
 		hvri_all_marked(s, done);
+	else if (took(&p->unpin, done->token))
+		hvri_tail_gone(s, done);
 }
 
 /* ---- Timers. ---- */
@@ -262,6 +264,8 @@ static void retry(struct hvri_step *s)
 				       &r->pending.remove);
 		return;
 	}
+	if (hvri_tail_going(rec))
+		hvri_let_tail_go(s);
 	if (hvri_has_overlay(rec) && !r->overlay_open &&
 	    r->pending.overlay == 0)
 		hvri_open_overlay(s);

@@ -198,7 +198,8 @@ enum hvri_action_type {
 	 * tracker file stays, for EXPORT, until the next point. If the store's
 	 * base is it already: DONE at once. */
 	HVRI_ACTION_ADOPT,
-	/* Forget the pin of tail `point`. */
+	/* (token) Forget the pin of tail `point`; DONE when that is durable.
+	 * Not there, or not pinned, is fine. */
 	HVRI_ACTION_UNPIN,
 
 	/* Standby. CREATE_REPLICA (token): disks and store for record.disks. */
@@ -345,7 +346,8 @@ enum hvri_handover_stage {
 /* Tokens of what is under way; 0: nothing. */
 struct hvri_pending {
 	uint64_t cut, fence, arm, overlay, drop, fold, adopt, export_ranges,
-		compare, receive, create, check, verify, remove, mark_all;
+		compare, receive, create, check, verify, remove, mark_all,
+		unpin;
 };
 
 /* What the owner said it has and we have not; and how fast it changes. */

@@ -42,7 +42,15 @@ bool hvri_epoch_dead(const struct hvri_record *rec,
 
 bool hvri_tail_blocks_fold(const struct hvri_record *rec)
 {
-	return hvri_has_overlay(rec) && rec->tail.number != 0;
+	return hvri_has_overlay(rec) && rec->tail.number != 0 &&
+	       rec->tail_pinned;
+}
+
+/* One that is only named is on a live disk, to be adopted. */
+bool hvri_tail_going(const struct hvri_record *rec)
+{
+	return rec->form != HVRI_FORM_LIVE && rec->tail.number != 0 &&
+	       !rec->tail_pinned;
 }
 
 bool hvri_view_blocks_fold(const struct hvri_relationship *r)

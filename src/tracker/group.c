@@ -377,6 +377,39 @@ void hvri_group_process(hvrepl_group *group)
 	hvri_cut_clean(group);
 }
 
+/* How long writes wait for a mark on one tracker; NEVER: none does. */
+static uint64_t mark_due(struct hvrepl_tracker *tracker)
+{
+	uint64_t due = UINT64_MAX;
+
+	if (atomic_load(&tracker->waiting_count) == 0)
+		return due;
+	hvri_lock(&tracker->mutex);
+	for (struct hvrepl_ticket *t = tracker->waiting; t != NULL;
+	     t = hvri_wait_of(t)->next)
+		if (hvri_wait_of(t)->reason == HVRI_WAIT_MARK)
+			due = HVRI_MIN(due, hvri_wait_of(t)->deadline);
+	hvri_unlock(&tracker->mutex);
+	return due;
+}
+
+uint64_t hvri_group_hurry(hvrepl_group *group, uint64_t up_to)
+{
+	struct hvrepl_tracker *tracker;
+	uint64_t due = UINT64_MAX;
+
+	for (size_t i = 0; (tracker = member(group, i)) != NULL; i++) {
+		if (mark_due(tracker) <= up_to) {
+			hvri_trust_lose(tracker, up_to, HVREPL_E_TIMEOUT);
+			hvri_trust_take(tracker);
+			hvri_waiters_serve(tracker);
+		}
+		due = HVRI_MIN(due, mark_due(tracker));
+		hvri_tracker_unref(tracker);
+	}
+	return due;
+}
+
 uint64_t hvri_group_deadline(hvrepl_group *group)
 {
 	bool queued;

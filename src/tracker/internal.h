@@ -350,6 +350,8 @@ void hvri_region_heat(struct hvrepl_tracker *tracker, uint32_t region);
 void hvri_trust_lose(struct hvrepl_tracker *tracker, uint64_t due,
 		     int32_t reason);
 void hvri_trust_serve(struct hvrepl_tracker *tracker);
+/* ...only an answer that has come: no I/O. */
+void hvri_trust_take(struct hvrepl_tracker *tracker);
 
 /* attach.c */
 void hvri_tracker_free(struct hvrepl_tracker *tracker);

@@ -391,12 +391,17 @@ static void trust_retry(struct hvrepl_tracker *tracker)
 
 void hvri_trust_serve(struct hvrepl_tracker *tracker)
 {
-	uint32_t answered = HVRI_TRUST_ANSWERED;
-
 	if (atomic_load(&tracker->trust_state) == HVRI_TRUST_IDLE &&
 	    atomic_load(&tracker->untrusted) &&
 	    hvri_now(&tracker->group->env) >= tracker->retry_at)
 		trust_retry(tracker);
+	hvri_trust_take(tracker);
+}
+
+void hvri_trust_take(struct hvrepl_tracker *tracker)
+{
+	uint32_t answered = HVRI_TRUST_ANSWERED;
+
 	/* One thread takes the answer; a new question waits until IDLE. */
 	if (!atomic_compare_exchange_strong(&tracker->trust_state, &answered,
 					    HVRI_TRUST_ASKING))

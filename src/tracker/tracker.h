@@ -16,6 +16,13 @@ hvri_group_create(const struct hvri_env *env,
 int32_t hvri_group_destroy(hvrepl_group *group);
 void hvri_group_process(hvrepl_group *group);
 uint64_t hvri_group_deadline(hvrepl_group *group);
+/*
+ * Only what frees writes that have waited for a mark since before `up_to` (T8),
+ * without a call to disk or storage: for a thread that must not hang while
+ * hvri_group_process() does. Returns when the next such write falls due;
+ * UINT64_MAX: none waits.
+ */
+uint64_t hvri_group_hurry(hvrepl_group *group, uint64_t up_to);
 
 HVRI_MUST_CHECK int32_t
 hvri_tracker_attach(hvrepl_group *group, const struct hvrepl_disk *disk,
