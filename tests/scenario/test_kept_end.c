@@ -139,7 +139,7 @@ static void something_is_lost(enum loss loss)
 /* _i: what is lost; of the storage, the call at that step fails. */
 START_TEST(an_end_being_let_go_is_never_in_the_way_for_ever)
 {
-	unsigned last = getenv("HVREPL_LONG") != NULL ? 60 : 8;
+	unsigned last = getenv("HVREPL_LONG") != NULL ? 60 : 6;
 
 	story = "let go";
 	for (at_step = 0; at_step < last; at_step++) {
@@ -166,7 +166,7 @@ END_TEST
 /* _i: what is lost. The end is let go, then reverse is cut short. */
 START_TEST(a_reverse_cut_short_is_gone_on_with_or_ends)
 {
-	unsigned step = getenv("HVREPL_LONG") != NULL ? 2 : 24;
+	unsigned step = getenv("HVREPL_LONG") != NULL ? 2 : 60;
 	unsigned last = 240;
 
 	story = "reverse";
@@ -224,6 +224,7 @@ int main(void)
 	Suite *suite = suite_create("kept end");
 	TCase *tc = tcase_create("kept end");
 
+	tcase_set_timeout(tc, 240);
 	tcase_add_loop_test(tc, an_end_being_let_go_is_never_in_the_way_for_ever,
 			    0, STORAGE + 1);
 	tcase_add_loop_test(tc, a_reverse_cut_short_is_gone_on_with_or_ends, 0,
