@@ -197,7 +197,7 @@ class Pair:
                     act()
             except (Down, Refused) as error:
                 said = str(error)
-            time.sleep(0.02)
+            time.sleep(0.01)
 
     def one_writer(self):
         """Never do both sites let a guest write."""
@@ -252,11 +252,19 @@ class Pair:
         for site in self.sites.values():
             self.start(site)
         self.until("sites connect", lambda: self.owner.get("/v1/status")["peers"][0]["connected"])
+        # Somebody may be killed while it is enabled, or soon after.
+        if self.random.random() < 0.5:
+            self.mark(self.random.choice((self.owner, self.standby)),
+                      self.random.randrange(1, 60), self.random.random() < 0.5)
         self.until("enable", lambda: self.owner.status()["mode"] == "Primary",
                    lambda: self.operate(self.owner, "enable", peer="west"))
         self.write_some(self.owner, 30)
         self.until("initial replication", self.replicating,
                    lambda: self.operate(self.owner, "start-initial"))
+        for site in self.sites.values():
+            site.control.clear()
+        self.revive()
+        self.look(self.owner)
 
     # ---- What must hold. ----
 

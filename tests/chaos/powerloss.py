@@ -11,7 +11,8 @@ import struct
 SECTOR = 512
 MAGIC = 0x4a564854
 HEADER = struct.Struct("<IIQQQQIIII")
-UNDO, SIZE, FLUSHED, DOOMED, CREATED, RENAMED, GONE, NAMES_FLUSHED = range(1, 9)
+(UNDO, SIZE, FLUSHED, DOOMED, CREATED, RENAMED, GONE, NAMES_FLUSHED,
+ DROPPED) = range(1, 10)
 
 
 def records(path):
@@ -73,6 +74,12 @@ class File:
     def flush_failed(self):
         for sector, writes in self.sectors.items():
             self.doomed[sector] = len(writes)
+
+    def dropped(self):
+        # They read as the medium has them again: nothing of them is pending.
+        for sector, lost in list(self.doomed.items()):
+            if lost == len(self.sectors[sector]):
+                del self.sectors[sector], self.doomed[sector]
 
 
 def paths_by_inode(*roots):
@@ -137,6 +144,8 @@ def lose_power(root, journal, keep_dir, random):
             files[inode].flushed()
         elif op == DOOMED and inode in files:
             files[inode].flush_failed()
+        elif op == DROPPED and inode in files:
+            files[inode].dropped()
         elif op in (CREATED, RENAMED, GONE):
             names.setdefault(inode, []).append((op, child, name, other, keep))
         elif op == NAMES_FLUSHED:

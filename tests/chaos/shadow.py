@@ -5,18 +5,22 @@
 # write it came from, so that an image tells which writes are in it. An event of a
 # sector is (number, version, sure): from that number on the sector holds that
 # version - or may, where nobody knows whether the write happened.
+import functools
 import struct
 
 SECTOR = 512
+NOISE = bytes(range(256)) * 2
 
 
+@functools.lru_cache(maxsize=1 << 17)  # The same ones are looked at again and again.
 def content(version, position):
     """The bytes of a sector: version 0 is zeroes."""
     if version == 0:
         return b"\0" * SECTOR
     head = struct.pack("<QQ", version, position)
     # Half of it compresses, half of it does not.
-    noise = bytes((version * 167 + i * (position + 11) * 31) & 0xff for i in range(112))
+    turn = (version * 167 + position * 31) & 0xff
+    noise = NOISE[turn:turn + 112:2] + NOISE[255 - turn:255 - turn + 56]
     return head + noise * 2 + b"\x5a" * (SECTOR - len(head) - 2 * len(noise))
 
 
@@ -31,8 +35,7 @@ class Shadow:
         self.pointed = 0   # Writes up to here are in a point the peer holds.
         self.writes = 0
         # Writes (after, up to) that a failed flush was to cover: the system may
-        # have dropped them and no later flush says so, only writing them again
-        # makes them durable.
+        # have dropped them, and no later flush says so.
         self.dropped = []
 
     def copy(self):
@@ -95,7 +98,7 @@ class Shadow:
                 found[disk, at] = version
         return found, None
 
-    def check_from(self, images, floor, durable=False):
+    def check_from(self, images, floor):
         """Each sector holds its last sure version up to `floor`, or any later.
         Returns what is wrong, or None."""
         found, wrong = self.all_versions(images)
@@ -104,8 +107,7 @@ class Shadow:
         for key, version in found.items():
             events = self.events[key]
             first = max(i for i, (number, _, sure) in enumerate(events)
-                        if sure and number <= floor and
-                        not (durable and self.is_dropped(number)))
+                        if sure and number <= floor and not self.is_dropped(number))
             if version not in [v for _, v, _ in events[first:]]:
                 return ("%s sector %d holds write %d; allowed: %s" %
                         (key + (version, [v for _, v, _ in events[first:]])))
@@ -117,7 +119,7 @@ class Shadow:
 
     def check_durable(self, images):
         """Nothing that was flushed is missing."""
-        return self.check_from(images, self.flushed, True)
+        return self.check_from(images, self.flushed)
 
     def check_instant(self, images, floor):
         """There is one write up to which everything is there and after which
@@ -168,8 +170,9 @@ class Shadow:
         for key, version in found.items():
             events = self.events[key]
             if (not events[-1][2] or events[-1][1] != version or
-                    durable and self.is_dropped(events[-1][0])):
+                    self.is_dropped(events[-1][0])):
                 events.append((self.number, version, True))
+        # Who lost a cache dropped it: what is seen is there, or waits for a flush.
+        self.dropped = []
         if durable:
             self.flushed = self.number
-            self.dropped = []

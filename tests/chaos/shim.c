@@ -11,6 +11,8 @@
  * themselves do nothing here: no test can see the difference, and it is faster.
  */
 #define _GNU_SOURCE
+#include "journal.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -27,7 +29,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define SECTOR 512u
 #define FDS_MAX 4096
 /* More than this is never taken away at once by what is tested. */
 #define UNDO_MAX (64u << 20)
@@ -52,22 +53,11 @@ struct control {
 	uint64_t drop;      /* 1: a flush that fails drops what it covers. */
 };
 
-/* The journal; powerloss.py has the same list. */
-enum op { UNDO = 1, SIZE, FLUSHED, DOOMED, CREATED, RENAMED, GONE, NAMES_FLUSHED };
-
-struct record {
-	uint32_t magic, op;
-	uint64_t inode; /* Of the file, or of the directory of a name. */
-	uint64_t offset, size; /* UNDO: where; SIZE, UNDO: size before. */
-	uint64_t child; /* Inode that a name belongs to. */
-	uint32_t name_length, other_length, data_length, keep;
-};
-#define MAGIC 0x4a564854u
-
 static struct {
 	char root[4096];
 	size_t root_length;
 	char keep[4096];
+	const char *journal_path;
 	struct control *control;
 	struct control none;
 	int journal;
@@ -111,6 +101,7 @@ __attribute__((constructor)) static void begin(void)
 		abort();
 	REAL(close)(fd);
 	shim.control = map;
+	shim.journal_path = journal;
 	shim.journal = REAL(open)(journal,
 				  O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC,
 				  0600);
@@ -513,6 +504,55 @@ static int flush(int fd)
 	return 0;
 }
 
+/* ---- A cache that is dropped: what a failed flush left clean reads as the
+ * medium has it. ---- */
+
+static void drop_cache(int fd)
+{
+	struct record record = { .op = DROPPED, .inode = shim.fds[fd].inode };
+	struct sectors file;
+	int journal = REAL(open)(shim.journal_path, O_RDONLY | O_CLOEXEC);
+	uint64_t dropped = 0;
+	char name[64], old[SECTOR];
+	struct stat st;
+	int writer;
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	writer = REAL(open)(name, O_WRONLY | O_CLOEXEC);
+	if (journal < 0 || writer < 0 || fstat(fd, &st) != 0)
+		abort();
+	file = sectors_of(journal, record.inode);
+	for (uint64_t i = 0; i < file.count; i++) {
+		struct sector *s = &file.all[i];
+
+		if (s->writes == 0 || s->doomed != s->writes ||
+		    (i + 1) * SECTOR > (uint64_t)st.st_size)
+			continue; /* A newer write of it is dirty, and stays. */
+		if (REAL(pread)(journal, old, SECTOR, (off_t)s->old_at) !=
+			    (ssize_t)SECTOR ||
+		    REAL(pwrite)(writer, old, SECTOR, (off_t)(i * SECTOR)) !=
+			    (ssize_t)SECTOR)
+			abort();
+		dropped++;
+	}
+	if (dropped > 0)
+		note(&record, NULL, NULL, NULL, 0);
+	free(file.all);
+	REAL(close)(journal);
+	REAL(close)(writer);
+}
+
+int posix_fadvise(int fd, off_t offset, off_t length, int advice)
+{
+	if (ours(fd) && advice == POSIX_FADV_DONTNEED &&
+	    shim.control->drop != 0) {
+		pthread_mutex_lock(&shim.lock);
+		drop_cache(fd);
+		pthread_mutex_unlock(&shim.lock);
+	}
+	return REAL(posix_fadvise)(fd, offset, length, advice);
+}
+
 int fdatasync(int fd)
 {
 	return ours(fd) ? flush(fd) : REAL(fdatasync)(fd);
@@ -649,3 +689,5 @@ ssize_t pwritev64(int, const struct iovec *, int, off_t)
 	__attribute__((alias("pwritev")));
 ssize_t preadv64(int, const struct iovec *, int, off_t)
 	__attribute__((alias("preadv")));
+int posix_fadvise64(int, off_t, off_t, int)
+	__attribute__((alias("posix_fadvise")));
