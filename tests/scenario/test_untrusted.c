@@ -330,30 +330,31 @@ START_TEST(writes_go_on_when_marks_hang)
 }
 END_TEST
 
-/* Whatever else hangs in that storage: the file's own upkeep was in it first, or
- * all threads of the executor are. */
-static void hang(void *argument)
-{
-	int *there = argument;
+/* Whatever else hangs: all threads of the executor do. */
+static int held; /* Atomic. */
+static bool letting_go; /* Atomic. */
 
-	(void)__atomic_add_fetch(there, 1, __ATOMIC_SEQ_CST);
-	(void)moody();
-	(void)__atomic_sub_fetch(there, 1, __ATOMIC_SEQ_CST);
+static void hold(void *argument)
+{
+	struct timespec pause = { 0, 1000000 };
+
+	(void)argument;
+	(void)__atomic_add_fetch(&held, 1, __ATOMIC_SEQ_CST);
+	while (!__atomic_load_n(&letting_go, __ATOMIC_SEQ_CST))
+		nanosleep(&pause, NULL);
+	(void)__atomic_sub_fetch(&held, 1, __ATOMIC_SEQ_CST);
 }
 
 START_TEST(writes_go_on_when_marks_hang_and_no_thread_is_left)
 {
-	int there = 0;
-
-	be(HANGING);
 	for (int i = 0; i < THREADS; i++)
-		ck_assert_int_ge(env.execute(env.user, hang, &there), 0);
-	while (__atomic_load_n(&there, __ATOMIC_SEQ_CST) < THREADS)
+		ck_assert_int_ge(env.execute(env.user, hold, NULL), 0);
+	while (__atomic_load_n(&held, __ATOMIC_SEQ_CST) < THREADS)
 		turn();
 	ck_assert_int_eq(write_at(REGION), HVREPL_OK);
 	ck_assert(untrusted_stands());
-	be(GOOD);
-	while (__atomic_load_n(&there, __ATOMIC_SEQ_CST) > 0)
+	__atomic_store_n(&letting_go, true, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(&held, __ATOMIC_SEQ_CST) > 0)
 		turn();
 }
 END_TEST
