@@ -26,16 +26,23 @@ void hvri_vm_feed(struct hvri_vm *vm, struct hvri_vm_event *event)
 static void send_message(struct hvri_vm *vm, const struct hvri_message *message)
 {
 	struct hvrepl_node *node = vm->node;
+	uint64_t features;
 	struct hvri_message older;
 	size_t length;
 	int32_t rc;
 
 	if (vm->session == NULL)
 		return;
+	features = vm->session->link.peer.features;
 	if (message->type == HVRI_MESSAGE_STATUS &&
-	    !(vm->session->link.peer.features & HVRI_FEATURE_UNSHIPPED)) {
+	    !(features & HVRI_FEATURE_UNSHIPPED)) {
 		older = *message;
 		older.u.status.unshipped_bytes = HVREPL_BYTES_UNKNOWN;
+		message = &older;
+	} else if (message->type == HVRI_MESSAGE_HELLO &&
+		   !(features & HVRI_FEATURE_HELLO_NUMBER)) {
+		older = *message;
+		older.number = 0;
 		message = &older;
 	}
 	rc = hvri_message_encode(message, node->scratch,

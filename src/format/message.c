@@ -383,7 +383,9 @@ int32_t hvri_message_encode(const struct hvri_message *message, void *out,
 		return HVREPL_E_INVALID;
 	hvri_write_u16(&w, HVRI_MESSAGE_VERSION);
 	hvri_write_u16(&w, (uint16_t)message->type);
-	hvri_write_u32(&w, 0);
+	hvri_write_u32(&w, message->type == HVRI_MESSAGE_HELLO ?
+				   message->number :
+				   0);
 	hvri_write_u64(&w, message->from_incarnation);
 	hvri_write_u64(&w, message->to_incarnation);
 	put_body(&w, message);
@@ -404,7 +406,9 @@ int32_t hvri_message_decode(const void *bytes, size_t length,
 	memset(&message, 0, sizeof(message));
 	version = hvri_read_u16(&r);
 	message.type = hvri_read_u16(&r);
-	hvri_read_pad(&r, 4, true);
+	message.number = hvri_read_u32(&r);
+	if (message.type != HVRI_MESSAGE_HELLO && message.number != 0)
+		r.bad = true;
 	message.from_incarnation = hvri_read_u64(&r);
 	message.to_incarnation = hvri_read_u64(&r);
 	if (length > HVRI_MESSAGE_ENCODED_MAX)

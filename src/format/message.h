@@ -166,6 +166,9 @@ struct hvri_message {
 	uint32_t type; /* enum hvri_message_type */
 	uint64_t from_incarnation;
 	uint64_t to_incarnation; /* 0: not known yet; HELLO only. */
+	/* HELLO: how many the sender has sent since it started, with this one;
+	 * 0 to a peer without HVRI_FEATURE_HELLO_NUMBER, and in all others. */
+	uint32_t number;
 	/* HELLO and ENABLE; borrowed: on sending from the relationship until
 	 * its next step, on decoding from the caller's storage. */
 	const struct hvri_claim *claim;

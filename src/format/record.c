@@ -11,7 +11,8 @@
  * XXH3-128 of everything else (16 bytes), then the fields in order.
  */
 #define RECORD_MAGIC 0x524f5648u
-#define RECORD_VERSION 2u /* 1: ended before the loss. */
+/* 1: ended before the loss. 2: ended before the generation told to the peer. */
+#define RECORD_VERSION 3u
 #define RECORD_HEAD 32u
 #define DIGEST_AT 16u
 
@@ -279,6 +280,7 @@ static void put_standing(struct hvri_writer *w, const struct hvri_record *rec)
 	hvri_write_u64(w, rec->loss.said_bytes);
 	hvri_write_u64(w, rec->loss.tail_bytes);
 	hvri_write_u64(w, rec->loss.skipped_bytes);
+	hvri_write_u64(w, rec->said_generation);
 }
 
 static void get_standing(struct hvri_reader *r, struct hvri_record *rec,
@@ -324,6 +326,8 @@ static void get_standing(struct hvri_reader *r, struct hvri_record *rec,
 	rec->job.point = hvri_read_u64(r);
 	if (rec->job.operation >= HVREPL_OPERATION_COUNT)
 		r->bad = true;
+	/* Before it was kept, each change was told as it came. */
+	rec->said_generation = rec->generation;
 	if (version < 2)
 		return;
 	rec->loss.point = hvri_read_u64(r);
@@ -332,6 +336,11 @@ static void get_standing(struct hvri_reader *r, struct hvri_record *rec,
 	rec->loss.said_bytes = hvri_read_u64(r);
 	rec->loss.tail_bytes = hvri_read_u64(r);
 	rec->loss.skipped_bytes = hvri_read_u64(r);
+	if (version < 3)
+		return;
+	rec->said_generation = hvri_read_u64(r);
+	if (rec->said_generation > rec->generation)
+		r->bad = true;
 }
 
 /* Head without the digest, then all that follows it. */

@@ -129,6 +129,7 @@ struct hvri_loss {
 struct hvri_record {
 	struct hvrepl_uuid id;   /* Random, new with each record made. */
 	uint64_t generation;     /* Grows with each change of ownership. */
+	uint64_t said_generation; /* Greatest one ever told to the peer. */
 	struct hvrepl_uuid peer_id; /* The peer's, as last seen. */
 	uint64_t peer_generation;
 

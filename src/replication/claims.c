@@ -40,13 +40,16 @@ void hvri_session_down(struct hvri_step *s)
 			 "the point; what was written stays tracked");
 }
 
-/* Has the peer seen a later state of this record than the one we hold? */
+/* Has the peer seen a later state of this record than the one we hold? What a
+ * record changes on its own after it was restored (it gives up a job at start,
+ * an operator asks) counts its generation up to where the peer saw the other
+ * future of it; but none of that was told yet. */
 static bool seen_newer(const struct hvri_record *rec,
 		       const struct hvri_claim *claim)
 {
 	return rec->ownership != HVREPL_OWNERSHIP_STANDBY &&
 	       hvri_uuid_equal(&claim->seen_id, &rec->id) &&
-	       claim->seen_generation > rec->generation;
+	       claim->seen_generation > rec->said_generation;
 }
 
 /* What the merged lineage says about our own handovers. */
@@ -175,7 +178,7 @@ static void meet(struct hvri_step *s, const struct hvri_claim *claim)
 	}
 	settle_handovers(s);
 	hvri_revert(s);
-	hvri_lift(s);
+	hvri_lift(s, claim);
 	hvri_apply_claim(s, claim);
 	prune(s, claim);
 }
@@ -196,8 +199,12 @@ void hvri_on_hello(struct hvri_step *s, const struct hvri_message *m)
 			    "HELLO; ignored");
 		return;
 	}
+	/* One start of the peer to a session: this is of an older one. */
+	if (r->greeted && m->from_incarnation != r->peer_incarnation)
+		return;
 	if (m->from_incarnation != r->peer_incarnation) {
 		r->peer_incarnation = m->from_incarnation;
+		r->hello_seen = 0;
 		r->greeted = false;
 		r->hello_answered = false;
 	}
@@ -206,6 +213,11 @@ void hvri_on_hello(struct hvri_step *s, const struct hvri_message *m)
 		s->say_hello = true;
 		return;
 	}
+	/* A claim stands for all before it. One that comes again, or late, says
+	 * what is no longer so: a peer that does that is not obeyed. */
+	if (m->number <= r->hello_seen && r->hello_seen != 0)
+		return;
+	r->hello_seen = m->number;
 	first = !r->greeted;
 	r->greeted = true;
 	r->contact = true;

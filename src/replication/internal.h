@@ -96,7 +96,7 @@ void hvri_greet_again(struct hvri_step *s); /* Send what waits for an answer. */
 /* ---- What a claim does to our standing (standing.c). ---- */
 void hvri_rolled_back(struct hvri_step *s, const struct hvrepl_uuid *peer);
 void hvri_revert(struct hvri_step *s);
-void hvri_lift(struct hvri_step *s);
+void hvri_lift(struct hvri_step *s, const struct hvri_claim *claim);
 void hvri_apply_claim(struct hvri_step *s, const struct hvri_claim *claim);
 
 /* ---- Cuts and receiving (delta.c). ---- */

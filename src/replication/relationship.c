@@ -337,6 +337,7 @@ static void say_hello(struct hvri_step *s)
 	hvri_relationship_address(r, m);
 	hvri_build_claim(r, &r->claim_out);
 	m->claim = &r->claim_out;
+	m->number = ++r->hellos_sent;
 	if (r->peer_incarnation != 0)
 		r->hello_answered = true;
 }
@@ -445,6 +446,19 @@ static void tell_state(struct hvri_step *s)
 		    hvri_ownership_name(ownership));
 }
 
+/* A change is told to a peer that has been heard in this session, and whose
+ * memory of this record was looked at before: see seen_newer(). */
+static void tell_generation(struct hvri_step *s)
+{
+	struct hvri_record *rec = s->rec;
+
+	if (!s->r->greeted || rec->said_generation == rec->generation)
+		return;
+	rec->said_generation = rec->generation;
+	hvri_save(s);
+	s->say_hello = true;
+}
+
 static void finish(struct hvri_step *s)
 {
 	if (s->r->forgotten) {
@@ -462,6 +476,7 @@ static void finish(struct hvri_step *s)
 		hvri_maybe_cut(s);
 	if (s->touched)
 		s->rec->generation++;
+	tell_generation(s);
 	hvri_maybe_arm(s);
 	if (s->say_hello)
 		say_hello(s);

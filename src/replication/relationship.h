@@ -392,6 +392,8 @@ struct hvri_relationship {
 	uint8_t handover_stage; /* enum hvri_handover_stage */
 	uint32_t retries;
 	uint64_t incarnation, peer_incarnation;
+	uint32_t hellos_sent; /* Since the start. */
+	uint32_t hello_seen;  /* Number of the newest acted on, of that peer's. */
 	uint64_t next_token;
 	uint64_t next_point;
 	struct hvri_pending pending;

@@ -76,8 +76,27 @@ void hvri_revert(struct hvri_step *s)
 	hvri_touch(s);
 }
 
+/*
+ * Has the peer left that epoch of its own for ours? It knows that it was in it,
+ * and stands by all the same: it came by a join, and nobody enters an epoch
+ * twice. A peer that was restored from before does not know it. What superseded
+ * us is lifted by its outcome only.
+ */
+static bool left(const struct hvri_record *rec, const struct hvri_claim *claim,
+		 const struct hvrepl_uuid *epoch)
+{
+	const struct hvri_epoch *known =
+		hvri_lineage_look(&claim->lineage, epoch);
+
+	return claim->ownership == HVREPL_OWNERSHIP_STANDBY &&
+	       hvri_owns_current(rec) &&
+	       hvri_uuid_equal(&claim->current, &rec->current) && known &&
+	       known->entered &&
+	       !hvri_lineage_on_path(&rec->lineage, &rec->verdict_peer, epoch);
+}
+
 /* Superseded or diverged no longer, once every claim against it is gone. */
-void hvri_lift(struct hvri_step *s)
+void hvri_lift(struct hvri_step *s, const struct hvri_claim *claim)
 {
 	struct hvri_record *rec = s->rec;
 	const struct hvri_lineage *lineage = &rec->lineage;
@@ -100,7 +119,8 @@ void hvri_lift(struct hvri_step *s)
 		    hvri_lineage_on_path(lineage, &rec->current, &epoch->id) ||
 		    hvri_uuid_equal(&epoch->id, &rec->relinquished) ||
 		    (epoch->planned && !epoch->entered) ||
-		    hvri_lineage_dead(lineage, &epoch->id))
+		    hvri_lineage_dead(lineage, &epoch->id) ||
+		    left(rec, claim, &epoch->id))
 			continue;
 		return; /* It stands. */
 	}

@@ -222,7 +222,7 @@ void hvri_build_claim(const struct hvri_relationship *r,
 	memset(claim, 0, sizeof(*claim));
 	claim->site = rec->site;
 	claim->record_id = rec->id;
-	claim->generation = rec->generation;
+	claim->generation = rec->said_generation;
 	claim->seen_id = rec->peer_id;
 	claim->seen_generation = rec->peer_generation;
 	claim->mode = rec->mode;

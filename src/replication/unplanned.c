@@ -314,6 +314,10 @@ int32_t hvri_force(struct hvri_step *s)
 		hvri_job_end(s, HVREPL_E_CANCELLED, "the VM was forced here "
 						    "instead");
 	rec->relinquished = none;
+	/* The operator knows. What the peer has seen of the record that was
+	 * restored is no longer about this one. */
+	if (rec->rolled_back)
+		rec->id = hvri_fresh(s);
 	rec->rolled_back = false;
 	/* Its own end became the base of a store, and with that the map went
 	 * that said what the other site lacks: nothing short of a compare can

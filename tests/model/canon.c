@@ -141,6 +141,7 @@ static void record(struct hvri_record *rec, uint32_t site)
 {
 	id(&rec->id);
 	number(&generations[site], &rec->generation);
+	number(&generations[site], &rec->said_generation);
 	id(&rec->peer_id);
 	number(&generations[!site], &rec->peer_generation);
 	id(&rec->vm);
@@ -446,6 +447,8 @@ void model_canonical(struct model_world *w)
 		site->timers &= (uint8_t)~(1u << HVRI_TIMER_STATUS);
 		forget_past(site);
 	}
+	model_hello_numbers(w, 0);
+	model_hello_numbers(w, 1);
 	collecting = true;
 	visit(w);
 	collecting = false;

@@ -420,8 +420,7 @@ static void check_met(const struct model_world *w)
 		    HVREPL_OWNERSHIP_DIVERGED) +
 		   (hvri_relationship_ownership(&b->r) ==
 		    HVREPL_OWNERSHIP_DIVERGED);
-	/* Where a record was restored, one of them knows at least. */
-	if (a->gate && b->gate && diverged < (w->restored ? 1 : 2))
+	if (a->gate && b->gate && diverged < 2)
 		model_break("both write, and after contact they do not know it");
 	if (ra->ownership == HVREPL_OWNERSHIP_SUPERSEDED &&
 	    rb->ownership == HVREPL_OWNERSHIP_SUPERSEDED && !w->conceded &&

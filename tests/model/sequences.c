@@ -19,7 +19,50 @@ struct node {
 	uint8_t *bytes;
 	size_t length;
 	uint64_t ways; /* Sequences that end here. */
+	uint32_t trail; /* The first of them. */
 };
+
+/* How a state was come by: told of one that breaks a promise. */
+struct trail {
+	uint32_t before; /* 0: the beginning. */
+	struct model_step operation, crash;
+};
+
+static struct trail *trails;
+static uint32_t trail_count, trail_size;
+
+static uint32_t trail_add(uint32_t before, const struct model_step *operation,
+			  const struct model_step *crash)
+{
+	if (trail_count == trail_size) {
+		trail_size = HVRI_MAX(trail_size * 2, 1024u);
+		trails = realloc(trails, trail_size * sizeof(*trails));
+		if (trails == NULL)
+			abort();
+	}
+	trails[trail_count] = (struct trail){ .before = before,
+					      .operation = *operation };
+	if (crash)
+		trails[trail_count].crash = *crash;
+	return ++trail_count;
+}
+
+static void show_trail(uint32_t at)
+{
+	uint32_t order[64], n = 0;
+
+	for (; at != 0 && n < HVRI_ARRAY_LEN(order);
+	     at = trails[at - 1].before)
+		order[n++] = at;
+	while (n-- > 0) {
+		const struct trail *t = &trails[order[n] - 1];
+
+		printf("    %s\n", model_step_text(&t->operation));
+		if (t->crash.crash_at != 0)
+			printf("        on its way: %s\n",
+			       model_step_text(&t->crash));
+	}
+}
 
 struct nodes {
 	struct node *at;
@@ -41,7 +84,9 @@ static void nodes_free(struct nodes *nodes)
 	search_set_free(&nodes->index);
 }
 
-static void nodes_add(struct nodes *nodes, struct model_world *w, uint64_t ways)
+static void nodes_add(struct nodes *nodes, struct model_world *w, uint64_t ways,
+		      uint32_t before, const struct model_step *operation,
+		      const struct model_step *crash)
 {
 	static uint8_t bytes[MODEL_ENCODED_MAX];
 	uint64_t key[2];
@@ -70,6 +115,7 @@ static void nodes_add(struct nodes *nodes, struct model_world *w, uint64_t ways)
 		abort();
 	memcpy(node->bytes, bytes, node->length);
 	node->ways = ways;
+	node->trail = operation ? trail_add(before, operation, crash) : 0;
 	*value = nodes->count;
 }
 
@@ -124,7 +170,9 @@ static bool ask(struct model_world *w, const struct model_step *operation)
 	return true;
 }
 
-static void check_rest(struct sequences_result *r, const struct model_world *w)
+static void check_rest(struct sequences_result *r, const struct model_world *w,
+		       uint32_t before, const struct model_step *operation,
+		       const struct model_step *crash)
 {
 	bool forced = false;
 	uint32_t operations;
@@ -135,6 +183,10 @@ static void check_rest(struct sequences_result *r, const struct model_world *w)
 		model_break("a dead end: no 6 operations lead to protected");
 	else
 		r->farthest = HVRI_MAX(r->farthest, operations);
+	if (model_broken != NULL) {
+		show_trail(trail_add(before, operation, crash));
+		model_show(w);
+	}
 }
 
 /* Crash where the operation was asked for: as if it had not been, or had been,
@@ -164,7 +216,8 @@ static void check_again(struct sequences_result *r, const struct model_world *w,
 
 static void with_crashes(struct sequences_result *r, struct nodes *next,
 			 const struct model_recorded *steps, uint32_t count,
-			 uint64_t ways, const struct summary *before,
+			 const struct node *from,
+			 const struct summary *before,
 			 const struct summary *after)
 {
 	static struct model_world w;
@@ -178,13 +231,14 @@ static void with_crashes(struct sequences_result *r, struct nodes *next,
 			if (!model_take(&w, &step, NULL))
 				continue;
 			model_settle_all(&w);
-			r->crashes += ways;
+			r->crashes += from->ways;
 			if (model_last_crash == steps[0].step.site)
 				check_again(r, &w, &steps[0].step, before,
 					    after);
-			check_rest(r, &w);
+			check_rest(r, &w, from->trail, &steps[0].step, &step);
 			write_where_armed(&w);
-			nodes_add(next, &w, ways);
+			nodes_add(next, &w, from->ways, from->trail,
+				  &steps[0].step, &step);
 			if (model_broken != NULL)
 				return;
 		}
@@ -217,11 +271,12 @@ static void expand(struct sequences_result *r, const struct node *node,
 			after = summary_of(&w);
 			r->sequences += node->ways;
 			if (from.crashes == 0 && model_bounds->crashes > 0)
-				with_crashes(r, next, recorded, n, node->ways,
+				with_crashes(r, next, recorded, n, node,
 					     &before, &after);
-			check_rest(r, &w);
+			check_rest(r, &w, node->trail, &steps[i], NULL);
 			write_where_armed(&w);
-			nodes_add(next, &w, node->ways);
+			nodes_add(next, &w, node->ways, node->trail, &steps[i],
+				  NULL);
 		}
 		for (uint32_t k = 0; k < n; k++)
 			free(recorded[k].bytes);
@@ -241,7 +296,7 @@ void sequences_run(uint32_t length, struct sequences_result *r)
 	write_where_armed(&w);
 	model_settle_all(&w);
 	nodes_init(&now);
-	nodes_add(&now, &w, 1);
+	nodes_add(&now, &w, 1, 0, NULL, NULL);
 	for (uint32_t k = 0; k < length && model_broken == NULL; k++) {
 		nodes_init(&next);
 		for (uint32_t i = 0; i < now.count && model_broken == NULL; i++)
@@ -256,6 +311,9 @@ void sequences_run(uint32_t length, struct sequences_result *r)
 		fflush(stdout);
 	}
 	nodes_free(&now);
+	free(trails);
+	trails = NULL;
+	trail_count = trail_size = 0;
 	r->broken = model_broken;
 	r->bound_hits = model_bound_hits;
 }

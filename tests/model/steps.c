@@ -81,12 +81,12 @@ static void add_deliveries(struct list *list, const struct model_world *w,
 	if (w->wire_count[to] > 0 &&
 	    (!w->wire[to][0].data || !has_end(&w->site[to]))) {
 		add(list, MODEL_DELIVER, to, 0, MODEL_FIRST);
-		/* A claim replaces the one before it: the contract's order is
-		 * relied upon for HELLO, and only for that. */
-		if (late && !w->wire[to][0].data &&
-		    w->wire[to][0].m.type != HVRI_MESSAGE_HELLO) {
+		/* A claim replaces the one before it: what follows a HELLO may
+		 * be in the epoch it tells of. It may come again. */
+		if (late && !w->wire[to][0].data) {
 			add(list, MODEL_DELIVER, to, 0, MODEL_FIRST_COPY);
-			add(list, MODEL_DELIVER, to, 0, MODEL_OVERTAKEN);
+			if (w->wire[to][0].m.type != HVRI_MESSAGE_HELLO)
+				add(list, MODEL_DELIVER, to, 0, MODEL_OVERTAKEN);
 		}
 	}
 }

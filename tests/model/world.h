@@ -195,8 +195,10 @@ void model_crash(struct model_world *w, uint32_t site);
 void model_start(struct model_world *w, uint32_t site);
 bool model_halted(void);
 
-/* canon.c: equal states become equal bytes. */
+/* canon.c, hellos.c: equal states become equal bytes. */
 void model_canonical(struct model_world *w);
+/* Of HELLOs that `from` sends. */
+void model_hello_numbers(struct model_world *w, uint32_t from);
 #define MODEL_ENCODED_MAX 65536u
 size_t model_encode(const struct model_world *w, uint8_t *out);
 void model_decode(const uint8_t *bytes, size_t length, struct model_world *w);

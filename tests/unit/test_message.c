@@ -19,6 +19,7 @@ static void make(struct hvri_message *m, uint32_t type, uint64_t seed)
 	m->type = type;
 	m->from_incarnation = test_random(&seed);
 	m->to_incarnation = test_random(&seed);
+	m->number = type == HVRI_MESSAGE_HELLO ? 7 : 0;
 	test_fill(&m->u, sizeof(m->u), seed);
 	m->answer.about = HVRI_MESSAGE_JOIN;
 	m->answer.job = 77;
@@ -101,6 +102,7 @@ START_TEST(every_message_comes_back_as_it_was_sent)
 			      "%s", hvri_message_name(type));
 		ck_assert_uint_eq(back.type, type);
 		ck_assert_uint_eq(back.from_incarnation, m.from_incarnation);
+		ck_assert_uint_eq(back.number, m.number);
 		ck_assert_int_eq(hvri_message_encode(&back, again,
 						     sizeof(again), &second),
 				 HVREPL_OK);

@@ -24,6 +24,7 @@ static void full(struct hvri_record *rec)
 	memset(rec, 0, sizeof(*rec));
 	rec->id = id(n++);
 	rec->generation = n++;
+	rec->said_generation = rec->generation - 1;
 	rec->peer_id = id(n++);
 	rec->peer_generation = n++;
 	rec->vm = id(n++);
@@ -147,25 +148,19 @@ START_TEST(a_flipped_bit_or_a_lost_tail_is_refused)
 	bytes[length] = 0;
 	ck_assert_int_eq(hvri_record_decode(bytes, length + 1, &back),
 			 HVREPL_E_CORRUPT);
-	bytes[4] = 3; /* Version. */
+	bytes[4] = 4; /* Version. */
 	ck_assert_int_eq(hvri_record_decode(bytes, length, &back),
 			 HVREPL_E_FORMAT_TOO_NEW);
 }
 END_TEST
 
-START_TEST(a_record_of_version_1_is_read_without_a_loss)
+/* As an older version wrote it: without its last `less` bytes. */
+static size_t older(size_t length, uint8_t version, size_t less)
 {
-	static struct hvri_record rec, back;
-	size_t length;
 	uint8_t digest[16];
 
-	full(&rec);
-	rec.loss.point = 7;
-	length = encoded(&rec);
-	ck_assert_int_eq(hvri_record_decode(bytes, length, &back), HVREPL_OK);
-	ck_assert_uint_eq(back.loss.point, 7);
-	length -= 6 * 8;
-	bytes[4] = 1;
+	length -= less;
+	bytes[4] = version;
 	bytes[8] = (uint8_t)length;
 	bytes[9] = (uint8_t)(length >> 8);
 	{
@@ -176,9 +171,35 @@ START_TEST(a_record_of_version_1_is_read_without_a_loss)
 		hvri_xxh3(parts, 2, digest);
 	}
 	memcpy(bytes + 16, digest, sizeof(digest));
+	return length;
+}
+
+START_TEST(records_of_older_versions_are_read)
+{
+	static struct hvri_record rec, back;
+	size_t length;
+
+	full(&rec);
+	rec.loss.point = 7;
+	length = encoded(&rec);
+	ck_assert_int_eq(hvri_record_decode(bytes, length, &back), HVREPL_OK);
+	ck_assert_uint_eq(back.loss.point, 7);
+	ck_assert_uint_eq(back.said_generation, rec.generation - 1);
+	/* All that had changed had been told. */
+	length = older(length, 2, 8);
+	ck_assert_int_eq(hvri_record_decode(bytes, length, &back), HVREPL_OK);
+	ck_assert_uint_eq(back.loss.point, 7);
+	ck_assert_uint_eq(back.said_generation, rec.generation);
+	length = older(length, 1, 6 * 8);
 	ck_assert_int_eq(hvri_record_decode(bytes, length, &back), HVREPL_OK);
 	ck_assert_uint_eq(back.loss.point, 0);
+	ck_assert_uint_eq(back.said_generation, rec.generation);
 	ck_assert_uint_eq(back.job.point, rec.job.point);
+	/* More told than there is. */
+	rec.said_generation = rec.generation + 1;
+	length = encoded(&rec);
+	ck_assert_int_eq(hvri_record_decode(bytes, length, &back),
+			 HVREPL_E_CORRUPT);
 }
 END_TEST
 
@@ -234,7 +255,7 @@ int main(void)
 
 	tcase_add_test(tc, every_field_survives);
 	tcase_add_test(tc, a_flipped_bit_or_a_lost_tail_is_refused);
-	tcase_add_test(tc, a_record_of_version_1_is_read_without_a_loss);
+	tcase_add_test(tc, records_of_older_versions_are_read);
 	tcase_add_test(tc,
 		       values_out_of_range_are_refused_even_with_a_right_digest);
 	tcase_add_test(tc, a_buffer_that_is_too_small_is_a_limit);
