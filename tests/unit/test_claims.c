@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a HELLO does to the standing of a site, and what none may do (O2, O6). */
+#include "replication/relationship.h"
+
+#include "replication/lineage.h"
+#include "sites.h"
+
+#include <string.h>
+
+static struct sites w;
+static struct hvri_update u;
+
+static void set_up(void)
+{
+	sites_init(&w, 3);
+	sites_replicating(&w);
+	ck_assert_ptr_null(w.broken);
+}
+
+static void tear_down(void)
+{
+	sites_free(&w);
+}
+
+/* One message to a site, as its peer would send it. */
+static struct hvri_message message_to(uint32_t site, uint32_t type)
+{
+	struct hvri_message m;
+
+	memset(&m, 0, sizeof(m));
+	m.type = type;
+	m.from_incarnation = w.site[!site].r.incarnation;
+	m.to_incarnation = w.site[site].r.incarnation;
+	return m;
+}
+
+static void step(uint32_t site, const struct hvri_message *m, uint32_t verbs)
+{
+	struct hvri_event e;
+
+	memset(&e, 0, sizeof(e));
+	e.type = HVRI_EVENT_MESSAGE;
+	e.now_ns = w.env.now_ns;
+	e.u.message.message = m;
+	e.u.message.authorised = verbs;
+	for (int i = 0; i < 3; i++)
+		e.fresh[i] = sites_fresh(&w);
+	hvri_relationship_step(&w.site[site].r, &e, &u);
+}
+
+static void operate(uint32_t site, uint32_t operation,
+		    const struct hvrepl_uuid *epoch)
+{
+	ck_assert_int_eq(sites_operate(&w, site, operation, 0, epoch),
+			 HVREPL_OK);
+	sites_settle(&w, 2000);
+	ck_assert_ptr_null(w.broken);
+}
+
+static void meet(void)
+{
+	sites_connect(&w);
+	sites_settle(&w, 2000);
+	ck_assert_ptr_null(w.broken);
+}
+
+/* B writes in an epoch of its own, as A does; A discards that, and B follows. */
+static void lose_at_b(void)
+{
+	struct hvrepl_uuid lost = w.site[1].r.record.current;
+
+	ck_assert_uint_eq(w.site[0].r.record.ownership,
+			  HVREPL_OWNERSHIP_DIVERGED);
+	operate(0, HVREPL_OPERATION_DISCARD, &lost);
+	operate(0, HVREPL_OPERATION_REVERSE, NULL);
+	sites_wait(&w, UINT64_C(60000000000));
+	sites_settle(&w, 2000);
+	ck_assert_uint_eq(w.site[1].r.record.ownership,
+			  HVREPL_OWNERSHIP_STANDBY);
+	ck_assert(hvri_uuid_equal(&w.site[0].r.record.current,
+				  &w.site[1].r.record.current));
+	ck_assert(!hvri_lineage_dead(&w.site[0].r.record.lineage, &lost));
+}
+
+/* B fails over while A is down, and thinks better of it. */
+static void fail_over_and_cancel(void)
+{
+	const struct hvri_record *a = &w.site[0].r.record;
+
+	sites_crash(&w, 0);
+	operate(1, HVREPL_OPERATION_UNPLANNED, NULL);
+	sites_start(&w, 0);
+	meet();
+	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_SUPERSEDED);
+	operate(1, HVREPL_OPERATION_CANCEL, NULL);
+	sites_wait(&w, UINT64_C(60000000000));
+	sites_settle(&w, 2000);
+	ck_assert_uint_eq(w.site[1].r.record.ownership,
+			  HVREPL_OWNERSHIP_STANDBY);
+	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_OWNER);
+	ck_assert(w.site[0].r.armed);
+}
+
+START_TEST(a_cancelled_failover_supersedes_nobody_after_one_that_was_discarded)
+{
+	operate(1, HVREPL_OPERATION_UNPLANNED, NULL);
+	lose_at_b();
+	fail_over_and_cancel();
+}
+END_TEST
+
+START_TEST(a_cancelled_failover_supersedes_nobody_after_a_handover_was_lost)
+{
+	operate(0, HVREPL_OPERATION_PLANNED, NULL);
+	sites_cut_link(&w);
+	operate(0, HVREPL_OPERATION_UNPLANNED, NULL);
+	meet();
+	lose_at_b();
+	fail_over_and_cancel();
+}
+END_TEST
+
+START_TEST(what_superseded_a_site_is_not_lifted_by_a_peer_that_forgot_it)
+{
+	const struct hvri_record *a = &w.site[0].r.record;
+
+	/* B fails over; its record is then restored from before. */
+	sites_backup(&w, 1);
+	sites_crash(&w, 0);
+	operate(1, HVREPL_OPERATION_UNPLANNED, NULL);
+	sites_start(&w, 0);
+	meet();
+	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_SUPERSEDED);
+	sites_restore(&w, 1);
+	meet();
+	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_SUPERSEDED);
+	ck_assert(!w.site[0].r.armed && !w.site[1].r.armed);
+	ck_assert(w.site[1].r.record.rolled_back);
+}
+END_TEST
+
+/* A gives the VM away, B has heard of it and not taken it; A's record is then
+ * restored from before. */
+static void restore_before_grant(void)
+{
+	sites_cut_link(&w);
+	meet();
+	ck_assert_int_eq(sites_operate(&w, 0, HVREPL_OPERATION_PLANNED, 0,
+				       NULL),
+			 HVREPL_OK);
+	sites_backup(&w, 0);
+	for (uint32_t n = 0; n < 200 && hvri_uuid_is_none(
+			     &w.site[0].r.record.relinquished); n++)
+		sites_settle(&w, 1);
+	ck_assert(!hvri_uuid_is_none(&w.site[0].r.record.relinquished));
+	while (w.site[1].r.record.peer_generation !=
+	       w.site[0].r.record.generation)
+		sites_settle(&w, 1);
+	ck_assert_uint_eq(w.site[1].r.record.ownership,
+			  HVREPL_OWNERSHIP_STANDBY);
+	sites_restore(&w, 0);
+}
+
+START_TEST(a_restored_record_is_recognised_whatever_it_changed_before_contact)
+{
+	const struct hvri_record *a = &w.site[0].r.record;
+
+	restore_before_grant();
+	/* It gave the handover up as it started, and is as far as it was. */
+	ck_assert_uint_eq(a->generation, w.site[1].r.record.peer_generation);
+	/* Twice started, it is still what nobody was told of. */
+	sites_crash(&w, 0);
+	sites_start(&w, 0);
+	ck_assert(!a->rolled_back);
+	meet();
+	ck_assert(a->rolled_back);
+	ck_assert(!w.site[0].r.armed);
+}
+END_TEST
+
+START_TEST(a_restored_record_that_was_forced_is_not_stopped_again)
+{
+	const struct hvri_record *a = &w.site[0].r.record;
+
+	/* After the backup a handover is cancelled, and A writes on: what its
+	 * disk says of that is how it knows without the peer. */
+	sites_backup(&w, 0);
+	ck_assert_int_eq(sites_operate(&w, 0, HVREPL_OPERATION_PLANNED, 0,
+				       NULL),
+			 HVREPL_OK);
+	operate(0, HVREPL_OPERATION_CANCEL, NULL);
+	sites_crash(&w, 0);
+	sites_start(&w, 0);
+	meet();
+	ck_assert(w.site[0].r.armed);
+	sites_restore(&w, 0);
+	ck_assert(a->rolled_back);
+	operate(0, HVREPL_OPERATION_FORCE, NULL);
+	ck_assert(w.site[0].r.armed);
+	ck_assert_uint_gt(w.site[1].r.record.peer_generation,
+			  a->said_generation);
+	meet();
+	ck_assert(!a->rolled_back);
+	ck_assert(w.site[0].r.armed);
+}
+END_TEST
+
+START_TEST(a_change_without_contact_is_no_backup)
+{
+	const struct hvri_record *b = &w.site[1].r.record;
+
+	/* Told once, and the other's answer is lost each time. */
+	sites_cut_link(&w);
+	operate(1, HVREPL_OPERATION_UNPLANNED, NULL);
+	for (int i = 0; i < 3; i++) {
+		sites_connect(&w);
+		for (uint32_t k = 0; k < w.wire_count;)
+			if (w.wire[k].to == 0)
+				sites_deliver(&w, k, false);
+			else
+				k++;
+		sites_cut_link(&w);
+		sites_crash(&w, 1);
+		sites_start(&w, 1);
+		sites_settle(&w, 100);
+	}
+	ck_assert_uint_lt(b->said_generation, b->generation);
+	meet();
+	ck_assert(!b->rolled_back && !w.site[0].r.record.rolled_back);
+	ck_assert_uint_eq(b->said_generation, b->generation);
+	ck_assert_uint_eq(w.site[0].r.record.peer_generation, b->generation);
+}
+END_TEST
+
+START_TEST(a_hello_that_comes_again_changes_nothing)
+{
+	static struct hvri_claim standby;
+	static struct hvri_record before;
+	struct hvri_message m = message_to(0, HVRI_MESSAGE_HELLO);
+	struct hvri_relationship *a = &w.site[0].r;
+
+	/* What B said last. */
+	standby = w.site[1].r.claim_out;
+	ck_assert_uint_eq(standby.ownership, HVREPL_OWNERSHIP_STANDBY);
+	m.claim = &standby;
+	m.number = w.site[1].r.hellos_sent;
+	/* B fails over, in the session; both write. */
+	operate(1, HVREPL_OPERATION_UNPLANNED, NULL);
+	ck_assert(a->armed && w.site[1].r.armed);
+	ck_assert_uint_eq(a->record.ownership, HVREPL_OWNERSHIP_DIVERGED);
+	before = a->record;
+	step(0, &m, 0xf);
+	ck_assert_mem_eq(&before, &a->record, sizeof(before));
+	ck_assert_uint_eq(u.send_count + u.action_count + u.persist, 0);
+	/* Nor one without a number, of a peer that gave its others one. */
+	m.number = 0;
+	step(0, &m, 0xf);
+	ck_assert_mem_eq(&before, &a->record, sizeof(before));
+	/* Nor one of an older start of the peer. */
+	m.number = 1;
+	m.from_incarnation--;
+	step(0, &m, 0xf);
+	ck_assert_mem_eq(&before, &a->record, sizeof(before));
+	ck_assert(a->greeted);
+	/* A new one counts. */
+	m = message_to(0, HVRI_MESSAGE_HELLO);
+	m.claim = &standby;
+	m.number = w.site[1].r.hellos_sent + 1;
+	step(0, &m, 0xf);
+	ck_assert_uint_eq(a->record.ownership, HVREPL_OWNERSHIP_OWNER);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("claims");
+	TCase *tc = tcase_create("steps");
+
+	tcase_add_checked_fixture(tc, set_up, tear_down);
+	tcase_add_test(
+		tc, a_cancelled_failover_supersedes_nobody_after_one_that_was_discarded);
+	tcase_add_test(
+		tc, a_cancelled_failover_supersedes_nobody_after_a_handover_was_lost);
+	tcase_add_test(
+		tc, what_superseded_a_site_is_not_lifted_by_a_peer_that_forgot_it);
+	tcase_add_test(
+		tc, a_restored_record_is_recognised_whatever_it_changed_before_contact);
+	tcase_add_test(
+		tc, a_restored_record_that_was_forced_is_not_stopped_again);
+	tcase_add_test(tc, a_change_without_contact_is_no_backup);
+	tcase_add_test(tc, a_hello_that_comes_again_changes_nothing);
+	suite_add_tcase(suite, tc);
+	return test_run(suite);
+}
