@@ -198,6 +198,14 @@ void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 		return;
 	if (r->cut.stage > HVRI_CUT_NAMING &&
 	    hvri_point_equal(at, &r->cut.begin.point)) {
+		/* Nor is the VM given to disks that somebody else changed. */
+		if (claim->untrusted)
+			hvri_handover_abort(s, HVREPL_E_UNTRUSTED,
+					    "the other site's disks were "
+					    "changed outside");
+	}
+	if (r->cut.stage > HVRI_CUT_NAMING &&
+	    hvri_point_equal(at, &r->cut.begin.point)) {
 		ready(s, &rec->last_acked);
 		hvri_cut_durable(s, at);
 		if (!claim->untrusted)
@@ -302,6 +310,13 @@ void hvri_maybe_cut(struct hvri_step *s)
 	    r->pending.cut != 0 ||
 	    rec->ownership != HVREPL_OWNERSHIP_OWNER)
 		return;
+	/* The last cut is a delta: on a base that is in doubt it would leave
+	 * out what was acknowledged, and the VM would go on without it (O4). */
+	if (r->handover_stage == HVRI_HANDOVER_FINAL && r->peer_ready &&
+	    (rec->phase != HVRI_PHASE_DELTA || rec->untrusted))
+		hvri_handover_abort(s, HVREPL_E_UNTRUSTED,
+				    "the replica must be resynchronized "
+				    "first");
 	if (r->handover_stage == HVRI_HANDOVER_FINAL && r->peer_ready) {
 		begin_cut(s, HVRI_CUT_FINAL);
 		return;

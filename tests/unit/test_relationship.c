@@ -337,6 +337,38 @@ START_TEST(a_failover_to_an_older_point_is_not_compared)
 }
 END_TEST
 
+/* The last cut of a handover is a delta: it needs its base (O4). */
+START_TEST(a_vm_is_not_handed_over_onto_a_replica_that_lost_points)
+{
+	struct one_site *a = &w.site[0];
+
+	sites_write(&w, 0);
+	ck_assert_int_eq(sites_operate(&w, 0, HVREPL_OPERATION_PLANNED, 0,
+				       NULL),
+			 HVREPL_OK);
+	for (int k = 0;
+	     k < 400 && a->r.handover_stage != HVRI_HANDOVER_FENCING; k++)
+		sites_settle(&w, 1);
+	ck_assert_uint_eq(a->r.handover_stage, HVRI_HANDOVER_FENCING);
+	sites_cut_link(&w);
+	sites_settle(&w, 1000);
+	ck_assert_uint_eq(a->r.handover_stage, HVRI_HANDOVER_FINAL);
+	ck_assert(!a->gate);
+	/* The replica comes back as a backup had it. */
+	sites_crash(&w, 1);
+	w.site[1].point_count -= 2;
+	sites_start(&w, 1);
+	sites_connect(&w);
+	sites_settle(&w, 4000);
+	ck_assert_int_eq(a->last_code, HVREPL_E_UNTRUSTED);
+	ck_assert_uint_eq(a->r.record.ownership, HVREPL_OWNERSHIP_OWNER);
+	ck_assert(a->gate && !w.site[1].gate);
+	sites_wait(&w, UINT64_C(5000000000));
+	ck_assert(sites_is_replicating(&w));
+	ck_assert(!a->r.record.untrusted);
+}
+END_TEST
+
 START_TEST(lost_tracking_leads_to_a_compare_by_itself)
 {
 	struct hvri_event e;
@@ -514,6 +546,8 @@ int main(void)
 	tcase_add_test(tc, removed_at_one_site_it_is_removed_at_the_other);
 	tcase_add_test(tc, suspended_at_either_site_nothing_is_cut);
 	tcase_add_test(tc, a_replica_that_lost_points_is_compared_as_a_whole);
+	tcase_add_test(tc,
+		       a_vm_is_not_handed_over_onto_a_replica_that_lost_points);
 	tcase_add_test(tc, a_failover_from_a_backup_is_compared_as_a_whole);
 	tcase_add_test(tc, a_failover_to_an_older_point_is_not_compared);
 	tcase_add_test(tc, lost_tracking_leads_to_a_compare_by_itself);
