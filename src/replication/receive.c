@@ -274,20 +274,24 @@ static bool found_after_all(struct hvri_step *s)
 void hvri_on_received(struct hvri_step *s)
 {
 	struct hvri_relationship *r = s->r;
+	const struct hvri_point *found;
 	struct hvri_message *m;
 
 	if (found_after_all(s))
 		return;
-	if (s->e->type == HVRI_EVENT_POINT_COMPLETE &&
-	    r->stopped.number != 0 &&
-	    hvri_uuid_equal(&s->e->u.data.cut, &r->stopped.cut) &&
+	/* Under an overlay, too: what a cancel comes back to is the store. */
+	found = hvri_uuid_equal(&s->e->u.data.cut, &r->stopped.cut) ?
+			&r->stopped :
+			&r->failed.point;
+	if (s->e->type == HVRI_EVENT_POINT_COMPLETE && found->number != 0 &&
+	    hvri_uuid_equal(&s->e->u.data.cut, &found->cut) &&
 	    (s->rec->form == HVRI_FORM_STORE ||
 	     s->rec->form == HVRI_FORM_OVERLAY) &&
 	    (s->rec->phase == HVRI_PHASE_DELTA ||
 	     s->rec->phase == HVRI_PHASE_FAILED_OVER) &&
 	    hvri_uuid_is_none(&s->rec->joining)) {
-		s->rec->position = r->stopped;
-		r->stopped.number = 0;
+		s->rec->position = *found;
+		r->stopped.number = r->failed.point.number = 0;
 		s->say_hello = true;
 		hvri_save(s);
 		return;

@@ -393,6 +393,18 @@ void hvri_fence_done(struct hvri_step *s, const struct hvri_done *done)
 	}
 }
 
+/* Could the other site have taken over while we were away? Not before it had a
+ * point, if the VM was never there: a record that was restored from a backup may
+ * be of a time before the peer followed, but what came from there can go back. */
+static bool peer_could_own(const struct hvri_record *rec)
+{
+	for (uint32_t i = 0; i < rec->lineage.count; i++)
+		if (!hvri_uuid_equal(&rec->lineage.epochs[i].owner,
+				     &rec->site))
+			return true;
+	return rec->peer_has_points;
+}
+
 static bool may_arm(const struct hvri_relationship *r)
 {
 	const struct hvri_record *rec = &r->record;
@@ -413,9 +425,8 @@ static bool may_arm(const struct hvri_relationship *r)
 	if (rec->form != HVRI_FORM_LIVE &&
 	    !(hvri_has_overlay(rec) && r->overlay_open))
 		return false;
-	/* A former owner waits for contact first (O3); no peer could have
-	 * failed over before it had a point. */
-	return r->contact || r->waited || !rec->peer_has_points ||
+	/* A former owner waits for contact first (O3). */
+	return r->contact || r->waited || !peer_could_own(rec) ||
 	       HVRI_PLANT(stale_site_arms);
 }
 

@@ -369,6 +369,38 @@ START_TEST(a_vm_is_not_handed_over_onto_a_replica_that_lost_points)
 }
 END_TEST
 
+/* Its store reads what it holds only when it is opened again, which a failover
+ * may be the first to do. */
+START_TEST(a_point_found_under_a_failover_counts_after_the_cancel)
+{
+	struct hvri_relationship *r = &w.site[1].r;
+	struct hvri_event e;
+	struct hvri_point found;
+
+	memset(&e, 0, sizeof(e));
+	r->receiving.point = r->record.position;
+	r->receiving.point.number++;
+	r->receiving.point.cut = sites_fresh(&w);
+	r->receiving.from = r->record.position;
+	r->receiving.kind = HVRI_CUT_DELTA;
+	found = r->receiving.point;
+	e.type = HVRI_EVENT_RECEIVE_FAILED;
+	e.u.data.cut = found.cut;
+	e.u.data.code = HVREPL_E_NO_SPACE;
+	sites_feed(&w, 1, &e);
+	sites_cut_link(&w);
+	ck_assert_int_eq(sites_operate(&w, 1, HVREPL_OPERATION_UNPLANNED,
+				       r->record.position.number, NULL),
+			 HVREPL_OK);
+	ck_assert_uint_eq(r->record.form, HVRI_FORM_OVERLAY);
+	e.type = HVRI_EVENT_POINT_COMPLETE;
+	e.u.data.code = HVREPL_OK;
+	sites_feed(&w, 1, &e);
+	ck_assert_uint_eq(r->record.position.number, found.number);
+	ck_assert(hvri_uuid_equal(&r->record.position.cut, &found.cut));
+}
+END_TEST
+
 START_TEST(lost_tracking_leads_to_a_compare_by_itself)
 {
 	struct hvri_event e;
@@ -404,6 +436,38 @@ START_TEST(a_former_owner_waits_for_contact_before_it_arms)
 	ck_assert(!w.site[0].gate);
 	sites_connect(&w);
 	sites_settle(&w, 2000);
+	ck_assert(w.site[0].gate);
+}
+END_TEST
+
+/* It had no replica when the backup was made; its epoch may be over by now. */
+START_TEST(a_failed_over_site_waits_for_contact_when_it_starts_again)
+{
+	sites_cut_link(&w);
+	ck_assert_int_eq(sites_operate(&w, 1, HVREPL_OPERATION_UNPLANNED, 0,
+				       NULL),
+			 HVREPL_OK);
+	sites_settle(&w, 100);
+	ck_assert(w.site[1].gate);
+	sites_crash(&w, 1);
+	sites_start(&w, 1);
+	sites_settle(&w, 100);
+	ck_assert(!w.site[1].gate);
+	sites_wait(&w, UINT64_C(9000000000));
+	ck_assert(!w.site[1].gate);
+	sites_wait(&w, UINT64_C(2000000000));
+	ck_assert(w.site[1].gate);
+	/* Before the first point nobody else can have taken over. */
+	sites_free(&w);
+	sites_init(&w, 3);
+	sites_connect(&w);
+	sites_settle(&w, 100);
+	ck_assert_int_eq(sites_operate(&w, 0, HVREPL_OPERATION_ENABLE, 0, NULL),
+			 HVREPL_OK);
+	sites_settle(&w, 100);
+	sites_crash(&w, 0);
+	sites_start(&w, 0);
+	sites_settle(&w, 100);
 	ck_assert(w.site[0].gate);
 }
 END_TEST
@@ -550,8 +614,10 @@ int main(void)
 		       a_vm_is_not_handed_over_onto_a_replica_that_lost_points);
 	tcase_add_test(tc, a_failover_from_a_backup_is_compared_as_a_whole);
 	tcase_add_test(tc, a_failover_to_an_older_point_is_not_compared);
+	tcase_add_test(tc, a_point_found_under_a_failover_counts_after_the_cancel);
 	tcase_add_test(tc, lost_tracking_leads_to_a_compare_by_itself);
 	tcase_add_test(tc, a_former_owner_waits_for_contact_before_it_arms);
+	tcase_add_test(tc, a_failed_over_site_waits_for_contact_when_it_starts_again);
 	tcase_add_test(tc, health_names_the_gravest_reason);
 	tcase_add_test(tc, a_full_replica_and_an_open_point_that_holds_a_commit_are_reasons);
 	tcase_add_test(tc, no_message_of_a_peer_can_break_a_step);
