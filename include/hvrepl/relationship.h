@@ -107,7 +107,10 @@ extern "C" {
 #define HVREPL_REASON_REPLICA_FULL (1u << 17)
 /* A commit, or following again, waits for an open recovery point. */
 #define HVREPL_REASON_POINT_VIEWED (1u << 18)
-#define HVREPL_REASON_COUNT 19u
+/* The storage of a running failover failed a flush: what it holds is known only
+ * when it is opened again. Restart the site. */
+#define HVREPL_REASON_STORAGE_FAILED (1u << 19)
+#define HVREPL_REASON_COUNT 20u
 
 #ifdef __cplusplus
 }

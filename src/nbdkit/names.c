@@ -86,6 +86,7 @@ static const char *const reasons[HVREPL_REASON_COUNT] = {
 	"replica-changed",
 	"replica-full",
 	"point-viewed",
+	"storage-failed",
 };
 
 static const char *look(const char *const *names, uint32_t count,

@@ -19,6 +19,9 @@ static const struct {
 	  "other site, or force" },
 	{ HVREPL_REASON_SUPERSEDED, HVREPL_HEALTH_CRITICAL,
 	  "the other site took over: reverse there, or force here" },
+	{ HVREPL_REASON_STORAGE_FAILED, HVREPL_HEALTH_CRITICAL,
+	  "this site's storage failed a flush under the VM, which may not write "
+	  "on before it is opened again: restart the site" },
 	{ HVREPL_REASON_ERROR, HVREPL_HEALTH_CRITICAL,
 	  "the other site refuses the changes: mend the cause, then resume" },
 	{ HVREPL_REASON_PEER_UNKNOWN, HVREPL_HEALTH_CRITICAL,
@@ -105,6 +108,9 @@ static uint32_t reasons_of(const struct hvri_relationship *r, uint64_t utc_ns)
 		set |= HVREPL_REASON_POINT_VIEWED;
 	if (r->full && rec->ownership == HVREPL_OWNERSHIP_STANDBY)
 		set |= HVREPL_REASON_REPLICA_FULL;
+	/* Without an overlay the next cut opens the store again. */
+	if (r->storage_failed && hvri_has_overlay(rec))
+		set |= HVREPL_REASON_STORAGE_FAILED;
 	if (rec->pause != 0)
 		set |= HVREPL_REASON_PAUSED;
 	if (!r->greeted)

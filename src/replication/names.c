@@ -85,6 +85,7 @@ static const char *const reasons[HVREPL_REASON_COUNT] = {
 	"point-old",	  "handover-open",    "peer-unknown",
 	"tail-kept",
 	"replica-changed", "replica-full", "point-viewed",
+	"storage-failed",
 };
 
 static const char *pick(const char *const *table, size_t count, uint32_t i)

@@ -432,6 +432,7 @@ struct hvri_relationship {
 	/* Seen, not decided: filled in before each event, and before health. */
 	bool points_open; /* A point is read here, besides the failover's. */
 	bool full;        /* No room for another point. */
+	bool storage_failed; /* The store failed a flush. */
 	uint64_t status_at;         /* When it is next; 0: not set. */
 	bool status_due;            /* Say it though nothing is new. */
 	uint8_t shown_state, shown_ownership, shown_mode;

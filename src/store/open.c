@@ -484,7 +484,6 @@ void hvri_store_info(hvrepl_store *store, struct hvrepl_store_info *info_out)
 	hvri_unlock(&store->map);
 	info.accepting = hvri_store_room(store, false) >
 			 HVRI_CHUNK_ENCODED_MAX;
-	info.poisoned =
-		__atomic_load_n(&store->poisoned, __ATOMIC_RELAXED) < 0;
+	info.poisoned = hvri_store_poisoned(store);
 	*info_out = info;
 }

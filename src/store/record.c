@@ -17,6 +17,11 @@ int32_t hvri_store_usable(hvrepl_store *store)
 	return store->journal.broken;
 }
 
+bool hvri_store_poisoned(const hvrepl_store *store)
+{
+	return __atomic_load_n(&store->poisoned, __ATOMIC_RELAXED) < 0;
+}
+
 int32_t hvri_store_poison(hvrepl_store *store, int32_t rc)
 {
 	if (HVRI_PLANT(flush_retried))

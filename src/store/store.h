@@ -179,6 +179,8 @@ HVRI_MUST_CHECK int32_t hvri_view_open(hvrepl_store *store, uint64_t point,
 HVRI_MUST_CHECK int32_t hvri_view_close(hvrepl_view *view);
 /* Views that are open, but the failover's: a commit waits for them. Any thread. */
 uint32_t hvri_store_open_points(const hvrepl_store *store);
+/* Everything fails until it is opened again. Any thread. */
+bool hvri_store_poisoned(const hvrepl_store *store);
 uint64_t hvri_view_point(const hvrepl_view *view);
 HVRI_MUST_CHECK int32_t hvri_view_disk(hvrepl_view *view, uint32_t index,
 				       struct hvrepl_disk *disk_out);

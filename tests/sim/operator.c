@@ -222,6 +222,9 @@ static bool is_protected(struct teller **owner, struct teller **copy)
 
 	if (!look(tellers[0].site, &s[0]) || !look(tellers[1].site, &s[1]))
 		return false;
+	/* The owner's guest gets errors until the restart that health asks for. */
+	if ((s[0].reasons | s[1].reasons) & HVREPL_REASON_STORAGE_FAILED)
+		return false;
 	for (int i = 0; i < 2; i++)
 		if (s[i].writable && s[i].state == HVREPL_STATE_REPLICATING &&
 		    s[i].ownership == HVREPL_OWNERSHIP_OWNER &&

@@ -519,6 +519,13 @@ START_TEST(a_full_replica_and_an_open_point_that_holds_a_commit_are_reasons)
 	hvri_relationship_health(&w.site[1].r, w.env.now_ns, w.utc_ns, &h);
 	ck_assert_uint_eq(h.reasons, HVREPL_REASON_POINT_VIEWED);
 	ck_assert_ptr_nonnull(strstr(h.sentence, "close what reads it"));
+	w.site[0].r.storage_failed = w.site[1].r.storage_failed = true;
+	hvri_relationship_health(&w.site[0].r, w.env.now_ns, w.utc_ns, &h);
+	ck_assert_uint_eq(h.reasons, 0); /* Its store is opened again by itself. */
+	hvri_relationship_health(&w.site[1].r, w.env.now_ns, w.utc_ns, &h);
+	ck_assert_uint_eq(h.reasons, HVREPL_REASON_STORAGE_FAILED |
+					     HVREPL_REASON_POINT_VIEWED);
+	ck_assert_ptr_nonnull(strstr(h.sentence, "restart the site"));
 }
 END_TEST
 
