@@ -192,6 +192,7 @@ static void complete(struct hvri_step *s)
 	/* The owner was told, so it came by a compare of everything (T9). */
 	if (rec->untrusted && hvri_uuid_is_none(&rec->joining)) {
 		rec->untrusted = false;
+		rec->rolled_back = false;
 		hvri_save(s);
 	}
 	if (r->doubted)

@@ -72,6 +72,19 @@ void hvri_revert(struct hvri_step *s)
 	} else {
 		rec->ownership = HVREPL_OWNERSHIP_STANDBY;
 		rec->mode = HVREPL_MODE_REPLICA;
+		/* Cancelled here after the backup that the record is from: what
+		 * the cancel threw away is thrown away again. */
+		if (rec->form == HVRI_FORM_OVERLAY) {
+			rec->form = HVRI_FORM_STORE;
+			rec->overlay = none;
+			rec->phase = HVRI_PHASE_DELTA;
+			memset(&rec->failover, 0, sizeof(rec->failover));
+			memset(&rec->last_cut, 0, sizeof(rec->last_cut));
+			s->r->overlay_open = false;
+			s->r->pending.overlay = 0;
+			hvri_act_token(s, HVRI_ACTION_DROP_OVERLAY,
+				       &s->r->pending.drop);
+		}
 	}
 	hvri_touch(s);
 }

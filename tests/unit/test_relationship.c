@@ -401,6 +401,37 @@ START_TEST(a_point_found_under_a_failover_counts_after_the_cancel)
 }
 END_TEST
 
+START_TEST(a_site_restored_to_a_failover_that_it_cancelled_follows_again)
+{
+	const struct hvri_record *rec = &w.site[1].r.record;
+
+	ck_assert_int_eq(sites_operate(&w, 1, HVREPL_OPERATION_UNPLANNED, 0,
+				       NULL),
+			 HVREPL_OK);
+	sites_settle(&w, 2000);
+	sites_backup(&w, 1);
+	ck_assert_int_eq(sites_operate(&w, 1, HVREPL_OPERATION_CANCEL, 0, NULL),
+			 HVREPL_OK);
+	sites_settle(&w, 2000);
+	sites_cut_link(&w);
+	sites_restore(&w, 1);
+	ck_assert_uint_eq(rec->form, HVRI_FORM_OVERLAY);
+	sites_connect(&w);
+	sites_settle(&w, 4000);
+	sites_wait(&w, UINT64_C(5000000000));
+	ck_assert_uint_eq(rec->form, HVRI_FORM_STORE);
+	ck_assert(sites_is_replicating(&w));
+	ck_assert(!rec->rolled_back && !rec->untrusted);
+	/* And may be failed over to as any other. */
+	ck_assert_int_eq(sites_operate(&w, 1, HVREPL_OPERATION_UNPLANNED, 0,
+				       NULL),
+			 HVREPL_OK);
+	sites_settle(&w, 2000);
+	ck_assert(w.site[1].gate);
+	ck_assert_ptr_null(w.broken);
+}
+END_TEST
+
 START_TEST(lost_tracking_leads_to_a_compare_by_itself)
 {
 	struct hvri_event e;
@@ -622,6 +653,7 @@ int main(void)
 	tcase_add_test(tc, a_failover_from_a_backup_is_compared_as_a_whole);
 	tcase_add_test(tc, a_failover_to_an_older_point_is_not_compared);
 	tcase_add_test(tc, a_point_found_under_a_failover_counts_after_the_cancel);
+	tcase_add_test(tc, a_site_restored_to_a_failover_that_it_cancelled_follows_again);
 	tcase_add_test(tc, lost_tracking_leads_to_a_compare_by_itself);
 	tcase_add_test(tc, a_former_owner_waits_for_contact_before_it_arms);
 	tcase_add_test(tc, a_failed_over_site_waits_for_contact_when_it_starts_again);
