@@ -155,6 +155,11 @@ class Pair:
             powerloss.lose_power(site.home, site.journal, site.keep, self.random)
             self.lost[site.name] = POWER
             self.count("power loss")
+        # A guest that goes on writing flushes what it writes from now on: that says
+        # nothing of what it wrote before and what is gone.
+        if self.lost[site.name] != NOTHING:
+            with self.guest:
+                self.shadow.flush_failed()
 
     def on_overlay(self, site):
         return any(name.startswith("store.ovl.")
