@@ -27,6 +27,14 @@ static int32_t seed_tracker(struct hvri_vm *vm, hvrepl_view *view)
 	return HVREPL_OK;
 }
 
+static bool all_tracked(const struct hvri_vm *vm)
+{
+	for (uint32_t i = 0; i < vm->disk_count; i++)
+		if (vm->disks[i].tracker == NULL)
+			return false;
+	return true;
+}
+
 /* All that stands on the overlay goes: trackers, their files, the view. */
 static int32_t take_down(struct hvri_vm *vm)
 {
@@ -107,15 +115,19 @@ static bool overlay_work(struct hvri_lane_job *job)
 
 	if (hvri_standby_reopen(task))
 		return false;
-	/* Open already for this epoch, or folded in: a repeated action. */
+	/* Open already for this epoch, or folded in: a repeated action. The
+	 * attempt, or the process, before may have ended in the middle of the
+	 * seeding (S7), which may be done twice. */
 	hvri_store_info(vm->store, &info);
 	if ((vm->view != NULL || info.state == HVREPL_STORE_BASE_ONLY) &&
 	    hvri_store_blob(vm->store, &epoch, &length) == HVREPL_OK &&
 	    length == sizeof(epoch) &&
-	    hvri_uuid_equal(&epoch, &task->action.epoch) &&
-	    vm->disks[0].tracker != NULL)
-		return false;
-	rc = open_overlay(vm, &task->action, &error);
+	    hvri_uuid_equal(&epoch, &task->action.epoch) && all_tracked(vm))
+		rc = info.state == HVREPL_STORE_FAILOVER ?
+			     seed_tracker(vm, vm->view) :
+			     HVREPL_OK;
+	else
+		rc = open_overlay(vm, &task->action, &error);
 	if (rc < 0)
 		hvri_task_error(task, rc, &error);
 	return false;

@@ -25,6 +25,11 @@ void hvri_reverse(struct hvri_step *s)
 	hvri_join_ask(s);
 }
 
+static bool disks_open(const struct hvri_step *s)
+{
+	return !hvri_has_overlay(s->rec) || s->r->overlay_open;
+}
+
 void hvri_join_ask(struct hvri_step *s)
 {
 	struct hvri_relationship *r = s->r;
@@ -33,6 +38,10 @@ void hvri_join_ask(struct hvri_step *s)
 	r->joined = false;
 	r->ranges_next = 0;
 	memset(&r->ranges, 0, sizeof(r->ranges));
+	/* What the peer answers is marked in the disks' trackers: once they are
+	 * open, it is asked. */
+	if (!disks_open(s))
+		return;
 	m = hvri_send(s, HVRI_MESSAGE_JOIN);
 	m->u.join.epoch = s->rec->current;
 }
@@ -42,7 +51,7 @@ void hvri_on_ranges(struct hvri_step *s, const struct hvri_message *m)
 	struct hvri_relationship *r = s->r;
 	const struct hvri_ranges *ranges = &m->u.ranges;
 
-	if (s->rec->phase != HVRI_PHASE_JOIN || r->joined)
+	if (s->rec->phase != HVRI_PHASE_JOIN || r->joined || !disks_open(s))
 		return;
 	if (ranges->sequence == 0) {
 		r->ranges_next = 0;
@@ -95,7 +104,7 @@ void hvri_on_join_ready(struct hvri_step *s, const struct hvri_message *m)
 	const struct hvri_join *join = &m->u.join;
 	bool compare = join->untrusted || rec->untrusted;
 
-	if (rec->phase != HVRI_PHASE_JOIN || r->joined ||
+	if (rec->phase != HVRI_PHASE_JOIN || r->joined || !disks_open(s) ||
 	    rec->ownership != HVREPL_OWNERSHIP_OWNER ||
 	    !hvri_uuid_equal(&join->epoch, &rec->current))
 		return;

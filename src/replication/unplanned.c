@@ -61,6 +61,10 @@ void hvri_overlay_opened(struct hvri_step *s, const struct hvri_done *done)
 	s->r->overlay_open = true;
 	if (s->rec->form == HVRI_FORM_FOLDING)
 		hvri_fold(s);
+	if (s->rec->phase == HVRI_PHASE_JOIN &&
+	    s->rec->ownership == HVREPL_OWNERSHIP_OWNER && s->r->greeted &&
+	    !s->r->joined)
+		hvri_join_ask(s);
 }
 
 void hvri_fold(struct hvri_step *s)
