@@ -122,10 +122,12 @@ static void send_invented(struct pair_end *end, const uint8_t *bytes,
 	else
 		for (unsigned n = form % 4; n-- > 0;) {
 			size_t at = fuzz_u8(&plan) % sizeof(message.u);
+			const uint8_t *from;
 
 			taken = 1 + form / 4 % 16;
-			memcpy((uint8_t *)&message.u + at,
-			       fuzz_take(&plan, &taken),
+			/* By itself: it says how much there was. */
+			from = fuzz_take(&plan, &taken);
+			memcpy((uint8_t *)&message.u + at, from,
 			       HVRI_MIN(taken, sizeof(message.u) - at));
 		}
 	/* Booleans must be such; the encoder takes their word. */
