@@ -88,8 +88,8 @@ static bool maintain_work(struct hvri_lane_job *job)
 	vm->maintain_code = hvri_store_maintain(vm->store, &more, NULL);
 	vm->maintain_more = more != 0;
 	hvri_store_info(vm->store, &info);
-	vm->full = info.accepting == 0 ||
-		   vm->maintain_code == HVREPL_E_NO_SPACE;
+	vm->maintain_full = info.accepting == 0 ||
+			    vm->maintain_code == HVREPL_E_NO_SPACE;
 	vm->doubted = info.newest_doubted != 0 ? info.doubted_point : 0;
 	return false;
 }
@@ -99,6 +99,7 @@ static void maintain_done(struct hvri_lane_job *job)
 	struct hvri_vm *vm = vm_of_maintain(job);
 
 	vm->maintaining = false;
+	vm->full = vm->maintain_full;
 	if (vm->closing || vm->store == NULL) {
 		hvri_vm_settled(vm);
 		return;

@@ -159,6 +159,7 @@ struct hvri_vm {
 	struct hvri_lane_job maintain_job;
 	struct hvri_alarm maintain;
 	bool maintaining, maintain_more;
+	bool maintain_full; /* Found by it; `full` once it is done. */
 	bool store_lost; /* Opening it again failed; tried once more. */
 	bool store_held; /* Upkeep would be in the way. */
 	int32_t maintain_code;
