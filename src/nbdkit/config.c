@@ -75,6 +75,8 @@ static cfg_opt_t site_options[] = {
 	CFG_STR("nbd", NULL, CFGF_NONE),
 	CFG_STR("start-wait", "10s", CFGF_NONE),
 	CFG_STR("start-without-peer", "allow", CFGF_NONE),
+	CFG_STR("retry", "1s", CFGF_NONE),
+	CFG_STR("retry-max", "60s", CFGF_NONE),
 	CFG_INT("compression", 1, CFGF_NONE),
 	CFG_STR("spool", "64M", CFGF_NONE),
 	CFG_END()
@@ -165,6 +167,21 @@ static char *get_nbd(struct loader *loader, cfg_t *site)
 	return result;
 }
 
+static void take_retry(struct loader *loader, cfg_t *site)
+{
+	struct site_config *config = loader->config;
+
+	config_duration(loader, site, "retry", &config->retry_ms);
+	config_duration(loader, site, "retry-max", &config->retry_max_ms);
+	if (config->retry_ms < 10 || config->retry_ms > 3600000)
+		config_fail_at(loader, config_line_of(loader, site, "retry"),
+			"A retry is 10ms to 1h. Write for example retry = \"1s\".");
+	if (config->retry_max_ms < config->retry_ms ||
+	    config->retry_max_ms > 3600000)
+		config_fail_at(loader, config_line_of(loader, site, "retry-max"),
+			"retry-max is at least retry and at most 1h. Write for example retry-max = \"60s\".");
+}
+
 static void take_site(struct loader *loader, cfg_t *cfg)
 {
 	struct site_config *config = loader->config;
@@ -192,6 +209,7 @@ static void take_site(struct loader *loader, cfg_t *cfg)
 		config_fail_at(loader, config_line_of(loader, site, "control"),
 			"The socket path is longer than the system's 107 bytes. Choose a shorter one.");
 	config_duration(loader, site, "start-wait", &config->start_wait_ms);
+	take_retry(loader, site);
 	config_size(loader, site, "spool", &config->spool);
 	config->compression = (uint32_t)cfg_getint(site, "compression");
 	if (config->compression != 100)
@@ -456,7 +474,8 @@ static void watch_options(cfg_t *cfg)
 	static const char *const names[] = {
 		"site|state", "site|storage", "site|replicas", "site|control",
 		"site|nbd", "site|start-wait", "site|start-without-peer",
-		"site|compression", "site|spool", "certificates|authority",
+		"site|retry", "site|retry-max", "site|compression", "site|spool",
+		"certificates|authority",
 		"certificates|certificate", "certificates|key",
 		"kerberos|keytab", "kerberos|principal", "kerberos|service",
 		"kerberos|tickets",

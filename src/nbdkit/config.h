@@ -63,6 +63,7 @@ struct site_config {
 	char *control;  /* Unix socket of the control interface. */
 	char *nbd;      /* "unix:PATH" or "HOST:PORT". */
 	uint64_t start_wait_ms;
+	uint64_t retry_ms, retry_max_ms; /* Between connection attempts. */
 	uint32_t start_without_peer; /* SITE_START_* */
 	uint32_t compression;        /* zstd level; 100: off. */
 	uint64_t spool;              /* Bytes of memory per VM. */

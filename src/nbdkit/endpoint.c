@@ -277,6 +277,8 @@ static int32_t make_node(struct endpoint *endpoint, struct hvrepl_error *error)
 	node.user = endpoint;
 	node.start_wait_ns = config->start_wait_ms * 1000000u;
 	node.start_without_peer = config->start_without_peer;
+	node.retry_min_ns = config->retry_ms * 1000000u;
+	node.retry_max_ns = config->retry_max_ms * 1000000u;
 	node.compression_level = config->compression;
 	node.spool_memory = config->spool;
 	/* A replica has no section here. */

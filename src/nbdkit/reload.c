@@ -19,6 +19,8 @@ static bool same_site(const struct site_config *a, const struct site_config *b)
 	       same(a->control, b->control) && same(a->nbd, b->nbd) &&
 	       a->start_wait_ms == b->start_wait_ms &&
 	       a->start_without_peer == b->start_without_peer &&
+	       a->retry_ms == b->retry_ms &&
+	       a->retry_max_ms == b->retry_max_ms &&
 	       a->compression == b->compression && a->spool == b->spool;
 }
 

@@ -12,12 +12,14 @@ import nbd
 import powerloss
 import proxy
 from shadow import SECTOR, Shadow
-from site_daemon import Control, Down, Failure, Refused, Site, free_port
+from site_daemon import Down, Failure, Refused, Site, free_port, own_address
 
 # One disk in sectors: small, so that it is read whole again and again.
 SECTORS = 1024
 DISKS = ("data", "log")
 NOTHING, UNFLUSHED, POWER = range(3)
+# What takes longer than this, in seconds, is told: it may wait for nothing.
+SLOW = 5
 # For anything that must come: a busy machine takes its time.
 PATIENCE = int(os.environ.get("HVREPL_CHAOS_PATIENCE", 90))
 
@@ -60,6 +62,7 @@ class Pair:
         # What each site may have lost since its disks were last looked at.
         self.lost = {"east": NOTHING, "west": NOTHING}
         self.faults = {}
+        self.slow = []
         self.sites = {}
         self.proxies = {}
         self.shadow = Shadow(DISKS, SECTORS)
@@ -68,11 +71,12 @@ class Pair:
         vm = 'vm "web" {\n\tpolicy = "fast"\n'
         for disk in DISKS:
             vm += '\tdisk "%s" { path = "east/%s.img" }\n' % (disk, disk)
-        ports = {name: free_port() for name in ("east", "west")}
-        for name in ports:
-            self.proxies[name] = proxy.Proxy(0, ports[name])
+        address = own_address()
+        listen = {name: (address, free_port(address)) for name in ("east", "west")}
+        for name in listen:
+            self.proxies[name] = proxy.Proxy(0, listen[name])
         for name, peer in (("east", "west"), ("west", "east")):
-            self.sites[name] = Site(self.folder, name, ports[name], peer,
+            self.sites[name] = Site(self.folder, name, listen[name], peer,
                                     self.proxies[peer].port,
                                     vm + "}\n" if name == "east" else "")
         for disk in DISKS:
@@ -185,11 +189,15 @@ class Pair:
 
     def until(self, what, reached, act=None, seconds=PATIENCE):
         """Acts again and again until it is so; the last refusal is told."""
-        end = time.monotonic() + seconds
+        started = time.monotonic()
+        end = started + seconds
         said = "never asked"
         while True:
             try:
                 if reached():
+                    if time.monotonic() > started + SLOW:
+                        self.slow.append("%s took %.1f s; %s" % (
+                            what, time.monotonic() - started, said))
                     return
             except (Down, Refused) as error:
                 said = str(error)
@@ -224,6 +232,8 @@ class Pair:
                     raise Refused({"name": str(answer["code"]),
                                    "sentence": answer["sentence"]})
                 return answer
+            # It may wait for the other site, killed at a mark meanwhile.
+            self.revive()
         raise Down("the job goes on")
 
     def ask(self, site, operation, reached, **more):

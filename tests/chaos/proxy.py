@@ -28,8 +28,9 @@ class Proxy:
     """Listens on `port`, connects to `target`, in a thread of its own."""
 
     def __init__(self, port, target):
-        self.target = target
+        self.target = target  # (address, port)
         self.mode = PASS
+        self.met = None  # The kind that is set, once bytes have met it.
         self.faults = dict.fromkeys(KINDS, 0)
         self.random = random.Random(port)
         self.sides = {}
@@ -48,10 +49,14 @@ class Proxy:
 
     def set(self, mode):
         """From any thread. One shot for drop and corrupt, else until changed."""
-        if mode != PASS:
-            self.faults[mode] += 1
+        self.met = None
         self.mode = mode
         os.write(self.wake_out, b".")
+
+    def meet(self, kind):
+        if self.met != kind:
+            self.met = kind
+            self.faults[kind] += 1
 
     def end(self):
         self.ended = True
@@ -74,10 +79,11 @@ class Proxy:
     def accept(self):
         inner, _ = self.listener.accept()
         if self.mode == CUT:
+            self.meet(CUT)
             inner.close()
             return
         try:
-            outer = socket.create_connection(("127.0.0.1", self.target), 5)
+            outer = socket.create_connection(self.target, 5)
         except OSError:
             inner.close()
             return
@@ -94,6 +100,7 @@ class Proxy:
         if side.socket not in self.sides:
             return
         if self.mode == STALL:
+            self.meet(STALL)
             return  # It stays in the sender's socket.
         try:
             data = side.socket.recv(1 << 16)
@@ -101,15 +108,20 @@ class Proxy:
             data = b""
         if not data or self.mode == DROP:
             if data:
+                self.meet(DROP)
                 self.mode = PASS
             self.drop(side)
             return
         if self.mode == CORRUPT:
+            self.meet(CORRUPT)
             at = self.random.randrange(len(data))
             data = (data[:at] + bytes([data[at] ^ (1 << self.random.randrange(8))]) +
                     data[at + 1:])
             self.mode = PASS
-        due = time.monotonic() + (0.05 if self.mode == DELAY else 0)
+        due = time.monotonic()
+        if self.mode == DELAY:
+            self.meet(DELAY)
+            due += 0.05
         if side.other.queue:
             due = max(due, side.other.queue[-1][0])
         side.other.queue.append((due, data))
@@ -121,6 +133,7 @@ class Proxy:
                 data = side.queue.pop(0)[1]
                 try:
                     if self.mode == BYTEWISE and side.sent_bytewise < BYTEWISE_MAX:
+                        self.meet(BYTEWISE)
                         head, data = data[:BYTEWISE_MAX], data[BYTEWISE_MAX:]
                         side.sent_bytewise += len(head)
                         for byte in head:
@@ -145,5 +158,6 @@ class Proxy:
                     self.receive(self.sides[key.fileobj])
             if self.mode == CUT:
                 for side in list(self.sides.values()):
+                    self.meet(CUT)
                     self.drop(side)
             self.send_due()

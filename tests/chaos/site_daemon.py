@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # A site's real daemon: started under the shim, killed, asked over its socket.
+import itertools
 import json
 import mmap
 import os
@@ -64,9 +65,16 @@ class Control:
         self.file.close()
 
 
-def free_port():
+def own_address(count=itertools.count()):
+    """All of 127/8 is this machine. A port that is free on an address of one's own
+    stays free while a daemon is down: others connect from 127.0.0.1."""
+    return "127.%d.%d.%d" % (1 + (os.getpid() >> 8) % 254, os.getpid() % 256,
+                             2 + next(count) % 250)
+
+
+def free_port(address):
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         return probe.getsockname()[1]
 
 
@@ -81,7 +89,7 @@ def make_certificates(folder, names):
 class Site:
     """`folder`/NAME holds what the site keeps; the shim looks only there."""
 
-    def __init__(self, folder, name, port, peer, peer_port, vm="", options=None):
+    def __init__(self, folder, name, listen, peer, peer_port, vm="", options=None):
         options = options or {}
         self.name = name
         self.home = os.path.join(folder, name)
@@ -99,9 +107,10 @@ class Site:
         self.control = Control(os.path.join(folder, name + ".control"))
         with open(self.conf, "w") as conf:
             conf.write(CONFIGURATION % {
-                "name": name, "peer": peer, "port": port, "peer_port": peer_port,
+                "name": name, "peer": peer, "address": listen[0], "port": listen[1],
+                "peer_port": peer_port,
                 "start_wait": options.get("start_wait", "1s"),
-                "interval": options.get("interval", "200ms"),
+                "interval": options.get("interval", "100ms"),
                 "points": options.get("points", 4), "vm": vm})
 
     def start(self, wait=True):
@@ -209,9 +218,12 @@ class Site:
         at = "" if point is None else "@%d" % point
         return nbd.whole(self.nbd, "%s/%s%s" % (vm, name, at))
 
-    def log_tail(self, lines=25):
+    def log_tail(self, lines=40):
+        """What is said again and again counts as one line."""
         with open(self.log, errors="replace") as log:
-            return "".join(log.readlines()[-lines:])
+            runs = [(line, len(list(run))) for line, run in itertools.groupby(log)]
+        return "".join(line if count == 1 else "%s  ... %d times\n" % (line, count)
+                       for line, count in runs[-lines:])
 
 
 CONFIGURATION = """site "%(name)s" {
@@ -221,13 +233,15 @@ CONFIGURATION = """site "%(name)s" {
 	control = "%(name)s.sock"
 	nbd = "%(name)s.nbd"
 	start-wait = "%(start_wait)s"
+	retry = "10ms"
+	retry-max = "100ms"
 }
 certificates {
 	authority = "ca.pem"
 	certificate = "%(name)s.pem"
 	key = "%(name)s.key"
 }
-listen { address = "127.0.0.1" port = %(port)d }
+listen { address = "%(address)s" port = %(port)d }
 peer "%(peer)s" { address = "127.0.0.1" port = %(peer_port)d }
 authorise "%(peer)s" {
 	verbs = {"enable", "receive", "reverse", "overwrite"}

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # A story of cycles, all drawn from one seed: what fails, when, and who is killed.
 import errno
+import itertools
+import random
 import time
 
 import pair as pairs
@@ -8,6 +10,37 @@ import proxy
 from site_daemon import Down, Refused, FLUSHES, NAMES, READS, WRITES
 
 FOREVER = (1 << 64) - 1
+# So long a fault waits for somebody to meet it, in seconds.
+MEETING = 1
+
+FILES = {
+    "EIO": (WRITES, errno.EIO), "ENOSPC": (WRITES | NAMES, errno.ENOSPC),
+    "flush fails": (FLUSHES, errno.EIO), "EIO read": (READS, errno.EIO),
+    "ENOSPC flush": (FLUSHES, errno.ENOSPC)}
+MARKS = (WRITES, FLUSHES, NAMES, WRITES | FLUSHES | NAMES)
+
+# What happens in a hundred cycles: (method of Story, its arguments).
+DECK = (
+    [("kill_owner",)] * 16 + [("kill_standby",)] * 16 + [("kill_both",)] * 6 +
+    [("kill_at_mark", mask) for mask in MARKS] * 4 +
+    [("fail_files", kind) for kind in FILES] * 3 +
+    [("bad_link", kind) for kind in proxy.KINDS] * 3 +
+    [("planned",)] * 6 + [("unplanned",)] * 4 + [("cancel",)] * 3)
+assert len(DECK) == 100
+HANDS = 4
+# What faults() counts, each of which a whole deck must meet.
+KINDS = (["kill", "kill at a mark", "power loss", "planned failovers",
+          "unplanned failovers", "cancelled failovers"] +
+         ["disk: " + kind for kind in FILES] + ["link: " + kind for kind in proxy.KINDS])
+
+
+def cards(seed):
+    """A story's cycles without end. Four seeds from a multiple of four on share
+    out a deck, and another for every 25 cycles more: nothing stays away by chance."""
+    for turn in itertools.count():
+        deck = list(DECK)
+        random.Random("%d %d" % (seed // HANDS, turn)).shuffle(deck)
+        yield from deck[seed % HANDS::HANDS]
 
 
 class Story:
@@ -20,6 +53,7 @@ class Story:
         self.verbose = verbose
         self.steps = []
         self.seed = seed
+        self.cycles = 0
 
     def end(self):
         self.pair.end()
@@ -52,30 +86,31 @@ class Story:
 
     def tell(self, cycles):
         """Cycles, then everything heals and both sides are the same."""
-        self.pair.begin()
-        self.pair.compare()
-        weights = (
-            (self.kill_owner, 26), (self.kill_standby, 26), (self.kill_both, 10),
-            (self.kill_at_mark, 20), (self.fail_files, 14), (self.bad_link, 14),
-            (self.planned, 6), (self.unplanned, 3), (self.cancel, 2),
-        )
-        acts = [act for act, _ in weights]
-        shares = [share for _, share in weights]
-        cycle = 0
-        while self.pair.kills < cycles:
-            act = self.random.choices(acts, shares)[0]
-            started = time.monotonic()
-            act()
+        pair = self.pair
+        pair.begin()
+        pair.compare()
+        for cycle, (act, *kind) in enumerate(itertools.islice(cards(self.seed), cycles), 1):
+            started, kills = time.monotonic(), pair.kills
+            getattr(self, act)(*kind)
+            if pair.kills == kills:  # A mark beyond the end of what it was to hit.
+                pair.kill(self.some_site())
             self.heal()
-            self.pair.revive()
-            self.pair.look(self.pair.owner)
-            cycle += 1
+            pair.revive()
+            pair.look(pair.owner)
+            self.cycles = cycle
             if cycle % 5 == 0:
-                self.pair.compare()
+                pair.compare()
             self.note("  %.2f s" % (time.monotonic() - started))
-        self.pair.compare()
-        for site in self.pair.sites.values():
+        pair.compare()
+        for site in pair.sites.values():
             site.kill(15)
+
+    def wait_for(self, met, seconds=MEETING):
+        """Until a fault has been met by what was to meet it, within reason."""
+        end = time.monotonic() + seconds
+        while not met() and time.monotonic() < end:
+            time.sleep(0.002)
+        return met()
 
     def heal(self):
         for relay in self.pair.proxies.values():
@@ -119,46 +154,50 @@ class Story:
     def some_site(self):
         return self.random.choice((self.pair.owner, self.pair.standby))
 
-    def kill_at_mark(self):
+    def kill_at_mark(self, mask):
         site = self.some_site()
         number = self.random.choice((1, 1, 2, 3, 5, 8, 13, 21))
-        mask = self.random.choice((WRITES, FLUSHES, NAMES, 7, 7))
         late = self.random.random() < 0.5
         self.note("kill %s %s call %d of %d" % (
             site.name, "after" if late else "before", number, mask))
         self.pair.mark(site, number, late, mask)
-        writer = self.write_a_while(0.25)
+        writer = pairs.Writer(self.pair)
+        self.wait_for(lambda: not site.alive(), 0.4)
         writer.stop()
         if site.alive():
             self.pair.kill(site)
         self.pair.revive()
 
-    def fail_files(self):
+    def fail_files(self, kind):
+        mask, number = FILES[kind]
         site = self.some_site()
-        kind, mask, number = self.random.choice((
-            ("EIO", WRITES, errno.EIO), ("ENOSPC", WRITES | NAMES, errno.ENOSPC),
-            ("flush fails", FLUSHES, errno.EIO), ("EIO read", READS, errno.EIO),
-            ("ENOSPC flush", FLUSHES, errno.ENOSPC)))
         count = self.random.choice((1, 1, 3, 20, FOREVER))
         skip = self.random.randrange(6)
         self.note("%s at %s, %s calls after %d" % (
             kind, site.name, "all" if count == FOREVER else count, skip))
-        self.pair.count("disk: " + kind)
         site.control.set(fail_left=count, fail_skip=skip, fail_mask=mask,
                          fail_errno=number)
-        writer = self.write_a_while(0.25)
+        writer = pairs.Writer(self.pair)
+        if self.wait_for(lambda: site.control["failed"]):
+            self.pair.count("disk: " + kind)
+            time.sleep(self.random.uniform(0, 0.1))
         writer.stop()
         if self.drop and mask & FLUSHES and site is self.pair.owner and site.control["failed"]:
             self.pair.shadow.flush_failed()
         self.heal()
         self.pair.kill(site)
 
-    def bad_link(self):
-        mode = self.random.choice(proxy.KINDS)
-        relay = self.random.choice(list(self.pair.proxies.values()))
-        self.note("link: %s" % mode)
-        relay.set(mode)
-        writer = self.write_a_while(0.25)
+    def bad_link(self, kind):
+        """On both ways to connect, or on the one in use: the other one heals it."""
+        relays = list(self.pair.proxies.values())
+        if self.random.random() < 0.3:
+            relays = [relay for relay in relays if relay.sides] or relays
+        self.note("link: %s%s" % (kind, "" if len(relays) > 1 else ", one way"))
+        for relay in relays:
+            relay.set(kind)
+        writer = pairs.Writer(self.pair)
+        self.wait_for(lambda: any(relay.met == kind for relay in relays))
+        time.sleep(self.random.uniform(0, 0.1))
         self.pair.kill(self.some_site())
         self.pair.revive()
         time.sleep(self.random.uniform(0, 0.1))

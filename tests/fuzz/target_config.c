@@ -58,6 +58,10 @@ static void check_config(const struct site_config *config)
 		  "what a site needs is not there");
 	fuzz_must(config->start_without_peer <= SITE_START_REFUSE,
 		  "start-without-peer");
+	fuzz_must(config->retry_ms >= 10 &&
+			  config->retry_ms <= config->retry_max_ms &&
+			  config->retry_max_ms <= 3600000,
+		  "the pauses between connection attempts");
 	fuzz_must((config->authority == NULL) == (config->key == NULL) &&
 			  (config->authority == NULL) ==
 				  (config->certificate == NULL),
@@ -199,6 +203,7 @@ static void seeds(void)
 	put(0, "site \"east\" { state = \"s\" storage = \"/t\" "
 	       "replicas = \"r\" control = \"c.sock\" nbd = \"n.sock\" "
 	       "start-wait = \"500ms\" start-without-peer = \"refuse\" "
+	       "retry = \"50ms\" retry-max = \"5s\" "
 	       "spool = \"16M\" compression = 3 }\n"
 	       "certificates { authority = \"a\" certificate = \"b\" "
 	       "key = \"c\" }\n"

@@ -20,7 +20,7 @@ static const char whole[] =
 	"  nbd = \"n.sock\"\n"                                   /* 6 */
 	"  start-wait = \"500ms\"\n"                             /* 7 */
 	"  start-without-peer = \"refuse\"\n"                    /* 8 */
-	"  spool = \"16M\"\n"                                    /* 9 */
+	"  spool = \"16M\" retry = \"50ms\" retry-max = \"2m\"\n" /* 9 */
 	"}\n"                                                    /* 10 */
 	"certificates {\n"                                       /* 11 */
 	"  authority = \"ca.pem\"\n"                             /* 12 */
@@ -95,6 +95,8 @@ START_TEST(everything_that_is_written_is_read)
 	ck_assert_uint_eq(c->start_wait_ms, 500);
 	ck_assert_uint_eq(c->start_without_peer, SITE_START_REFUSE);
 	ck_assert_uint_eq(c->spool, 16u << 20);
+	ck_assert_uint_eq(c->retry_ms, 50);
+	ck_assert_uint_eq(c->retry_max_ms, 120000);
 	ck_assert_uint_eq(c->compression, 1);
 	ck_assert_uint_eq(c->listen_port, 7411);
 	ck_assert_uint_eq(c->peer_count, 2);
@@ -128,6 +130,9 @@ static const struct mistake {
 } mistakes[] = {
 	{ "start-wait", "start-weight", 7, "Known here: state, storage" },
 	{ "\"500ms\"", "\"soon\"", 7, "not a time" },
+	{ "\"50ms\"", "\"9ms\"", 9, "A retry is 10ms to 1h" },
+	{ "\"50ms\"", "\"3m\"", 9, "retry-max is at least retry" },
+	{ "\"2m\"", "\"61m\"", 9, "at most 1h" },
 	{ "\"16M\"", "\"16X\"", 9, "not a size" },
 	{ "\"16M\"", "\"99999999999999999999\"", 9, "not a size" },
 	{ "\"refuse\"", "\"perhaps\"", 8, "\"allow\" or \"refuse\"" },
