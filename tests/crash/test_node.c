@@ -6,6 +6,7 @@
  * that the guest was told is durable may be missing (protocols O4, O9).
  */
 #include "guestshadow.h"
+#include "pairoperator.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,16 +53,8 @@ static void guest_works(uint64_t seed)
 		return;
 	/* Until the site is back and lets the guest start. */
 	for (unsigned i = 0; i < 200; i++) {
-		hvrepl_guest_disk *door = NULL;
-		struct hvrepl_guest_info info = HVREPL_GUEST_INFO_INIT;
-
 		pair_run(&pair, SECOND / 4);
-		if (owner->node != NULL &&
-		    hvrepl_vm_open_disk(owner->node, &pair_vm,
-					&pair_disk_ids[0], &door) ==
-			    HVREPL_OK &&
-		    hvrepl_guest_get_info(door, &info) == HVREPL_OK &&
-		    (info.flags & HVREPL_GUEST_WRITABLE) != 0)
+		if (pair_is_open(owner))
 			break;
 	}
 	for (unsigned i = 0; i < count; i++)
@@ -75,47 +68,22 @@ static void guest_works(uint64_t seed)
 		(void)pair_flush(owner, i);
 }
 
-static bool look(struct pair_site *site, struct hvrepl_vm_status *status)
-{
-	*status = (struct hvrepl_vm_status)HVREPL_VM_STATUS_INIT;
-	return site->node != NULL &&
-	       hvrepl_vm_get_status(site->node, &pair_vm, status) == HVREPL_OK;
-}
-
 /* What an operator does who wants the VM to run at `to` and be protected. */
 static void drive_to(struct pair_site *to, struct pair_site *from)
 {
 	struct hvrepl_vm_status t, f;
 
 	for (unsigned round = 0; round < 400; round++) {
-		uint32_t operation = 0;
-
 		pair_run(&pair, SECOND / 2);
-		(void)look(from, &f); /* Before enable there is none. */
-		if (!look(to, &t))
-			continue;
-		if (t.ownership == HVREPL_OWNERSHIP_OWNER &&
-		    t.state == HVREPL_STATE_REPLICATING && t.writable &&
-		    f.ownership == HVREPL_OWNERSHIP_STANDBY &&
-		    f.state == HVREPL_STATE_REPLICATING)
+		if (pair_is_protected(to, from))
 			return;
-		if (t.job != 0 || f.job != 0)
-			continue;
-		if (t.mode == HVREPL_MODE_NONE && to == &pair.a)
-			operation = HVREPL_OPERATION_ENABLE;
-		else if (t.state == HVREPL_STATE_READY_FOR_INITIAL)
-			operation = HVREPL_OPERATION_START_INITIAL;
-		else if (t.state == HVREPL_STATE_FAILED_OVER_WAITING_COMPLETION)
-			operation = HVREPL_OPERATION_COMMIT;
-		else if (t.state == HVREPL_STATE_FAILED_OVER)
-			operation = HVREPL_OPERATION_REVERSE;
-		else if (t.ownership == HVREPL_OWNERSHIP_STANDBY &&
-			 t.state == HVREPL_STATE_REPLICATING)
-			operation = HVREPL_OPERATION_PLANNED;
-		if (operation != 0 &&
-		    (t.allowed & (1u << operation)) != 0)
-			(void)pair_ask(to, operation, 0, NULL);
+		/* Not while the other site is still at it. */
+		(void)pair_look(from, &f);
+		if (f.job == 0)
+			pair_ask_sensibly(to);
 	}
+	(void)pair_look(to, &t);
+	(void)pair_look(from, &f);
 	ck_abort_msg("%s; no way to run at %s: state %u ownership %u (%s), other "
 		     "%u %u (%s)",
 		     crash, to->name, t.state, t.ownership, t.sentence, f.state,

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One workload, its crash points, and the states of each; see exhaustive.h. */
+#define _POSIX_C_SOURCE 200809L /* fork(). */
+
 #include "exhaustive.h"
 
 #include "testing.h"
@@ -7,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define PIECES_MAX 4096u
 #define SINGLES_MAX 256u
@@ -14,6 +18,7 @@
 #define SEEN_SIZE (1u << 14)
 
 static const struct room *room;
+static const struct effort *effort;
 static const struct workload *now;
 static char where_first[TEXT_MAX]; /* Without the second crash. */
 static uint64_t seen[SEEN_SIZE];
@@ -92,20 +97,54 @@ static bool is_new(uint64_t digest)
 	return true;
 }
 
+/* Apart, if the room wants it so: what is done there is not done here. */
+struct doing {
+	const struct sim_state *state;
+	const uint8_t *fates;
+	uint64_t io;
+	unsigned operation;
+	bool thorough;
+};
+
+static void in_its_place(void (*what)(const struct doing *doing),
+			 const struct doing *doing)
+{
+	int status = 0;
+	pid_t pid;
+
+	if (!room->apart) {
+		what(doing);
+		return;
+	}
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		what(doing);
+		fflush(stdout);
+		_exit(0);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid) {
+		perror("fork");
+		_exit(2);
+	}
+	/* It has said what is wrong, unless it was a signal that ended it. */
+	if (status != 0)
+		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 4);
+}
+
 /* The library opens what is there, and all must hold. */
-static uint64_t recover_and_check(bool thorough)
+static void recover_and_check(const struct doing *doing)
 {
 	struct sim *sim = room->sim();
-	uint64_t before = sim->io_count, used;
+	uint64_t before = sim->io_count;
 
 	room->recall();
 	if (!room->recover())
 		violated(33, "recovery says that it crashed, and did not");
-	used = sim->io_count - before;
-	room->check(thorough);
+	totals->recovery_io = sim->io_count - before;
+	room->check(doing->thorough);
 	room->leave();
 	totals->recoveries++;
-	return used;
 }
 
 /* ---- A crash inside the recovery. ---- */
@@ -115,7 +154,7 @@ static void second_state(const struct sim_state *state, uint64_t io,
 {
 	say_second(io, fates, count);
 	(void)sim_state_put(room->sim(), state, fates);
-	(void)recover_and_check(false);
+	in_its_place(recover_and_check, &(struct doing){ .thorough = false });
 	totals->seconds++;
 }
 
@@ -135,10 +174,11 @@ static struct sim_state *crash_recovery(const struct sim_state *state,
 	return sim_state_take(sim);
 }
 
-static void second_crash(const struct sim_state *state, const uint8_t *fates,
-			 uint64_t io)
+static void second_crash(const struct doing *doing)
 {
-	struct sim_state *second = crash_recovery(state, fates, io);
+	uint64_t io = doing->io;
+	struct sim_state *second =
+		crash_recovery(doing->state, doing->fates, io);
 	static uint8_t fate[PIECES_MAX];
 	unsigned count, singles;
 
@@ -177,6 +217,7 @@ static void first_state(const struct sim_state *state, uint64_t io,
 			const uint8_t *fates, unsigned count)
 {
 	uint64_t digest = sim_state_put(room->sim(), state, fates), used;
+	struct doing doing = { .state = state, .fates = fates };
 
 	if (fates != NULL && !is_new(digest)) {
 		totals->same++;
@@ -184,13 +225,14 @@ static void first_state(const struct sim_state *state, uint64_t io,
 	}
 	say_state(io, fates, count);
 	turn++;
-	used = recover_and_check(effort->thorough != 0 &&
-				 turn % effort->thorough == 0);
+	doing.thorough = effort->thorough != 0 && turn % effort->thorough == 0;
+	in_its_place(recover_and_check, &doing);
+	used = totals->recovery_io;
 	totals->states++;
 	if (effort->deep == 0 || turn % effort->deep != 0)
 		return;
-	for (uint64_t second = 0; second < used; second++)
-		second_crash(state, fates, second);
+	for (doing.io = 0; doing.io < used; doing.io++)
+		in_its_place(second_crash, &doing);
 }
 
 static void all_subsets(const struct sim_state *state, uint64_t io,
@@ -268,6 +310,15 @@ static void run_until(uint64_t io)
 	room->kill();
 }
 
+/* A state that goes on: the operation is done again, and all that follows. */
+static void goes_on(const struct doing *doing)
+{
+	room->recall();
+	if (!room->recover())
+		violated(33, "recovery says that it crashed");
+	room->go_on(doing->operation);
+}
+
 static void crash_point(uint64_t io)
 {
 	static uint8_t fates[PIECES_MAX];
@@ -300,10 +351,8 @@ static void crash_point(uint64_t io)
 			fates[i] = test_random(&random) >> 33 & 1;
 		say_state(io, process ? NULL : fates, count);
 		(void)sim_state_put(room->sim(), state, process ? NULL : fates);
-		room->recall();
-		if (!room->recover())
-			violated(33, "recovery says that it crashed");
-		room->go_on(now->ops[now->count - 1]);
+		in_its_place(goes_on, &(struct doing){
+				.operation = now->ops[now->count - 1] });
 		totals->went_on++;
 	}
 	totals->points++;
@@ -317,6 +366,7 @@ bool explore(const struct workload *workload)
 
 	now = workload;
 	room = room_at(workload->room);
+	effort = effort_at(workload->room);
 	turn = point = 0;
 	say_workload();
 	room->start(now->prefix);
@@ -335,7 +385,8 @@ bool explore(const struct workload *workload)
 	totals->workloads++;
 	/* The last one is a crash after all of it. */
 	for (uint64_t io = from; io <= to; io++)
-		crash_point(io);
+		if (io == to || io % effort->points == 0)
+			crash_point(io);
 	return true;
 }
 
@@ -408,6 +459,7 @@ void replay(const char *where)
 	}
 	now = &workload;
 	room = room_at(workload.room);
+	effort = effort_at(workload.room);
 	printf("%s, %s:", room->name, room->prefix_names[workload.prefix]);
 	for (unsigned i = 0; i < workload.count; i++)
 		printf("%s %s", i > 0 ? "," : "",
@@ -437,16 +489,17 @@ void replay(const char *where)
 			       (unsigned long long)io);
 			show_fates(second, second_fates);
 			(void)sim_state_put(room->sim(), second, second_fates);
-			(void)recover_and_check(true);
+			in_its_place(recover_and_check,
+				     &(struct doing){ .thorough = true });
 		}
 		sim_state_free(second);
 	} else {
 		(void)sim_state_put(room->sim(), state, first_fates);
-		(void)recover_and_check(true);
+		in_its_place(recover_and_check,
+			     &(struct doing){ .thorough = true });
 		(void)sim_state_put(room->sim(), state, first_fates);
-		room->recall();
-		(void)room->recover();
-		room->go_on(workload.ops[workload.count - 1]);
+		in_its_place(goes_on, &(struct doing){
+				.operation = workload.ops[workload.count - 1] });
 	}
 	room->end();
 	sim_state_free(state);

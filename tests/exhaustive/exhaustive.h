@@ -26,6 +26,9 @@ enum done {
 
 struct room {
 	const char *name;
+	/* More than a sim is changed by what follows a crash: each state is
+	 * looked at in a process of its own. */
+	bool apart;
 	unsigned prefixes, ops;
 	const char *const *prefix_names, *const *op_names;
 	/* Anew, with what the prefix says done; nothing crashes meanwhile. */
@@ -63,11 +66,13 @@ struct effort {
 	unsigned deep;	  /* A second crash in one state of so many; 0: none. */
 	unsigned thorough;
 	unsigned go_on;   /* ...and one crash point in so many goes on. */
+	unsigned points;  /* One crash point in so many; 1: all. */
 };
 
 struct totals {
 	uint64_t workloads, pruned, points, states, seconds, same, recoveries;
 	uint64_t whole_points, sampled_points, went_on;
+	uint64_t recovery_io; /* Of the last one. */
 	unsigned pieces_most;
 	uint64_t proved[GUARANTEES];
 	/* Which state it is, should it go wrong. */
@@ -77,9 +82,8 @@ struct totals {
 };
 
 extern struct totals *totals; /* Of this worker; shared with the parent. */
-extern const struct effort *effort;
 
-extern const struct room tracker_room, store_room;
+extern const struct room tracker_room, store_room, nodes_room;
 
 /* What is being looked at, for the report of a failed check. */
 void showing(unsigned guarantee);
@@ -88,6 +92,7 @@ _Noreturn void violated(unsigned guarantee, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
 const struct room *room_at(unsigned i);
+const struct effort *effort_at(unsigned i); /* For that room. */
 /* All crash points of the last operation of a workload. False: it means
  * nothing, nor does any that begins with it. */
 bool explore(const struct workload *workload);

@@ -2,6 +2,8 @@
 /* Two nodes, their fakes, and the clock that drives them; see pair.h. */
 #include "pair.h"
 
+#include "simimage.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,9 +53,12 @@ static int32_t state_put(void *user, hvrepl_op *op, const char *key,
 {
 	struct pair_site *site = user;
 	struct pair_blob *blob = find_blob(site, key, true);
+	bool crash = false;
 
 	(void)op;
 	if (site->puts++ == site->put_fails_at || site->dead)
+		return HVREPL_E_STATE_IO;
+	if (site->pair->exact && sim_step(&site->sim, true, &crash) < 0)
 		return HVREPL_E_STATE_IO;
 	if (blob == NULL)
 		return HVREPL_E_NO_SPACE;
@@ -69,7 +74,7 @@ static int32_t state_put(void *user, hvrepl_op *op, const char *key,
 			abort();
 		memcpy(blob->bytes, bytes, length);
 	}
-	return HVREPL_OK;
+	return sim_finish(&site->sim, crash);
 }
 
 static int32_t state_list(void *user, const char *prefix,
@@ -249,6 +254,8 @@ void pair_start(struct pair *pair, struct pair_site *site)
 	config.vmm = &vmm_ops;
 	config.user = site;
 	rc = hvrepl_node_create(&config, &site->node, &error);
+	if (rc < 0 && site->sim.crashed)
+		return;
 	/* What the process before was short of; one that finds no memory at
 	 * once is started again. */
 	site->env.alloc_fail_at = -1;
@@ -291,7 +298,8 @@ void pair_start(struct pair *pair, struct pair_site *site)
 		vm.storage = sim_storage_handle(site->storage);
 		vm.cycle_ns = 1000000000ull;
 		rc = hvrepl_node_add_vm(site->node, &vm, &error);
-		ck_assert_msg(rc == HVREPL_OK || pair->may_fail_to_start,
+		ck_assert_msg(rc == HVREPL_OK || pair->may_fail_to_start ||
+				      site->sim.crashed,
 			      "%s: %s", site->name, error.sentence);
 		if (rc < 0)
 			end_node(pair, site);
@@ -509,7 +517,7 @@ void pair_status(struct pair_site *site, struct hvrepl_vm_status *status)
 			 HVREPL_OK);
 }
 
-static hvrepl_guest_disk *door(struct pair_site *site, unsigned disk)
+hvrepl_guest_disk *pair_door(struct pair_site *site, unsigned disk)
 {
 	hvrepl_guest_disk *guest = NULL;
 
@@ -522,18 +530,18 @@ static hvrepl_guest_disk *door(struct pair_site *site, unsigned disk)
 int32_t pair_write(struct pair_site *site, unsigned disk, uint64_t offset,
 		   const void *bytes, size_t length)
 {
-	return hvrepl_guest_write(door(site, disk), offset, bytes, length);
+	return hvrepl_guest_write(pair_door(site, disk), offset, bytes, length);
 }
 
 int32_t pair_read(struct pair_site *site, unsigned disk, uint64_t offset,
 		  void *bytes, size_t length)
 {
-	return hvrepl_guest_read(door(site, disk), offset, bytes, length);
+	return hvrepl_guest_read(pair_door(site, disk), offset, bytes, length);
 }
 
 int32_t pair_flush(struct pair_site *site, unsigned disk)
 {
-	return hvrepl_guest_flush(door(site, disk));
+	return hvrepl_guest_flush(pair_door(site, disk));
 }
 
 void pair_read_point(struct pair_site *site, uint64_t point, unsigned disk,

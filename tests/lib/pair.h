@@ -79,6 +79,9 @@ struct pair {
 	unsigned broken_links; /* Counted by who breaks them. */
 	bool may_fail_to_start; /* Then the site is down again. */
 	bool tracing; /* PAIR_TRACE in the environment. */
+	/* A record put and bytes sent are I/O of their site too, that its sim
+	 * counts and can crash at; a site that crashed says nothing more. */
+	bool exact;
 	/* All that is sent; `from` or `to` NULL: an intruder. Optional. */
 	void (*tap)(struct pair *pair, struct pair_site *from,
 		    struct pair_site *to, const uint8_t *bytes, size_t length);
@@ -133,6 +136,8 @@ int32_t pair_operate(struct pair *pair, struct pair_site *site, uint32_t type,
 int32_t pair_ask(struct pair_site *site, uint32_t type, uint64_t point,
 		 const struct hvrepl_uuid *epoch);
 void pair_status(struct pair_site *site, struct hvrepl_vm_status *status);
+/* What a guest uses; closed with the site. */
+hvrepl_guest_disk *pair_door(struct pair_site *site, unsigned disk);
 /* Guest I/O; the result. */
 int32_t pair_write(struct pair_site *site, unsigned disk, uint64_t offset,
 		   const void *bytes, size_t length);

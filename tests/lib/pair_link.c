@@ -3,6 +3,8 @@
  * pair.h. */
 #include "pair.h"
 
+#include "simimage.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,9 +116,13 @@ static int32_t end_send(void *user, hvrepl_op *op,
 	struct pair *pair = end->pipe->pair;
 	struct packet *packet;
 	size_t length = 0, at = 0;
+	bool crash = false;
 
 	(void)op;
 	if (end->closed || end->pipe->broken)
+		return HVREPL_E_DISCONNECTED;
+	if (pair->exact && end->site != NULL &&
+	    sim_step(&end->site->sim, true, &crash) < 0)
 		return HVREPL_E_DISCONNECTED;
 	for (uint32_t i = 0; i < iov_count; i++)
 		length += iov[i].length;
@@ -142,7 +148,7 @@ static int32_t end_send(void *user, hvrepl_op *op,
 		pair->cut_after = UINT64_MAX;
 		end->pipe->broken = true;
 	}
-	return HVREPL_OK;
+	return crash ? sim_finish(&end->site->sim, true) : HVREPL_OK;
 }
 
 static int32_t end_receive(void *user, hvrepl_op *op, void *buffer,

@@ -6,7 +6,7 @@
  */
 #include "sweep.h"
 
-#include "pair.h"
+#include "pairoperator.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -37,13 +37,6 @@ static struct pair_site *owner, *victim;
 static uint64_t random_state;
 static bool reached;
 
-static bool look(struct pair_site *site, struct hvrepl_vm_status *status)
-{
-	*status = (struct hvrepl_vm_status)HVREPL_VM_STATUS_INIT;
-	return site->node != NULL &&
-	       hvrepl_vm_get_status(site->node, &pair_vm, status) == HVREPL_OK;
-}
-
 /* What fails from there on has failed enough. */
 static void pass(uint64_t ns)
 {
@@ -58,18 +51,6 @@ static void pass(uint64_t ns)
 		if (victim->sim.fail_on && hit(&victim->env, &victim->sim))
 			reached |= disarm(&victim->env, &victim->sim);
 	}
-}
-
-static bool is_open(struct pair_site *site)
-{
-	struct hvrepl_guest_info info = HVREPL_GUEST_INFO_INIT;
-	hvrepl_guest_disk *door = NULL;
-
-	return site->node != NULL &&
-	       hvrepl_vm_open_disk(site->node, &pair_vm, &pair_disk_ids[0],
-				   &door) == HVREPL_OK &&
-	       hvrepl_guest_get_info(door, &info) == HVREPL_OK &&
-	       (info.flags & HVREPL_GUEST_WRITABLE) != 0;
 }
 
 /* What the guest finds when it starts again; false: it cannot read. */
@@ -116,87 +97,30 @@ static void guest_works(void)
 
 		test_fill(bytes, length, test_random(&random_state));
 		memset(open + d * SIZE / 512 + at / 512, 1, length / 512);
-		rc = is_open(owner) ? pair_write(owner, d, at, bytes, length) :
+		rc = pair_is_open(owner) ? pair_write(owner, d, at, bytes, length) :
 				      HVREPL_E_UNAVAILABLE;
 		memcpy(shadow[d] + at, bytes, length);
 		pass(1000000);
 	}
 	for (unsigned d = 0; d < PAIR_DISKS && rc == HVREPL_OK; d++)
-		rc = is_open(owner) ? pair_flush(owner, d) :
+		rc = pair_is_open(owner) ? pair_flush(owner, d) :
 				      HVREPL_E_UNAVAILABLE;
 	pass(1000000);
 	if (rc == HVREPL_OK && pair.revived == revived)
 		return;
-	for (unsigned i = 0; i < 400 && !is_open(owner); i++)
+	for (unsigned i = 0; i < 400 && !pair_is_open(owner); i++)
 		pass(SECOND / 2);
-	if (!is_open(owner) || pair_read(owner, 0, 0, seen, 512) != HVREPL_OK) {
+	if (!pair_is_open(owner) || pair_read(owner, 0, 0, seen, 512) != HVREPL_OK) {
 		/* A store that failed a flush wants to be opened again. */
 		reached |= disarm(&victim->env, &victim->sim);
 		pair_kill(&pair, owner, false);
 		pair_start(&pair, owner);
-		for (unsigned i = 0; i < 400 && !is_open(owner); i++)
+		for (unsigned i = 0; i < 400 && !pair_is_open(owner); i++)
 			pass(SECOND / 2);
 	}
 	guest_compares(owner, open);
 	for (unsigned d = 0; d < PAIR_DISKS; d++)
 		(void)!pair_flush(owner, d);
-}
-
-static bool is_protected(struct pair_site *to, struct pair_site *from,
-			 struct hvrepl_vm_status *t, struct hvrepl_vm_status *f)
-{
-	return look(to, t) & look(from, f) &&
-	       t->ownership == HVREPL_OWNERSHIP_OWNER &&
-	       t->state == HVREPL_STATE_REPLICATING && t->writable &&
-	       f->ownership == HVREPL_OWNERSHIP_STANDBY &&
-	       f->state == HVREPL_STATE_REPLICATING;
-}
-
-/* What an operator asks who wants the VM at `to`, protected; 0: nothing. */
-static uint32_t sensible(const struct pair_site *to,
-			 const struct hvrepl_vm_status *t)
-{
-	if (t->mode == HVREPL_MODE_NONE)
-		return to == &pair.a ? HVREPL_OPERATION_ENABLE : 0;
-	switch (t->state) {
-	case HVREPL_STATE_READY_FOR_INITIAL:
-		return HVREPL_OPERATION_START_INITIAL;
-	case HVREPL_STATE_FAILED_OVER_WAITING_COMPLETION:
-		return HVREPL_OPERATION_COMMIT;
-	case HVREPL_STATE_FAILED_OVER:
-		return HVREPL_OPERATION_REVERSE;
-	case HVREPL_STATE_SUSPENDED:
-	case HVREPL_STATE_RESYNC_SUSPENDED:
-		return HVREPL_OPERATION_RESUME;
-	case HVREPL_STATE_WAITING_FOR_RESYNC:
-		return HVREPL_OPERATION_RESYNC;
-	case HVREPL_STATE_REPLICATING:
-		return t->ownership == HVREPL_OWNERSHIP_STANDBY ?
-			       HVREPL_OPERATION_PLANNED :
-			       0;
-	case HVREPL_STATE_ERROR:
-		return (t->allowed >> HVREPL_OPERATION_RESUME & 1) != 0 ?
-			       HVREPL_OPERATION_RESUME :
-			       HVREPL_OPERATION_RESYNC;
-	default:
-		return 0;
-	}
-}
-
-static void ask_sensibly(struct pair_site *to,
-			 const struct hvrepl_vm_status *t)
-{
-	uint32_t wish = sensible(to, t);
-	struct hvrepl_vm_status f;
-
-	/* Both wrote while they did not hear each other: `to` is to win. */
-	if (t->ownership == HVREPL_OWNERSHIP_DIVERGED &&
-	    t->state == HVREPL_STATE_FAILED_OVER && look(pair_other(to), &f)) {
-		(void)pair_ask(to, HVREPL_OPERATION_DISCARD, 0, &f.epoch);
-		pass(SECOND);
-	}
-	if (wish != 0 && (t->allowed >> wish & 1) != 0)
-		(void)pair_ask(to, wish, 0, NULL);
 }
 
 static void drive_to(struct pair_site *to, struct pair_site *from)
@@ -205,7 +129,7 @@ static void drive_to(struct pair_site *to, struct pair_site *from)
 
 	for (unsigned round = 0; round < 400; round++) {
 		pass(round < 200 ? SECOND / 2 : 20 * SECOND);
-		if (is_protected(to, from, &t, &f)) {
+		if (pair_is_protected(to, from)) {
 			owner = to;
 			return;
 		}
@@ -217,11 +141,11 @@ static void drive_to(struct pair_site *to, struct pair_site *from)
 			pair_kill(&pair, victim, false);
 			pair_start(&pair, victim);
 		}
-		if (round % 2 == 0 && look(to, &t) && t.job == 0)
-			ask_sensibly(to, &t);
+		if (round % 2 == 0)
+			pair_ask_sensibly(to);
 	}
-	(void)look(to, &t);
-	(void)look(from, &f);
+	(void)pair_look(to, &t);
+	(void)pair_look(from, &f);
 	ck_abort_msg("no way to run at %s: state %u ownership %u job %llu "
 		     "allowed %x (%s), other %u %u (%s); last asked: %d %s",
 		     to->name, t.state, t.ownership, (unsigned long long)t.job,
@@ -236,12 +160,12 @@ static bool next_point(unsigned rounds)
 	struct hvrepl_vm_status s, c;
 	uint64_t wanted;
 
-	if (!look(owner, &s) || !look(copy, &c))
+	if (!pair_look(owner, &s) || !pair_look(copy, &c))
 		return false;
 	wanted = (s.last_cut > c.last_point ? s.last_cut : c.last_point) + 1;
 	for (unsigned i = 0; i < rounds; i++) {
 		pass(SECOND / 2);
-		if (look(copy, &c) && c.last_point >= wanted)
+		if (pair_look(copy, &c) && c.last_point >= wanted)
 			return true;
 	}
 	return false;
@@ -264,7 +188,7 @@ static void away(void)
 	pair_link(&pair, false);
 	for (unsigned i = 0; i < 60; i++) {
 		ask_and_wait(&pair.b, HVREPL_OPERATION_UNPLANNED);
-		if (look(&pair.b, &b) && b.writable && is_open(&pair.b))
+		if (pair_look(&pair.b, &b) && b.writable && pair_is_open(&pair.b))
 			break;
 		pass(SECOND);
 		if (i == 30) {
@@ -273,7 +197,7 @@ static void away(void)
 			pair_start(&pair, &pair.b);
 		}
 	}
-	ck_assert_msg(is_open(&pair.b), "the other site does not take over: %s",
+	ck_assert_msg(pair_is_open(&pair.b), "the other site does not take over: %s",
 		      pair.b.job_sentence);
 	/* Without a point after the last write, that write is lost: said so. */
 	ck_assert(guest_reads(&pair.b));
@@ -289,11 +213,11 @@ static void cancel(void)
 	for (unsigned i = 0; i < 60; i++) {
 		ask_and_wait(&pair.b, HVREPL_OPERATION_CANCEL);
 		pass(SECOND);
-		if (look(&pair.a, &a) &&
-		    a.ownership == HVREPL_OWNERSHIP_OWNER && is_open(&pair.a))
+		if (pair_look(&pair.a, &a) &&
+		    a.ownership == HVREPL_OWNERSHIP_OWNER && pair_is_open(&pair.a))
 			break;
 	}
-	ck_assert_msg(is_open(&pair.a), "no way back to the first site");
+	ck_assert_msg(pair_is_open(&pair.a), "no way back to the first site");
 	ck_assert(guest_reads(&pair.a));
 	owner = &pair.a;
 }
