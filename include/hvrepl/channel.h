@@ -29,6 +29,12 @@ struct hvrepl_channel_info {
 	 * exporter of RFC 9266). All zero: the channel is refused.
 	 */
 	uint8_t exporter[HVREPL_EXPORTER_SIZE];
+	/**
+	 * When the peer's proof is valid, ns since 1970 UTC: of a certificate
+	 * its two dates. 0, 0: no such dates. Written only where struct_size
+	 * has them. @since 0.1
+	 */
+	uint64_t peer_from_utc_ns, peer_until_utc_ns;
 };
 
 /**

@@ -27,6 +27,7 @@ struct hvri_connection {
 	struct hvri_connection_setup setup;
 	struct hvri_tls_session session;
 	struct hvri_proof *proof; /* NULL: certificates prove. */
+	struct hvri_tls_living living;
 	enum phase phase; /* Loop thread. */
 	hvrepl_loop_watch *watch;
 	hvrepl_loop_timer *timer;
@@ -39,6 +40,7 @@ struct hvri_connection {
 	uint32_t references; /* Loop, channel, a kick under way. */
 	hvrepl_loop *loop;   /* NULL: dead. */
 	bool kicked, close_asked;
+	bool distrusted; /* A reload no longer believes the peer. */
 	int32_t failure; /* What later operations get. */
 	hvrepl_op *send_op;
 	struct hvri_tls_out out;
@@ -111,6 +113,7 @@ static void fail(struct hvri_connection *c, int32_t failure,
 	hvrepl_loop_watch_remove(c->watch);
 	hvrepl_loop_timer_free(c->timer);
 	hvri_loop_leave(&c->member);
+	hvri_tls_living_leave(c->setup.tls, &c->living);
 	close(c->setup.fd);
 	if (c->proof != NULL)
 		hvri_proof_stop(c->proof);
@@ -217,19 +220,22 @@ static void drive_open(struct hvri_connection *c, struct ended *ended)
 {
 	uint32_t events = 0;
 	hvrepl_op *sending, *receiving;
-	bool closing;
+	int32_t end = HVREPL_OK;
 
 	pthread_mutex_lock(&c->mutex);
 	sending = c->send_op;
 	receiving = c->receive_op;
-	closing = c->close_asked;
+	if (c->distrusted)
+		end = HVREPL_E_UNAUTHENTICATED;
+	else if (c->close_asked)
+		end = HVREPL_E_CLOSED;
+	if (end < 0)
+		c->failure = end;
 	pthread_mutex_unlock(&c->mutex);
-	if (closing) {
-		pthread_mutex_lock(&c->mutex);
-		c->failure = HVREPL_E_CLOSED;
-		pthread_mutex_unlock(&c->mutex);
-		end_op(c, ended, &c->send_op, HVREPL_E_CLOSED);
-		end_op(c, ended, &c->receive_op, HVREPL_E_CLOSED);
+	if (end < 0) {
+		end_op(c, ended, &c->send_op, end);
+		end_op(c, ended, &c->receive_op, end);
+		hvri_tls_living_leave(c->setup.tls, &c->living);
 		c->phase = CLOSING;
 		hvrepl_loop_timer_set(c->timer, hvrepl_loop_now() + LINGER_NS);
 		drive_closing(c, ended);
@@ -278,6 +284,9 @@ static void settle(struct hvri_connection *c, int32_t code,
 		.struct_size = sizeof(result),
 		.code = code,
 		.step = code == HVREPL_OK ? HVREPL_STEP_DONE : c->session.step,
+		.check = code == HVREPL_OK ?
+				 HVREPL_CHECK_NONE :
+				 hvri_tls_check_of(c->session.verify_error),
 		.duration_ns = hvrepl_loop_now() - c->setup.started_ns,
 		.address = c->setup.address,
 		.error = code == HVREPL_OK ? NULL : error,
@@ -333,6 +342,9 @@ static void drive_handshake(struct hvri_connection *c, struct ended *ended)
 			hvri_sys_fail(&error, rc, 0,
 				      "TLS gave no value to bind the session "
 				      "to");
+		else
+			rc = hvri_tls_living_join(c->setup.tls, &c->living,
+						  &c->session, &error);
 	}
 	if (rc < 0) {
 		handshake_failed(c, rc, &error, ended);
@@ -448,6 +460,8 @@ static void proof_wakes(void *user)
 	ready(user, 0);
 }
 
+static void on_distrusted(struct hvri_tls_living *living);
+
 int32_t hvri_connection_start(const struct hvri_connection_setup *setup,
 			      struct hvri_connection **connection_out)
 {
@@ -464,6 +478,7 @@ int32_t hvri_connection_start(const struct hvri_connection_setup *setup,
 	c->references = 1;
 	c->loop = setup->loop;
 	c->member.loop_gone = loop_gone;
+	c->living.distrusted = on_distrusted;
 	c->kick.function = kicked;
 	c->kick.argument = c;
 	rc = hvri_tls_session_init(&c->session, setup->tls, setup->fd,
@@ -537,6 +552,21 @@ static int32_t submitted(struct hvri_connection *c, hvrepl_op *op)
 	return result;
 }
 
+/* Noted by whoever reloads, acted on by the loop. */
+static void on_distrusted(struct hvri_tls_living *living)
+{
+	struct hvri_connection *c =
+		(struct hvri_connection *)((char *)living -
+					   offsetof(struct hvri_connection,
+						    living));
+
+	pthread_mutex_lock(&c->mutex);
+	c->distrusted = true;
+	if (c->loop != NULL)
+		kick(c);
+	pthread_mutex_unlock(&c->mutex);
+}
+
 static int32_t may_submit(const struct hvri_connection *c, hvrepl_op *under_way)
 {
 	if (c->close_asked)
@@ -591,6 +621,10 @@ static int32_t channel_info(void *user, struct hvrepl_channel_info *out)
 					    HVREPL_MECHANISM_X509;
 	memcpy(out->peer, c->session.peer, sizeof(out->peer));
 	memcpy(out->exporter, c->exporter, sizeof(out->exporter));
+	if (out->struct_size >= sizeof(*out)) {
+		out->peer_from_utc_ns = c->session.peer_from_utc_ns;
+		out->peer_until_utc_ns = c->session.peer_expires_utc_ns;
+	}
 	return HVREPL_OK;
 }
 

@@ -5,6 +5,7 @@
 
 #include <hvrepl/backends/tls.h>
 #include <openssl/ssl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
@@ -15,14 +16,84 @@
 #define HVRI_TLS_RECORD 16384u
 #define HVRI_TLS_NAMES_MAX 64u
 
+/* What hvrepl_tls_options says, made ours; shared by contexts. */
+struct hvri_tls_pin {
+	char peer[HVREPL_PEER_NAME_MAX + 1];
+	uint8_t keys[2][32];
+};
+struct hvri_tls_sources {
+	atomic_int references;
+	char *ca, *cert, *key, *crl; /* crl may be NULL. */
+	int32_t (*revocation)(void *user,
+			      const struct hvrepl_tls_certificate *certificate);
+	void (*distrusted)(void *user, const char *peer,
+			   const struct hvrepl_error *error);
+	void *user;
+	struct hvri_tls_pin *pins;
+	uint32_t pin_count, flags;
+};
+int32_t hvri_tls_sources_new(const struct hvrepl_tls_options *options,
+			     struct hvri_tls_sources **out,
+			     struct hvrepl_error *error);
+struct hvri_tls_sources *hvri_tls_sources_hold(struct hvri_tls_sources *sources);
+void hvri_tls_sources_drop(struct hvri_tls_sources *sources);
+/* The pins of a peer; NULL: none. */
+const struct hvri_tls_pin *
+hvri_tls_pin_of(const struct hvri_tls_sources *sources, const char *peer);
+/* SHA-256 of a certificate's key; false: no memory. */
+bool hvri_tls_key_digest(const X509 *cert, uint8_t out[32]);
+#define HVRI_TLS_PIN_TEXT 72 /* "sha256:", 64 digits, zero. */
+void hvri_tls_pin_text(const uint8_t digest[32], char out[HVRI_TLS_PIN_TEXT]);
+
+/* Own certificate and those that are believed, as read. */
+struct hvri_tls_material {
+	X509 *cert;
+	EVP_PKEY *key;
+	STACK_OF(X509) *chain;   /* Own intermediates. */
+	STACK_OF(X509) *anchors;
+};
+int32_t hvri_tls_material_read(const struct hvri_tls_sources *sources,
+			       struct hvri_tls_material *out,
+			       struct hvrepl_error *error);
+/* The same once more, by reference; false: no memory. */
+bool hvri_tls_material_copy(const struct hvri_tls_material *from,
+			    struct hvri_tls_material *out);
+void hvri_tls_material_free(struct hvri_tls_material *material);
+/* All of a file of at most `max` bytes. `what` is for the sentence. */
+int32_t hvri_tls_file(const char *path, const char *what, size_t max,
+		      BIO **out, struct hvrepl_error *error);
+
+/* Revocation lists, as read. */
+struct hvri_tls_lists {
+	STACK_OF(X509_CRL) *crls; /* NULL: none are wanted. */
+	uint64_t signature; /* Of the files' names, sizes and times. */
+	uint64_t from_utc_ns, until_utc_ns; /* Of the one that ends first. */
+	char issuer[128];
+};
+int32_t hvri_tls_lists_read(const struct hvri_tls_sources *sources,
+			    struct hvri_tls_lists *out,
+			    struct hvrepl_error *error);
+void hvri_tls_lists_free(struct hvri_tls_lists *lists);
+/* As the files are now; 0: they cannot be looked at. */
+uint64_t hvri_tls_lists_signature(const char *path);
+
 /* The files as they were read once; shared by connections. */
 struct hvri_tls_context {
 	atomic_int references;
 	SSL_CTX *client, *server;
 	BIO_METHOD *socket;
-	uint64_t expires_utc_ns;
+	/* With Kerberos none of the following. */
+	struct hvri_tls_sources *sources;
+	struct hvri_tls_material material;
+	struct hvri_tls_lists lists;
+	X509_STORE *store;
+	uint64_t from_utc_ns, expires_utc_ns;
 	char name[HVREPL_PEER_NAME_MAX + 1];
 };
+/* Two SSL_CTX with what all connections have in common; NULL: no memory. */
+struct hvri_tls_context *hvri_tls_context_new(bool kerberos);
+int32_t hvri_tls_context_load(struct hvri_tls_context *context,
+			      struct hvrepl_error *error);
 /* How sessions reach their descriptor. NULL: no memory. */
 BIO_METHOD *hvri_tls_socket_method(void);
 /* Those in use now, with a reference for the caller. */
@@ -55,6 +126,8 @@ void hvri_tls_names_free(struct hvri_tls_names *names);
 bool hvri_tls_canonical(const char *name,
 			char out[HVREPL_PEER_NAME_MAX + 1]);
 bool hvri_tls_has_both_usages(X509 *cert);
+/* ns since 1970 UTC; 0: before that, or no date. */
+uint64_t hvri_tls_time(const ASN1_TIME *time);
 uint64_t hvri_tls_not_after(const X509 *cert);
 
 /* Bytes still to be sent. */
@@ -80,7 +153,8 @@ struct hvri_tls_session {
 	uint32_t known_count;
 	int verify_error;    /* X509_V_*, and our own below. */
 	char verify_name[HVREPL_PEER_NAME_MAX + 1];
-	uint64_t peer_expires_utc_ns;
+	char verify_about[128]; /* More for the sentence. */
+	uint64_t peer_from_utc_ns, peer_expires_utc_ns;
 	/* Sending. */
 	uint8_t record[HVRI_TLS_RECORD];
 	size_t record_length;
@@ -91,6 +165,49 @@ struct hvri_tls_session {
 #define HVRI_VERIFY_NO_USAGE (-1)
 #define HVRI_VERIFY_NO_NAME (-2)
 #define HVRI_VERIFY_NOT_KNOWN (-3)
+#define HVRI_VERIFY_NO_PIN (-4)
+#define HVRI_VERIFY_REVOKED (-5) /* By the callback, as the next. */
+#define HVRI_VERIFY_UNKNOWN (-6)
+
+/*
+ * One look at a peer's certificate, in a handshake or later: chain, usages,
+ * name, revocation, pin. What it found is in `session` (verify_*, peer*), of
+ * which it needs server, expected, known and context. `living`: names are
+ * settled, and that time has passed does not count.
+ */
+void hvri_tls_verify_with(SSL_CTX *ctx);
+bool hvri_tls_verify(struct hvri_tls_session *session, X509_STORE_CTX *store,
+		     bool living);
+
+/* Connections that were proved, so that a reload can look again. */
+struct hvri_tls_living {
+	struct hvri_tls_living *next, *previous;
+	uint64_t id;
+	X509 *leaf;
+	STACK_OF(X509) *chain; /* As the peer sent it. */
+	bool server;
+	char peer[HVREPL_PEER_NAME_MAX + 1];
+	/* Any thread, under a lock: must only make a note. */
+	void (*distrusted)(struct hvri_tls_living *living);
+};
+struct hvri_tls_registry {
+	pthread_mutex_t mutex;
+	struct hvri_tls_living *first;
+	uint64_t last_id;
+};
+/* Join when the handshake is over. UNAUTHENTICATED with a sentence: a reload in
+ * the meantime no longer trusts the peer, and it is not in. */
+int32_t hvri_tls_living_join(hvrepl_tls *tls, struct hvri_tls_living *living,
+			     struct hvri_tls_session *session,
+			     struct hvrepl_error *error);
+/* Also fine when it never joined. */
+void hvri_tls_living_leave(hvrepl_tls *tls, struct hvri_tls_living *living);
+struct hvri_tls_registry *hvri_tls_registry(hvrepl_tls *tls);
+/* Look at all of them again with `context`; `scratch` is overwritten. */
+void hvri_tls_living_recheck(hvrepl_tls *tls, struct hvri_tls_context *context,
+			     struct hvri_tls_session *scratch);
+/* Read changed lists, at most once a second. Loop thread. */
+void hvri_tls_look(hvrepl_tls *tls);
 
 /* `expected` for a client, `known` (may be NULL, borrowed until done) for a
  * server. The descriptor stays the caller's. */
@@ -119,6 +236,11 @@ int32_t hvri_tls_shutdown(struct hvri_tls_session *session);
 
 /* TLS it is, but not what we speak inside of it. */
 int32_t hvri_tls_other_protocol(const struct hvri_tls_session *session,
+				struct hvrepl_error *error);
+/* HVREPL_CHECK_* of session->verify_error. */
+uint32_t hvri_tls_check_of(int verify_error);
+/* Fill `error` with what hvri_tls_verify() found wrong. */
+int32_t hvri_tls_explain_theirs(const struct hvri_tls_session *session,
 				struct hvrepl_error *error);
 /* Fill `error` for a handshake that failed now; returns its code. Looks at the
  * thread's error queue and at the session; sets session->step. */

@@ -17,14 +17,131 @@ const char *hvrepl_step_name(uint32_t step)
 	return names[step < HVRI_COUNT_OF(names) ? step : 0];
 }
 
-/* About the certificate of the other side, which we refused. */
-static int32_t explain_theirs(const struct hvri_tls_session *session,
-			      struct hvrepl_error *error)
+const char *hvrepl_check_name(uint32_t check)
+{
+	static const char *const names[] = {
+		"", "chain", "validity", "usage", "name", "known", "revoked",
+		"revocation-unknown", "revocation-stale", "pin", "other",
+	};
+
+	return names[check < HVRI_COUNT_OF(names) ? check : 0];
+}
+
+uint32_t hvri_tls_check_of(int verify_error)
+{
+	switch (verify_error) {
+	case X509_V_OK:
+		return HVREPL_CHECK_NONE;
+	case X509_V_ERR_CERT_HAS_EXPIRED:
+	case X509_V_ERR_CERT_NOT_YET_VALID:
+		return HVREPL_CHECK_VALIDITY;
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+	case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+	case X509_V_ERR_CERT_SIGNATURE_FAILURE:
+		return HVREPL_CHECK_CHAIN;
+	case X509_V_ERR_INVALID_PURPOSE:
+	case X509_V_ERR_EE_KEY_TOO_SMALL:
+	case X509_V_ERR_CA_KEY_TOO_SMALL:
+	case X509_V_ERR_CA_MD_TOO_WEAK:
+	case HVRI_VERIFY_NO_USAGE:
+		return HVREPL_CHECK_USAGE;
+	case X509_V_ERR_HOSTNAME_MISMATCH:
+	case HVRI_VERIFY_NO_NAME:
+		return HVREPL_CHECK_NAME;
+	case HVRI_VERIFY_NOT_KNOWN:
+		return HVREPL_CHECK_KNOWN;
+	case X509_V_ERR_CERT_REVOKED:
+	case HVRI_VERIFY_REVOKED:
+		return HVREPL_CHECK_REVOKED;
+	case X509_V_ERR_UNABLE_TO_GET_CRL:
+	case X509_V_ERR_UNABLE_TO_GET_CRL_ISSUER:
+	case X509_V_ERR_DIFFERENT_CRL_SCOPE:
+	case X509_V_ERR_CRL_NOT_YET_VALID:
+	case X509_V_ERR_CRL_SIGNATURE_FAILURE:
+	case X509_V_ERR_UNABLE_TO_DECRYPT_CRL_SIGNATURE:
+	case X509_V_ERR_KEYUSAGE_NO_CRL_SIGN:
+	case X509_V_ERR_UNHANDLED_CRITICAL_CRL_EXTENSION:
+	case HVRI_VERIFY_UNKNOWN:
+		return HVREPL_CHECK_REVOCATION_UNKNOWN;
+	case X509_V_ERR_CRL_HAS_EXPIRED:
+		return HVREPL_CHECK_REVOCATION_STALE;
+	case HVRI_VERIFY_NO_PIN:
+		return HVREPL_CHECK_PIN;
+	default:
+		return HVREPL_CHECK_OTHER;
+	}
+}
+
+/* Of revocation and pins. */
+static int32_t explain_status(const struct hvri_tls_session *session,
+			      const char *who, struct hvrepl_error *error)
+{
+	const int32_t code = HVREPL_E_UNAUTHENTICATED;
+	const char *about = session->verify_about;
+
+	switch (session->verify_error) {
+	case X509_V_ERR_CERT_REVOKED:
+	case HVRI_VERIFY_REVOKED:
+		return hvri_sys_fail(error, code, 0,
+				     "the certificate of %.80s was revoked "
+				     "(%.64s): if that is right keep it out, "
+				     "else get it a new one from its CA",
+				     who, about);
+	case X509_V_ERR_CRL_HAS_EXPIRED:
+		return hvri_sys_fail(error, code, 0,
+				     "the revocation list of %.64s is past its "
+				     "end, so that nobody knows whether %.64s "
+				     "is revoked: get the CA's newest list",
+				     about, who);
+	case X509_V_ERR_CRL_NOT_YET_VALID:
+		return hvri_sys_fail(error, code, 0,
+				     "the revocation list of %.80s is not valid "
+				     "yet: check this machine's clock", about);
+	case X509_V_ERR_CRL_SIGNATURE_FAILURE:
+	case X509_V_ERR_UNABLE_TO_DECRYPT_CRL_SIGNATURE:
+	case X509_V_ERR_KEYUSAGE_NO_CRL_SIGN:
+		return hvri_sys_fail(error, code, 0,
+				     "the revocation list of %.80s is not "
+				     "signed by that CA: get it from the CA "
+				     "again", about);
+	case HVRI_VERIFY_UNKNOWN:
+		return hvri_sys_fail(error, code, 0,
+				     "whether %.64s is revoked (%.64s) is not "
+				     "known: this site's own check gave no "
+				     "answer", who, about);
+	case HVRI_VERIFY_NO_PIN:
+		return hvri_sys_fail(error, code, 0,
+				     "the key of %.64s is neither its pin nor "
+				     "its backup pin; it is %s: ask there "
+				     "whether that is right, then change the "
+				     "pins", who, about);
+	default:
+		return hvri_sys_fail(error, code, 0,
+				     "whether %.64s is revoked is not known: "
+				     "there is no revocation list of %.64s "
+				     "here; get one from that CA", who, about);
+	}
+}
+
+int32_t hvri_tls_explain_theirs(const struct hvri_tls_session *session,
+				struct hvrepl_error *error)
 {
 	const char *who = session->verify_name[0] != 0 ? session->verify_name :
 							 "the peer";
 	const int32_t code = HVREPL_E_UNAUTHENTICATED;
 
+	switch (hvri_tls_check_of(session->verify_error)) {
+	case HVREPL_CHECK_REVOKED:
+	case HVREPL_CHECK_REVOCATION_UNKNOWN:
+	case HVREPL_CHECK_REVOCATION_STALE:
+	case HVREPL_CHECK_PIN:
+		return explain_status(session, who, error);
+	default:
+		break;
+	}
 	switch (session->verify_error) {
 	case X509_V_ERR_CERT_HAS_EXPIRED:
 		return hvri_sys_fail(error, code, 0,
@@ -84,7 +201,7 @@ static const char *meaning_of_alert(int alert)
 		return "it lacks serverAuth or clientAuth";
 	case SSL_AD_CERTIFICATE_UNKNOWN:
 	case SSL_AD_ACCESS_DENIED:
-		return "it is not accepted there";
+		return "it is not accepted there (look at that site's log)";
 	case SSL_AD_CERTIFICATE_REQUIRED:
 		return "we sent none";
 	default:
@@ -179,7 +296,7 @@ int32_t hvri_tls_explain(struct hvri_tls_session *session, int ssl_result,
 
 	if (session->verify_error != X509_V_OK) {
 		session->step = HVREPL_STEP_CERTIFICATE;
-		code = explain_theirs(session, error);
+		code = hvri_tls_explain_theirs(session, error);
 	} else if (queued != 0) {
 		code = explain_reason(session, queued, error);
 	} else if (ssl_result == SSL_ERROR_SYSCALL && sys_errno != 0) {

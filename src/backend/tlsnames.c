@@ -121,13 +121,22 @@ bool hvri_tls_has_both_usages(X509 *cert)
 	return usages != UINT32_MAX && (usages & both) == both;
 }
 
-uint64_t hvri_tls_not_after(const X509 *cert)
+uint64_t hvri_tls_time(const ASN1_TIME *time)
 {
 	struct tm when;
 	time_t seconds;
 
-	if (ASN1_TIME_to_tm(X509_get0_notAfter(cert), &when) != 1)
+	if (time == NULL || ASN1_TIME_to_tm(time, &when) != 1)
 		return 0;
 	seconds = timegm(&when);
-	return seconds <= 0 ? 0 : (uint64_t)seconds * 1000000000u;
+	/* Dates end at 9999, ns in 64 bits at 2554. */
+	if (seconds <= 0)
+		return 0;
+	return (uint64_t)seconds > UINT64_MAX / 1000000000u ?
+		       UINT64_MAX : (uint64_t)seconds * 1000000000u;
+}
+
+uint64_t hvri_tls_not_after(const X509 *cert)
+{
+	return hvri_tls_time(X509_get0_notAfter(cert));
 }

@@ -78,99 +78,6 @@ BIO_METHOD *hvri_tls_socket_method(void)
 	return method;
 }
 
-static bool is_known(struct hvri_tls_session *session,
-		     const struct hvri_tls_names *names)
-{
-	char wanted[HVREPL_PEER_NAME_MAX + 1];
-
-	for (uint32_t i = 0; i < session->known_count; i++)
-		for (uint32_t k = 0; k < names->count; k++)
-			if (hvri_tls_canonical(session->known[i], wanted) &&
-			    strcmp(wanted, names->names[k]) == 0) {
-				strcpy(session->peer, wanted);
-				return true;
-			}
-	return false;
-}
-
-/* Who the peer is, from a certificate whose chain is good. */
-static int check_leaf(struct hvri_tls_session *session, X509 *cert)
-{
-	struct hvri_tls_names names = { 0 };
-	int failed = X509_V_OK;
-
-	if (hvri_tls_names_of(cert, &names) < 0)
-		return X509_V_ERR_OUT_OF_MEM;
-	if (names.count > 0)
-		strcpy(session->verify_name, names.names[0]);
-	if (!hvri_tls_has_both_usages(cert)) {
-		failed = HVRI_VERIFY_NO_USAGE;
-	} else if (names.count == 0) {
-		failed = HVRI_VERIFY_NO_NAME;
-	} else if (!session->server) {
-		failed = HVRI_VERIFY_NO_NAME;
-		for (uint32_t i = 0; i < names.count; i++)
-			if (strcmp(session->expected, names.names[i]) == 0)
-				failed = X509_V_OK;
-		strcpy(session->peer, session->expected);
-	} else if (session->known == NULL) {
-		strcpy(session->peer, names.names[0]);
-	} else if (!is_known(session, &names)) {
-		failed = HVRI_VERIFY_NOT_KNOWN;
-	}
-	hvri_tls_names_free(&names);
-	session->peer_expires_utc_ns = hvri_tls_not_after(cert);
-	return failed;
-}
-
-/* What OpenSSL shall tell the peer. */
-static int openssl_error(int failed)
-{
-	switch (failed) {
-	case HVRI_VERIFY_NO_USAGE:
-		return X509_V_ERR_INVALID_PURPOSE;
-	case HVRI_VERIFY_NO_NAME:
-		return X509_V_ERR_HOSTNAME_MISMATCH;
-	case HVRI_VERIFY_NOT_KNOWN:
-		return X509_V_ERR_CERT_REJECTED;
-	default:
-		return failed;
-	}
-}
-
-static void remember_name(struct hvri_tls_session *session, X509 *cert)
-{
-	struct hvri_tls_names names = { 0 };
-
-	if (cert == NULL || hvri_tls_names_of(cert, &names) < 0)
-		return;
-	if (names.count > 0)
-		strcpy(session->verify_name, names.names[0]);
-	hvri_tls_names_free(&names);
-}
-
-static int verify(int fine, X509_STORE_CTX *store)
-{
-	SSL *ssl = X509_STORE_CTX_get_ex_data(
-		store, SSL_get_ex_data_X509_STORE_CTX_idx());
-	struct hvri_tls_session *session = SSL_get_app_data(ssl);
-	int failed;
-
-	if (fine != 1) {
-		session->verify_error = X509_STORE_CTX_get_error(store);
-		remember_name(session, X509_STORE_CTX_get0_cert(store));
-		return 0;
-	}
-	if (X509_STORE_CTX_get_error_depth(store) != 0)
-		return 1;
-	failed = check_leaf(session, X509_STORE_CTX_get_current_cert(store));
-	if (failed == X509_V_OK)
-		return 1;
-	session->verify_error = failed;
-	X509_STORE_CTX_set_error(store, openssl_error(failed));
-	return 0;
-}
-
 int32_t hvri_tls_session_init(struct hvri_tls_session *session, hvrepl_tls *tls,
 			      int fd, const char *expected,
 			      const char *const *known, uint32_t known_count)
@@ -193,6 +100,7 @@ int32_t hvri_tls_session_init(struct hvri_tls_session *session, hvrepl_tls *tls,
 	if (expected != NULL &&
 	    !hvri_tls_peer_name(tls, expected, session->expected))
 		return HVREPL_E_INVALID;
+	hvri_tls_look(tls);
 	session->context = hvri_tls_current(tls);
 	session->ssl = SSL_new(session->server ? session->context->server :
 						 session->context->client);
@@ -212,7 +120,7 @@ int32_t hvri_tls_session_init(struct hvri_tls_session *session, hvrepl_tls *tls,
 		SSL_set_verify(session->ssl,
 			       SSL_VERIFY_PEER |
 				       SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
-			       verify);
+			       NULL);
 	if (session->server) {
 		SSL_set_accept_state(session->ssl);
 	} else {

@@ -14,6 +14,9 @@ struct pki_ca; /* A key and its certificate. */
 
 /* New CA; writes DIR/NAME.pem. */
 struct pki_ca *pki_ca_new(const struct tempdir *dir, const char *name);
+/* One whose certificate `parent` signed; for chains append NAME.pem to a leaf. */
+struct pki_ca *pki_ca_below(const struct pki_ca *parent,
+			    const struct tempdir *dir, const char *name);
 void pki_ca_free(struct pki_ca *ca);
 
 /* DIR/NAME.pem and DIR/NAME.key, signed by `ca`, valid from now + first to
@@ -25,4 +28,21 @@ void pki_leaf(const struct pki_ca *ca, const struct tempdir *dir,
 /* As usual: good for an hour, both usages, DNS:NAME. */
 void pki_good(const struct pki_ca *ca, const struct tempdir *dir,
 	      const char *name);
+/* As pki_good(), with an RSA key of 1024 bits. */
+void pki_weak(const struct pki_ca *ca, const struct tempdir *dir,
+	      const char *name);
+/* The same key and names with other dates: DIR/NAME.pem is replaced. */
+void pki_renew(const struct pki_ca *ca, const struct tempdir *dir,
+	       const char *name, const char *alternatives, long first,
+	       long last);
+/* DIR/FILE: a list of `ca`, that names the `count` certificates DIR/NAME.pem,
+ * from now + first to now + last seconds. */
+void pki_list(const struct pki_ca *ca, const struct tempdir *dir,
+	      const char *file, const char *const *names, unsigned count,
+	      long first, long last);
+/* DIR/TO gets DIR/FROM at its end; it need not be there. */
+void pki_append(const struct tempdir *dir, const char *to, const char *from);
+/* "sha256:..." of the key of DIR/NAME.pem. */
+#define PKI_PIN 72
+void pki_pin(const struct tempdir *dir, const char *name, char out[PKI_PIN]);
 #endif

@@ -221,8 +221,17 @@ START_TEST(a_memory_pair_breaks_rather_than_losing_bytes)
 }
 END_TEST
 
+static const char *list_file;
+
 static int32_t use_credentials(void)
 {
+	static const struct hvrepl_tls_pin pin = {
+		"replica.test",
+		"sha256:000102030405060708090a0b0c0d0e0f"
+		"101112131415161718191a1b1c1d1e1f",
+		"sha256:100102030405060708090a0b0c0d0e0f"
+		"101112131415161718191a1b1c1d1e1f",
+	};
 	struct hvrepl_tls_options options = HVREPL_TLS_OPTIONS_INIT;
 	hvrepl_tls *tls = NULL;
 	int32_t rc;
@@ -230,6 +239,9 @@ static int32_t use_credentials(void)
 	options.ca_file = primary_options.ca_file;
 	options.cert_file = primary_options.cert_file;
 	options.key_file = primary_options.key_file;
+	options.crl = list_file;
+	options.pins = &pin;
+	options.pin_count = 1;
 	rc = hvrepl_tls_create(&options, &tls, NULL);
 	hvrepl_tls_destroy(tls);
 	return rc;
@@ -237,7 +249,39 @@ static int32_t use_credentials(void)
 
 START_TEST(credentials_are_whole_or_refused)
 {
-	ck_assert_uint_ge(each_allocation(use_credentials), 5);
+	char file[TEMPDIR_PATH_MAX];
+
+	pki_list(ca, &dir, "list.crl", NULL, 0, -60, 3600);
+	list_file = tempdir_join(&dir, "list.crl", file);
+	ck_assert_uint_ge(each_allocation(use_credentials), 8);
+}
+END_TEST
+
+/* Refused, and what is used now stays; or taken. */
+START_TEST(a_reload_is_whole_or_changes_nothing)
+{
+	struct hvrepl_tls_info info = HVREPL_TLS_INFO_INIT;
+	uint64_t reads = 1;
+	unsigned refused = 0;
+
+	join_sides();
+	for (unsigned n = 0; n == 0 || failures > 0; n++) {
+		int32_t rc;
+
+		ck_assert_uint_lt(n, 1000);
+		fail_at = (long)n;
+		failures = 0;
+		rc = hvrepl_tls_reload(replica, NULL);
+		fail_at = -1;
+		ck_assert(rc == HVREPL_OK || rc == HVREPL_E_NOMEM);
+		ck_assert(rc == HVREPL_OK || failures > 0);
+		refused += rc < 0;
+		reads += rc == HVREPL_OK;
+		ck_assert_int_eq(hvrepl_tls_get_info(replica, &info),
+				 HVREPL_OK);
+		ck_assert_uint_eq(info.reads, reads);
+	}
+	ck_assert_uint_ge(refused, 3);
 }
 END_TEST
 
@@ -350,6 +394,7 @@ int main(void)
 	tcase_add_test(tc, pool_and_loop_say_that_there_is_no_memory);
 	tcase_add_test(tc, a_memory_pair_breaks_rather_than_losing_bytes);
 	tcase_add_test(tc, credentials_are_whole_or_refused);
+	tcase_add_test(tc, a_reload_is_whole_or_changes_nothing);
 	tcase_add_test(tc, every_attempt_ends_without_memory_too);
 	tcase_add_test(tc, kerberos_ends_without_memory_too);
 	suite_add_tcase(suite, tc);

@@ -18,7 +18,10 @@ extern "C" {
  * no wildcard; the common name does not count) and both extended key usages
  * serverAuth and clientAuth. The server says "hvrepl/1" as its first bytes when
  * it has accepted the client's certificate, so that a client that was refused
- * never believes itself connected.
+ * never believes itself connected. Ciphers are AES-256-GCM, AES-128-GCM and
+ * ChaCha20-Poly1305, groups X25519MLKEM768 (where OpenSSL has it), X25519 and
+ * P-256; keys of certificates have at least 112 bits of security (RSA 2048).
+ * What the system's openssl.cnf says changes none of it.
  *
  * Connections live on a loop and are driven on its thread; the callbacks of
  * their channels may be called on any thread. For bulk, give them a loop with
@@ -27,6 +30,34 @@ extern "C" {
 
 /** Credentials: who this end is and whom it believes. Opaque. */
 typedef struct hvrepl_tls hvrepl_tls;
+
+/** The keys that a peer may have, whatever else is in order. */
+struct hvrepl_tls_pin {
+	const char *peer; /* Its name, as proved. */
+	/** "sha256:" and the 64 hexadecimal digits of the SHA-256 of the key
+	 * (SubjectPublicKeyInfo, DER): of the one in use, and of one that is
+	 * kept aside for the day when the first is lost. Both are needed. */
+	const char *pin, *backup_pin;
+};
+
+/** A certificate of a peer, whose status is asked for. */
+struct hvrepl_tls_certificate {
+	uint32_t struct_size; /* Set by the library; never write past it. */
+	uint32_t depth;       /* 0: the peer's own; 1...: intermediates. */
+	const char *peer;     /* First name of the peer's own. Borrowed. */
+	const uint8_t *der;   /* All of it. Borrowed for the call. */
+	size_t der_length;
+	uint8_t pin[32]; /* SHA-256 of its key. */
+};
+#define HVREPL_TLS_GOOD 0
+#define HVREPL_TLS_REVOKED 1
+#define HVREPL_TLS_UNKNOWN 2
+
+/* Where `crl` or `revocation` is given, what they do not settle is refused,
+ * unless: */
+#define HVREPL_TLS_ALLOW_UNKNOWN (1u << 0) /* No word on a certificate. */
+#define HVREPL_TLS_ALLOW_STALE (1u << 1)   /* A list is past its end; what it
+					    * lists stays revoked. */
 
 struct hvrepl_tls_options {
 	uint32_t struct_size; /* sizeof(struct hvrepl_tls_options) */
@@ -40,9 +71,41 @@ struct hvrepl_tls_options {
 	/* New keys for what is sent after so much: 0: 64 GiB, 4 Mi records,
 	 * one hour. */
 	uint64_t rekey_bytes, rekey_records, rekey_ns;
+	/* Below: since 0.1, later than the rest; may be left out by size. */
+	/**
+	 * Certificate revocation lists, PEM: a file with one or more, or a
+	 * directory of such files (*.pem, *.crl, *.r0 to *.r9). Every
+	 * certificate of a peer's chain below the trust anchor is looked up in
+	 * the list of its issuer. Changed files are read again at the next
+	 * handshake and by hvrepl_tls_refresh(). NULL: no lists. Copied.
+	 */
+	const char *crl;
+	/**
+	 * Optional: the application's word on each certificate of a chain that
+	 * is good otherwise, HVREPL_TLS_*; any other value is UNKNOWN. On the
+	 * loop's thread, or on the one that reloads; must not block, nor call
+	 * hvrepl_tls_* functions.
+	 */
+	int32_t (*revocation)(void *user,
+			      const struct hvrepl_tls_certificate *certificate);
+	/**
+	 * Optional: a connection that lives is being closed, because what was
+	 * read again no longer trusts its peer. On the thread that reloads, or
+	 * the loop's; must not block. Borrowed for the call.
+	 */
+	void (*distrusted)(void *user, const char *peer,
+			   const struct hvrepl_error *error);
+	void *user; /* Borrowed as long as there are connections with these. */
+	/** Copied. They come on top of all other checks. */
+	const struct hvrepl_tls_pin *pins;
+	uint32_t pin_count;
+	uint32_t flags; /* HVREPL_TLS_ALLOW_*; unknown bits are refused. */
 };
-#define HVREPL_TLS_OPTIONS_INIT \
-	{ sizeof(struct hvrepl_tls_options), 0, 0, 0, 0, 0, 0, 0, 0 }
+#define HVREPL_TLS_OPTIONS_INIT                                              \
+	{                                                                    \
+		sizeof(struct hvrepl_tls_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+			0, 0, 0, 0, 0, 0                                     \
+	}
 
 /**
  * Read and check the files: the key belongs to the certificate, which is valid
@@ -56,10 +119,58 @@ HVREPL_API int32_t hvrepl_tls_create(const struct hvrepl_tls_options *options,
 				     struct hvrepl_error *error);
 /**
  * Read the files again. Connections made from now on use the new ones; if it
- * fails, the old ones stay in use. Any thread.
+ * fails, the old ones stay in use. Connections that live go on, also past the
+ * end of a certificate or list, unless their peer would be refused now for
+ * another reason: revoked, of no known CA, another key than its pins, no word
+ * on its revocation. Those are closed (UNAUTHENTICATED) after `distrusted`.
+ * Any thread; blocks on the files.
  */
 HVREPL_API int32_t hvrepl_tls_reload(hvrepl_tls *tls,
 				     struct hvrepl_error *error);
+/**
+ * The same with other files, lists, pins and flags, which count from now on,
+ * also for later reloads. What `options` says of time limits and new keys is
+ * not looked at. Not for Kerberos: STATE. @since 0.1
+ */
+HVREPL_API int32_t
+hvrepl_tls_replace(hvrepl_tls *tls, const struct hvrepl_tls_options *options,
+		   struct hvrepl_error *error);
+/**
+ * Look whether the files of `crl` have changed, and then read them, and them
+ * alone, again, as hvrepl_tls_reload() does. Cheap when nothing changed: call it
+ * every few seconds, so that a revocation ends connections that live.
+ * @return 1: read; 0: nothing new, or no lists; negative: new ones cannot be
+ *         read or are damaged, those in use stay, and they are tried again
+ *         when they change once more.
+ * @threadsafety Any thread; blocks on the files. @since 0.1
+ */
+HVREPL_API int32_t hvrepl_tls_refresh(hvrepl_tls *tls,
+				      struct hvrepl_error *error);
+
+/** What is in use, for health. Times are ns since 1970 UTC, 0: not known. */
+struct hvrepl_tls_info {
+	uint32_t struct_size; /* Set by the caller; never written past. */
+	uint32_t lists;       /* Revocation lists read. */
+	/* Own certificate, or that of its intermediates that ends first. */
+	uint64_t from_utc_ns, until_utc_ns;
+	/* The revocation list that ends first; of one issuer the newest. */
+	uint64_t list_from_utc_ns, list_until_utc_ns;
+	uint64_t reads;    /* Times that files were read and taken. */
+	int32_t last_code; /* Of the last attempt to read any. */
+	uint32_t reserved;
+	char name[256];        /* As hvrepl_tls_name(). */
+	char pin[80];          /* "sha256:..." of the own key. */
+	char list_issuer[128]; /* Of the list that ends first. */
+	char sentence[HVREPL_SENTENCE_MAX]; /* What last_code means. */
+};
+#define HVREPL_TLS_INFO_INIT                                             \
+	{                                                                \
+		sizeof(struct hvrepl_tls_info), 0, 0, 0, 0, 0, 0, 0, 0, \
+			{ 0 }, { 0 }, { 0 }, { 0 }                      \
+	}
+/** Any thread. @return OK, INVALID. @since 0.1 */
+HVREPL_API int32_t hvrepl_tls_get_info(hvrepl_tls *tls,
+				       struct hvrepl_tls_info *info);
 /**
  * When the certificate in use, or the first of its intermediates, expires: ns
  * since 1970 UTC, 0 when not known. For health. Any thread.
@@ -86,12 +197,28 @@ HVREPL_API void hvrepl_tls_destroy(hvrepl_tls *tls);
 /** "name lookup", "TCP connection", ...; static. Any thread. @since 0.1 */
 HVREPL_API const char *hvrepl_step_name(uint32_t step);
 
+/* Which check of the peer's certificate failed, at STEP_CERTIFICATE. */
+#define HVREPL_CHECK_NONE 0u
+#define HVREPL_CHECK_CHAIN 1u    /* Signed by a CA of ours, all the way. */
+#define HVREPL_CHECK_VALIDITY 2u /* Valid now. */
+#define HVREPL_CHECK_USAGE 3u    /* Key usages, strength of the key. */
+#define HVREPL_CHECK_NAME 4u     /* The name that was called. */
+#define HVREPL_CHECK_KNOWN 5u    /* A peer of this site. */
+#define HVREPL_CHECK_REVOKED 6u  /* Revoked. */
+#define HVREPL_CHECK_REVOCATION_UNKNOWN 7u /* No word on whether it is. */
+#define HVREPL_CHECK_REVOCATION_STALE 8u   /* The list is past its end. */
+#define HVREPL_CHECK_PIN 9u                /* The key is none of the pins. */
+#define HVREPL_CHECK_OTHER 10u             /* See the sentence. */
+
+/** "chain", "validity", ...; static, "" for NONE. Any thread. @since 0.1 */
+HVREPL_API const char *hvrepl_check_name(uint32_t check);
+
 /** How an attempt, or an incoming connection, ended. */
 struct hvrepl_connect_result {
 	uint32_t struct_size; /* Set by the library; never write past it. */
 	int32_t code;         /* OK, or why not. */
 	uint32_t step;        /* HVREPL_STEP_*: where; DONE with OK. */
-	uint32_t reserved;
+	uint32_t check;       /* HVREPL_CHECK_*: which, at STEP_CERTIFICATE. */
 	uint64_t duration_ns; /* Of the whole attempt. */
 	/** "192.0.2.7:4471"; empty before STEP_TCP. Borrowed for the call. */
 	const char *address;

@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* TLS credentials as the application holds them: made, read again, shown. */
+#include "backend/fileio.h"
+#include "backend/gss/gss.h"
+#include "backend/tls.h"
+
+#include <openssl/err.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HANDSHAKE_TIMEOUT_NS (10ull * 1000000000u)
+#define REKEY_BYTES (64ull << 30)
+#define REKEY_RECORDS (4ull << 20)
+#define REKEY_NS (3600ull * 1000000000u)
+#define LOOK_NS 1000000000ull
+/* Of the options as they were first; what followed may be left out. */
+#define OPTIONS_FIRST offsetof(struct hvrepl_tls_options, crl)
+
+/*
+ * `reading` is held while files are read and the context is replaced, so that
+ * two readers do not put an older state over a newer one; `mutex` only for a
+ * moment. The registry's mutex stands for itself.
+ */
+struct hvrepl_tls {
+	atomic_int references;
+	pthread_mutex_t reading;
+	pthread_mutex_t mutex; /* Guards what follows. */
+	struct hvri_tls_context *current;
+	uint64_t reads;
+	uint64_t tried_signature; /* Of lists that could not be taken. */
+	uint64_t looked_ns;
+	struct hvrepl_error last;
+	struct hvri_tls_registry registry;
+	struct hvrepl_tls_options options; /* Limits; no pointer of it is used. */
+	struct hvri_kerberos *kerberos;    /* Then there are no files. */
+};
+
+const struct hvrepl_tls_options *hvri_tls_options(const hvrepl_tls *tls)
+{
+	return &tls->options;
+}
+
+struct hvri_kerberos *hvri_tls_kerberos(const hvrepl_tls *tls)
+{
+	return tls->kerberos;
+}
+
+struct hvri_tls_registry *hvri_tls_registry(hvrepl_tls *tls)
+{
+	return &tls->registry;
+}
+
+bool hvri_tls_peer_name(const hvrepl_tls *tls, const char *name,
+			char out[HVREPL_PEER_NAME_MAX + 1])
+{
+	return tls->kerberos == NULL ?
+		       hvri_tls_canonical(name, out) :
+		       hvri_kerberos_canonical(tls->kerberos, name, out) ==
+			       HVREPL_OK;
+}
+
+hvrepl_tls *hvri_tls_hold(hvrepl_tls *tls)
+{
+	atomic_fetch_add(&tls->references, 1);
+	return tls;
+}
+
+struct hvri_tls_context *hvri_tls_current(hvrepl_tls *tls)
+{
+	struct hvri_tls_context *context;
+
+	pthread_mutex_lock(&tls->mutex);
+	context = tls->current;
+	atomic_fetch_add(&context->references, 1);
+	pthread_mutex_unlock(&tls->mutex);
+	return context;
+}
+
+static int32_t no_memory(struct hvrepl_error *error)
+{
+	const char *reason = ERR_reason_error_string(ERR_peek_error());
+
+	hvri_sys_fail(error, HVREPL_E_NOMEM, 0, "cannot set up TLS: %s",
+		      reason != NULL ? reason : "out of memory");
+	ERR_clear_error();
+	return HVREPL_E_NOMEM;
+}
+
+static int32_t load_kerberos(const struct hvri_kerberos *kerberos,
+			     struct hvri_tls_context **out,
+			     struct hvrepl_error *error)
+{
+	int32_t rc = hvri_kerberos_check(kerberos, error);
+	struct hvri_tls_context *context;
+
+	if (rc < 0)
+		return rc;
+	context = hvri_tls_context_new(true);
+	if (context == NULL || !hvri_gss_certificate(context->server)) {
+		hvri_tls_context_drop(context);
+		return no_memory(error);
+	}
+	memcpy(context->name, kerberos->principal, sizeof(context->name));
+	*out = context;
+	return HVREPL_OK;
+}
+
+/* All files of `sources`; with `lists_only`, own certificate and CA as they are
+ * in that context. */
+static int32_t load(struct hvri_tls_sources *sources,
+		    const struct hvri_tls_context *lists_only,
+		    struct hvri_tls_context **out, struct hvrepl_error *error)
+{
+	struct hvri_tls_context *context = hvri_tls_context_new(false);
+	int32_t rc;
+
+	if (context == NULL)
+		return no_memory(error);
+	context->sources = hvri_tls_sources_hold(sources);
+	if (lists_only == NULL)
+		rc = hvri_tls_material_read(sources, &context->material, error);
+	else
+		rc = hvri_tls_material_copy(&lists_only->material,
+					    &context->material) ?
+			     HVREPL_OK : no_memory(error);
+	if (rc == HVREPL_OK)
+		rc = hvri_tls_lists_read(sources, &context->lists, error);
+	if (rc == HVREPL_OK)
+		rc = hvri_tls_context_load(context, error);
+	if (rc < 0)
+		hvri_tls_context_drop(context);
+	else
+		*out = context;
+	return rc;
+}
+
+static void take_limits(struct hvrepl_tls_options *to,
+			const struct hvrepl_tls_options *from)
+{
+	to->handshake_timeout_ns = from->handshake_timeout_ns != 0 ?
+					   from->handshake_timeout_ns :
+					   HANDSHAKE_TIMEOUT_NS;
+	to->rekey_bytes = from->rekey_bytes != 0 ? from->rekey_bytes :
+						   REKEY_BYTES;
+	to->rekey_records = from->rekey_records != 0 ? from->rekey_records :
+						       REKEY_RECORDS;
+	to->rekey_ns = from->rekey_ns != 0 ? from->rekey_ns : REKEY_NS;
+}
+
+/* What an older caller leaves out is zero; what a newer one adds must be. */
+static int32_t copy_in(const struct hvrepl_tls_options *from,
+		       struct hvrepl_tls_options *out,
+		       struct hvrepl_error *error)
+{
+	size_t size = from == NULL ? 0 : from->struct_size;
+
+	if (size < OPTIONS_FIRST || from->reserved != 0)
+		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
+				     "ca_file, cert_file and key_file are "
+				     "needed");
+	for (size_t i = sizeof(*out); i < size; i++)
+		if (((const unsigned char *)from)[i] != 0)
+			return hvri_sys_fail(error, HVREPL_E_TOO_NEW, 0,
+					     "an option is set that this "
+					     "version does not know");
+	memset(out, 0, sizeof(*out));
+	memcpy(out, from, size < sizeof(*out) ? size : sizeof(*out));
+	return HVREPL_OK;
+}
+
+int32_t hvrepl_tls_create(const struct hvrepl_tls_options *options,
+			  hvrepl_tls **tls_out, struct hvrepl_error *error)
+{
+	struct hvrepl_tls_options copy;
+	int32_t rc = copy_in(options, &copy, error);
+
+	if (rc == HVREPL_OK && tls_out == NULL)
+		rc = hvri_sys_fail(error, HVREPL_E_INVALID, 0,
+				   "there is no place for the credentials");
+	return rc < 0 ? rc : hvri_tls_new(&copy, NULL, tls_out, error);
+}
+
+int32_t hvrepl_kerberos_create(const struct hvrepl_kerberos_options *options,
+			       hvrepl_tls **tls_out, struct hvrepl_error *error)
+{
+	struct hvrepl_tls_options tls = HVREPL_TLS_OPTIONS_INIT;
+	struct hvri_kerberos *kerberos;
+	int32_t rc;
+
+	if (options == NULL || options->struct_size != sizeof(*options) ||
+	    options->reserved != 0 ||
+	    (options->keytab == NULL && options->ccache == NULL) ||
+	    tls_out == NULL)
+		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
+				     "a keytab or a ccache is needed");
+	rc = hvri_kerberos_new(options, &kerberos, error);
+	if (rc < 0)
+		return rc;
+	tls.handshake_timeout_ns = options->handshake_timeout_ns;
+	tls.rekey_bytes = options->rekey_bytes;
+	tls.rekey_records = options->rekey_records;
+	tls.rekey_ns = options->rekey_ns;
+	return hvri_tls_new(&tls, kerberos, tls_out, error);
+}
+
+int32_t hvri_tls_new(const struct hvrepl_tls_options *options,
+		     struct hvri_kerberos *kerberos, hvrepl_tls **tls_out,
+		     struct hvrepl_error *error)
+{
+	hvrepl_tls *tls = calloc(1, sizeof(*tls));
+	struct hvri_tls_sources *sources = NULL;
+	int32_t rc = HVREPL_OK;
+
+	if (tls == NULL) {
+		hvri_kerberos_free(kerberos);
+		return hvri_sys_fail(error, HVREPL_E_NOMEM, 0, "out of memory");
+	}
+	tls->kerberos = kerberos;
+	tls->reads = 1;
+	atomic_init(&tls->references, 1);
+	pthread_mutex_init(&tls->reading, NULL);
+	pthread_mutex_init(&tls->mutex, NULL);
+	pthread_mutex_init(&tls->registry.mutex, NULL);
+	take_limits(&tls->options, options);
+	if (kerberos != NULL)
+		rc = load_kerberos(kerberos, &tls->current, error);
+	else
+		rc = hvri_tls_sources_new(options, &sources, error);
+	if (rc == HVREPL_OK && kerberos == NULL)
+		rc = load(sources, NULL, &tls->current, error);
+	hvri_tls_sources_drop(sources);
+	if (rc < 0) {
+		hvrepl_tls_destroy(tls);
+		return rc;
+	}
+	*tls_out = tls;
+	return HVREPL_OK;
+}
+
+/* Under `reading`: new connections use `fresh` from here on (taken), and those
+ * that live are looked at again. */
+static void put_in_force(hvrepl_tls *tls, struct hvri_tls_context *fresh,
+			 struct hvri_tls_session *scratch)
+{
+	struct hvri_tls_context *old;
+
+	atomic_fetch_add(&fresh->references, 1);
+	pthread_mutex_lock(&tls->mutex);
+	old = tls->current;
+	tls->current = fresh;
+	tls->reads++;
+	tls->tried_signature = 0;
+	tls->last.code = HVREPL_OK;
+	pthread_mutex_unlock(&tls->mutex);
+	hvri_tls_context_drop(old);
+	if (tls->kerberos == NULL)
+		hvri_tls_living_recheck(tls, fresh, scratch);
+	hvri_tls_context_drop(fresh);
+}
+
+/* The end of reading: with OK `fresh` is taken, unless that fails. */
+static int32_t settle(hvrepl_tls *tls, int32_t rc,
+		      struct hvri_tls_context *fresh, uint64_t signature,
+		      struct hvrepl_error *why, struct hvrepl_error *error)
+{
+	struct hvri_tls_session *scratch = NULL;
+
+	if (rc == HVREPL_OK) {
+		/* Before anything is changed, as it may not be had. */
+		scratch = malloc(sizeof(*scratch));
+		if (scratch == NULL) {
+			hvri_tls_context_drop(fresh);
+			rc = hvri_sys_fail(why, HVREPL_E_NOMEM, 0,
+					   "out of memory");
+		}
+	}
+	if (rc == HVREPL_OK) {
+		put_in_force(tls, fresh, scratch);
+		free(scratch);
+		return rc;
+	}
+	pthread_mutex_lock(&tls->mutex);
+	tls->last = *why;
+	tls->last.code = rc;
+	tls->tried_signature = signature;
+	pthread_mutex_unlock(&tls->mutex);
+	return hvri_sys_fail(error, rc, why->sys_errno, "%s", why->sentence);
+}
+
+static int32_t read_again(hvrepl_tls *tls, struct hvri_tls_sources *sources,
+			  struct hvrepl_error *error)
+{
+	struct hvrepl_error why = HVREPL_ERROR_INIT;
+	struct hvri_tls_context *fresh = NULL;
+	int32_t rc;
+
+	rc = tls->kerberos != NULL ?
+		     load_kerberos(tls->kerberos, &fresh, &why) :
+		     load(sources, NULL, &fresh, &why);
+	return settle(tls, rc, fresh, 0, &why, error);
+}
+
+int32_t hvrepl_tls_reload(hvrepl_tls *tls, struct hvrepl_error *error)
+{
+	int32_t rc;
+
+	pthread_mutex_lock(&tls->reading);
+	/* `current` changes only under `reading`. */
+	rc = read_again(tls, tls->current->sources, error);
+	pthread_mutex_unlock(&tls->reading);
+	return rc;
+}
+
+int32_t hvrepl_tls_replace(hvrepl_tls *tls,
+			   const struct hvrepl_tls_options *options,
+			   struct hvrepl_error *error)
+{
+	struct hvri_tls_sources *sources;
+	struct hvrepl_tls_options copy;
+	int32_t rc;
+
+	if (tls->kerberos != NULL)
+		return hvri_sys_fail(error, HVREPL_E_STATE, 0,
+				     "these credentials are Kerberos': make "
+				     "new ones");
+	rc = copy_in(options, &copy, error);
+	if (rc == HVREPL_OK)
+		rc = hvri_tls_sources_new(&copy, &sources, error);
+	if (rc < 0)
+		return rc;
+	pthread_mutex_lock(&tls->reading);
+	rc = read_again(tls, sources, error);
+	pthread_mutex_unlock(&tls->reading);
+	hvri_tls_sources_drop(sources);
+	return rc;
+}
+
+int32_t hvrepl_tls_refresh(hvrepl_tls *tls, struct hvrepl_error *error)
+{
+	struct hvrepl_error why = HVREPL_ERROR_INIT;
+	struct hvri_tls_context *fresh = NULL;
+	struct hvri_tls_sources *sources;
+	uint64_t signature;
+	int32_t rc = 0;
+
+	if (tls->kerberos != NULL)
+		return 0;
+	pthread_mutex_lock(&tls->reading);
+	sources = tls->current->sources;
+	if (sources->crl != NULL) {
+		signature = hvri_tls_lists_signature(sources->crl);
+		if (signature == 0)
+			signature = 1; /* Cannot be looked at: say so once. */
+		if (signature != tls->current->lists.signature &&
+		    signature != tls->tried_signature) {
+			rc = load(sources, tls->current, &fresh, &why);
+			rc = settle(tls, rc, fresh, signature, &why, error);
+			rc = rc == HVREPL_OK ? 1 : rc;
+		}
+	}
+	pthread_mutex_unlock(&tls->reading);
+	return rc;
+}
+
+void hvri_tls_look(hvrepl_tls *tls)
+{
+	uint64_t now = hvrepl_loop_now();
+	bool due;
+
+	pthread_mutex_lock(&tls->mutex);
+	due = now - tls->looked_ns >= LOOK_NS || tls->looked_ns == 0;
+	if (due)
+		tls->looked_ns = now;
+	pthread_mutex_unlock(&tls->mutex);
+	/* What fails is in hvrepl_tls_get_info(). */
+	if (due)
+		(void)hvrepl_tls_refresh(tls, NULL);
+}
+
+uint64_t hvrepl_tls_expires(hvrepl_tls *tls)
+{
+	struct hvri_tls_context *context = hvri_tls_current(tls);
+	uint64_t expires = context->expires_utc_ns;
+
+	hvri_tls_context_drop(context);
+	return expires;
+}
+
+void hvrepl_tls_name(hvrepl_tls *tls, char *name_out, size_t size)
+{
+	struct hvri_tls_context *context = hvri_tls_current(tls);
+
+	if (size > 0)
+		snprintf(name_out, size, "%s", context->name);
+	hvri_tls_context_drop(context);
+}
+
+int32_t hvrepl_tls_get_info(hvrepl_tls *tls, struct hvrepl_tls_info *info)
+{
+	struct hvrepl_tls_info full = HVREPL_TLS_INFO_INIT;
+	struct hvri_tls_context *context;
+	uint8_t digest[32];
+
+	if (tls == NULL || info == NULL ||
+	    info->struct_size < sizeof(uint32_t))
+		return HVREPL_E_INVALID;
+	context = hvri_tls_current(tls);
+	full.struct_size = info->struct_size;
+	full.from_utc_ns = context->from_utc_ns;
+	full.until_utc_ns = context->expires_utc_ns;
+	if (context->lists.crls != NULL)
+		full.lists = (uint32_t)sk_X509_CRL_num(context->lists.crls);
+	full.list_from_utc_ns = context->lists.from_utc_ns;
+	full.list_until_utc_ns = context->lists.until_utc_ns;
+	memcpy(full.list_issuer, context->lists.issuer,
+	       sizeof(full.list_issuer));
+	memcpy(full.name, context->name, sizeof(full.name));
+	if (context->material.cert != NULL &&
+	    hvri_tls_key_digest(context->material.cert, digest))
+		hvri_tls_pin_text(digest, full.pin);
+	hvri_tls_context_drop(context);
+	pthread_mutex_lock(&tls->mutex);
+	full.reads = tls->reads;
+	full.last_code = tls->last.code;
+	if (full.last_code < 0)
+		memcpy(full.sentence, tls->last.sentence,
+		       sizeof(full.sentence));
+	pthread_mutex_unlock(&tls->mutex);
+	memcpy(info, &full,
+	       full.struct_size < sizeof(full) ? full.struct_size :
+						 sizeof(full));
+	return HVREPL_OK;
+}
+
+void hvrepl_tls_destroy(hvrepl_tls *tls)
+{
+	if (tls == NULL || atomic_fetch_sub(&tls->references, 1) > 1)
+		return;
+	hvri_tls_context_drop(tls->current);
+	hvri_kerberos_free(tls->kerberos);
+	pthread_mutex_destroy(&tls->registry.mutex);
+	pthread_mutex_destroy(&tls->mutex);
+	pthread_mutex_destroy(&tls->reading);
+	free(tls);
+}
