@@ -158,6 +158,34 @@ HVREPL_API int32_t
 hvrepl_node_authorise(hvrepl_node *node,
 		      const struct hvrepl_authorisation *entry);
 
+/**
+ * When what proves this site ends, ns since 1970 UTC; until 0: not known. When
+ * its peers' ends comes with their channels (hvrepl_channel_info).
+ */
+struct hvrepl_trust {
+	uint32_t struct_size; /* sizeof(struct hvrepl_trust) */
+	uint32_t reserved;    /* Must be zero. */
+	uint64_t from_utc_ns, until_utc_ns; /* Own certificate. */
+	/** Revocation list that ends first. */
+	uint64_t list_from_utc_ns, list_until_utc_ns;
+};
+#define HVREPL_TRUST_INIT { sizeof(struct hvrepl_trust), 0, 0, 0, 0, 0 }
+/**
+ * Tell the node, for the health of its VMs; replaces what was told. Say it at
+ * the start and after each reload. Control thread.
+ * @return OK, INVALID, TOO_NEW. @since 0.1
+ */
+HVREPL_API int32_t hvrepl_node_set_trust(hvrepl_node *node,
+					 const struct hvrepl_trust *trust);
+/**
+ * The session with `peer` could not prove itself anew and ends at `until_utc_ns`
+ * (Kerberos, see renewal_failed there); 0: it did after all. A new session of
+ * that peer takes it back by itself. Control thread.
+ * @return OK; NOT_FOUND: no such peer was added. @since 0.1
+ */
+HVREPL_API int32_t hvrepl_node_set_renewal(hvrepl_node *node, const char *peer,
+					   uint64_t until_utc_ns);
+
 /** How to reach a peer. */
 struct hvrepl_peer_config {
 	uint32_t struct_size; /* sizeof(struct hvrepl_peer_config) */
@@ -302,10 +330,15 @@ struct hvrepl_peer_status {
 	struct hvrepl_uuid node;
 	char name[HVREPL_PEER_NAME_MAX + 1];
 	char site[HVREPL_NAME_MAX + 1];
+	/** Of the certificate it showed last, while this site runs; ns since
+	 * 1970 UTC, 0: none. @since 0.1 */
+	uint64_t from_utc_ns, until_utc_ns;
+	/** As hvrepl_node_set_renewal(). */
+	uint64_t renewal_until_utc_ns;
 };
 #define HVREPL_PEER_STATUS_INIT                                        \
 	{ sizeof(struct hvrepl_peer_status), 0, 0, 0, 0, 0, 0, { { 0 } }, \
-	  { 0 }, { 0 } }
+	  { 0 }, { 0 }, 0, 0, 0 }
 /** Peer `index` of those added; NOT_FOUND past the last. @since 0.1 */
 HVREPL_API int32_t hvrepl_node_get_peer(hvrepl_node *node, uint32_t index,
 					struct hvrepl_peer_status *status);

@@ -110,7 +110,14 @@ extern "C" {
 /* The storage of a running failover failed a flush: what it holds is known only
  * when it is opened again. Restart the site. */
 #define HVREPL_REASON_STORAGE_FAILED (1u << 19)
-#define HVREPL_REASON_COUNT 20u
+/* See hvrepl_node_set_trust(): 30 days ahead a warning, 7 days critical, and
+ * of what lives less than 90 days the same parts of its life. */
+#define HVREPL_REASON_CERTIFICATE_ENDS (1u << 20)
+#define HVREPL_REASON_PEER_CERTIFICATE_ENDS (1u << 21)
+#define HVREPL_REASON_REVOCATION_LIST_ENDS (1u << 22)
+/* See hvrepl_node_set_renewal(); critical in the last hour. */
+#define HVREPL_REASON_TICKET_NOT_RENEWED (1u << 23)
+#define HVREPL_REASON_COUNT 24u
 
 #ifdef __cplusplus
 }

@@ -80,6 +80,21 @@ int32_t hvrepl_node_authorise(hvrepl_node *node,
 	GUARDED(node, hvrepl_node_authorise, hvri_node_authorise(node, entry));
 }
 
+int32_t hvrepl_node_set_trust(hvrepl_node *node,
+			      const struct hvrepl_trust *trust)
+{
+	GUARDED(node, hvrepl_node_set_trust, hvri_node_set_trust(node, trust));
+}
+
+int32_t hvrepl_node_set_renewal(hvrepl_node *node, const char *peer,
+				uint64_t until_utc_ns)
+{
+	if (peer == NULL)
+		return HVREPL_E_INVALID;
+	GUARDED(node, hvrepl_node_set_renewal,
+		hvri_node_set_renewal(node, peer, until_utc_ns));
+}
+
 int32_t hvrepl_node_add_peer(hvrepl_node *node,
 			     const struct hvrepl_peer_config *peer,
 			     struct hvrepl_error *error)

@@ -8,6 +8,7 @@
 #include "driver/link.h"
 #include "driver/timers.h"
 #include "format/message.h"
+#include "replication/trust.h"
 
 #include <hvrepl/node.h>
 
@@ -36,6 +37,8 @@ struct hvri_peer {
 	bool connecting;
 	uint32_t failures;
 	int32_t last_code; /* Of the last attempt. */
+	struct hvri_validity validity; /* As it showed last. */
+	uint64_t renewal_until_ns;     /* hvrepl_node_set_renewal() */
 	struct hvri_alarm retry;
 };
 
@@ -79,6 +82,7 @@ struct hvrepl_node {
 	struct hvri_peer *peers;
 	struct hvri_session *sessions;
 	struct hvri_vm *vms;
+	struct hvri_validity own_validity, list_validity;
 	uint64_t credit_left;
 	uint64_t session_serial;
 	struct hvri_item lost_item; /* An attempt was lost for want of memory. */
@@ -113,6 +117,14 @@ HVRI_MUST_CHECK int32_t hvri_node_connected(struct hvrepl_node *node,
 HVRI_MUST_CHECK int32_t hvri_node_connect_failed(struct hvrepl_node *node,
 						 const char *peer,
 						 int32_t code);
+/* What is known of the trust between this site and that peer. */
+void hvri_node_trust(const struct hvrepl_node *node, const char *peer,
+		     struct hvri_trust *trust_out);
+HVRI_MUST_CHECK int32_t hvri_node_set_trust(struct hvrepl_node *node,
+					    const struct hvrepl_trust *trust);
+HVRI_MUST_CHECK int32_t hvri_node_set_renewal(struct hvrepl_node *node,
+					      const char *peer,
+					      uint64_t until_utc_ns);
 /* The session that is up with this node; NULL: none. */
 struct hvri_session *hvri_node_session_of(struct hvrepl_node *node,
 					  const struct hvrepl_uuid *peer_node);

@@ -140,6 +140,56 @@ int32_t hvri_node_add_peer(struct hvrepl_node *node,
 	return HVREPL_OK;
 }
 
+int32_t hvri_node_set_trust(struct hvrepl_node *node,
+			    const struct hvrepl_trust *trust)
+{
+	struct hvrepl_trust copy;
+
+	HVRI_TRY(hvri_abi_copy_in(&copy, sizeof(copy),
+				  HVRI_SIZE_UP_TO(struct hvrepl_trust,
+						  list_until_utc_ns),
+				  trust));
+	if (copy.reserved != 0)
+		return HVREPL_E_INVALID;
+	node->own_validity = (struct hvri_validity){ copy.from_utc_ns,
+						     copy.until_utc_ns };
+	node->list_validity = (struct hvri_validity){ copy.list_from_utc_ns,
+						      copy.list_until_utc_ns };
+	return HVREPL_OK;
+}
+
+int32_t hvri_node_set_renewal(struct hvrepl_node *node, const char *peer,
+			      uint64_t until_utc_ns)
+{
+	struct hvri_peer *found = find_peer(node, peer);
+
+	if (found == NULL)
+		return HVREPL_E_NOT_FOUND;
+	found->renewal_until_ns = until_utc_ns;
+	return HVREPL_OK;
+}
+
+void hvri_node_trust(const struct hvrepl_node *node, const char *peer,
+		     struct hvri_trust *trust_out)
+{
+	*trust_out = (struct hvri_trust){ .own = node->own_validity,
+					  .list = node->list_validity };
+	/* One that was never added is known while it is here. */
+	for (const struct hvri_session *s = node->sessions; s != NULL;
+	     s = s->next)
+		if (s->up && strcmp(s->link.info.peer, peer) == 0)
+			trust_out->peer = (struct hvri_validity){
+				s->link.info.peer_from_utc_ns,
+				s->link.info.peer_until_utc_ns
+			};
+	for (const struct hvri_peer *p = node->peers; p != NULL; p = p->next) {
+		if (strcmp(p->name, peer) != 0)
+			continue;
+		trust_out->peer = p->validity;
+		trust_out->session_until_ns = p->renewal_until_ns;
+	}
+}
+
 void hvri_peer_free_all(struct hvrepl_node *node)
 {
 	while (node->peers != NULL) {
@@ -217,6 +267,11 @@ static void link_up(struct hvri_link *link)
 	if (peer != NULL) {
 		peer->connecting = false;
 		peer->failures = 0;
+		peer->validity = (struct hvri_validity){
+			link->info.peer_from_utc_ns,
+			link->info.peer_until_utc_ns
+		};
+		peer->renewal_until_ns = 0;
 		hvri_alarm_set(&node->timers, &peer->retry, HVRI_NEVER);
 	}
 	tell(session, true, HVREPL_OK);

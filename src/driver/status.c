@@ -45,6 +45,9 @@ int32_t hvri_peer_status(const struct hvrepl_node *node, uint32_t index,
 		.failures = peer->failures,
 		.code = peer->last_code,
 		.retry_ns = peer->retry.deadline_ns,
+		.from_utc_ns = peer->validity.from_ns,
+		.until_utc_ns = peer->validity.until_ns,
+		.renewal_until_utc_ns = peer->renewal_until_ns,
 	};
 	snprintf(status->name, sizeof(status->name), "%s", peer->name);
 	for (const struct hvri_session *s = node->sessions; s != NULL;
@@ -231,6 +234,7 @@ void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 	const struct hvri_relationship *relationship = &vm->relationship;
 	const struct hvri_record *record = &relationship->record;
 	struct hvri_health health = { 0 };
+	struct hvri_trust trust;
 
 	*status = (struct hvrepl_vm_status){
 		.struct_size = sizeof(*status),
@@ -282,6 +286,8 @@ void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 	hvri_vm_look(vm);
 	hvri_relationship_health(relationship, hvri_now(&vm->node->env),
 				 hvri_utc(&vm->node->env), &health);
+	hvri_node_trust(vm->node, vm->peer_name, &trust);
+	hvri_trust_health(&trust, hvri_utc(&vm->node->env), &health);
 	status->health = health.level;
 	status->reasons = health.reasons;
 	snprintf(status->sentence, sizeof(status->sentence), "%s",

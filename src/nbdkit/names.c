@@ -87,6 +87,10 @@ static const char *const reasons[HVREPL_REASON_COUNT] = {
 	"replica-full",
 	"point-viewed",
 	"storage-failed",
+	"certificate-ends",
+	"peer-certificate-ends",
+	"revocation-list-ends",
+	"ticket-not-renewed",
 };
 
 static const char *look(const char *const *names, uint32_t count,

@@ -85,7 +85,8 @@ static const char *const reasons[HVREPL_REASON_COUNT] = {
 	"point-old",	  "handover-open",    "peer-unknown",
 	"tail-kept",
 	"replica-changed", "replica-full", "point-viewed",
-	"storage-failed",
+	"storage-failed", "certificate-ends", "peer-certificate-ends",
+	"revocation-list-ends", "ticket-not-renewed",
 };
 
 static const char *pick(const char *const *table, size_t count, uint32_t i)

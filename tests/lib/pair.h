@@ -50,6 +50,7 @@ struct pair_site {
 	uint64_t utc_offset; /* Wrong by so much; wraps. */
 	bool keeps_power;    /* A kill is never one of power. */
 	bool dead;           /* Killed: its writes no longer count. */
+	uint64_t valid_from, valid_until; /* What it shows; 0: nothing. */
 };
 
 struct pair_pipe; /* One connection. */

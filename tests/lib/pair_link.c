@@ -50,6 +50,10 @@ static int32_t end_info(void *user, struct hvrepl_channel_info *info)
 
 	info->mechanism = HVREPL_MECHANISM_MEMORY;
 	snprintf(info->peer, sizeof(info->peer), "%s", end->peer);
+	if (end->other != NULL && end->other->site != NULL) {
+		info->peer_from_utc_ns = end->other->site->valid_from;
+		info->peer_until_utc_ns = end->other->site->valid_until;
+	}
 	for (size_t i = 0; i < sizeof(info->exporter); i++)
 		info->exporter[i] =
 			(uint8_t)(end->pipe->secret >> i % 4 * 8);
