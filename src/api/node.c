@@ -74,7 +74,6 @@ int32_t hvrepl_node_post(hvrepl_node *node, void (*function)(void *argument),
 	return hvri_node_post(node, function, argument);
 }
 
-<<<<<<< HEAD
 int32_t hvrepl_node_authorise(hvrepl_node *node,
 			      const struct hvrepl_authorisation *entry)
 {
@@ -96,8 +95,6 @@ int32_t hvrepl_node_set_renewal(hvrepl_node *node, const char *peer,
 		hvri_node_set_renewal(node, peer, until_utc_ns));
 }
 
-=======
->>>>>>> b4ca153 (Authorisation entries: patterns, six verbs, quotas, bound trust groups, tokens that name the epoch, and the way back checked before a planned failover)
 int32_t hvrepl_node_add_peer(hvrepl_node *node,
 			     const struct hvrepl_peer_config *peer,
 			     struct hvrepl_error *error)

@@ -76,11 +76,10 @@ static bool early(struct hvri_step *s, const struct hvri_message *m)
 		return true;
 	case HVRI_MESSAGE_REMOVED:
 		if (m->to_incarnation == r->incarnation)
-			hvri_on_removed(s, NULL);
+			hvri_on_removed(s);
 		return true;
 	case HVRI_MESSAGE_ANSWER:
-		if (m->answer.about != HVRI_MESSAGE_ENABLE &&
-		    m->answer.about != HVRI_MESSAGE_HELLO)
+		if (m->answer.about != HVRI_MESSAGE_ENABLE)
 			return false;
 		if (m->to_incarnation == r->incarnation)
 			hvri_on_answer(s, m);
@@ -151,7 +150,7 @@ static void on_message(struct hvri_step *s, const struct hvri_message *m)
 		hvri_on_handover(s, m);
 		break;
 	case HVRI_MESSAGE_JOIN:
-		hvri_on_join(s, m);
+		hvri_on_join(s, m, s->e->u.message.authorised);
 		break;
 	case HVRI_MESSAGE_JOIN_READY:
 		hvri_on_join_ready(s, m);
@@ -172,7 +171,7 @@ static void on_message(struct hvri_step *s, const struct hvri_message *m)
 		hvri_on_answer(s, m);
 		break;
 	case HVRI_MESSAGE_REMOVE:
-		hvri_on_remove(s, m);
+		hvri_on_remove(s);
 		break;
 	default:
 		break;
@@ -523,7 +522,7 @@ void hvri_relationship_step(struct hvri_relationship *r,
 		hvri_session_down(s);
 		if (s->rec->phase == HVRI_PHASE_REMOVED &&
 		    r->pending.remove == 0)
-			hvri_on_removed(s, NULL);
+			hvri_on_removed(s);
 		break;
 	case HVRI_EVENT_MESSAGE:
 		on_message(s, event->u.message.message);
@@ -533,10 +532,6 @@ void hvri_relationship_step(struct hvri_relationship *r,
 		break;
 	case HVRI_EVENT_DONE:
 		on_done(s, &event->u.done);
-		break;
-	case HVRI_EVENT_SAVE:
-		if (s->rec->mode != HVREPL_MODE_NONE)
-			hvri_save(s);
 		break;
 	case HVRI_EVENT_CYCLE_SET:
 		hvri_set_cycle(s, event->u.cycle_ns);

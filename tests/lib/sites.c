@@ -307,7 +307,7 @@ void sites_deliver(struct sites *w, uint32_t k, bool keep)
 	memset(&event, 0, sizeof(event));
 	event.type = HVRI_EVENT_MESSAGE;
 	event.u.message.message = &message;
-	event.u.message.authorised = 0x3f;
+	event.u.message.authorised = 0xf;
 	sites_feed(w, m.to, &event);
 }
 
