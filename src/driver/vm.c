@@ -169,7 +169,7 @@ static void mark_at_once(struct hvri_vm *vm)
 			hvri_owner_mark(vm, &vm->update.actions[i]);
 }
 
-/* Decide one event; false: it does not count any more. */
+/* Decide one event; false: not without entropy, later. */
 static bool decide(struct hvri_vm *vm, struct hvri_event *event)
 {
 	const struct hvri_env *env = &vm->node->env;
@@ -191,15 +191,17 @@ static bool decide(struct hvri_vm *vm, struct hvri_event *event)
 	return true;
 }
 
-static void step_message(struct hvri_vm *vm, struct hvri_vm_event *waiting)
+/* False: not now. */
+static bool step_message(struct hvri_vm *vm, struct hvri_vm_event *waiting)
 {
 	const struct hvri_env *env = &vm->node->env;
 	struct hvri_message_storage *storage;
 	struct hvri_message message;
 	int32_t rc = HVREPL_E_NOMEM;
+	bool taken = true;
 
 	if (vm->session == NULL || waiting->session != vm->told_session)
-		return; /* Its session is gone, and it with it. */
+		return true; /* Its session is gone, and it with it. */
 	storage = hvri_alloc(env, sizeof(*storage));
 	if (storage != NULL)
 		rc = hvri_message_decode(waiting->message,
@@ -210,58 +212,72 @@ static void step_message(struct hvri_vm *vm, struct hvri_vm_event *waiting)
 		waiting->event.u.message.authorised =
 			hvri_node_verbs(vm->node,
 					vm->session->link.info.peer);
-		if (decide(vm, &waiting->event))
+		taken = decide(vm, &waiting->event);
+		if (taken)
 			mark_at_once(vm);
-		else
-			rc = HVREPL_E_CALLBACK;
 	}
 	hvri_free(env, storage, sizeof(*storage));
 	/* A message must not be missing in the middle of a session. */
 	if (rc < 0)
 		hvri_link_close(&vm->session->link, rc, NULL);
+	return taken;
+	return taken;
 }
 
-/* What the relationship was told and what is so: one difference a turn. */
-static void step_session(struct hvri_vm *vm)
+/* What the relationship was told and what is so: one difference a turn. False:
+ * not now. */
+static bool step_session(struct hvri_vm *vm)
 {
 	uint64_t serial = vm->session == NULL ? 0 : vm->session->serial;
 	struct hvri_event event = { 0 };
 
 	if (serial == vm->told_session)
-		return;
+		return true;
 	event.type = vm->told_session != 0 ? HVRI_EVENT_SESSION_DOWN :
 					     HVRI_EVENT_SESSION_UP;
-	if (!decide(vm, &event)) {
-		hvri_alarm_set(&vm->node->timers, &vm->perform_retry,
-			       event.now_ns + PERFORM_RETRY_NS);
-		return;
-	}
+	if (!decide(vm, &event))
+		return false;
 	vm->told_session = vm->told_session != 0 ? 0 : serial;
 	if (vm->told_session != serial)
 		hvri_vm_session_changed(vm);
+	return true;
+}
+
+static void put_first(struct hvri_vm *vm, struct hvri_vm_event *event)
+{
+	event->queued = true;
+	event->next = vm->first;
+	if (vm->first == NULL)
+		vm->last = &event->next;
+	vm->first = event;
 }
 
 void hvri_vm_session_changed(struct hvri_vm *vm)
 {
 	/* In front: what is queued behind it is of the new session, or void. */
-	if (vm->session_event.queued || !vm->opened)
-		return;
-	vm->session_event.queued = true;
-	vm->session_event.next = vm->first;
-	if (vm->first == NULL)
-		vm->last = &vm->session_event.next;
-	vm->first = &vm->session_event;
+	if (!vm->session_event.queued && vm->opened)
+		put_first(vm, &vm->session_event);
 }
 
-static void step(struct hvri_vm *vm, struct hvri_vm_event *event)
+static bool step(struct hvri_vm *vm, struct hvri_vm_event *event)
 {
 	if (event == &vm->session_event)
-		step_session(vm);
-	else if (event->event.type == HVRI_EVENT_MESSAGE)
-		step_message(vm, event);
-	else if (!decide(vm, &event->event))
-		hvri_log(&vm->node->env, HVREPL_LOG_ERROR,
-			 "VM %s lost an event: no entropy", vm->name);
+		return step_session(vm);
+	if (event->event.type == HVRI_EVENT_MESSAGE)
+		return step_message(vm, event);
+	return decide(vm, &event->event);
+}
+
+/* Nothing that happened may be missing, and nothing is decided without fresh
+ * ids: the event waits in front until there is entropy. */
+static void try_later(struct hvri_vm *vm, struct hvri_vm_event *event)
+{
+	hvri_log(&vm->node->env, HVREPL_LOG_ERROR,
+		 "VM %s waits: the environment gives no random bytes", vm->name);
+	if (!event->queued)
+		put_first(vm, event);
+	hvri_alarm_set(&vm->node->timers, &vm->perform_retry,
+		       hvri_now(&vm->node->env) + PERFORM_RETRY_NS);
 }
 
 void hvri_vm_go_on(struct hvri_vm *vm)
@@ -279,7 +295,11 @@ void hvri_vm_go_on(struct hvri_vm *vm)
 			if (vm->first == NULL)
 				vm->last = &vm->first;
 			event->queued = false;
-			step(vm, event);
+			if (!step(vm, event)) {
+				try_later(vm, event);
+				vm->inside = false;
+				break;
+			}
 			if (event->release != NULL)
 				event->release(vm, event);
 			vm->inside = false;

@@ -36,8 +36,11 @@ static struct pair_blob *find_blob(struct pair_site *site, const char *key,
 static int32_t state_get(void *user, const char *key, void *buffer,
 			 uint32_t *length, uint64_t *version)
 {
-	struct pair_blob *blob = find_blob(user, key, false);
+	struct pair_site *site = user;
+	struct pair_blob *blob = find_blob(site, key, false);
 
+	if (test_refuses(site->refusals))
+		return HVREPL_E_STATE_IO;
 	if (blob == NULL)
 		return HVREPL_E_NOT_FOUND;
 	if (blob->length > *length)
@@ -56,7 +59,8 @@ static int32_t state_put(void *user, hvrepl_op *op, const char *key,
 	bool crash = false;
 
 	(void)op;
-	if (site->puts++ == site->put_fails_at || site->dead)
+	if (site->puts++ == site->put_fails_at || site->dead ||
+	    test_refuses(site->refusals))
 		return HVREPL_E_STATE_IO;
 	if (site->pair->exact && sim_step(&site->sim, true, &crash) < 0)
 		return HVREPL_E_STATE_IO;
@@ -83,6 +87,8 @@ static int32_t state_list(void *user, const char *prefix,
 {
 	struct pair_site *site = user;
 
+	if (test_refuses(site->refusals))
+		return HVREPL_E_STATE_IO;
 	for (unsigned i = 0; i < PAIR_KEYS; i++) {
 		int32_t rc = HVREPL_OK;
 
@@ -158,6 +164,8 @@ static int32_t open_replica(void *user, const struct hvrepl_uuid *vm,
 	struct pair_site *site = user;
 
 	(void)vm, (void)vm_name, (void)peer, (void)specs, (void)flags;
+	if (test_refuses(site->refusals))
+		return HVREPL_E_NO_SPACE;
 	if (disk_count != PAIR_DISKS)
 		return HVREPL_E_INVALID;
 	for (unsigned i = 0; i < PAIR_DISKS; i++)

@@ -48,6 +48,8 @@ static int32_t end_info(void *user, struct hvrepl_channel_info *info)
 {
 	struct pair_end *end = user;
 
+	if (end->site != NULL && test_refuses(end->site->refusals))
+		return HVREPL_E_UNAUTHENTICATED;
 	info->mechanism = HVREPL_MECHANISM_MEMORY;
 	snprintf(info->peer, sizeof(info->peer), "%s", end->peer);
 	if (end->other != NULL && end->other->site != NULL) {
@@ -123,7 +125,8 @@ static int32_t end_send(void *user, hvrepl_op *op,
 	bool crash = false;
 
 	(void)op;
-	if (end->closed || end->pipe->broken)
+	if (end->closed || end->pipe->broken ||
+	    (end->site != NULL && test_refuses(end->site->refusals)))
 		return HVREPL_E_DISCONNECTED;
 	if (pair->exact && end->site != NULL &&
 	    sim_step(&end->site->sim, true, &crash) < 0)
@@ -162,6 +165,8 @@ static int32_t end_receive(void *user, hvrepl_op *op, void *buffer,
 
 	if (end->closed)
 		return HVREPL_E_CLOSED;
+	if (end->site != NULL && test_refuses(end->site->refusals))
+		return HVREPL_E_DISCONNECTED;
 	end->op = op;
 	end->buffer = buffer;
 	end->wanted = length;
@@ -277,7 +282,7 @@ int32_t pair_connect(void *user)
 	struct pair_site *to = from == &pair->a ? &pair->b : &pair->a;
 	struct pair_pipe *pipe;
 
-	if (!pair->link_up || to->node == NULL)
+	if (!pair->link_up || to->node == NULL || test_refuses(from->refusals))
 		return HVREPL_E_UNAVAILABLE;
 	if (pair->secrets == pair->refuse_at && pair->refused++ == 0)
 		return HVREPL_E_UNAVAILABLE;

@@ -356,6 +356,8 @@ static int32_t disk_info(void *user, struct hvrepl_disk_info *out)
 {
 	struct sim_disk *disk = user;
 
+	if (test_refuses(disk->sim->refusals))
+		return HVREPL_E_DISK_IO;
 	out->flags = disk->flags;
 	out->size = disk->image->size;
 	out->block_size = disk->block_size;

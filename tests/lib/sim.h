@@ -14,6 +14,8 @@
 #ifndef SIM_H
 #define SIM_H
 
+#include "testing.h"
+
 #include <hvrepl/hvrepl.h>
 #include <stdbool.h>
 
@@ -55,6 +57,7 @@ struct sim {
 	unsigned stray;
 	uint64_t stray_at;
 	bool improper; /* An object id was none. */
+	struct test_refusals *refusals; /* NULL: nothing is refused. */
 	uint64_t events, failed; /* Callbacks that did I/O; that failed. */
 	uint64_t hurt;  /* Bytes went wrong without a word, so often. */
 	uint64_t trace; /* Of all that was written, where and how much. */

@@ -60,7 +60,10 @@ static void object_close(void *user, void *object)
 
 static int32_t object_size(void *user, void *object, uint64_t *size_out)
 {
-	(void)user;
+	struct sim_storage *storage = user;
+
+	if (test_refuses(storage->sim->refusals))
+		return HVREPL_E_STORAGE_IO;
 	*size_out = ((struct sim_image *)object)->size;
 	return HVREPL_OK;
 }
@@ -209,6 +212,8 @@ static int32_t storage_free_space(void *user, uint64_t *bytes_out)
 	struct sim_storage *storage = user;
 	uint64_t used = sim_storage_used(storage);
 
+	if (test_refuses(storage->sim->refusals))
+		return HVREPL_E_STORAGE_IO;
 	*bytes_out = storage->capacity == UINT64_MAX ? UINT64_MAX :
 		     storage->capacity > used	     ? storage->capacity - used :
 						       0;

@@ -61,6 +61,8 @@ static int32_t env_random(void *user, void *buffer, size_t length)
 {
 	struct test_env *env = user;
 
+	if (test_refuses(env->refusals))
+		return HVREPL_E_CALLBACK;
 	test_fill(buffer, length, test_random(&env->random_state));
 	return HVREPL_OK;
 }

@@ -7,6 +7,23 @@
 #include <hvrepl/hvrepl.h>
 #include <stdbool.h>
 
+/* Callbacks that are neither memory nor disk or object I/O: entropy, sizes,
+ * records, connections... One of them fails: the n-th; or all from there on. */
+struct test_refusals {
+	uint64_t count, at;
+	bool on;
+};
+
+static inline bool test_refuses(struct test_refusals *refusals)
+{
+	uint64_t n;
+
+	if (refusals == NULL)
+		return false;
+	n = refusals->count++;
+	return n == refusals->at || (refusals->on && n > refusals->at);
+}
+
 /* A deterministic env: virtual clock, seeded entropy, counted memory. */
 struct test_env {
 	struct hvrepl_env env; /* Pass this one. */
@@ -18,6 +35,7 @@ struct test_env {
 	long alloc_count;      /* Allocations so far. */
 	long alloc_live;       /* Not yet freed. */
 	size_t alloc_bytes;    /* Live bytes. */
+	struct test_refusals *refusals; /* NULL: nothing is refused. */
 };
 
 void test_env_init(struct test_env *env, uint64_t seed);

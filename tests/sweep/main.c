@@ -65,6 +65,7 @@ static const char *const kind_names[KINDS] = {
 	[CUT_AT] = "broken at a byte",
 	[KILLED] = "process dies at an I/O",
 	[POWER] = "power lost at an I/O",
+	[REFUSED] = "callback refuses",
 };
 
 static struct shared *shared;
@@ -72,6 +73,7 @@ static struct work *mine; /* NULL: one run by hand. */
 static unsigned worker_count = 2, failures;
 static uint64_t dense = 4; /* Places taken one by one; then ever fewer. */
 static bool armed_alloc, armed_io, armed_flush;
+static struct test_refusals refusals;
 
 static const struct scenario *scenario_at(unsigned i)
 {
@@ -102,12 +104,17 @@ void arm(struct test_env *env, struct sim *sim, enum kind kind, uint64_t n)
 		sim->flush_fail_at = sim->flush_count + n;
 		sim->flush_fails = kind - FLUSH_KEEPS;
 	}
+	env->refusals = sim->refusals = kind == REFUSED ? &refusals : NULL;
+	refusals.count = 0;
+	refusals.at = n;
 	sim->late = kind == ALL_LATE;
 	sim->failed = 0;
 }
 
 bool hit(const struct test_env *env, const struct sim *sim)
 {
+	if (env->refusals != NULL)
+		return refusals.count > refusals.at;
 	if (!armed_alloc)
 		return sim->failed > 0;
 	return env->alloc_fail_at < 0 ||
@@ -123,6 +130,8 @@ bool disarm(struct test_env *env, struct sim *sim)
 	sim->fail_at = UINT64_MAX;
 	sim->fail_on = false;
 	sim->flush_fail_at = UINT64_MAX;
+	env->refusals = sim->refusals = NULL;
+	refusals.at = UINT64_MAX;
 	armed_alloc = false;
 	return reached;
 }

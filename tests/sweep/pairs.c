@@ -226,14 +226,18 @@ static void restart(struct pair_site *site)
 {
 	uint64_t io = site->sim.fail_at, flush = site->sim.flush_fail_at;
 	long memory = site->env.alloc_fail_at;
+	struct test_refusals *refusals = site->refusals;
 
 	/* Whether a process starts is not the question here. */
 	if (site->node != NULL && !site->sim.crashed) {
 		pair_stop(&pair, site);
 		site->env.alloc_fail_at = -1;
+		site->refusals = site->env.refusals = site->sim.refusals = NULL;
 		site->sim.fail_at = site->sim.flush_fail_at = UINT64_MAX;
 		pair_start(&pair, site);
 		site->env.alloc_fail_at = memory;
+		site->refusals = site->env.refusals = site->sim.refusals =
+			refusals;
 		site->sim.fail_at = io;
 		site->sim.flush_fail_at = flush;
 	}
@@ -307,6 +311,7 @@ static void ends_well(void)
 static void arm_pair(enum kind kind, uint64_t n)
 {
 	arm(&victim->env, &victim->sim, kind, n);
+	victim->refusals = victim->env.refusals;
 	victim->sim.flush_objects = true;
 	pair.a.sim.late = pair.b.sim.late = kind == ALL_LATE;
 	if (kind == STATE)
@@ -342,6 +347,7 @@ static bool disarm_pair(enum kind kind, uint64_t n)
 		reached = pair.cut_after == UINT64_MAX;
 	if (kind == KILLED || kind == POWER)
 		reached = pair.revived > 0;
+	victim->refusals = NULL;
 	victim->put_fails_at = UINT64_MAX;
 	victim->sim.crash_at = UINT64_MAX;
 	pair.revives = false;

@@ -32,6 +32,7 @@ enum kind {
 	CUT_AT,	   /* The connection breaks after byte n. */
 	KILLED,	   /* The process dies at I/O n. */
 	POWER,	   /* Power is lost at I/O n. */
+	REFUSED,   /* The n-th other callback: entropy, sizes, records, bytes. */
 	KINDS
 };
 
@@ -64,7 +65,8 @@ bool hit(const struct test_env *env, const struct sim *sim);
 #define BIT(kind) (1u << (kind))
 #define ALLOCS (BIT(ALLOC_ONCE) | BIT(ALLOC_ON))
 #define IOS                                                           \
-	(BIT(IO_ERROR) | BIT(IO_SPACE) | BIT(IO_ON) | BIT(FLUSH_KEEPS) | \
+	(BIT(IO_ERROR) | BIT(IO_SPACE) | BIT(IO_ON) | BIT(REFUSED) |     \
+	 BIT(FLUSH_KEEPS) |                                              \
 	 BIT(FLUSH_CLEANS) | BIT(FLUSH_REVERTS) | BIT(FLUSH_LATE) |      \
 	 BIT(ALL_LATE))
 #endif
