@@ -258,7 +258,8 @@ static int32_t fill(struct hvrepl_node *node,
 					 "the vmm table needs open_replica");
 		node->has_vmm = true;
 	}
-	node->start_wait_ns = config->start_wait_ns;
+	node->start_wait_ns = config->start_wait_ns != 0 ?
+				      config->start_wait_ns : 10 * SECOND_NS;
 	node->start_without_peer = config->start_without_peer;
 	node->retry_min_ns = config->retry_min_ns != 0 ? config->retry_min_ns :
 							 SECOND_NS;

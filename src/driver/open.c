@@ -17,6 +17,8 @@ void hvri_vm_tracker_object(uint32_t disk, char id_out[32])
 
 void hvri_vm_doors(struct hvri_vm *vm, bool readable, bool writable)
 {
+	if (!writable)
+		vm->arming = NULL;
 	for (uint32_t i = 0; i < vm->disk_count; i++) {
 		struct hvri_vm_disk *disk = &vm->disks[i];
 		struct hvri_backing backing = {
@@ -432,6 +434,13 @@ static bool open_work(struct hvri_lane_job *job)
 	return false;
 }
 
+void hvri_vm_start_fill(struct hvri_vm *vm)
+{
+	vm->start.incarnation = vm->node->incarnation;
+	vm->start.start_wait_ns = vm->node->start_wait_ns;
+	vm->start.start_without_peer = vm->node->start_without_peer;
+}
+
 static void open_finish(struct hvri_task *task)
 {
 	struct hvri_vm *vm = task->vm;
@@ -460,7 +469,7 @@ static void open_finish(struct hvri_task *task)
 	vm->open_sentence[0] = 0;
 	hvri_vm_list_points(vm);
 	hvri_vm_doors(vm, !standby, false);
-	vm->start.incarnation = vm->node->incarnation;
+	hvri_vm_start_fill(vm);
 	vm->start_event.event.type = HVRI_EVENT_START;
 	vm->start_event.event.u.start = vm->start;
 	vm->opened = true;

@@ -164,6 +164,7 @@ int32_t hvri_owner_fence(struct hvri_vm *vm, const struct hvri_action *action)
 
 	HVRI_TRY(hvri_task_new(vm, action, fence_work, fence_finish, &task));
 	vm->armed = false;
+	vm->arming = NULL;
 	for (uint32_t i = 0; i < vm->disk_count; i++)
 		if (vm->disks[i].tracker != NULL)
 			(void)!hvrepl_tracker_fence(vm->disks[i].tracker);
@@ -197,6 +198,10 @@ static void arm_finish(struct hvri_task *task)
 {
 	struct hvri_vm *vm = task->vm;
 
+	/* Decided against meanwhile: what was flushed since stays all there is. */
+	if (vm->arming != task)
+		return;
+	vm->arming = NULL;
 	if (task->done.code < 0)
 		return;
 	for (uint32_t i = 0; i < vm->disk_count; i++)
@@ -210,6 +215,7 @@ int32_t hvri_owner_arm(struct hvri_vm *vm, const struct hvri_action *action)
 	struct hvri_task *task;
 
 	HVRI_TRY(hvri_task_new(vm, action, arm_work, arm_finish, &task));
+	vm->arming = task;
 	hvri_task_submit(task);
 	return HVREPL_OK;
 }

@@ -465,6 +465,11 @@ static void start_finish(struct hvri_task *task)
 
 	if (hvri_standby_reopened(task) || task->done.code < 0)
 		return;
+	/* Stopped, or begun anew, before it began: it takes no credit. */
+	if (task->generation != reception->generation) {
+		task->done.code = HVREPL_E_CANCELLED;
+		return;
+	}
 	/* Not before: the lane may have been committing the one before. */
 	reception->begin = task->action.begin;
 	/* All disks but the last may be complete; the last is ended anew. */
@@ -484,6 +489,7 @@ int32_t hvri_receive_start(struct hvri_vm *vm, const struct hvri_action *action)
 
 	HVRI_TRY(hvri_task_new(vm, action, start_work, start_finish, &task));
 	hvri_receive_stop(vm, NULL, false);
+	task->generation = vm->reception.generation;
 	hvri_standby_detach_failed(task);
 	if (vm->store == NULL && !task->reopen)
 		hvri_task_end(task, HVREPL_E_STATE);

@@ -95,7 +95,7 @@ static int32_t unknown_vm(struct hvrepl_node *node,
 		 session->link.info.peer);
 	vm->session = session;
 	vm->opened = true;
-	vm->start.incarnation = node->incarnation;
+	hvri_vm_start_fill(vm);
 	vm->start_event.event.type = HVRI_EVENT_START;
 	vm->start_event.event.u.start = vm->start;
 	hvri_vm_feed(vm, &vm->start_event);

@@ -269,7 +269,10 @@ static int32_t pull(struct hvri_source *source, struct hvri_frame *frame,
 	int32_t count;
 
 	(void)iov_max;
-	if (!ship->active || ship->settling || ship->cut == NULL)
+	/* One frame at a time, also while an older session lets go of its own:
+	 * both would be in the same buffers. */
+	if (!ship->active || ship->settling || ship->cut == NULL ||
+	    ship->in_flight)
 		return 0;
 	*frame = (struct hvri_frame){ .vm = vm->relationship.record.vm };
 	count = ship->phase == SHIP_HEADER ? pull_header(vm, frame, iov) :
@@ -289,6 +292,7 @@ static void sent(struct hvri_source *source, bool ok)
 	(void)ok; /* A link that failed closes: the session's end follows. */
 	vm->ship.in_flight = false;
 	close_cut(vm);
+	want(vm);
 }
 
 void hvri_ship_init(struct hvri_vm *vm)

@@ -534,9 +534,7 @@ static void fill_setup(const struct hvri_vm *vm, struct hvri_setup *setup)
 	setup->policy.cycle_ns = vm->cycle_ns;
 	setup->policy.points_max = vm->points_max;
 	setup->policy.window_bytes = 1ull << 30;
-	setup->policy.start_wait_ns = node->start_wait_ns != 0 ?
-					      node->start_wait_ns :
-					      10ull * 1000000000ull;
+	setup->policy.start_wait_ns = node->start_wait_ns;
 	setup->policy.start_without_peer = node->start_without_peer;
 	setup->disk_count = vm->disk_count;
 	for (uint32_t i = 0; i < vm->disk_count; i++) {

@@ -532,7 +532,8 @@ static void begin_anew(struct hvri_vm *vm)
 	vm->session = NULL;
 	vm->forget = false;
 	clear_events(vm);
-	vm->start = (struct hvri_start){ .incarnation = vm->node->incarnation };
+	vm->start = (struct hvri_start){ 0 };
+	hvri_vm_start_fill(vm);
 	vm->start_event.event.type = HVRI_EVENT_START;
 	vm->start_event.event.u.start = vm->start;
 	hvri_vm_feed(vm, &vm->start_event);

@@ -146,6 +146,7 @@ struct hvri_vm {
 	hvrepl_store *store;
 	hvrepl_view *view; /* The failover's. */
 	bool armed;        /* Guest writes are admitted. */
+	struct hvri_task *arming; /* NULL once a fence, or an end, overtook it. */
 	struct hvri_lane lane;     /* Store, trackers' files, overlay. */
 	struct hvri_lane cut_lane; /* Reading of cuts. */
 	struct hvri_vm_timer timers[HVRI_TIMER_COUNT];
@@ -196,7 +197,7 @@ struct hvri_task {
 	hvrepl_store *store;
 	hvrepl_view *view;
 	hvrepl_cut *cut;
-	uint32_t disk, sequence, messages;
+	uint32_t disk, sequence, messages, generation;
 	uint64_t at;
 	uint8_t *bytes;
 	size_t length, room;
@@ -210,6 +211,8 @@ struct hvri_task {
 HVRI_MUST_CHECK int32_t hvri_vm_create(struct hvrepl_node *node,
 				       const struct hvrepl_uuid *id,
 				       struct hvri_vm **vm_out);
+/* What a START says of this node. */
+void hvri_vm_start_fill(struct hvri_vm *vm);
 /* The session with the peer came or went. */
 void hvri_vm_session_changed(struct hvri_vm *vm);
 /* Events are fed in order, one at a time, each after the one before was

@@ -26,6 +26,9 @@ void hvri_session_down(struct hvri_step *s)
 	r->joined = false;
 	r->resend_at = 0;
 	r->taking_in = false;
+	/* Nor is the answer to its offer given in the next one: the cut is offered
+	 * again there, and what is sent for both would be lost between them. */
+	r->pending.receive = 0;
 	if (r->cut.stage == HVRI_CUT_SHIPPING)
 		r->cut.stage = HVRI_CUT_OFFERED;
 	hvri_job_end_id(s, r->forward_job, HVREPL_E_DISCONNECTED,

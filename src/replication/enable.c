@@ -267,6 +267,11 @@ void hvri_start(struct hvri_step *s, const struct hvri_start *start)
 	struct hvri_record *rec = s->rec;
 	uint64_t wait = rec->policy.start_wait_ns;
 
+	r->without_peer = rec->policy.start_without_peer;
+	if (start->start_wait_ns != 0) {
+		wait = start->start_wait_ns;
+		r->without_peer = start->start_without_peer;
+	}
 	r->started = true;
 	r->incarnation = start->incarnation;
 	r->next_point = rec->point_reserved;

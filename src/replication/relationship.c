@@ -285,7 +285,7 @@ static void on_timer(struct hvri_step *s)
 		hvri_cycle(s);
 		break;
 	case HVRI_TIMER_START_WAIT:
-		if (s->rec->policy.start_without_peer == HVRI_START_ALLOW)
+		if (s->r->without_peer == HVRI_START_ALLOW)
 			s->r->waited = true;
 		break;
 	case HVRI_TIMER_RESEND:

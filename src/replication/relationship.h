@@ -78,6 +78,9 @@ struct hvri_start {
 	bool has_points;          /* `newest` is one. */
 	/* FORM_STORE without points: durable frontier of the base. */
 	struct hvri_frontier frontier;
+	/* As this site says now; 0: as was said when the VM was enabled (O3). */
+	uint64_t start_wait_ns;
+	uint32_t start_without_peer;
 };
 
 /* What the store has on record about points (see replication/loss.h). */
@@ -373,6 +376,7 @@ struct hvri_relationship {
 	bool hello_answered;
 	bool contact; /* The peer was heard since START. */
 	bool waited;  /* start_wait has passed. */
+	uint32_t without_peer; /* HVRI_START_*: what then. */
 	bool armed;
 	bool arm_failed;  /* Not again before the RETRY timer. */
 	bool fenced;      /* FENCE is done and nothing was armed since. */

@@ -169,8 +169,8 @@ class Pair:
         return any(name.startswith("store.ovl.")
                    for _, _, names in os.walk(site.home) for name in names)
 
-    def start(self, site):
-        if not site.start():
+    def start(self, site, alone=False):
+        if not site.start(alone=alone):
             raise Failure("site %s did not start" % site.name)
 
     def revive(self):
@@ -407,7 +407,7 @@ class Pair:
                 self.count("kill at a mark")
                 self.after_death(site)
             if site.process is None:
-                self.start(site)
+                self.start(site, alone=True)
 
         saved, self.revive = self.revive, revive_one
         try:

@@ -89,8 +89,7 @@ def make_certificates(folder, names):
 class Site:
     """`folder`/NAME holds what the site keeps; the shim looks only there."""
 
-    def __init__(self, folder, name, listen, peer, peer_port, vm="", options=None):
-        options = options or {}
+    def __init__(self, folder, name, listen, peer, peer_port, vm=""):
         self.name = name
         self.home = os.path.join(folder, name)
         self.process = None
@@ -105,15 +104,16 @@ class Site:
         os.makedirs(self.keep)
         open(self.journal, "wb").close()
         self.control = Control(os.path.join(folder, name + ".control"))
-        with open(self.conf, "w") as conf:
-            conf.write(CONFIGURATION % {
-                "name": name, "peer": peer, "address": listen[0], "port": listen[1],
-                "peer_port": peer_port,
-                "start_wait": options.get("start_wait", "1s"),
-                "interval": options.get("interval", "100ms"),
-                "points": options.get("points", 4), "vm": vm})
+        self.options = {
+            "name": name, "peer": peer, "address": listen[0], "port": listen[1],
+            "peer_port": peer_port, "interval": "100ms", "points": 4, "vm": vm}
 
-    def start(self, wait=True):
+    def start(self, wait=True, alone=False):
+        """`alone`: its operator knows that nobody is there to wait for. Else a
+        former owner waits for the other site, however slow the machine is."""
+        with open(self.conf, "w") as conf:
+            conf.write(CONFIGURATION % dict(
+                self.options, start_wait="100ms" if alone else "5m"))
         environment = dict(os.environ, LD_PRELOAD=SHIM,
                            HVREPL_CHAOS_ROOT=self.home,
                            HVREPL_CHAOS_CONTROL=self.control.file.name,

@@ -186,6 +186,8 @@ static void site_init(struct pair *pair, struct pair_site *site,
 	site->name = name;
 	site->put_fails_at = UINT64_MAX;
 	test_env_init(&site->env, seed);
+	site->env.env.execute = pair_execute;
+	site->jobs_random = seed + 77;
 	sim_init(&site->sim, seed);
 	for (unsigned i = 0; i < PAIR_DISKS; i++) {
 		site->disks[i] = sim_disk_new(&site->sim, pair->disk_size);
@@ -219,6 +221,7 @@ static void end_node(struct pair *pair, struct pair_site *site)
 
 	ck_assert_int_eq(hvrepl_node_close(site->node), HVREPL_OK);
 	for (int i = 0; i < 100000 && rc == HVREPL_E_BUSY; i++) {
+		pair_do_jobs(site); /* It waits for all of them. */
 		rc = hvrepl_node_destroy(site->node);
 		if (rc == HVREPL_E_BUSY && !turn(pair))
 			pair->now_ns += 1000000;
@@ -261,6 +264,7 @@ void pair_start(struct pair *pair, struct pair_site *site)
 	config.state = (struct hvrepl_state){ &state_ops, site, NULL };
 	config.vmm = &vmm_ops;
 	config.user = site;
+	config.start_without_peer = site->start_without_peer;
 	rc = hvrepl_node_create(&config, &site->node, &error);
 	if (rc < 0 && site->sim.crashed)
 		return;
@@ -357,6 +361,7 @@ static bool turn(struct pair *pair)
 			busy = true;
 		}
 		take_events(site);
+		busy |= pair_jobs_turn(site);
 	}
 	return pair_link_turn(pair) || busy;
 }
@@ -391,6 +396,10 @@ bool pair_until(struct pair *pair, uint64_t ns, bool (*done)(struct pair *pair))
 		spins = 0;
 		if (pair_link_next(pair) < next)
 			next = pair_link_next(pair);
+		if (pair_jobs_next(&pair->a) < next)
+			next = pair_jobs_next(&pair->a);
+		if (pair_jobs_next(&pair->b) < next)
+			next = pair_jobs_next(&pair->b);
 		if (pair->a.node != NULL &&
 		    hvrepl_node_deadline(pair->a.node) < next)
 			next = hvrepl_node_deadline(pair->a.node);

@@ -17,6 +17,15 @@
 #define PAIR_KEYS 16u
 #define PAIR_EVENTS 256u
 
+#define PAIR_JOBS 64u
+
+/* A data job that another thread would do. */
+struct pair_job {
+	void (*run)(void *argument);
+	void *argument;
+	uint64_t at_ns; /* Not before. */
+};
+
 struct pair_blob {
 	char key[HVREPL_STATE_KEY_MAX + 1];
 	uint8_t *bytes;
@@ -49,9 +58,16 @@ struct pair_site {
 	bool closed_seen;    /* EVENT_CLOSED of this node. */
 	unsigned restarts;   /* Deaths so far. */
 	uint64_t utc_offset; /* Wrong by so much; wraps. */
+	uint32_t start_without_peer; /* HVREPL_START_*, from the next start on. */
 	bool keeps_power;    /* A kill is never one of power. */
 	bool dead;           /* Killed: its writes no longer count. */
 	uint64_t valid_from, valid_until; /* What it shows; 0: nothing. */
+	/* Data jobs are done at once unless they are held, or take time: each
+	 * up to so long, as its seed says. */
+	bool holds_jobs;
+	uint64_t jobs_take_ns, jobs_random;
+	struct pair_job jobs[PAIR_JOBS];
+	unsigned job_count;
 };
 
 struct pair_pipe; /* One connection. */
@@ -119,7 +135,13 @@ void pair_link_break(struct pair *pair); /* Connections only. */
 /* A connection from elsewhere that says `bytes` and listens to nothing. */
 void pair_intrude(struct pair *pair, struct pair_site *to, const char *peer,
 		  bool no_secret, const void *bytes, size_t length);
+/* Jobs that are held are done, and those that they begin, before the node's
+ * thread gets a turn. */
+void pair_do_jobs(struct pair_site *site);
 /* For pair.c. */
+int32_t pair_execute(void *user, void (*job)(void *argument), void *argument);
+bool pair_jobs_turn(struct pair_site *site);
+uint64_t pair_jobs_next(const struct pair_site *site);
 int32_t pair_connect(void *user);
 bool pair_link_turn(struct pair *pair);
 uint64_t pair_link_next(const struct pair *pair);

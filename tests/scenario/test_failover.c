@@ -338,6 +338,37 @@ START_TEST(a_failed_flush_under_a_failover_asks_for_a_restart_and_goes_on_after_
 }
 END_TEST
 
+static bool writes_alone(struct pair_site *site)
+{
+	struct hvrepl_vm_status status;
+
+	pair_run(&pair, 60 * SECOND);
+	pair_status(site, &status);
+	return status.writable;
+}
+
+/* What a site does without its peer is what it says now, not what the owner said
+ * when the VM was enabled. */
+START_TEST(whether_a_former_owner_starts_alone_is_each_sites_own_word_of_today)
+{
+	protected_with_points();
+	pair_kill(&pair, &pair.a, false);
+	shadow_ok(&pair.b, HVREPL_OPERATION_UNPLANNED);
+	pair_kill(&pair, &pair.b, false);
+	pair.b.start_without_peer = HVREPL_START_REFUSE;
+	pair_start(&pair, &pair.b);
+	ck_assert(!writes_alone(&pair.b));
+	pair_kill(&pair, &pair.b, false);
+	pair.a.start_without_peer = HVREPL_START_REFUSE;
+	pair_start(&pair, &pair.a);
+	ck_assert(!writes_alone(&pair.a));
+	pair_stop(&pair, &pair.a);
+	pair.a.start_without_peer = HVREPL_START_ALLOW;
+	pair_start(&pair, &pair.a);
+	ck_assert(writes_alone(&pair.a));
+}
+END_TEST
+
 START_TEST(both_sites_writing_ends_in_diverged_and_nothing_is_overwritten)
 {
 	static struct shadow at_a, at_b;
@@ -378,6 +409,7 @@ int main(void)
 	tcase_add_test(tc, a_kept_end_that_holds_up_a_commit_is_named_and_reverse_says_so);
 	tcase_add_test(tc, a_point_that_is_read_holds_up_a_commit_and_that_is_said);
 	tcase_add_test(tc, a_failed_flush_under_a_failover_asks_for_a_restart_and_goes_on_after_it);
+	tcase_add_test(tc, whether_a_former_owner_starts_alone_is_each_sites_own_word_of_today);
 	tcase_add_test(tc, both_sites_writing_ends_in_diverged_and_nothing_is_overwritten);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
