@@ -66,7 +66,7 @@ int main(void)
 	for (int i = 0; i < 2; i++) {
 		struct hvrepl_node_config config = { .struct_size = sizeof(config), .env = &env, .site = link.names[i],
 						     .vmm = &vmm, .wake = hvrepl_runner_wake, .user = loop };
-		struct hvrepl_authorisation peer = { sizeof(peer), HVREPL_VERB_ALL, link.names[1 - i], NULL };
+		struct hvrepl_authorisation peer = { sizeof(peer), HVREPL_VERB_ALL, .peer = link.names[1 - i] };
 
 		rc |= hvrepl_dir_state_open(i == 0 ? "embed.a" : "embed.b", HVREPL_DIR_CREATE, &config.state, &error);
 		rc |= hvrepl_node_create(&config, &node[i], &error);

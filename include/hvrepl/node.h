@@ -11,6 +11,7 @@
 #ifndef HVREPL_NODE_H
 #define HVREPL_NODE_H
 
+#include <hvrepl/authorisation.h>
 #include <hvrepl/channel.h>
 #include <hvrepl/disk.h>
 #include <hvrepl/env.h>
@@ -41,7 +42,28 @@ struct hvrepl_disk_spec {
 #define HVREPL_VM_OPEN_CREATE (1u << 0) /* Disks must be new and all zero. */
 
 /**
- * Where a VM lives at this site. Both callbacks run on the control thread and
+ * A replica to be made or opened. What `storage_id` and `storage_root` were
+ * when it was made is kept with the VM: entries may change, it stays where it
+ * lies. All borrowed for the call.
+ */
+struct hvrepl_replica {
+	uint32_t struct_size; /* Set by the library. */
+	uint32_t flags;       /* HVREPL_VM_OPEN_* */
+	struct hvrepl_uuid vm;
+	/** Drawn by this site: name what it lies in by this, never by what the
+	 * peer says. All zero: made by a version that had none; its `vm`. */
+	struct hvrepl_uuid storage_id;
+	const char *storage_root; /* Of the entry; "": none. */
+	const char *trust_group;  /* It is bound to; "": none. */
+	const char *peer;         /* Identity it is bound to. */
+	const char *vm_name;      /* A label from the peer, never a path. */
+	const struct hvrepl_disk_spec *specs; /* Names: labels as well. */
+	uint32_t disk_count;
+	uint32_t reserved;
+};
+
+/**
+ * Where a VM lives at this site. The callbacks run on the control thread and
  * may block shortly.
  */
 struct hvrepl_vmm_ops {
@@ -62,26 +84,17 @@ struct hvrepl_vmm_ops {
 				struct hvrepl_storage *storage_out);
 	/** Replication was removed: disks stay or go as the site sees fit. */
 	void (*removed)(void *user, const struct hvrepl_uuid *vm);
+	/**
+	 * In the place of open_replica, which then is not called: with all that
+	 * this site itself has decided about where the VM lies. Optional.
+	 * @since 0.1
+	 */
+	int32_t (*open_replica_at)(void *user,
+				   const struct hvrepl_replica *replica,
+				   struct hvrepl_disk *disks_out,
+				   struct hvrepl_storage *storage_out);
 };
-#define HVREPL_VMM_OPS_INIT { sizeof(struct hvrepl_vmm_ops), 0, 0, 0 }
-
-#define HVREPL_VERB_ENABLE (1u << 0)    /* Start sending a VM here. */
-#define HVREPL_VERB_RECEIVE (1u << 1)   /* Send changes of a VM here. */
-#define HVREPL_VERB_REVERSE (1u << 2)   /* Take a VM over in a failover. */
-#define HVREPL_VERB_OVERWRITE (1u << 3) /* Resynchronize over our bytes. */
-#define HVREPL_VERB_ALL 0xfu
-
-/** Which peer may do what here. Without an entry: nothing. */
-struct hvrepl_authorisation {
-	uint32_t struct_size; /* sizeof(struct hvrepl_authorisation) */
-	uint32_t verbs;       /* HVREPL_VERB_* */
-	/** Identity as the channel proved it, exact; copied. */
-	const char *peer;
-	/** Peers of one trust group may take over each other's VMs; copied. */
-	const char *trust_group;
-};
-#define HVREPL_AUTHORISATION_INIT \
-	{ sizeof(struct hvrepl_authorisation), 0, 0, 0 }
+#define HVREPL_VMM_OPS_INIT { sizeof(struct hvrepl_vmm_ops), 0, 0, 0, 0 }
 
 struct hvrepl_node_config {
 	uint32_t struct_size; /* sizeof(struct hvrepl_node_config) */
@@ -152,11 +165,25 @@ HVREPL_API int32_t hvrepl_node_post(hvrepl_node *node,
 				    void (*function)(void *argument),
 				    void *argument);
 
-/** Add, replace or (verbs = 0) take away one entry; sessions that lose their
- * right are closed. */
+/**
+ * Add or replace the entry of `entry->peer`, or (verbs = 0, without DENY) take
+ * it away. Evaluated at once: a session whose peer lost a verb, or whose trust
+ * group, storage root or quota is another one now, is closed, and its peer may
+ * come back with what it still has. Control thread.
+ * @return OK; INVALID: see hvrepl_peer_pattern_check(), or a quota is out of
+ *         range; TOO_NEW: a verb or flag that this version does not know; NOMEM.
+ */
 HVREPL_API int32_t
 hvrepl_node_authorise(hvrepl_node *node,
 		      const struct hvrepl_authorisation *entry);
+/**
+ * What applies to `peer`, by its exact entry or else the pattern it matches:
+ * fills `status` (struct_size set by the caller). NOT_FOUND: no entry, and all
+ * of `status` but the sentence is zero. Control thread. @since 0.1
+ */
+HVREPL_API int32_t
+hvrepl_node_get_authorisation(hvrepl_node *node, const char *peer,
+			      struct hvrepl_authorisation_status *status);
 
 /**
  * When what proves this site ends, ns since 1970 UTC; until 0: not known. When
@@ -256,6 +283,19 @@ HVREPL_API int32_t hvrepl_vm_set_cycle(hvrepl_node *node,
 				       const struct hvrepl_uuid *vm,
 				       uint64_t cycle_ns,
 				       struct hvrepl_error *error);
+
+/**
+ * Bind a VM to another trust group ("": none, then its peer alone may act for
+ * it). It is bound to its peer's at first contact, and an entry whose group
+ * differs is refused for it from then on: this is how an operator renames one.
+ * Durable with the VM's next record; sessions that no longer fit leave the VM,
+ * others come to it. Control thread.
+ * @return OK, INVALID, NOT_FOUND, CLOSED. @since 0.1
+ */
+HVREPL_API int32_t hvrepl_vm_set_trust_group(hvrepl_node *node,
+					     const struct hvrepl_uuid *vm,
+					     const char *trust_group,
+					     struct hvrepl_error *error);
 
 /**
  * Bytes that the recovery points of a VM may take at this site; 0: as much as

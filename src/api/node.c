@@ -74,12 +74,6 @@ int32_t hvrepl_node_post(hvrepl_node *node, void (*function)(void *argument),
 	return hvri_node_post(node, function, argument);
 }
 
-int32_t hvrepl_node_authorise(hvrepl_node *node,
-			      const struct hvrepl_authorisation *entry)
-{
-	GUARDED(node, hvrepl_node_authorise, hvri_node_authorise(node, entry));
-}
-
 int32_t hvrepl_node_set_trust(hvrepl_node *node,
 			      const struct hvrepl_trust *trust)
 {

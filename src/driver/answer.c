@@ -86,9 +86,11 @@ static void next_answer(struct hvri_vm *vm)
 	struct hvri_comparison *comparison = vm->comparison;
 
 	while (comparison->first != NULL && !comparison->answering) {
-		int32_t rc = hvri_scan_begin(&comparison->scan, vm,
-					     &comparison->first->ask);
+		int32_t rc = comparison->first->refused;
 
+		if (rc == HVREPL_OK)
+			rc = hvri_scan_begin(&comparison->scan, vm,
+					     &comparison->first->ask);
 		if (rc < 0) {
 			send_answer(vm, rc);
 			continue;
@@ -122,6 +124,19 @@ void hvri_answer_drop(struct hvri_vm *vm)
 	(void)__atomic_add_fetch(&comparison->waiting, 1, __ATOMIC_SEQ_CST);
 }
 
+/* An owner compares with what it has sent; who has it sent reads a running VM's
+ * disks, and does so to verify only. */
+static int32_t may_ask(struct hvri_vm *vm)
+{
+	uint32_t verb = vm->relationship.record.form == HVRI_FORM_STORE ?
+				HVREPL_VERB_RECEIVE : HVREPL_VERB_VERIFY;
+
+	if ((hvri_node_verbs(vm->node, vm->session->link.info.peer) & verb) != 0)
+		return HVREPL_OK;
+	hvri_session_denied(vm->session, verb, &vm->relationship.record.vm);
+	return HVREPL_E_DENIED;
+}
+
 int32_t hvri_answer_ask(struct hvri_vm *vm, const uint8_t *payload,
 			size_t length)
 {
@@ -142,6 +157,7 @@ int32_t hvri_answer_ask(struct hvri_vm *vm, const uint8_t *payload,
 		return rc;
 	}
 	answer->session = vm->session->serial;
+	answer->refused = may_ask(vm);
 	*comparison->last = answer;
 	comparison->last = &answer->next;
 	(void)__atomic_add_fetch(&comparison->waiting, 1, __ATOMIC_SEQ_CST);

@@ -130,6 +130,7 @@ struct hvri_waiting_ask {
 	struct hvri_waiting_ask *next;
 	struct hvri_digest_ask ask;
 	uint64_t session; /* Serial of the session that asked. */
+	int32_t refused;  /* Answered with that, in its turn; OK: not. */
 };
 int32_t hvri_answer_ask(struct hvri_vm *vm, const uint8_t *payload,
 			size_t length);

@@ -3,6 +3,7 @@
 #include "driver/link.h"
 
 #include "base/abi.h"
+#include "base/name.h"
 #include "base/plant.h"
 #include "driver/link_send.h"
 
@@ -436,6 +437,10 @@ int32_t hvri_link_start(struct hvri_link *link, const struct hvri_env *env,
 	if (rc == HVREPL_OK)
 		rc = link->ops.info(link->channel, &link->info);
 	link->info.peer[HVREPL_PEER_NAME_MAX] = 0;
+	hvri_name_fold(link->info.peer);
+	/* What cannot stand in an entry, a sentence or a log line is nobody. */
+	if (rc >= 0 && !hvri_name_ok(link->info.peer))
+		rc = HVREPL_E_UNAUTHENTICATED;
 	/* No exporter value: nothing that could bind the session (design 9). */
 	if (rc >= 0 && memcmp(link->info.exporter, none, sizeof(none)) == 0)
 		rc = HVREPL_E_UNAUTHENTICATED;

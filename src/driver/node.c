@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The node's life: making, processing, authorising, closing. */
+/* The node's life: making, processing, closing. */
 #include "driver/node.h"
 
 #include "base/abi.h"
@@ -27,38 +27,6 @@ void hvri_node_event(struct hvrepl_node *node, const struct hvrepl_event *event)
 	if (hvri_events_put(&node->events, event) < 0)
 		hvri_log(&node->env, HVREPL_LOG_ERROR, "event lost: %s",
 			 event->sentence);
-}
-
-static const struct hvri_entry *find_entry(const struct hvrepl_node *node,
-					   const char *peer)
-{
-	const struct hvri_entry *entry = node->entries;
-
-	while (entry != NULL && strcmp(entry->peer, peer) != 0)
-		entry = entry->next;
-	return entry;
-}
-
-uint32_t hvri_node_verbs(const struct hvrepl_node *node, const char *peer)
-{
-	const struct hvri_entry *entry = find_entry(node, peer);
-
-	return entry == NULL ? 0 : entry->verbs;
-}
-
-bool hvri_node_same_trust(const struct hvrepl_node *node, const char *peer,
-			  const char *bound)
-{
-	const struct hvri_entry *a, *b;
-
-	if (bound[0] == 0)
-		return false;
-	if (strcmp(peer, bound) == 0)
-		return true;
-	a = find_entry(node, peer);
-	b = find_entry(node, bound);
-	return a != NULL && b != NULL && a->trust_group[0] != 0 &&
-	       strcmp(a->trust_group, b->trust_group) == 0;
 }
 
 struct hvri_vm *hvri_node_find_vm(struct hvrepl_node *node,
@@ -131,6 +99,36 @@ static int32_t found_vm(void *argument, const char *key)
 	return HVREPL_OK;
 }
 
+int32_t hvri_vm_bring(struct hvri_vm *vm, const struct hvrepl_disk_spec *specs,
+		      uint32_t flags, struct hvrepl_disk *disks_out,
+		      struct hvrepl_storage *storage_out)
+{
+	struct hvrepl_node *node = vm->node;
+	const struct hvri_record *record = &vm->relationship.record;
+	struct hvrepl_replica replica = {
+		.struct_size = sizeof(replica),
+		.flags = flags,
+		.vm = record->vm,
+		.storage_root = vm->binding.storage_root,
+		.trust_group = vm->binding.trust_group,
+		.peer = vm->peer_name,
+		.vm_name = record->vm_name,
+		.specs = specs,
+		.disk_count = record->disk_count,
+	};
+
+	if (node->vmm.open_replica_at == NULL)
+		return node->vmm.open_replica(
+			node->user, &record->vm, record->vm_name, vm->peer_name,
+			specs, record->disk_count, flags, disks_out,
+			storage_out);
+	if ((flags & HVREPL_VM_OPEN_CREATE) != 0)
+		HVRI_TRY(hvri_uuid_new(&node->env, &vm->binding.storage_id));
+	replica.storage_id = vm->binding.storage_id;
+	return node->vmm.open_replica_at(node->user, &replica, disks_out,
+					 storage_out);
+}
+
 int32_t hvri_vm_open_known(struct hvri_vm *vm)
 {
 	struct hvrepl_node *node = vm->node;
@@ -150,9 +148,7 @@ int32_t hvri_vm_open_known(struct hvri_vm *vm)
 	if (!node->has_vmm)
 		return HVREPL_E_UNSUPPORTED;
 	if (record->form != HVRI_FORM_NONE) {
-		HVRI_TRY(node->vmm.open_replica(
-			node->user, &record->vm, record->vm_name, vm->peer_name,
-			specs, record->disk_count, 0, disks, &storage));
+		HVRI_TRY(hvri_vm_bring(vm, specs, 0, disks, &storage));
 		HVRI_TRY(hvri_vm_take_disks(vm, specs, disks,
 					    record->disk_count, &storage,
 					    NULL));
@@ -253,9 +249,11 @@ static int32_t fill(struct hvrepl_node *node,
 			&node->vmm, sizeof(node->vmm),
 			HVRI_SIZE_UP_TO(struct hvrepl_vmm_ops, removed),
 			config->vmm));
-		if (node->vmm.open_replica == NULL)
+		if (node->vmm.open_replica == NULL &&
+		    node->vmm.open_replica_at == NULL)
 			return hvri_fail(error, HVREPL_E_INVALID,
-					 "the vmm table needs open_replica");
+					 "the vmm table needs open_replica_at or "
+					 "open_replica");
 		node->has_vmm = true;
 	}
 	node->start_wait_ns = config->start_wait_ns != 0 ?
@@ -301,12 +299,7 @@ static void free_node(struct hvrepl_node *node)
 	while (node->vms != NULL)
 		hvri_vm_free(node->vms);
 	hvri_peer_free_all(node);
-	while (node->entries != NULL) {
-		struct hvri_entry *gone = node->entries;
-
-		node->entries = gone->next;
-		hvri_free(&env, gone, sizeof(*gone));
-	}
+	hvri_rights_free(node);
 	hvri_events_free(&node->events);
 	hvri_timers_free(&node->timers);
 	hvri_queue_free(&node->home);
@@ -435,43 +428,6 @@ int32_t hvri_node_post(struct hvrepl_node *node,
 				   function,
 				   argument };
 	hvri_queue_put(&node->home, &posted->item);
-	return HVREPL_OK;
-}
-
-/* ---- Authorising. ---- */
-
-int32_t hvri_node_authorise(struct hvrepl_node *node,
-			    const struct hvrepl_authorisation *config)
-{
-	struct hvrepl_authorisation copy;
-	struct hvri_entry *entry;
-
-	HVRI_TRY(hvri_abi_copy_in(&copy, sizeof(copy),
-				  HVRI_SIZE_UP_TO(struct hvrepl_authorisation,
-						  trust_group),
-				  config));
-	if (copy.peer == NULL || copy.peer[0] == 0 ||
-	    strlen(copy.peer) > HVREPL_PEER_NAME_MAX ||
-	    (copy.trust_group != NULL &&
-	     strlen(copy.trust_group) > HVREPL_NAME_MAX))
-		return HVREPL_E_INVALID;
-	if ((copy.verbs & ~HVREPL_VERB_ALL) != 0)
-		return HVREPL_E_TOO_NEW;
-	for (entry = node->entries; entry != NULL; entry = entry->next)
-		if (strcmp(entry->peer, copy.peer) == 0)
-			break;
-	if (entry == NULL) {
-		entry = hvri_alloc(&node->env, sizeof(*entry));
-		if (entry == NULL)
-			return HVREPL_E_NOMEM;
-		entry->next = node->entries;
-		node->entries = entry;
-		snprintf(entry->peer, sizeof(entry->peer), "%s", copy.peer);
-	}
-	entry->verbs = copy.verbs;
-	snprintf(entry->trust_group, sizeof(entry->trust_group), "%s",
-		 copy.trust_group == NULL ? "" : copy.trust_group);
-	hvri_node_recheck_sessions(node);
 	return HVREPL_OK;
 }
 

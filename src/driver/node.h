@@ -6,6 +6,7 @@
 #include "base/guard.h"
 #include "driver/events.h"
 #include "driver/link.h"
+#include "driver/rights.h"
 #include "driver/timers.h"
 #include "format/message.h"
 #include "replication/trust.h"
@@ -17,14 +18,6 @@ struct hvri_vm;
 /* Bytes of chunks that may be on their way here, of all VMs and of one (F1). */
 #define HVRI_CREDIT_POOL (256ull << 20)
 #define HVRI_CREDIT_VM (32ull << 20)
-
-/* Who may do what here. */
-struct hvri_entry {
-	struct hvri_entry *next;
-	char peer[HVREPL_PEER_NAME_MAX + 1];
-	char trust_group[HVREPL_NAME_MAX + 1];
-	uint32_t verbs;
-};
 
 /* A peer to be connected to. */
 struct hvri_peer {
@@ -49,6 +42,7 @@ struct hvri_session {
 	struct hvrepl_node *node;
 	uint64_t serial; /* 1, 2, 3... of this node. */
 	bool up;
+	struct hvri_session_rights rights;
 	struct hvri_item free_item; /* Frees it outside its own calls. */
 };
 
@@ -97,11 +91,6 @@ HVRI_MUST_CHECK int32_t hvri_node_reserve_timers(struct hvrepl_node *node,
 						 size_t count);
 void hvri_node_event(struct hvrepl_node *node,
 		     const struct hvrepl_event *event);
-uint32_t hvri_node_verbs(const struct hvrepl_node *node, const char *peer);
-/* May `peer` act for a VM that belongs to `bound`? The same, or both in one
- * trust group. */
-bool hvri_node_same_trust(const struct hvrepl_node *node, const char *peer,
-			  const char *bound);
 struct hvri_vm *hvri_node_find_vm(struct hvrepl_node *node,
 				  const struct hvrepl_uuid *id);
 /* Goes on closing when something ended. */
@@ -133,6 +122,4 @@ struct hvri_session *hvri_node_session_named(struct hvrepl_node *node,
 /* Connect now where a connection is wanted and none is under way. */
 void hvri_node_connect_now(struct hvrepl_node *node);
 void hvri_peer_free_all(struct hvrepl_node *node);
-/* Verbs were taken away: sessions that lost all of theirs end. */
-void hvri_node_recheck_sessions(struct hvrepl_node *node);
 #endif

@@ -2,6 +2,7 @@
 /* Peers and sessions: connecting, retrying (L4), routing frames to VMs. */
 #include "base/abi.h"
 
+#include "base/name.h"
 #include "base/plant.h"
 #include "driver/node.h"
 #include "driver/vm.h"
@@ -12,8 +13,11 @@
 static struct hvri_peer *find_peer(struct hvrepl_node *node, const char *name)
 {
 	struct hvri_peer *peer = node->peers;
+	char folded[HVREPL_PEER_NAME_MAX + 1];
 
-	while (peer != NULL && strcmp(peer->name, name) != 0)
+	snprintf(folded, sizeof(folded), "%s", name);
+	hvri_name_fold(folded);
+	while (peer != NULL && strcmp(peer->name, folded) != 0)
 		peer = peer->next;
 	return peer;
 }
@@ -22,9 +26,12 @@ struct hvri_session *hvri_node_session_named(struct hvrepl_node *node,
 					     const char *peer)
 {
 	struct hvri_session *session = node->sessions;
+	char folded[HVREPL_PEER_NAME_MAX + 1];
 
+	snprintf(folded, sizeof(folded), "%s", peer);
+	hvri_name_fold(folded);
 	while (session != NULL &&
-	       (!session->up || strcmp(session->link.info.peer, peer) != 0))
+	       (!session->up || strcmp(session->link.info.peer, folded) != 0))
 		session = session->next;
 	return session;
 }
@@ -104,10 +111,10 @@ int32_t hvri_node_add_peer(struct hvrepl_node *node,
 			      config);
 	if (rc < 0)
 		return hvri_fail_plain(error, rc);
-	if (copy.name == NULL || copy.name[0] == 0 ||
-	    strlen(copy.name) > HVREPL_PEER_NAME_MAX)
+	if (copy.name == NULL || !hvri_name_ok(copy.name))
 		rc = hvri_fail(error, HVREPL_E_INVALID,
-			       "a peer needs a name of 1 to %u bytes",
+			       "a peer needs a name of 1 to %u bytes of UTF-8 "
+			       "without control characters and '*'",
 			       HVREPL_PEER_NAME_MAX);
 	else if (find_peer(node, copy.name) != NULL)
 		rc = hvri_fail(error, HVREPL_E_EXISTS,
@@ -126,6 +133,7 @@ int32_t hvri_node_add_peer(struct hvrepl_node *node,
 	}
 	peer->node = node;
 	snprintf(peer->name, sizeof(peer->name), "%s", copy.name);
+	hvri_name_fold(peer->name);
 	peer->connect = copy.connect;
 	peer->user = copy.user;
 	peer->release = copy.release;
@@ -237,9 +245,14 @@ static void link_up(struct hvri_link *link)
 	struct hvrepl_node *node = session->node;
 	struct hvri_peer *peer = find_peer(node, link->info.peer);
 
-	if (hvri_node_verbs(node, link->info.peer) == 0) {
+	if (!hvri_session_rights_take(session)) {
+		hvri_session_denied(session, HVREPL_VERB_ALL,
+				    &link->peer.node);
 		hvri_link_close(link, HVREPL_E_DENIED,
-				"no authorisation entry names you here");
+				session->rights.entry == NULL ?
+					"no authorisation entry names you here" :
+					"an authorisation entry denies you "
+					"everything here");
 		return;
 	}
 	/* A newer session of the same peer replaces the older: the peer gave
@@ -465,14 +478,4 @@ int32_t hvri_node_connect_failed(struct hvrepl_node *node, const char *peer,
 	snprintf(arrival->peer, sizeof(arrival->peer), "%s", peer);
 	hvri_queue_put(&node->home, &arrival->item);
 	return HVREPL_OK;
-}
-
-void hvri_node_recheck_sessions(struct hvrepl_node *node)
-{
-	for (struct hvri_session *session = node->sessions; session != NULL;
-	     session = session->next)
-		if (session->up &&
-		    hvri_node_verbs(node, session->link.info.peer) == 0)
-			hvri_link_close(&session->link, HVREPL_E_DENIED,
-					"your authorisation was withdrawn");
 }

@@ -79,7 +79,10 @@ static void grant(struct hvri_vm *vm)
 {
 	struct hvri_reception *reception = &vm->reception;
 	struct hvrepl_node *node = vm->node;
-	uint64_t outstanding = reception->granted - reception->consumed;
+	/* The last chunk may go beyond what was granted. */
+	uint64_t outstanding = reception->granted > reception->consumed ?
+				       reception->granted - reception->consumed :
+				       0;
 	uint8_t payload[HVRI_CREDIT_SIZE];
 	struct hvri_credit credit = { .cut = reception->begin.point.cut };
 	uint64_t more;
@@ -90,6 +93,9 @@ static void grant(struct hvri_vm *vm)
 	more = HVRI_MIN(HVRI_CREDIT_VM - outstanding, node->credit_left);
 	if (more < HVRI_FRAME_CHUNK_MAX)
 		return; /* The pool is lent out; its return asks again. */
+	more = hvri_rights_allow(node, vm->session->link.info.peer, more);
+	if (more == 0)
+		return; /* Over its rate; the next report asks again. */
 	node->credit_left -= more;
 	reception->granted += more;
 	credit.bytes = reception->granted;
@@ -176,6 +182,7 @@ static void on_report(struct hvri_alarm *timer)
 
 	if (vm->reception.appended != vm->reception.reported)
 		report(vm);
+	grant(vm);
 	if (vm->reception.open)
 		hvri_alarm_set(&vm->node->timers, timer,
 			       hvri_now(&vm->node->env) + HVRI_REPORT_NS);

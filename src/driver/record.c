@@ -9,8 +9,7 @@
 
 #define BLOB_MAGIC 0x314d5648u /* "HVM1" */
 #define FLAG_OWN 1u
-
-
+#define FLAG_BOUND 2u /* What it is bound to follows the peer's name. */
 
 static void key_of(const struct hvri_vm *vm, char key[HVREPL_STATE_KEY_MAX + 1])
 {
@@ -18,6 +17,35 @@ static void key_of(const struct hvri_vm *vm, char key[HVREPL_STATE_KEY_MAX + 1])
 
 	hvri_uuid_format(&vm->relationship.record.vm, text);
 	snprintf(key, HVREPL_STATE_KEY_MAX + 1, "vm/%s", text);
+}
+
+static void read_binding(struct hvri_reader *reader,
+			 struct hvri_binding *binding)
+{
+	hvri_read_bytes(reader, binding->trust_group,
+			sizeof(binding->trust_group));
+	hvri_read_bytes(reader, binding->storage_root,
+			sizeof(binding->storage_root));
+	hvri_read_uuid(reader, &binding->storage_id);
+	if (binding->trust_group[HVREPL_TRUST_GROUP_MAX] != 0 ||
+	    binding->storage_root[HVREPL_STORAGE_ROOT_MAX] != 0)
+		reader->bad = true;
+}
+
+static void write_binding(struct hvri_writer *writer,
+			  const struct hvri_binding *binding)
+{
+	hvri_write_bytes(writer, binding->trust_group,
+			 sizeof(binding->trust_group));
+	hvri_write_bytes(writer, binding->storage_root,
+			 sizeof(binding->storage_root));
+	hvri_write_uuid(writer, &binding->storage_id);
+}
+
+static bool is_bound(const struct hvri_binding *binding)
+{
+	return binding->trust_group[0] != 0 || binding->storage_root[0] != 0 ||
+	       !hvri_uuid_is_none(&binding->storage_id);
 }
 
 static int32_t decode(struct hvri_vm *vm, const uint8_t *blob, uint32_t length)
@@ -30,7 +58,12 @@ static int32_t decode(struct hvri_vm *vm, const uint8_t *blob, uint32_t length)
 	if (hvri_read_u32(&reader) != BLOB_MAGIC)
 		return HVREPL_E_CORRUPT;
 	flags = hvri_read_u32(&reader);
+	if ((flags & ~(FLAG_OWN | FLAG_BOUND)) != 0)
+		return HVREPL_E_FORMAT_TOO_NEW;
 	hvri_read_bytes(&reader, vm->peer_name, sizeof(vm->peer_name));
+	memset(&vm->binding, 0, sizeof(vm->binding));
+	if ((flags & FLAG_BOUND) != 0)
+		read_binding(&reader, &vm->binding);
 	vm->cycle_ns = hvri_read_u64(&reader);
 	vm->points_max = hvri_read_u32(&reader);
 	if (reader.bad || vm->peer_name[HVREPL_PEER_NAME_MAX] != 0)
@@ -131,8 +164,12 @@ int32_t hvri_vm_save(struct hvri_vm *vm, bool remove)
 	key_of(vm, key);
 	writer = hvri_writer_over(vm->blob, HVRI_VM_BLOB_MAX);
 	hvri_write_u32(&writer, BLOB_MAGIC);
-	hvri_write_u32(&writer, vm->own ? FLAG_OWN : 0);
+	hvri_write_u32(&writer, (vm->own ? FLAG_OWN : 0) |
+					(is_bound(&vm->binding) ? FLAG_BOUND :
+								  0));
 	hvri_write_bytes(&writer, vm->peer_name, sizeof(vm->peer_name));
+	if (is_bound(&vm->binding))
+		write_binding(&writer, &vm->binding);
 	hvri_write_u64(&writer, vm->cycle_ns);
 	hvri_write_u32(&writer, vm->points_max);
 	rc = hvri_record_encode(&vm->relationship.record, writer.at,

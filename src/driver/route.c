@@ -18,13 +18,73 @@ static bool is_peer(const struct hvri_vm *vm,
 	       hvri_uuid_equal(&vm->relationship.record.peer,
 			       &session->link.peer.node) &&
 	       hvri_node_same_trust(vm->node, session->link.info.peer,
-				    vm->peer_name);
+				    vm);
+}
+
+/* Its node, but not by the VM's trust group: that is for an operator. */
+static void note_stranger(struct hvri_vm *vm, struct hvri_session *session)
+{
+	struct hvrepl_event event = HVREPL_EVENT_INIT;
+	struct hvrepl_authorisation_status status;
+
+	if (vm->forget || !hvri_uuid_equal(&vm->relationship.record.peer,
+					   &session->link.peer.node))
+		return;
+	(void)!hvri_node_authorisation(vm->node, session->link.info.peer,
+				       &status);
+	event.type = HVREPL_EVENT_AUDIT;
+	event.severity = HVREPL_SEVERITY_WARNING;
+	event.code = HVREPL_E_DENIED;
+	event.vm = vm->relationship.record.vm;
+	snprintf(event.sentence, sizeof(event.sentence),
+		 "denied %.40s: VM %.30s is bound to trust group '%.30s', its "
+		 "entry has '%.30s'; change the entry, or the VM's trust group",
+		 session->link.info.peer, vm->name, vm->binding.trust_group,
+		 status.trust_group);
+	hvri_node_event(vm->node, &event);
 }
 
 void hvri_vms_session_up(struct hvrepl_node *node, struct hvri_session *session)
 {
 	for (struct hvri_vm *vm = node->vms; vm != NULL; vm = vm->next) {
-		if (!is_peer(vm, session))
+		if (vm->session == session)
+			continue;
+		hvri_vm_bind_late(vm, session->link.info.peer);
+		if (!is_peer(vm, session)) {
+			note_stranger(vm, session);
+			continue;
+		}
+		vm->session = session;
+		hvri_vm_session_changed(vm);
+		hvri_vm_go_on(vm);
+	}
+}
+
+static void leave(struct hvri_vm *vm)
+{
+	vm->session = NULL;
+	hvri_ship_stop(vm);
+	hvri_receive_session_down(vm);
+	hvri_compare_session_down(vm);
+	hvri_vm_session_changed(vm);
+	hvri_vm_go_on(vm);
+}
+
+void hvri_vms_session_down(struct hvrepl_node *node,
+			   struct hvri_session *session)
+{
+	for (struct hvri_vm *vm = node->vms; vm != NULL; vm = vm->next)
+		if (vm->session == session)
+			leave(vm);
+}
+
+void hvri_vm_find_session(struct hvri_vm *vm)
+{
+	if (vm->session != NULL && !is_peer(vm, vm->session))
+		leave(vm);
+	for (struct hvri_session *session = vm->node->sessions;
+	     vm->session == NULL && session != NULL; session = session->next) {
+		if (!session->up || !is_peer(vm, session))
 			continue;
 		vm->session = session;
 		hvri_vm_session_changed(vm);
@@ -32,67 +92,92 @@ void hvri_vms_session_up(struct hvrepl_node *node, struct hvri_session *session)
 	}
 }
 
-void hvri_vms_session_down(struct hvrepl_node *node,
-			   struct hvri_session *session)
+/* Of a VM that has no relationship here; bound to who asked (O2). */
+static int32_t answer(struct hvri_session *session,
+		      const struct hvrepl_uuid *id,
+		      const struct hvri_message *asked, uint32_t type,
+		      const char *denied)
 {
-	for (struct hvri_vm *vm = node->vms; vm != NULL; vm = vm->next) {
-		if (vm->session != session)
-			continue;
-		vm->session = NULL;
-		hvri_ship_stop(vm);
-		hvri_receive_session_down(vm);
-		hvri_compare_session_down(vm);
-		hvri_vm_session_changed(vm);
-		hvri_vm_go_on(vm);
-	}
-}
-
-static int32_t answer_unknown(struct hvri_session *session,
-			      const struct hvrepl_uuid *id, uint32_t answer)
-{
-	struct hvri_message message = { .type = answer };
+	struct hvri_message message = {
+		.type = type,
+		.from_incarnation = session->node->incarnation,
+		.to_incarnation = asked->from_incarnation,
+	};
 	uint8_t bytes[512];
 	size_t length;
 
+	if (denied != NULL) {
+		message.answer.about = (uint8_t)asked->type;
+		message.answer.code = HVREPL_E_DENIED;
+		snprintf(message.answer.sentence,
+			 sizeof(message.answer.sentence), "%s", denied);
+	}
 	HVRI_TRY(hvri_message_encode(&message, bytes, sizeof(bytes), &length));
 	return hvri_link_send(&session->link, HVRI_FRAME_MESSAGE, id, bytes,
 			      length);
 }
 
+/* A message about a VM that is somebody else's, or bound to another trust
+ * group: said to who greets or wants to enable it. */
+static int32_t answer_stranger(struct hvri_vm *vm, struct hvri_session *session,
+			       const struct hvri_message *message)
+{
+	if (message->type != HVRI_MESSAGE_HELLO &&
+	    message->type != HVRI_MESSAGE_ENABLE)
+		return HVREPL_OK;
+	return answer(session, &vm->relationship.record.vm, message,
+		      HVRI_MESSAGE_ANSWER,
+		      "at the other site the VM belongs to another peer or "
+		      "trust group: change the authorisation entry there, or "
+		      "the VM's trust group");
+}
+
+/* An ENABLE that came to nothing left it, and its session is gone. */
+static bool is_left_over(const struct hvri_vm *vm)
+{
+	return vm->session == NULL && !vm->own && vm->opened && !vm->forget &&
+	       !vm->closing && vm->relationship.record.mode == HVREPL_MODE_NONE;
+}
+
+static bool may_enable(struct hvri_session *session,
+		       const struct hvrepl_uuid *id,
+		       char why[HVRI_SENTENCE_MAX + 1])
+{
+	const struct hvri_entry *entry =
+		hvri_node_entry(session->node, session->link.info.peer);
+
+	snprintf(why, HVRI_SENTENCE_MAX + 1, "the other site takes no replicas");
+	if (!session->node->has_vmm)
+		return false;
+	if (entry != NULL && (entry->verbs & HVREPL_VERB_ENABLE) != 0)
+		return true;
+	snprintf(why, HVRI_SENTENCE_MAX + 1,
+		 "the other site's authorisation entry '%.100s' lacks the verb "
+		 "'enable': add it there, then try again",
+		 entry == NULL ? "" : entry->peer);
+	hvri_session_denied(session, HVREPL_VERB_ENABLE, id);
+	return false;
+}
+
 /* A message for a VM this node does not have: ENABLE makes it. */
 static int32_t unknown_vm(struct hvrepl_node *node,
 			  struct hvri_session *session,
-			  const struct hvrepl_uuid *id, const uint8_t *payload,
-			  size_t length, struct hvri_vm **vm_out)
+			  const struct hvrepl_uuid *id,
+			  const struct hvri_message *message,
+			  struct hvri_vm **vm_out)
 {
-	struct hvri_message_storage *storage;
-	struct hvri_message message;
-	uint32_t answer = 0;
+	uint32_t type = hvri_relationship_unknown_answer(message->type);
+	char why[HVRI_SENTENCE_MAX + 1];
 	struct hvri_vm *vm = NULL;
-	int32_t rc;
 
-	storage = hvri_alloc(&node->env, sizeof(*storage));
-	if (storage == NULL)
-		return HVREPL_E_NOMEM;
-	rc = hvri_message_decode(payload, length, storage, &message);
-	if (rc == HVREPL_OK) {
-		answer = hvri_relationship_unknown_answer(message.type);
-		if (answer == 0 &&
-		    (!node->has_vmm ||
-		     (hvri_node_verbs(node, session->link.info.peer) &
-		      HVREPL_VERB_ENABLE) == 0))
-			answer = HVRI_MESSAGE_UNKNOWN;
-	}
-	hvri_free(&node->env, storage, sizeof(*storage));
-	if (rc < 0)
-		return rc;
-	if (answer == HVRI_MESSAGE_TYPE_COUNT)
+	if (type != 0)
+		return answer(session, id, message, type, NULL);
+	if (message->type != HVRI_MESSAGE_ENABLE)
 		return HVREPL_OK;
-	if (answer != 0)
-		return answer_unknown(session, id, answer);
+	if (!may_enable(session, id, why))
+		return answer(session, id, message, HVRI_MESSAGE_ANSWER, why);
 	HVRI_TRY(hvri_vm_create(node, id, &vm));
-	snprintf(vm->peer_name, sizeof(vm->peer_name), "%s",
-		 session->link.info.peer);
+	hvri_vm_bind(vm, session->link.info.peer);
 	vm->session = session;
 	vm->opened = true;
 	hvri_vm_start_fill(vm);
@@ -103,6 +188,39 @@ static int32_t unknown_vm(struct hvrepl_node *node,
 	hvri_vm_go_on(vm);
 	*vm_out = vm;
 	return HVREPL_OK;
+}
+
+/* A message that is not for the VM's own session. *vm_inout: whose it becomes;
+ * NULL: nobody's. */
+static int32_t not_of_its_session(struct hvrepl_node *node,
+				  struct hvri_session *session,
+				  const struct hvrepl_uuid *id,
+				  const uint8_t *payload, size_t length,
+				  struct hvri_vm **vm_inout)
+{
+	struct hvri_message_storage *storage;
+	struct hvri_message message;
+	struct hvri_vm *vm = *vm_inout;
+	int32_t rc;
+
+	*vm_inout = NULL;
+	storage = hvri_alloc(&node->env, sizeof(*storage));
+	if (storage == NULL)
+		return HVREPL_E_NOMEM;
+	rc = hvri_message_decode(payload, length, storage, &message);
+	if (rc == HVREPL_OK && vm == NULL) {
+		rc = unknown_vm(node, session, id, &message, vm_inout);
+	} else if (rc == HVREPL_OK && is_left_over(vm) &&
+		   message.type == HVRI_MESSAGE_ENABLE) {
+		hvri_vm_bind(vm, session->link.info.peer);
+		vm->session = session;
+		hvri_vm_session_changed(vm);
+		*vm_inout = vm;
+	} else if (rc == HVREPL_OK) {
+		rc = answer_stranger(vm, session, &message);
+	}
+	hvri_free(&node->env, storage, sizeof(*storage));
+	return rc;
 }
 
 static int32_t queue_message(struct hvri_vm *vm, struct hvri_session *session,
@@ -129,20 +247,14 @@ int32_t hvri_vms_frame(struct hvrepl_node *node, struct hvri_session *session,
 {
 	struct hvri_vm *vm = hvri_node_find_vm(node, &frame->vm);
 
-	if (vm == NULL) {
+	if (vm == NULL || vm->session != session) {
+		/* Removed meanwhile; not its peer, or of another trust group. */
 		if (frame->type != HVRI_FRAME_MESSAGE)
-			return HVREPL_OK; /* Of a VM removed meanwhile. */
-		HVRI_TRY(unknown_vm(node, session, &frame->vm, payload,
-				    frame->length, &vm));
+			return HVREPL_OK;
+		HVRI_TRY(not_of_its_session(node, session, &frame->vm, payload,
+					    frame->length, &vm));
 		if (vm == NULL)
 			return HVREPL_OK;
-	}
-	if (vm->session != session) {
-		/* Not its peer, or bound to another trust group. */
-		if (frame->type == HVRI_FRAME_MESSAGE)
-			return answer_unknown(session, &frame->vm,
-					      HVRI_MESSAGE_UNKNOWN);
-		return HVREPL_OK;
 	}
 	switch (frame->type) {
 	case HVRI_FRAME_MESSAGE:

@@ -178,9 +178,7 @@ static int32_t bring_replica(struct hvri_vm *vm, struct hvrepl_error *error)
 			 record->disks[i].name);
 	}
 	snprintf(vm->name, sizeof(vm->name), "%s", record->vm_name);
-	rc = node->vmm.open_replica(node->user, &record->vm, record->vm_name,
-				    vm->peer_name, specs, record->disk_count,
-				    HVREPL_VM_OPEN_CREATE, disks, &storage);
+	rc = hvri_vm_bring(vm, specs, HVREPL_VM_OPEN_CREATE, disks, &storage);
 	if (rc < 0)
 		return hvri_fail(error, rc,
 				 "the site could not bring disks and storage "

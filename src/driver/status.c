@@ -594,7 +594,7 @@ int32_t hvri_node_operate(struct hvrepl_node *node,
 	/* Bound before the first message goes out. */
 	vm->session = (struct hvri_session *)(uintptr_t)session;
 	rc = hvri_vm_operate(vm, &operation, setup, &session->link.peer.node,
-			     operation.peer, job_out, error);
+			     session->link.info.peer, job_out, error);
 	hvri_free(&node->env, setup, sizeof(*setup));
 	if (rc == HVREPL_OK) {
 		hvri_vm_session_changed(vm);

@@ -16,9 +16,6 @@ uint64_t hvri_node_deadline(struct hvrepl_node *node);
 HVRI_MUST_CHECK int32_t hvri_node_post(struct hvrepl_node *node,
 				       void (*function)(void *argument),
 				       void *argument);
-HVRI_MUST_CHECK int32_t
-hvri_node_authorise(struct hvrepl_node *node,
-		    const struct hvrepl_authorisation *entry);
 
 HVRI_MUST_CHECK int32_t hvri_node_add_vm(struct hvrepl_node *node,
 					 const struct hvrepl_vm_config *config,

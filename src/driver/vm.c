@@ -44,6 +44,11 @@ static void send_message(struct hvri_vm *vm, const struct hvri_message *message)
 		older = *message;
 		older.number = 0;
 		message = &older;
+	} else if (message->type == HVRI_MESSAGE_REMOVE &&
+		   !(features & HVRI_FEATURE_REMOVE_EPOCH)) {
+		older = *message;
+		older.u.remove.epoch = (struct hvrepl_uuid){ { 0 } };
+		message = &older;
 	}
 	rc = hvri_message_encode(message, node->scratch,
 				 HVRI_MESSAGE_ENCODED_MAX, &length);
@@ -197,6 +202,7 @@ static bool step_message(struct hvri_vm *vm, struct hvri_vm_event *waiting)
 	const struct hvri_env *env = &vm->node->env;
 	struct hvri_message_storage *storage;
 	struct hvri_message message;
+	char quota[HVRI_SENTENCE_MAX + 1];
 	int32_t rc = HVREPL_E_NOMEM;
 	bool taken = true;
 
@@ -208,13 +214,26 @@ static bool step_message(struct hvri_vm *vm, struct hvri_vm_event *waiting)
 					 waiting->message_length, storage,
 					 &message);
 	if (rc == HVREPL_OK) {
+		const char *peer = vm->session->link.info.peer;
+		const struct hvri_entry *entry =
+			hvri_node_entry(vm->node, peer);
+
 		waiting->event.u.message.message = &message;
 		waiting->event.u.message.authorised =
-			hvri_node_verbs(vm->node,
-					vm->session->link.info.peer);
+			entry == NULL ? 0 : entry->verbs;
+		waiting->event.u.message.entry = entry == NULL ? NULL :
+								 entry->peer;
+		waiting->event.u.message.quota = NULL;
+		if (message.type == HVRI_MESSAGE_ENABLE &&
+		    hvri_rights_admit(vm->node, peer, vm, message.setup,
+				      quota) < 0)
+			waiting->event.u.message.quota = quota;
 		taken = decide(vm, &waiting->event);
-		if (taken)
+		if (taken) {
 			mark_at_once(vm);
+			hvri_session_denied(vm->session, vm->update.denied,
+					    &vm->relationship.record.vm);
+		}
 	}
 	hvri_free(env, storage, sizeof(*storage));
 	/* A message must not be missing in the middle of a session. */
@@ -458,6 +477,9 @@ int32_t hvri_vm_operate(struct hvri_vm *vm,
 	asked->point = operation->point;
 	asked->epoch = operation->epoch;
 	asked->setup = setup;
+	asked->authorised = hvri_node_verbs(
+		vm->node, vm->session != NULL ? vm->session->link.info.peer :
+						vm->peer_name);
 	if (peer != NULL)
 		asked->peer = *peer;
 	if (vm->store != NULL) {
@@ -489,8 +511,7 @@ int32_t hvri_vm_operate(struct hvri_vm *vm,
 					 hvrepl_strerror(vm->update.code));
 	}
 	if (peer_name != NULL)
-		snprintf(vm->peer_name, sizeof(vm->peer_name), "%s",
-			 peer_name);
+		hvri_vm_bind(vm, peer_name);
 	*job_out = asked->job;
 	hvri_vm_go_on(vm);
 	return HVREPL_OK;
@@ -528,6 +549,7 @@ static void begin_anew(struct hvri_vm *vm)
 
 	hvri_relationship_init(&vm->relationship, &vm->node->id, &id);
 	vm->peer_name[0] = 0;
+	memset(&vm->binding, 0, sizeof(vm->binding));
 	vm->told_session = 0;
 	vm->session = NULL;
 	vm->forget = false;

@@ -120,6 +120,7 @@ struct hvri_vm {
 	/* The record in the state store. */
 	bool own; /* The application brought its disks (add_vm). */
 	char peer_name[HVREPL_PEER_NAME_MAX + 1]; /* Bound to; empty: none. */
+	struct hvri_binding binding;
 	uint64_t version;
 	uint8_t *blob; /* While a put is under way. */
 	struct hvrepl_op put_op;
@@ -235,7 +236,7 @@ HVRI_MUST_CHECK int32_t hvri_vm_operate(struct hvri_vm *vm,
 					struct hvrepl_error *error);
 
 /* ---- record.c: the record in the state store. ---- */
-#define HVRI_VM_BLOB_MAX (HVRI_RECORD_ENCODED_MAX + 512u)
+#define HVRI_VM_BLOB_MAX (HVRI_RECORD_ENCODED_MAX + 1024u)
 /* NOT_FOUND; fills own, peer_name, version and the relationship. */
 HVRI_MUST_CHECK int32_t hvri_vm_load(struct hvri_vm *vm);
 /* Start the put; ends in hvri_vm_go_on(). */
@@ -271,6 +272,13 @@ HVRI_MUST_CHECK int32_t hvri_vm_take_disks(struct hvri_vm *vm,
 					   uint32_t disk_count,
 					   const struct hvrepl_storage *storage,
 					   struct hvrepl_error *error);
+/* Have the application bring a replica's disks and storage; they are the
+ * caller's on success. CREATE: they are new. */
+HVRI_MUST_CHECK int32_t hvri_vm_bring(struct hvri_vm *vm,
+				      const struct hvrepl_disk_spec *specs,
+				      uint32_t flags,
+				      struct hvrepl_disk *disks_out,
+				      struct hvrepl_storage *storage_out);
 /* A replica that the state store knows: disks from the application, then as
  * hvri_vm_open(). On failure it may be tried again. */
 HVRI_MUST_CHECK int32_t hvri_vm_open_known(struct hvri_vm *vm);
@@ -385,6 +393,8 @@ void hvri_filter_apply(struct hvri_vm *vm, hvrepl_cut *cut);
 /* ---- route.c: all VMs of a node, for peer.c. ---- */
 void hvri_vms_session_up(struct hvrepl_node *node,
 			 struct hvri_session *session);
+/* What it is bound to changed: leave the session, or come to one. */
+void hvri_vm_find_session(struct hvri_vm *vm);
 void hvri_vms_session_down(struct hvrepl_node *node,
 			   struct hvri_session *session);
 int32_t hvri_vms_frame(struct hvrepl_node *node, struct hvri_session *session,

@@ -2,6 +2,8 @@
 /* Control messages between two sites' records of one VM. */
 #include "format/message.h"
 
+#include "base/env.h"
+
 #include "format/record_parts.h"
 
 #include <string.h>
@@ -256,7 +258,11 @@ static void put_body(struct hvri_writer *w, const struct hvri_message *m)
 	case HVRI_MESSAGE_ANSWER:
 		put_answer(w, &m->answer);
 		break;
-	default: /* ENABLED, UNKNOWN, REMOVE, REMOVED: no body. */
+	case HVRI_MESSAGE_REMOVE:
+		if (!hvri_uuid_is_none(&m->u.remove.epoch))
+			hvri_write_uuid(w, &m->u.remove.epoch);
+		break;
+	default: /* ENABLED, UNKNOWN, REMOVED: no body. */
 		break;
 	}
 }
@@ -365,6 +371,13 @@ static void get_body(struct hvri_reader *r,
 		break;
 	case HVRI_MESSAGE_ANSWER:
 		get_answer(r, &m->answer);
+		break;
+	case HVRI_MESSAGE_REMOVE:
+		if (r->left == 0)
+			break;
+		hvri_read_uuid(r, &m->u.remove.epoch);
+		if (hvri_uuid_is_none(&m->u.remove.epoch))
+			r->bad = true; /* Then it is not there. */
 		break;
 	default:
 		break;

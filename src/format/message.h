@@ -39,7 +39,7 @@ enum hvri_message_type {
 	HVRI_MESSAGE_DISCARDED,   /* discard */
 	HVRI_MESSAGE_OPERATION,   /* operation: typed at the other site */
 	HVRI_MESSAGE_ANSWER,      /* answer: outcome of what was asked */
-	HVRI_MESSAGE_REMOVE,
+	HVRI_MESSAGE_REMOVE,      /* remove */
 	HVRI_MESSAGE_REMOVED,
 	HVRI_MESSAGE_TYPE_COUNT
 };
@@ -183,6 +183,10 @@ struct hvri_message {
 		struct hvri_discard discard;
 		struct hvri_operation operation;
 		struct hvri_status status;
+		/* REMOVE: the epoch it is for; none from an older peer. */
+		struct {
+			struct hvrepl_uuid epoch;
+		} remove;
 	} u;
 	struct hvri_answer answer; /* ANSWER; CUT_DECLINE: code, sentence. */
 };

@@ -58,7 +58,10 @@ hvri_frame_check(const uint8_t header[HVRI_FRAME_HEADER_SIZE],
  * are ignored. */
 #define HVRI_FEATURE_UNSHIPPED (UINT64_C(1) << 0) /* The end of STATUS. */
 #define HVRI_FEATURE_HELLO_NUMBER (UINT64_C(1) << 1) /* Of a claim's HELLO. */
-#define HVRI_FEATURES (HVRI_FEATURE_UNSHIPPED | HVRI_FEATURE_HELLO_NUMBER)
+#define HVRI_FEATURE_REMOVE_EPOCH (UINT64_C(1) << 2) /* The body of REMOVE. */
+#define HVRI_FEATURES                                         \
+	(HVRI_FEATURE_UNSHIPPED | HVRI_FEATURE_HELLO_NUMBER | \
+	 HVRI_FEATURE_REMOVE_EPOCH)
 struct hvri_hello {
 	uint32_t version_min, version_max;
 	uint64_t features;

@@ -140,11 +140,12 @@ void hvri_on_enable(struct hvri_step *s, const struct hvri_message *m)
 	const struct hvri_epoch *current =
 		hvri_lineage_look(&claim->lineage, &claim->current);
 	const char *why = NULL;
+	char lacks[HVRI_SENTENCE_MAX + 1];
 	int32_t code = HVREPL_E_DENIED;
 
 	r->peer_incarnation = m->from_incarnation;
-	if (!(s->e->u.message.authorised & HVRI_VERB_ENABLE)) {
-		why = "the other site does not let this one send it VMs";
+	if (!hvri_may(s, HVRI_VERB_ENABLE, lacks)) {
+		why = lacks;
 	} else if (rec->mode != HVREPL_MODE_NONE) {
 		if (hvri_uuid_equal(&rec->peer, &claim->site) &&
 		    hvri_uuid_equal(&rec->current, &claim->current) &&
@@ -162,6 +163,9 @@ void hvri_on_enable(struct hvri_step *s, const struct hvri_message *m)
 		   hvri_uuid_equal(&claim->site, &rec->site)) {
 		why = "the request makes no sense";
 		code = HVREPL_E_PROTOCOL;
+	} else if (s->e->u.message.quota != NULL) {
+		why = s->e->u.message.quota;
+		code = HVREPL_E_LIMIT;
 	}
 	if (why) {
 		hvri_send_answer(s, HVRI_MESSAGE_ENABLE, NULL, 0, code, why);
@@ -336,12 +340,14 @@ void hvri_remove(struct hvri_step *s, uint64_t job)
 	hvri_save(s);
 	hvri_act_token(s, HVRI_ACTION_REMOVE, &r->pending.remove);
 	if (job != 0)
-		hvri_send(s, HVRI_MESSAGE_REMOVE);
+		hvri_send(s, HVRI_MESSAGE_REMOVE)->u.remove.epoch =
+			rec->current;
 }
 
-void hvri_on_remove(struct hvri_step *s)
+void hvri_on_remove(struct hvri_step *s, const struct hvri_message *m)
 {
 	struct hvri_record *rec = s->rec;
+	char lacks[HVRI_SENTENCE_MAX + 1];
 	bool open = hvri_has_overlay(rec) ||
 		    (rec->ownership != HVREPL_OWNERSHIP_STANDBY &&
 		     hvri_relationship_ownership(s->r) !=
@@ -354,6 +360,15 @@ void hvri_on_remove(struct hvri_step *s)
 				 HVREPL_E_STATE,
 				 "a failover is open there, or its ownership "
 				 "is disputed: remove it there too, by hand");
+		return;
+	}
+	/* A replica goes with its points; an owner loses nothing. */
+	if (rec->ownership == HVREPL_OWNERSHIP_STANDBY &&
+	    (!hvri_may(s, HVRI_VERB_DELETE_POINTS, lacks) ||
+	     !hvri_names_epoch(s, &m->u.remove.epoch, "removing a replica",
+			       lacks))) {
+		hvri_send_answer(s, HVRI_MESSAGE_REMOVE, NULL, 0,
+				 HVREPL_E_DENIED, lacks);
 		return;
 	}
 	hvri_remove(s, 0);
@@ -383,9 +398,14 @@ void hvri_removed_here(struct hvri_step *s, const struct hvri_done *done)
 }
 
 /* REMOVED, or an answer that it will not. */
-void hvri_on_removed(struct hvri_step *s)
+void hvri_on_removed(struct hvri_step *s, const struct hvri_answer *refused)
 {
+	char how[HVRI_SENTENCE_MAX + 1];
+
 	if (s->rec->phase != HVRI_PHASE_REMOVED || s->r->pending.remove != 0)
 		return;
-	forget(s, "removed");
+	if (refused != NULL)
+		hvri_sentence(how, "removed here, and kept at the other site: "
+				   "%.200s", refused->sentence);
+	forget(s, refused != NULL ? how : "removed");
 }

@@ -56,16 +56,22 @@ static int32_t begin(struct hvri_step *s, const struct hvri_handover *h)
 	return HVREPL_OK;
 }
 
-int32_t hvri_planned_here(struct hvri_step *s, uint64_t job)
+int32_t hvri_planned_here(struct hvri_step *s, const struct hvri_operator *op)
 {
+	const uint32_t back = HVRI_VERB_REVERSE | HVRI_VERB_RECEIVE;
 	struct hvri_handover h;
 	int32_t rc;
+
+	/* Before anything moves: into a site from which this one could not be
+	 * replicated back to, nobody fails over by plan (O4, 1). */
+	if ((op->authorised & back) != back)
+		return HVREPL_E_DENIED;
 
 	memset(&h, 0, sizeof(h));
 	h.epoch = hvri_fresh(s);
 	h.parent = s->rec->current;
 	h.ordinal = hvri_lineage_next_ordinal(&s->rec->lineage);
-	hvri_job_begin(s, HVREPL_OPERATION_PLANNED, job, false);
+	hvri_job_begin(s, HVREPL_OPERATION_PLANNED, op->job, false);
 	rc = begin(s, &h);
 	if (rc != HVREPL_OK)
 		memset(&s->rec->job, 0, sizeof(s->rec->job));
@@ -219,12 +225,14 @@ static void on_request(struct hvri_step *s, const struct hvri_handover *h)
 	rc = hvri_relationship_may(s->r, HVREPL_OPERATION_PLANNED, sentence);
 	if (rc == HVREPL_OK &&
 	    (rec->ownership != HVREPL_OWNERSHIP_OWNER ||
-	     !hvri_uuid_equal(&h->parent, &rec->current) ||
-	     !(s->e->u.message.authorised & HVRI_VERB_REVERSE))) {
+	     !hvri_uuid_equal(&h->parent, &rec->current))) {
 		rc = HVREPL_E_STATE;
-		hvri_sentence(sentence, "this site does not own that epoch, or "
-					"the other site may not take it over");
+		hvri_sentence(sentence, "this site does not own that epoch");
 	}
+	/* `receive` as well, or it could not be replicated back to here. */
+	if (rc == HVREPL_OK && (!hvri_may(s, HVRI_VERB_REVERSE, sentence) ||
+				!hvri_may(s, HVRI_VERB_RECEIVE, sentence)))
+		rc = HVREPL_E_DENIED;
 	if (rc == HVREPL_OK) {
 		const struct hvri_epoch *parent =
 			hvri_lineage_look(&rec->lineage, &h->parent);
@@ -333,11 +341,16 @@ static void on_check(struct hvri_step *s, const struct hvri_handover *h)
 	struct hvri_relationship *r = s->r;
 	struct hvri_record *rec = s->rec;
 	const struct hvri_epoch *child;
+	char sentence[HVRI_SENTENCE_MAX + 1];
 
+	if (!hvri_may(s, HVRI_VERB_RECEIVE, sentence)) {
+		hvri_send_answer(s, HVRI_MESSAGE_HANDOVER_CHECK, &h->epoch, 0,
+				 HVREPL_E_DENIED, sentence);
+		return;
+	}
 	if (rec->ownership != HVREPL_OWNERSHIP_STANDBY ||
 	    rec->form != HVRI_FORM_STORE ||
 	    !hvri_uuid_equal(&rec->current, &h->parent) ||
-	    !(s->e->u.message.authorised & HVRI_VERB_RECEIVE) ||
 	    (rec->pause & HVRI_PAUSE_FETCH)) {
 		hvri_send_answer(s, HVRI_MESSAGE_HANDOVER_CHECK, &h->epoch, 0,
 				 HVREPL_E_STATE,

@@ -114,7 +114,9 @@ static uint32_t reasons_of(const struct hvri_relationship *r, uint64_t utc_ns)
 	if (rec->pause != 0)
 		set |= HVREPL_REASON_PAUSED;
 	if (!r->greeted)
-		set |= HVREPL_REASON_DISCONNECTED;
+		set |= r->peer_status.refuses && r->session ?
+			       HVREPL_REASON_PEER_REFUSES :
+			       HVREPL_REASON_DISCONNECTED;
 	else if (r->refusing || r->peer_status.refuses)
 		set |= HVREPL_REASON_PEER_REFUSES;
 	else if (r->peer_status.pause & HVRI_PAUSE_FETCH)

@@ -60,6 +60,14 @@ void hvri_job_begin(struct hvri_step *s, uint32_t operation, uint64_t id,
 		    bool asked_by_peer);
 void hvri_sentence(char *out, const char *format, ...) HVRI_PRINTF(2, 3);
 
+/* ---- What the peer may (rights.c). ---- */
+/* If its entry lacks the verb: noted, and `sentence` says what to do. */
+bool hvri_may(struct hvri_step *s, uint32_t verb,
+	      char sentence[HVRI_SENTENCE_MAX + 1]);
+/* Does the token of something destructive name the epoch this site is in? */
+bool hvri_names_epoch(struct hvri_step *s, const struct hvrepl_uuid *epoch,
+		      const char *what, char sentence[HVRI_SENTENCE_MAX + 1]);
+
 /* ---- What is so (state.c). ---- */
 bool hvri_owns_current(const struct hvri_record *rec);
 bool hvri_is_claimant(const struct hvri_record *rec); /* Owner or diverged. */
@@ -135,7 +143,7 @@ bool hvri_frontier_closed(const struct hvri_record *rec,
 int hvri_frontier_order(struct hvri_frontier a, struct hvri_frontier b);
 
 /* ---- Handover (handover.c). ---- */
-int32_t hvri_planned_here(struct hvri_step *s, uint64_t job);
+int32_t hvri_planned_here(struct hvri_step *s, const struct hvri_operator *op);
 int32_t hvri_planned_ask(struct hvri_step *s, uint64_t job);
 void hvri_handover_abort(struct hvri_step *s, int32_t code,
 			 const char *sentence);
@@ -173,8 +181,7 @@ int32_t hvri_new_epoch(struct hvri_step *s, const struct hvrepl_uuid *parent,
 /* ---- Coming together again (join.c). ---- */
 void hvri_reverse(struct hvri_step *s);
 void hvri_join_ask(struct hvri_step *s);
-void hvri_on_join(struct hvri_step *s, const struct hvri_message *m,
-		  uint32_t authorised);
+void hvri_on_join(struct hvri_step *s, const struct hvri_message *m);
 void hvri_on_join_ready(struct hvri_step *s, const struct hvri_message *m);
 void hvri_on_ranges(struct hvri_step *s, const struct hvri_message *m);
 void hvri_join_advance(struct hvri_step *s);
@@ -196,9 +203,10 @@ void hvri_on_enabled(struct hvri_step *s);
 void hvri_on_unknown(struct hvri_step *s);
 void hvri_created(struct hvri_step *s, const struct hvri_done *done);
 void hvri_remove(struct hvri_step *s, uint64_t job);
-void hvri_on_remove(struct hvri_step *s);
+void hvri_on_remove(struct hvri_step *s, const struct hvri_message *m);
 void hvri_removed_here(struct hvri_step *s, const struct hvri_done *done);
-void hvri_on_removed(struct hvri_step *s);
+/* `refused`: why it will not, or NULL. */
+void hvri_on_removed(struct hvri_step *s, const struct hvri_answer *refused);
 void hvri_start(struct hvri_step *s, const struct hvri_start *start);
 
 /* ---- Operations (operate.c). ---- */

@@ -181,19 +181,22 @@ static void send_ready(struct hvri_step *s, bool exact, bool untrusted,
 	}
 }
 
-void hvri_on_join(struct hvri_step *s, const struct hvri_message *m,
-		  uint32_t authorised)
+void hvri_on_join(struct hvri_step *s, const struct hvri_message *m)
 {
 	struct hvri_relationship *r = s->r;
 	struct hvri_record *rec = s->rec;
 	const struct hvrepl_uuid *epoch = &m->u.join.epoch;
 	const char *why = join_refusal(s, epoch);
+	char lacks[HVRI_SENTENCE_MAX + 1];
 
-	if (!(authorised & HVRI_VERB_REVERSE) ||
+	/* Where it is not known what differs, all of it is overwritten. */
+	if (!hvri_may(s, HVRI_VERB_REVERSE, lacks) ||
 	    ((rec->untrusted || rec->rolled_back) &&
-	     !(authorised & HVRI_VERB_OVERWRITE)))
-		why = "the other site does not allow its VM to be taken over "
-		      "or overwritten from here";
+	     !hvri_may(s, HVRI_VERB_OVERWRITE, lacks))) {
+		hvri_send_answer(s, HVRI_MESSAGE_JOIN, epoch, 0,
+				 HVREPL_E_DENIED, lacks);
+		return;
+	}
 	if (why) {
 		hvri_send_answer(s, HVRI_MESSAGE_JOIN, epoch, 0,
 				 HVREPL_E_PEER_REFUSED, why);
@@ -499,13 +502,17 @@ void hvri_on_discard(struct hvri_step *s, const struct hvri_message *m)
 	const struct hvri_epoch *winner =
 		hvri_lineage_look(&rec->lineage, &d->winner);
 	const char *why = NULL;
+	char lacks[HVRI_SENTENCE_MAX + 1];
 	bool done = rec->ownership == HVREPL_OWNERSHIP_SUPERSEDED &&
 		    hvri_uuid_equal(&rec->discard_loser, &d->loser) &&
 		    hvri_uuid_equal(&rec->discard_winner, &d->winner);
 
-	if (!(s->e->u.message.authorised & HVRI_VERB_OVERWRITE))
-		why = "the other site may not be overwritten from here";
-	else if (!hvri_uuid_equal(&rec->current, &d->loser) ||
+	if (!hvri_may(s, HVRI_VERB_OVERWRITE, lacks)) {
+		hvri_send_answer(s, HVRI_MESSAGE_DISCARD, &d->loser, 0,
+				 HVREPL_E_DENIED, lacks);
+		return;
+	}
+	if (!hvri_uuid_equal(&rec->current, &d->loser) ||
 		 !hvri_owns_current(rec))
 		why = "the other site has left that epoch";
 	else if (winner == NULL ||

@@ -197,7 +197,7 @@ static int32_t here(struct hvri_step *s, const struct hvri_operator *op)
 	case HVREPL_OPERATION_PLANNED:
 		return rec->ownership == HVREPL_OWNERSHIP_STANDBY ?
 			       hvri_planned_ask(s, op->job) :
-			       hvri_planned_here(s, op->job);
+			       hvri_planned_here(s, op);
 	case HVREPL_OPERATION_UNPLANNED:
 		return hvri_unplanned(s, op);
 	case HVREPL_OPERATION_CHANGE_POINT:
@@ -265,6 +265,10 @@ static void forward(struct hvri_step *s, const struct hvri_operator *op)
 	out->operation = op->operation;
 	out->point = op->point;
 	out->epoch = op->epoch;
+	/* What it is for, so that nothing later is given up by it. */
+	if (op->operation == HVREPL_OPERATION_CANCEL ||
+	    op->operation == HVREPL_OPERATION_COMMIT)
+		out->epoch = s->r->peer_current;
 	s->r->forward_job = op->job;
 }
 
@@ -292,6 +296,11 @@ static const char *why_not(int32_t code)
 		return "the replica's disks were changed outside or are damaged: "
 		       "connect the sites and resynchronize. If the other site is lost, "
 		       "name the recovery point to take its disks as they are";
+	case HVREPL_E_DENIED:
+		return "once the other site has the VM, this one would refuse to "
+		       "be replicated back to: its authorisation entry for the "
+		       "other site lacks 'reverse' or 'receive'; add them here, "
+		       "then fail over";
 	default:
 		return hvrepl_strerror(code);
 	}
@@ -337,9 +346,34 @@ void hvri_operate(struct hvri_step *s, const struct hvri_operator *op,
 				 u->code, u->sentence);
 }
 
+/* What is asked for from over there, beyond `reverse`: what costs data needs a
+ * verb of its own, and says which epoch it means. */
+static bool may_ask(struct hvri_step *s, const struct hvri_operation *in,
+		    char sentence[HVRI_SENTENCE_MAX + 1])
+{
+	if (!hvri_may(s, HVRI_VERB_REVERSE, sentence))
+		return false;
+	switch (in->operation) {
+	case HVREPL_OPERATION_DISCARD: /* Names what is to go by itself. */
+		return hvri_may(s, HVRI_VERB_OVERWRITE, sentence);
+	case HVREPL_OPERATION_CANCEL:
+		return !hvri_has_overlay(s->rec) ||
+		       (hvri_may(s, HVRI_VERB_OVERWRITE, sentence) &&
+			hvri_names_epoch(s, &in->epoch, "cancelling a failover",
+					 sentence));
+	case HVREPL_OPERATION_COMMIT:
+		return hvri_may(s, HVRI_VERB_DELETE_POINTS, sentence) &&
+		       hvri_names_epoch(s, &in->epoch, "committing a failover",
+					sentence);
+	default:
+		return true;
+	}
+}
+
 void hvri_on_operation(struct hvri_step *s, const struct hvri_message *m)
 {
 	const struct hvri_operation *in = &m->u.operation;
+	char sentence[HVRI_SENTENCE_MAX + 1] = "";
 	struct hvri_operator op;
 
 	/* Its own repetition. */
@@ -358,15 +392,15 @@ void hvri_on_operation(struct hvri_step *s, const struct hvri_message *m)
 	case HVREPL_OPERATION_REVERSE:
 	case HVREPL_OPERATION_DISCARD:
 	case HVREPL_OPERATION_CUT_NOW:
-		if (in->job != 0 &&
-		    (s->e->u.message.authorised & HVRI_VERB_REVERSE)) {
+		if (in->job != 0 && may_ask(s, in, sentence)) {
 			hvri_operate(s, &op, true);
 			break;
 		}
 		/* fall through */
 	default:
 		hvri_send_answer(s, HVRI_MESSAGE_OPERATION, NULL, in->job,
-				 HVREPL_E_DENIED, NULL);
+				 HVREPL_E_DENIED,
+				 sentence[0] != 0 ? sentence : NULL);
 		break;
 	}
 	/* The answer was for the peer, not for a caller here. */
@@ -395,6 +429,11 @@ void hvri_on_answer(struct hvri_step *s, const struct hvri_message *m)
 	const struct hvri_answer *a = &m->answer;
 
 	switch (a->about) {
+	case HVRI_MESSAGE_HELLO:
+		/* It has the VM, and does not take us for its peer. */
+		r->peer_status.refuses = true;
+		r->peer_status.error_code = a->code;
+		break;
 	case HVRI_MESSAGE_ENABLE:
 		if (rec->peer_enabled)
 			return;
@@ -436,7 +475,7 @@ void hvri_on_answer(struct hvri_step *s, const struct hvri_message *m)
 		}
 		break;
 	case HVRI_MESSAGE_REMOVE:
-		hvri_on_removed(s);
+		hvri_on_removed(s, a);
 		break;
 	default:
 		break;

@@ -75,10 +75,13 @@ void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m)
 	struct hvri_relationship *r = s->r;
 	const struct hvri_cut_begin *cut = &m->u.cut;
 	const char *why;
+	char lacks[HVRI_SENTENCE_MAX + 1];
 	struct hvri_action *act;
 
-	if (!(s->e->u.message.authorised & HVRI_VERB_RECEIVE)) {
-		decline(s, cut, HVREPL_E_DENIED, NULL);
+	/* What comes over a replica in doubt costs its older points (T9). */
+	if (!hvri_may(s, HVRI_VERB_RECEIVE, lacks) ||
+	    (r->doubted && !hvri_may(s, HVRI_VERB_OVERWRITE, lacks))) {
+		decline(s, cut, HVREPL_E_DENIED, lacks);
 		return;
 	}
 	/* Taken in before; the confirmation was lost. */

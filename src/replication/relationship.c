@@ -76,10 +76,11 @@ static bool early(struct hvri_step *s, const struct hvri_message *m)
 		return true;
 	case HVRI_MESSAGE_REMOVED:
 		if (m->to_incarnation == r->incarnation)
-			hvri_on_removed(s);
+			hvri_on_removed(s, NULL);
 		return true;
 	case HVRI_MESSAGE_ANSWER:
-		if (m->answer.about != HVRI_MESSAGE_ENABLE)
+		if (m->answer.about != HVRI_MESSAGE_ENABLE &&
+		    m->answer.about != HVRI_MESSAGE_HELLO)
 			return false;
 		if (m->to_incarnation == r->incarnation)
 			hvri_on_answer(s, m);
@@ -150,7 +151,7 @@ static void on_message(struct hvri_step *s, const struct hvri_message *m)
 		hvri_on_handover(s, m);
 		break;
 	case HVRI_MESSAGE_JOIN:
-		hvri_on_join(s, m, s->e->u.message.authorised);
+		hvri_on_join(s, m);
 		break;
 	case HVRI_MESSAGE_JOIN_READY:
 		hvri_on_join_ready(s, m);
@@ -171,7 +172,7 @@ static void on_message(struct hvri_step *s, const struct hvri_message *m)
 		hvri_on_answer(s, m);
 		break;
 	case HVRI_MESSAGE_REMOVE:
-		hvri_on_remove(s);
+		hvri_on_remove(s, m);
 		break;
 	default:
 		break;
@@ -522,7 +523,7 @@ void hvri_relationship_step(struct hvri_relationship *r,
 		hvri_session_down(s);
 		if (s->rec->phase == HVRI_PHASE_REMOVED &&
 		    r->pending.remove == 0)
-			hvri_on_removed(s);
+			hvri_on_removed(s, NULL);
 		break;
 	case HVRI_EVENT_MESSAGE:
 		on_message(s, event->u.message.message);
@@ -532,6 +533,10 @@ void hvri_relationship_step(struct hvri_relationship *r,
 		break;
 	case HVRI_EVENT_DONE:
 		on_done(s, &event->u.done);
+		break;
+	case HVRI_EVENT_SAVE:
+		if (s->rec->mode != HVREPL_MODE_NONE)
+			hvri_save(s);
 		break;
 	case HVRI_EVENT_CYCLE_SET:
 		hvri_set_cycle(s, event->u.cycle_ns);

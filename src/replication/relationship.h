@@ -46,6 +46,7 @@ enum hvri_event_type {
 	HVRI_EVENT_TIMER,        /* timer */
 	HVRI_EVENT_DONE,         /* done: an action with a token ended. */
 	HVRI_EVENT_CYCLE_SET,    /* cycle_ns: the interval from now on. */
+	HVRI_EVENT_SAVE,         /* What the driver adds to the record. */
 	/* Owner's data plane. */
 	HVRI_EVENT_CUT_VOIDED,   /* cut, code: given up after CUT's DONE. */
 	HVRI_EVENT_TRACKING_LOST, /* code: the whole disk must be compared. */
@@ -104,6 +105,8 @@ struct hvri_operator {
 	struct hvrepl_uuid epoch;       /* DISCARD: losing epoch or tail's cut. */
 	const struct hvri_setup *setup; /* ENABLE */
 	struct hvrepl_uuid peer;        /* ENABLE: id of the peer's site. */
+	/* PLANNED: what the peer may do here, once it has the VM. */
+	uint32_t authorised;
 };
 
 /* How an action ended. Members that an action does not name are ignored. */
@@ -136,8 +139,12 @@ struct hvri_event {
 		struct hvri_operator operation;
 		struct {
 			const struct hvri_message *message;
-			/* HVREPL_VERB_* that the session's peer may do here. */
+			/* HVREPL_VERB_* that the session's peer may do here,
+			 * and the entry that says so; NULL: none. */
 			uint32_t authorised;
+			const char *entry;
+			/* ENABLE: why a quota is against it; NULL: none is. */
+			const char *quota;
 		} message;
 		uint32_t timer; /* enum hvri_timer */
 		uint64_t cycle_ns;
@@ -156,6 +163,8 @@ struct hvri_event {
 #define HVRI_VERB_RECEIVE (1u << 1)
 #define HVRI_VERB_REVERSE (1u << 2)
 #define HVRI_VERB_OVERWRITE (1u << 3)
+#define HVRI_VERB_DELETE_POINTS (1u << 4)
+#define HVRI_VERB_VERIFY (1u << 5)
 
 /* ---- What is to be done. ---- */
 
@@ -310,6 +319,7 @@ struct hvri_update {
 	struct hvri_notice notices[HVRI_UPDATE_NOTICES];
 	uint32_t job_count;
 	struct hvri_job_end jobs[HVRI_UPDATE_JOBS];
+	uint32_t denied; /* HVREPL_VERB_* the peer asked for and lacks. */
 	bool overflow; /* Never set: the arrays are large enough (tested). */
 };
 

@@ -35,7 +35,10 @@ static int32_t open_replica(void *user, const struct hvrepl_uuid *vm,
 	return rc;
 }
 
-static const struct hvrepl_vmm_ops vmm = { sizeof(vmm), 0, open_replica, NULL };
+static const struct hvrepl_vmm_ops vmm = {
+	.struct_size = sizeof(vmm),
+	.open_replica = open_replica,
+};
 
 void twonodes_turn(struct twonodes *two)
 {
@@ -78,7 +81,9 @@ void twonodes_start(struct twonodes *two, uint64_t disk_size, uint64_t cycle_ns)
 	for (int i = 0; i < 2; i++) {
 		struct hvrepl_node_config config;
 		struct hvrepl_authorisation entry = {
-			sizeof(entry), HVREPL_VERB_ALL, i == 0 ? "b" : "a", NULL
+			.struct_size = sizeof(entry),
+			.verbs = HVREPL_VERB_ALL,
+			.peer = i == 0 ? "b" : "a",
 		};
 
 		memset(&config, 0, sizeof(config));

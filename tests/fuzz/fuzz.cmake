@@ -2,7 +2,7 @@
 # The fuzz targets: replayed in every build, under libFuzzer with HVREPL_FUZZ.
 set(fuzz_targets frame segment message manifest tracker_codec zstd handshake
 	tracker_file tracker_model store relationship extents primary replica config rules nodes
-	verdict story kerberos)
+	verdict story kerberos pattern)
 # What Check would report ends a fuzz target: see fuzz.c.
 set(fuzz_wrap -Wl,--wrap=_ck_assert_failed,--wrap=_mark_point)
 

@@ -307,7 +307,7 @@ void sites_deliver(struct sites *w, uint32_t k, bool keep)
 	memset(&event, 0, sizeof(event));
 	event.type = HVRI_EVENT_MESSAGE;
 	event.u.message.message = &message;
-	event.u.message.authorised = 0xf;
+	event.u.message.authorised = 0x3f;
 	sites_feed(w, m.to, &event);
 }
 

@@ -208,6 +208,7 @@ int32_t sites_operate(struct sites *w, uint32_t i, uint32_t operation,
 		return HVREPL_E_UNAVAILABLE;
 	memset(&event, 0, sizeof(event));
 	event.type = HVRI_EVENT_OPERATION;
+	op->authorised = 0x3f;
 	op->operation = operation;
 	op->job = ++w->next_uuid;
 	op->point = point;

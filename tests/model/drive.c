@@ -157,7 +157,7 @@ static void deliver(struct model_world *w, uint32_t to, uint32_t how)
 	memset(&event, 0, sizeof(event));
 	event.type = HVRI_EVENT_MESSAGE;
 	event.u.message.message = &m.m;
-	event.u.message.authorised = 0xf;
+	event.u.message.authorised = 0x3f;
 	model_feed(w, to, &event);
 }
 
@@ -460,6 +460,7 @@ static bool operate(struct model_world *w, const struct model_step *step)
 
 	memset(&event, 0, sizeof(event));
 	event.type = HVRI_EVENT_OPERATION;
+	op->authorised = 0x3f;
 	op->operation = step->operation;
 	op->job = ++w->next_job;
 	switch (step->operation) {

@@ -83,7 +83,10 @@ static int32_t open_replica(void *user, const struct hvrepl_uuid *vm,
 	return hvrepl_dir_storage_open(path, HVREPL_DIR_CREATE, storage, NULL);
 }
 
-static const struct hvrepl_vmm_ops vmm = { sizeof(vmm), 0, open_replica, NULL };
+static const struct hvrepl_vmm_ops vmm = {
+	.struct_size = sizeof(vmm),
+	.open_replica = open_replica,
+};
 
 static void turn(void)
 {
@@ -169,7 +172,9 @@ static void make_nodes(void)
 	for (int i = 0; i < 2; i++) {
 		struct hvrepl_node_config config;
 		struct hvrepl_authorisation entry = {
-			sizeof(entry), HVREPL_VERB_ALL, i == 0 ? "b" : "a", NULL
+			.struct_size = sizeof(entry),
+			.verbs = HVREPL_VERB_ALL,
+			.peer = i == 0 ? "b" : "a",
 		};
 
 		path_of(path, i == 0 ? "a.img" : "b.img");

@@ -209,12 +209,20 @@ static void fill_up(struct teller *t)
 
 static void take_rights(struct teller *t)
 {
+	uint32_t verbs;
+
 	if (t->site->node == NULL)
 		return;
 	t->revoked = !t->revoked;
 	SAY("%s: rights %s", t->site->name, t->revoked ? "taken" : "given");
-	pair_rights(t->site, t->revoked ? (uint32_t)dice(HVREPL_VERB_ALL) :
-					  HVREPL_VERB_ALL);
+	verbs = t->revoked ? (uint32_t)dice(0xf) : HVREPL_VERB_ALL;
+	/* Newer verbs come and go with older ones, so that seeds of before there
+	 * were any tell the same stories. */
+	if ((verbs & HVREPL_VERB_OVERWRITE) != 0)
+		verbs |= HVREPL_VERB_DELETE_POINTS;
+	if ((verbs & HVREPL_VERB_RECEIVE) != 0)
+		verbs |= HVREPL_VERB_VERIFY;
+	pair_rights(t->site, verbs);
 }
 
 void random_fault(void)

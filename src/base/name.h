@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Names of peers, and the patterns of authorisation entries. Pure.
+ *
+ * A name of letters, digits, '-', '_' and dots between them is a host's: its
+ * case does not count, nor does one dot at its end. Any other name (a
+ * principal, what an application's own authenticator gives) is compared byte
+ * by byte: two spellings of it may be two peers.
+ */
+#ifndef HVRI_BASE_NAME_H
+#define HVRI_BASE_NAME_H
+
+#include "base/rc.h"
+
+#include <stdbool.h>
+
+bool hvri_name_is_host(const char *name);
+/* The one spelling of a name, in place. */
+void hvri_name_fold(char *name);
+/* May it name a peer: 1 to HVREPL_PEER_NAME_MAX bytes of UTF-8, no control
+ * character, no '*'? */
+bool hvri_name_ok(const char *name);
+/* May it stand in an entry: a name, or "*." and at least two labels more that
+ * are no address? INVALID, with a sentence. */
+HVRI_MUST_CHECK int32_t hvri_pattern_check(const char *pattern,
+					   struct hvrepl_error *error);
+bool hvri_pattern_is_wild(const char *pattern);
+/* Both as they were given; a pattern that does not pass matches nothing. */
+bool hvri_pattern_matches(const char *pattern, const char *name);
+#endif
