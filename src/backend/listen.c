@@ -5,6 +5,7 @@
 #include "backend/gss/gss.h"
 
 #include <errno.h>
+#include <hvrepl/authorisation.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -179,6 +180,7 @@ static int32_t copy_peers(hvrepl_listener *listener,
 			  const struct hvrepl_tls_listen *options)
 {
 	char canonical[HVREPL_PEER_NAME_MAX + 1];
+	const char *name;
 
 	listener->options.peer_count = 0;
 	if (options->peers == NULL)
@@ -187,9 +189,14 @@ static int32_t copy_peers(hvrepl_listener *listener,
 	if (listener->peers == NULL)
 		return HVREPL_E_NOMEM;
 	for (uint32_t i = 0; i < options->peer_count; i++) {
-		if (options->peers[i] == NULL ||
-		    !hvri_tls_peer_name(listener->tls, options->peers[i],
-					canonical))
+		name = options->peers[i];
+		/* Certificates have names of hosts, and those have patterns. */
+		if (name != NULL && name[0] == '*' &&
+		    hvri_tls_kerberos(listener->tls) == NULL &&
+		    hvrepl_peer_pattern_check(name, NULL) == HVREPL_OK)
+			snprintf(canonical, sizeof(canonical), "%s", name);
+		else if (name == NULL ||
+			 !hvri_tls_peer_name(listener->tls, name, canonical))
 			return HVREPL_E_INVALID;
 		listener->peers[i] = strdup(canonical);
 		if (listener->peers[i] == NULL)

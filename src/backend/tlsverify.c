@@ -3,6 +3,7 @@
 #include "backend/fileio.h"
 #include "backend/tls.h"
 
+#include <hvrepl/authorisation.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
@@ -142,6 +143,15 @@ static bool is_known(struct hvri_tls_session *session,
 			if (hvri_tls_canonical(session->known[i], wanted) &&
 			    strcmp(wanted, names->names[k]) == 0) {
 				strcpy(session->peer, wanted);
+				return true;
+			}
+	/* Whole names go before patterns, which let in by their own. */
+	for (uint32_t i = 0; i < session->known_count; i++)
+		for (uint32_t k = 0; k < names->dns_count; k++)
+			if (session->known[i][0] == '*' &&
+			    hvrepl_peer_pattern_matches(session->known[i],
+							names->names[k])) {
+				strcpy(session->peer, names->names[k]);
 				return true;
 			}
 	return false;

@@ -102,6 +102,11 @@ static cfg_opt_t listen_options[] = {
 static cfg_opt_t authorise_options[] = {
 	CFG_STR_LIST("verbs", NULL, CFGF_NONE),
 	CFG_STR("trust-group", NULL, CFGF_NONE),
+	CFG_STR("storage", NULL, CFGF_NONE),
+	CFG_INT("relationships", 0, CFGF_NONE),
+	CFG_INT("points", 0, CFGF_NONE),
+	CFG_STR("bytes", NULL, CFGF_NONE),
+	CFG_STR("rate", NULL, CFGF_NONE),
 	CFG_END()
 };
 static cfg_opt_t policy_options[] = {
@@ -290,50 +295,6 @@ static void take_network(struct loader *loader, cfg_t *cfg)
 			"Sites talk over TLS with both sides proved. Add: certificates { authority = ... certificate = ... key = ... }, or kerberos { keytab = ... principal = ... }.");
 }
 
-static uint32_t verb_bit(const char *name)
-{
-	static const char *const names[] = { "enable", "receive", "reverse",
-					     "overwrite" };
-
-	for (uint32_t i = 0; i < 4; i++)
-		if (strcmp(name, names[i]) == 0)
-			return 1u << i;
-	return 0;
-}
-
-static void take_authorisations(struct loader *loader, cfg_t *cfg)
-{
-	struct site_config *config = loader->config;
-
-	config->authorisation_count = cfg_size(cfg, "authorise");
-	config->authorisations = config_array(loader, config->authorisation_count,
-					   sizeof(*config->authorisations));
-	for (unsigned i = 0;
-	     i < config->authorisation_count && !loader->failed; i++) {
-		struct site_authorisation *entry = &config->authorisations[i];
-		cfg_t *section = cfg_getnsec(cfg, "authorise", i);
-
-		config_check_peer(loader, section, config->keytab != NULL);
-		entry->peer = config_copy(loader, cfg_title(section));
-		entry->trust_group =
-			config_copy(loader, cfg_getstr(section, "trust-group"));
-		if (cfg_size(section, "verbs") == 0)
-			config_fail_at(loader, section->line,
-				"Without verbs the entry allows nothing. Write verbs = {\"enable\", \"receive\", \"reverse\", \"overwrite\"} or fewer.");
-		for (unsigned j = 0; j < cfg_size(section, "verbs"); j++) {
-			const char *verb = cfg_getnstr(section, "verbs", j);
-			uint32_t bit = verb_bit(verb);
-
-			if (bit == 0)
-				config_fail_at(loader,
-					config_line_of(loader, section, "verbs"),
-					"There is no verb \"%s\". Known: enable, receive, reverse, overwrite.",
-					verb);
-			entry->verbs |= bit;
-		}
-	}
-}
-
 static void take_quota(struct loader *loader, cfg_t *section,
 		       struct site_policy *policy)
 {
@@ -480,7 +441,9 @@ static void watch_options(cfg_t *cfg)
 		"kerberos|keytab", "kerberos|principal", "kerberos|service",
 		"kerberos|tickets",
 		"listen|address", "listen|port", "peer|address", "peer|port",
-		"authorise|verbs", "authorise|trust-group", "policy|interval",
+		"authorise|verbs", "authorise|trust-group", "authorise|storage",
+		"authorise|relationships", "authorise|points", "authorise|bytes",
+		"authorise|rate", "policy|interval",
 		"policy|points", "policy|quota", "policy|points-min", "vm|policy", "vm|capture",
 		"vm|capture-interval", "vm|disk|path", "vm|disk|exclusive",
 	};
@@ -560,7 +523,7 @@ static void load(struct loader *loader)
 	if (!loader->failed)
 		take_network(loader, cfg);
 	if (!loader->failed)
-		take_authorisations(loader, cfg);
+		config_take_authorisations(loader, cfg);
 	if (!loader->failed)
 		take_policies(loader, cfg);
 	if (!loader->failed)
@@ -612,11 +575,6 @@ static void free_lists(struct site_config *config)
 		free(config->peers[i].name);
 		free(config->peers[i].address);
 	}
-	for (size_t i = 0; config->authorisations != NULL &&
-			   i < config->authorisation_count; i++) {
-		free(config->authorisations[i].peer);
-		free(config->authorisations[i].trust_group);
-	}
 	for (size_t i = 0; i < config->policy_count; i++)
 		free(config->policies[i].name);
 	for (size_t i = 0; config->vms != NULL && i < config->vm_count; i++) {
@@ -638,7 +596,7 @@ void site_config_free(struct site_config *config)
 		return;
 	free_lists(config);
 	free(config->peers);
-	free(config->authorisations);
+	config_free_authorisations(config);
 	free(config->policies);
 	free(config->vms);
 	free(config->file);

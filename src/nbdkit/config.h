@@ -14,11 +14,6 @@
 #define SITE_START_ALLOW 0u
 #define SITE_START_REFUSE 1u
 
-#define SITE_VERB_ENABLE (1u << 0)
-#define SITE_VERB_RECEIVE (1u << 1)
-#define SITE_VERB_REVERSE (1u << 2)
-#define SITE_VERB_OVERWRITE (1u << 3)
-
 struct site_peer {
 	char *name;    /* What its certificate must prove, or its principal. */
 	char *address; /* NULL: it calls us. */
@@ -26,9 +21,14 @@ struct site_peer {
 };
 
 struct site_authorisation {
-	char *peer;
+	char *peer;        /* Or a pattern. */
 	char *trust_group; /* NULL: none. */
-	uint32_t verbs;    /* SITE_VERB_* */
+	char *storage;     /* Directory of its replicas; NULL: the site's. */
+	uint32_t verbs;    /* HVREPL_VERB_* */
+	bool deny;         /* Nothing, whatever a pattern says. */
+	/* Quotas; 0: none. */
+	uint32_t relationships, points;
+	uint64_t bytes, rate;
 };
 
 struct site_policy {

@@ -50,6 +50,10 @@ void config_check_peer(struct loader *loader, cfg_t *section, bool principals);
 void config_need(struct loader *loader, cfg_t *section, const char *name,
 		 const char *example);
 
+/* config_rights.c */
+void config_take_authorisations(struct loader *loader, cfg_t *cfg);
+void config_free_authorisations(struct site_config *config);
+
 /* NULL for NULL. */
 char *config_copy(struct loader *loader, const char *text);
 /* Zeroed; one more than asked for, so that none is no special case. */

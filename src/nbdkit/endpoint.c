@@ -294,7 +294,9 @@ static int32_t add_peers(struct endpoint *endpoint, struct hvrepl_error *error)
 
 	endpoint->peers = calloc(config->peer_count + 1,
 				 sizeof(*endpoint->peers));
-	endpoint->peer_names = calloc(config->peer_count + 1,
+	/* Who is listened to: the peers, and whom a pattern lets in. */
+	endpoint->peer_names = calloc(config->peer_count +
+					      config->authorisation_count + 1,
 				      sizeof(*endpoint->peer_names));
 	if (endpoint->peers == NULL || endpoint->peer_names == NULL)
 		return site_fail(error, HVREPL_E_NOMEM, 0,
@@ -311,20 +313,13 @@ static int32_t add_peers(struct endpoint *endpoint, struct hvrepl_error *error)
 		peer.user = &endpoint->peers[i];
 		rc = hvrepl_node_add_peer(endpoint->node, &peer, error);
 	}
-	for (size_t i = 0;
-	     rc == HVREPL_OK && i < config->authorisation_count; i++) {
-		struct hvrepl_authorisation entry = HVREPL_AUTHORISATION_INIT;
-
-		/* The configuration's bits are the library's. */
-		entry.verbs = config->authorisations[i].verbs;
-		entry.peer = config->authorisations[i].peer;
-		entry.trust_group = config->authorisations[i].trust_group;
-		rc = hvrepl_node_authorise(endpoint->node, &entry);
-		if (rc < 0)
-			site_fail(error, rc, 0,
-				  "The authorisation of '%s' was not taken: %s",
-				  entry.peer, hvrepl_strerror(rc));
-	}
+	endpoint->peer_name_count = (uint32_t)config->peer_count;
+	for (size_t i = 0; i < config->authorisation_count; i++)
+		if (config->authorisations[i].peer[0] == '*')
+			endpoint->peer_names[endpoint->peer_name_count++] =
+				config->authorisations[i].peer;
+	if (rc == HVREPL_OK)
+		rc = endpoint_take_rights(endpoint, NULL, config, error);
 	return rc;
 }
 
@@ -435,7 +430,7 @@ static int32_t start_network(struct endpoint *endpoint,
 	listen.port = config->listen_port;
 	listen.address = config->listen_address;
 	listen.peers = endpoint->peer_names;
-	listen.peer_count = (uint32_t)config->peer_count;
+	listen.peer_count = endpoint->peer_name_count;
 	listen.accepted = on_accepted;
 	listen.refused = on_refused;
 	listen.user = endpoint;
@@ -603,6 +598,8 @@ void endpoint_close(struct endpoint *endpoint)
 		free(endpoint->measures);
 		endpoint->measures = next;
 	}
+	endpoint_forget_places(endpoint);
+	site_config_free(endpoint->rights);
 	free(endpoint->peers);
 	free(endpoint->peer_names);
 	free(endpoint);

@@ -42,6 +42,7 @@ struct endpoint_peer {
 /* All of it is the control thread's once that runs. */
 struct endpoint {
 	const struct site_config *config;
+	struct site_config *rights; /* Reloaded: its entries count; or NULL. */
 	const struct hvrepl_env *env;
 	void (*log)(void *user, uint32_t level, const char *message);
 	hvrepl_node *node;
@@ -50,7 +51,8 @@ struct endpoint {
 	hvrepl_tls *tls;
 	hvrepl_listener *listener;
 	struct endpoint_peer *peers;
-	const char **peer_names;
+	const char **peer_names; /* And patterns. */
+	uint32_t peer_name_count;
 	pthread_t control_thread, network_thread;
 	bool control_runs, network_runs;
 	bool closed; /* The node has drained. */
@@ -58,6 +60,7 @@ struct endpoint {
 	struct endpoint_job jobs[ENDPOINT_JOBS]; /* A ring. */
 	uint32_t job_next;
 	struct endpoint_measure *measures;
+	struct endpoint_place *places; /* replica.c */
 	struct waits waits;
 };
 
@@ -90,8 +93,19 @@ void endpoint_allow_interval(struct endpoint *endpoint, uint64_t interval_ms);
 /* Control thread: now, as the env has it. */
 uint64_t endpoint_now(const struct endpoint *endpoint);
 
+/* endpoint_rights.c: the entry of that very name or pattern; NULL: none. */
+const struct site_authorisation *
+endpoint_entry_of(const struct site_config *config, const char *peer);
+/* Control thread: the entries of `now`, without those that
+ * only `before` has; NULL: nothing was before. */
+int32_t endpoint_take_rights(struct endpoint *endpoint,
+			     const struct site_config *before,
+			     const struct site_config *now,
+			     struct hvrepl_error *error);
+
 /* replica.c: where a replica's disks and storage lie at this site. */
 extern const struct hvrepl_vmm_ops endpoint_vmm;
+void endpoint_forget_places(struct endpoint *endpoint);
 
 /* site.c: the same names give the same id on every start. */
 int32_t site_make_id(const char *kind, const char *site, const char *vm,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An edited configuration while the site runs: intervals and quotas change, the
- * rest is said to need a restart. */
+/* An edited configuration while the site runs: intervals, quotas and rights
+ * change, the rest is said to need a restart. */
 #include "endpoint_routes.h"
 
 #include <stdio.h>
@@ -35,19 +35,51 @@ static bool same_peers(const struct site_config *a, const struct site_config *b)
 	return equal;
 }
 
-static bool same_rights(const struct site_config *a,
-			const struct site_config *b)
+static bool same_entry(const struct site_authorisation *x,
+		       const struct site_authorisation *y)
 {
-	bool equal = a->authorisation_count == b->authorisation_count;
+	return x != NULL && y != NULL && x->verbs == y->verbs &&
+	       x->deny == y->deny && same(x->trust_group, y->trust_group) &&
+	       same(x->storage, y->storage) &&
+	       x->relationships == y->relationships && x->points == y->points &&
+	       x->bytes == y->bytes && x->rate == y->rate;
+}
 
-	for (size_t i = 0; equal && i < a->authorisation_count; i++) {
-		const struct site_authorisation *x = &a->authorisations[i];
-		const struct site_authorisation *y = &b->authorisations[i];
+/* The listener is told who may knock when it is made: a new pattern lets in
+ * nobody before a restart, one that went lets in nobody at once. */
+static bool has_new_pattern(const struct site_config *now,
+			    const struct site_config *fresh)
+{
+	for (size_t i = 0; i < fresh->authorisation_count; i++)
+		if (fresh->authorisations[i].peer[0] == '*' &&
+		    endpoint_entry_of(now, fresh->authorisations[i].peer) == NULL)
+			return true;
+	return false;
+}
 
-		equal = same(x->peer, y->peer) && x->verbs == y->verbs &&
-			same(x->trust_group, y->trust_group);
-	}
-	return equal;
+static void add_entry(json_t *changed, const char *peer)
+{
+	json_array_append_new(changed, json_pack("{s:s}", "authorise", peer));
+}
+
+/* Entries that are others now. What is compared with is kept: the file of the
+ * start stays in use otherwise. */
+static int32_t take_rights(struct endpoint *endpoint,
+			   const struct site_config *fresh, json_t *changed,
+			   struct hvrepl_error *error)
+{
+	const struct site_config *before = endpoint->rights != NULL ?
+						   endpoint->rights :
+						   endpoint->config;
+
+	for (size_t i = 0; i < before->authorisation_count; i++)
+		if (endpoint_entry_of(fresh, before->authorisations[i].peer) == NULL)
+			add_entry(changed, before->authorisations[i].peer);
+	for (size_t i = 0; i < fresh->authorisation_count; i++)
+		if (!same_entry(endpoint_entry_of(before, fresh->authorisations[i].peer),
+				&fresh->authorisations[i]))
+			add_entry(changed, fresh->authorisations[i].peer);
+	return endpoint_take_rights(endpoint, before, fresh, error);
 }
 
 /* All of a VM that is not its interval or quota. */
@@ -101,7 +133,7 @@ static json_t *needs_restart(const struct site_config *now,
 		json_array_append_new(names, json_string("listen"));
 	if (!same_peers(now, fresh))
 		json_array_append_new(names, json_string("peer"));
-	if (!same_rights(now, fresh))
+	if (has_new_pattern(now, fresh))
 		json_array_append_new(names, json_string("authorise"));
 	for (size_t i = 0; i < now->vm_count; i++)
 		if (vm_named(fresh, now->vms[i].name) == NULL)
@@ -183,6 +215,8 @@ void endpoint_post_reload(struct endpoint *endpoint,
 		rc = take_interval(endpoint, &fresh->vms[i], changed, &error);
 	if (rc == HVREPL_OK)
 		rc = take_quotas(endpoint, fresh, &error);
+	if (rc == HVREPL_OK)
+		rc = take_rights(endpoint, fresh, changed, &error);
 	if (rc < 0) {
 		json_decref(changed);
 		control_fail_error(request, &error);
@@ -194,6 +228,9 @@ void endpoint_post_reload(struct endpoint *endpoint,
 					changed, "needs_restart",
 					needs_restart(endpoint->config,
 						      fresh)));
+		site_config_free(endpoint->rights);
+		endpoint->rights = fresh;
+		fresh = NULL;
 	}
 	site_config_free(fresh);
 }

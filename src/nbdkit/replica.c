@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where replicas lie: REPLICAS/VM-ID/DISK-ID.img, logs in VM-ID/storage. */
+/* Where replicas lie: ROOT/ID/DISK-ID.img, logs in ROOT/ID/storage. ROOT is the
+ * authorisation entry's storage, or the site's replicas; ID was drawn here. Of
+ * an older version it is the VM's. */
 #include "directory.h"
 #include "endpoint.h"
 
@@ -101,21 +103,54 @@ static int32_t open_all(const char *directory,
 	return rc;
 }
 
-static int32_t open_replica(void *user, const struct hvrepl_uuid *vm,
-			    const char *vm_name, const char *peer,
-			    const struct hvrepl_disk_spec *specs,
-			    uint32_t disk_count, uint32_t flags,
+/* Of each replica that was opened, for who is told that it has ended. */
+struct endpoint_place {
+	struct endpoint_place *next;
+	struct hvrepl_uuid vm;
+	char directory[];
+};
+
+static void remember(struct endpoint *endpoint, const struct hvrepl_uuid *vm,
+		     const char *directory)
+{
+	struct endpoint_place *place =
+		malloc(sizeof(*place) + strlen(directory) + 1);
+
+	if (place == NULL)
+		return;
+	place->vm = *vm;
+	strcpy(place->directory, directory);
+	place->next = endpoint->places;
+	endpoint->places = place;
+}
+
+void endpoint_forget_places(struct endpoint *endpoint)
+{
+	while (endpoint->places != NULL) {
+		struct endpoint_place *next = endpoint->places->next;
+
+		free(endpoint->places);
+		endpoint->places = next;
+	}
+}
+
+static int32_t open_replica(void *user, const struct hvrepl_replica *replica,
 			    struct hvrepl_disk *disks_out,
 			    struct hvrepl_storage *storage_out)
 {
+	static const struct hvrepl_uuid none;
 	struct endpoint *endpoint = user;
 	struct hvrepl_error error = HVREPL_ERROR_INIT;
-	const char *replicas = endpoint->config->replicas;
+	const char *replicas = replica->storage_root[0] != 0 ?
+				       replica->storage_root :
+				       endpoint->config->replicas;
 	char *directory = NULL;
-	char hex[33], line[256];
+	char hex[33], line[768];
 	int32_t rc;
 
-	site_format_hex(vm, hex);
+	site_format_hex(memcmp(&replica->storage_id, &none, sizeof(none)) != 0 ?
+				&replica->storage_id : &replica->vm,
+			hex);
 	if (directory_make(replicas) != 0)
 		rc = site_fail(&error, HVREPL_E_STORAGE_IO, errno,
 			       "The directory of replicas %.128s cannot be made",
@@ -123,15 +158,17 @@ static int32_t open_replica(void *user, const struct hvrepl_uuid *vm,
 	else if (asprintf(&directory, "%s/%s", replicas, hex) < 0)
 		rc = site_fail(&error, HVREPL_E_NOMEM, 0, "Not enough memory.");
 	else
-		rc = open_all(directory, specs, disk_count, flags, disks_out,
-			      storage_out, &error);
+		rc = open_all(directory, replica->specs, replica->disk_count,
+			      replica->flags, disks_out, storage_out, &error);
 	if (rc < 0) {
 		say(endpoint, &error);
-	} else if ((flags & HVREPL_VM_OPEN_CREATE) != 0) {
+	} else {
+		remember(endpoint, &replica->vm, directory);
 		snprintf(line, sizeof(line),
-			 "VM %s of %s gets a replica here, in %s", vm_name, peer,
-			 hex);
-		endpoint->log(endpoint, HVREPL_LOG_NOTICE, line);
+			 "VM %s of %s gets a replica here, in %.400s",
+			 replica->vm_name, replica->peer, directory);
+		if ((replica->flags & HVREPL_VM_OPEN_CREATE) != 0)
+			endpoint->log(endpoint, HVREPL_LOG_NOTICE, line);
 	}
 	free(directory);
 	return rc;
@@ -140,17 +177,21 @@ static int32_t open_replica(void *user, const struct hvrepl_uuid *vm,
 static void removed(void *user, const struct hvrepl_uuid *vm)
 {
 	struct endpoint *endpoint = user;
-	char hex[33], line[256];
+	const struct endpoint_place *place = endpoint->places;
+	char hex[33], line[768];
 
 	site_format_hex(vm, hex);
+	while (place != NULL && memcmp(&place->vm, vm, sizeof(*vm)) != 0)
+		place = place->next;
 	snprintf(line, sizeof(line),
-		 "Replication of %s has ended; its disks stay. Delete them when nobody needs them.",
-		 hex);
+		 "Replication of %s has ended; its disks stay%s%.400s. Delete them when nobody needs them.",
+		 hex, place != NULL ? ", in " : "",
+		 place != NULL ? place->directory : "");
 	endpoint->log(endpoint, HVREPL_LOG_NOTICE, line);
 }
 
 const struct hvrepl_vmm_ops endpoint_vmm = {
 	.struct_size = sizeof(endpoint_vmm),
-	.open_replica = open_replica,
+	.open_replica_at = open_replica,
 	.removed = removed,
 };

@@ -90,13 +90,21 @@ static int run_reload(struct tool_run *run)
 		return tool_print_json(answer);
 	changed = json_object_get(answer, "changed");
 	restart = json_object_get(answer, "needs_restart");
-	json_array_foreach(changed, i, item)
+	json_array_foreach(changed, i, item) {
+		const json_t *entry = json_object_get(item, "authorise");
+
+		if (entry != NULL) {
+			printf("authorise \"%s\": as the file says from now on; sessions that lose by it end.\n",
+			       json_string_value(entry));
+			continue;
+		}
 		printf("%s: a recovery point every %s from now on (was %s).\n",
 		       json_string_value(json_object_get(item, "vm")),
 		       tool_time(milliseconds(item, "interval_ms"), now),
 		       tool_time(milliseconds(item, "before_ms"), before));
+	}
 	if (json_array_size(changed) == 0)
-		printf("No interval has changed.\n");
+		printf("No interval and no authorisation has changed.\n");
 	json_array_foreach(restart, i, item)
 		printf("%s%s%s", i == 0 ? "Changed, but read only when the site starts: " :
 					  ", ", json_string_value(item),

@@ -244,7 +244,7 @@ certificates {
 listen { address = "%(address)s" port = %(port)d }
 peer "%(peer)s" { address = "127.0.0.1" port = %(peer_port)d }
 authorise "%(peer)s" {
-	verbs = {"enable", "receive", "reverse", "overwrite"}
+	verbs = {"enable", "receive", "reverse", "overwrite", "delete-points", "verify"}
 	trust-group = "drill"
 }
 policy "fast" { interval = "%(interval)s" points = %(points)d }

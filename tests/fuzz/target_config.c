@@ -84,11 +84,13 @@ static void check_config(const struct site_config *config)
 	for (size_t i = 0; i < config->authorisation_count; i++)
 		fuzz_must(config->authorisations[i].peer != NULL &&
 				  config->authorisations[i].peer[0] != 0 &&
-				  config->authorisations[i].verbs != 0 &&
+				  (config->authorisations[i].verbs == 0) ==
+					  config->authorisations[i].deny &&
 				  (config->authorisations[i].verbs &
-				   ~(SITE_VERB_ENABLE | SITE_VERB_RECEIVE |
-				     SITE_VERB_REVERSE |
-				     SITE_VERB_OVERWRITE)) == 0,
+				   ~HVREPL_VERB_ALL) == 0 &&
+				  hvrepl_peer_pattern_check(
+					  config->authorisations[i].peer,
+					  NULL) == HVREPL_OK,
 			  "an authorisation");
 	fuzz_must(config->policy_count > 0, "no policy");
 	for (size_t i = 0; i < config->policy_count; i++)

@@ -47,7 +47,7 @@ certificates {
 listen { address = "127.0.0.1" port = $2 }
 peer "$3" { address = "127.0.0.1" port = $4 }
 authorise "$3" {
-	verbs = {"enable", "receive", "reverse", "overwrite"}
+	verbs = {"enable", "receive", "reverse", "overwrite", "delete-points", "verify"}
 	trust-group = "drill"
 }
 policy "fast" { interval = "${interval:-1s}" points = 8 }

@@ -115,6 +115,46 @@ START_TEST(a_server_of_another_name_is_refused)
 }
 END_TEST
 
+/* Under the certificate's own name, and a whole name goes before a pattern. */
+START_TEST(a_pattern_lets_in_the_hosts_it_means)
+{
+	static const char *const known[] = { "*.dr.test", "two.test" };
+	static const struct {
+		const char *names, *seen; /* NULL: refused. */
+	} peers[] = {
+		{ "DNS:primary.test,DNS:one.dr.test", "one.dr.test" },
+		{ "DNS:one.dr.test,DNS:two.test", "two.test" },
+		{ "DNS:a.one.dr.test", NULL },
+		{ "DNS:dr.test,IP:127.0.0.1", NULL },
+		{ "DNS:*.dr.test,DNS:x.test", NULL },
+	};
+	hvrepl_tls *server = credentials("replica.test", "ca");
+
+	for (size_t i = 0; i < sizeof(peers) / sizeof(peers[0]); i++) {
+		struct link link;
+		hvrepl_tls *peer;
+
+		pki_leaf(ca, &dir, "many.test", peers[i].names, PKI_BOTH, -3600,
+			 3600);
+		peer = credentials("many.test", "ca");
+		open_link(&link, peer, server, "replica.test", known, 2);
+		shake(&link);
+		close_link(&link);
+		if (peers[i].seen != NULL) {
+			ck_assert_int_eq(link.server_rc, HVREPL_OK);
+			ck_assert_str_eq(link.server.peer, peers[i].seen);
+		} else {
+			ck_assert_int_eq(link.server_rc,
+					 HVREPL_E_UNAUTHENTICATED);
+			ck_assert_int_eq(link.client_rc,
+					 HVREPL_E_PEER_REFUSED);
+		}
+		hvrepl_tls_destroy(peer);
+	}
+	hvrepl_tls_destroy(server);
+}
+END_TEST
+
 START_TEST(only_known_peers_are_let_in_where_they_are_named)
 {
 	static const char *const known[] = { "else.test", "two.test" };
@@ -440,6 +480,7 @@ int main(void)
 	tcase_add_test(tc, an_expired_certificate_is_refused_on_either_side);
 	tcase_add_test(tc, a_server_of_another_name_is_refused);
 	tcase_add_test(tc, only_known_peers_are_let_in_where_they_are_named);
+	tcase_add_test(tc, a_pattern_lets_in_the_hosts_it_means);
 	tcase_add_test(tc, peers_that_lack_something_are_refused);
 	tcase_add_test(tc, what_is_not_tls_gets_a_sentence);
 	tcase_add_test(tc, keys_change_under_way_without_losing_a_byte);

@@ -105,7 +105,7 @@ START_TEST(everything_that_is_written_is_read)
 	ck_assert_ptr_null(c->peers[1].address);
 	ck_assert_uint_eq(c->authorisation_count, 1);
 	ck_assert_uint_eq(c->authorisations[0].verbs,
-			  SITE_VERB_ENABLE | SITE_VERB_RECEIVE);
+			  HVREPL_VERB_ENABLE | HVREPL_VERB_RECEIVE);
 	ck_assert_str_eq(c->authorisations[0].trust_group, "pair");
 	ck_assert_uint_eq(c->vm_count, 1);
 	ck_assert_str_eq(c->vms[0].name, "web");
@@ -143,6 +143,13 @@ static const struct mistake {
 	{ "port = 7411", "port = many", 16, "" },
 	{ "\"n.sock\"", "\"host:port\"", 6, "HOST:PORT" },
 	{ "\"receive\"", "\"recieve\"", 19, "no verb \"recieve\"" },
+	{ "\"receive\"", "\"none\"", 19, "not one verb among others" },
+	{ "authorise \"west\"", "authorise \"*.com\"", 20, "public suffix" },
+	{ "authorise \"west\"", "authorise \"w*.test.org\"", 20,
+	  "one whole label" },
+	{ "\"pair\"", "\"pair\" rate = \"1K\"", 20, "64K to 512G" },
+	{ "\"pair\"", "\"pair\" points = 25", 20, "from 0 to 24" },
+	{ "\"pair\"", "\"pair\" bytes = \"many\"", 20, "not a size" },
 	{ "verbs = {\"enable\", \"receive\"}", "", 0, "allows nothing" },
 	{ "points = 24", "points = 25", 21, "from 0 to 24" },
 	{ "\"1s\"", "\"1ms\"", 21, "100ms to 24h" },
@@ -176,6 +183,39 @@ START_TEST(each_mistake_names_its_line_and_what_to_write)
 }
 END_TEST
 
+START_TEST(an_entry_takes_patterns_places_and_quotas)
+{
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	const struct site_authorisation *entry;
+	struct site_config *c = NULL;
+
+	ck_assert_msg(load_with("authorise \"west\" { verbs = {\"enable\", "
+				"\"receive\"}\n  trust-group = \"pair\" }\n",
+				"authorise \"*.dr.example.org\" {\n"
+				"  verbs = {\"delete-points\", \"verify\"}\n"
+				"  storage = \"of-dr\" relationships = 5\n"
+				"  points = 7 bytes = \"3T\" rate = \"64K\" }\n"
+				"authorise \"bad.dr.example.org\" {\n"
+				"  verbs = {\"none\"} }\n",
+				&c, &error) == HVREPL_OK,
+		      "%s", error.sentence);
+	ck_assert_uint_eq(c->authorisation_count, 2);
+	entry = &c->authorisations[0];
+	ck_assert_str_eq(entry->peer, "*.dr.example.org");
+	ck_assert_uint_eq(entry->verbs, HVREPL_VERB_DELETE_POINTS |
+						HVREPL_VERB_VERIFY);
+	ck_assert(!entry->deny);
+	ck_assert_ptr_nonnull(strstr(entry->storage, "/of-dr"));
+	ck_assert_uint_eq(entry->relationships, 5);
+	ck_assert_uint_eq(entry->points, 7);
+	ck_assert_uint_eq(entry->bytes, 3ull << 40);
+	ck_assert_uint_eq(entry->rate, 65536);
+	ck_assert(c->authorisations[1].deny);
+	ck_assert_uint_eq(c->authorisations[1].verbs, 0);
+	site_config_free(c);
+}
+END_TEST
+
 static const char kerberos[] =
 	"site \"east\" { state = \"s\" storage = \"t\"\n"        /* 1 */
 	"  control = \"c.sock\" nbd = \"n.sock\" }\n"             /* 2 */
@@ -201,7 +241,7 @@ START_TEST(peers_are_principals_with_kerberos)
 		{ "peer \"hvrepl/west.test@R\"",
 		  "peer \"hvrepl/east.test@R\"", 7, "own name" },
 		{ "authorise \"hvrepl/west.test@R\"", "authorise \"*@R@S\"",
-		  8, "no whole principal" },
+		  8, "is a pattern. With Kerberos" },
 		{ "kerberos {\n",
 		  "certificates { authority = \"a\" certificate = \"b\" key = "
 		  "\"c\" }\nkerberos {\n",
@@ -300,6 +340,7 @@ int main(void)
 	tcase_add_test(tcase, everything_that_is_written_is_read);
 	tcase_add_loop_test(tcase, each_mistake_names_its_line_and_what_to_write,
 			    0, count);
+	tcase_add_test(tcase, an_entry_takes_patterns_places_and_quotas);
 	tcase_add_test(tcase, peers_are_principals_with_kerberos);
 	tcase_add_test(tcase, a_missing_file_is_not_found);
 	tcase_add_test(tcase, damage_never_crashes_the_reader);

@@ -166,7 +166,7 @@ certificates {
 listen { address = "127.0.0.1" port = $2 }
 peer "$3" { address = "127.0.0.1" port = $4 }
 authorise "$3" {
-	verbs = {"enable", "receive", "reverse", "overwrite"}
+	verbs = {"enable", "receive", "reverse", "overwrite", "delete-points", "verify"}
 	trust-group = "drill"
 }
 policy "drill" { interval = "$5" points = 24 }
