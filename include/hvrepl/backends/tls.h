@@ -267,8 +267,9 @@ struct hvrepl_tls_listen {
 	 * Names by which peers are known here: a peer whose certificate covers
 	 * one of them is handed over under that name, one that covers none
 	 * is refused. A pattern ("*.example.com", see authorisation.h) hands
-	 * over under the certificate's own name that it matches. NULL: every peer the CA vouches for, under the first name
-	 * of its certificate. With Kerberos: principals, and NULL is whoever has
+	 * over under the certificate's own name that it matches.
+	 * NULL: every peer the CA vouches for, under the first name of its
+	 * certificate. With Kerberos: principals, and NULL is whoever has
 	 * a ticket for us. Copied.
 	 */
 	const char *const *peers;
