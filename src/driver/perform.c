@@ -118,6 +118,9 @@ int32_t hvri_vm_perform(struct hvri_vm *vm, const struct hvri_action *action)
 	case HVRI_ACTION_SHIP:
 		hvri_ship_start(vm, action);
 		return HVREPL_OK;
+	case HVRI_ACTION_HOLD:
+		hvri_ship_hold(vm, action);
+		return HVREPL_OK;
 	case HVRI_ACTION_RELEASE:
 		hvri_ship_release(vm, action);
 		return HVREPL_OK;

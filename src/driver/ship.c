@@ -371,6 +371,13 @@ void hvri_ship_stop(struct hvri_vm *vm)
 	hvri_source_leave(&vm->ship.source);
 }
 
+void hvri_ship_hold(struct hvri_vm *vm, const struct hvri_action *action)
+{
+	if (vm->ship.cut != NULL && !vm->ship.settling &&
+	    hvri_uuid_equal(&vm->ship.id, &action->cut))
+		hvri_ship_stop(vm);
+}
+
 bool hvri_ship_idle(const struct hvri_vm *vm)
 {
 	return vm->ship.cut == NULL && !vm->ship.reading &&

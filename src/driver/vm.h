@@ -324,6 +324,7 @@ void hvri_ship_init(struct hvri_vm *vm);
 void hvri_ship_start(struct hvri_vm *vm, const struct hvri_action *action);
 void hvri_ship_release(struct hvri_vm *vm, const struct hvri_action *action);
 void hvri_ship_settle(struct hvri_vm *vm, const struct hvri_action *action);
+void hvri_ship_hold(struct hvri_vm *vm, const struct hvri_action *action);
 void hvri_ship_stop(struct hvri_vm *vm); /* The session ended. */
 void hvri_ship_read(struct hvri_vm *vm); /* Begin reading the new cut. */
 int32_t hvri_ship_credit(struct hvri_vm *vm, const uint8_t *payload,

@@ -432,8 +432,10 @@ void hvri_peer_paused(struct hvri_step *s)
 
 	if ((r->peer_status.pause & HVRI_PAUSE_FETCH) != 0 &&
 	    !HVRI_PLANT(pause_loses_cut) &&
-	    r->cut.stage == HVRI_CUT_SHIPPING)
+	    r->cut.stage == HVRI_CUT_SHIPPING) {
 		r->cut.stage = HVRI_CUT_OFFERED;
+		hvri_act(s, HVRI_ACTION_HOLD)->cut = r->cut.begin.point.cut;
+	}
 }
 
 static void settle(struct hvri_step *s, int32_t code)

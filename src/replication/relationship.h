@@ -181,6 +181,9 @@ enum hvri_action_type {
 	HVRI_ACTION_CUT = 1,
 	/* Send the cut's chunks from `chunk` on, to the end. */
 	HVRI_ACTION_SHIP,
+	/* Stop sending: the peer stopped receiving, and begins anew with the next
+	 * SHIP, its credit too. */
+	HVRI_ACTION_HOLD,
 	/* The cut's chunks [0, chunk) are durable at the peer: let them go. */
 	HVRI_ACTION_RELEASE,
 	/* Stop sending; settle: code OK = acknowledged, negative = its changes

@@ -533,7 +533,7 @@ static void perform(struct sites *w, uint32_t i, const struct hvri_action *a)
 }
 
 static const char *const action_names[HVRI_ACTION_TYPE_COUNT] = {
-	NULL,	     "CUT",	 "SHIP",	 "RELEASE",	"SETTLE",
+	NULL,	     "CUT",	 "SHIP",	 "HOLD",	"RELEASE",	"SETTLE",
 	"FENCE",     "ARM",	 "COMPARE",	 "MARK",	"MARK_ALL",
 	"EXPORT",    "ADOPT",	 "UNPIN",	 "CREATE_REPLICA", "RECEIVE",
 	"STOP_RECEIVE", "OPEN_OVERLAY", "DROP_OVERLAY", "FOLD",

@@ -178,7 +178,7 @@ static bool boundary(uint32_t site)
 }
 
 static const char *const action_names[HVRI_ACTION_TYPE_COUNT] = {
-	NULL,	     "CUT",	 "SHIP",	 "RELEASE",	"SETTLE",
+	NULL,	     "CUT",	 "SHIP",	 "HOLD",	"RELEASE",	"SETTLE",
 	"FENCE",     "ARM",	 "COMPARE",	 "MARK",	"MARK_ALL",
 	"EXPORT",    "ADOPT",	 "UNPIN",	 "CREATE_REPLICA", "RECEIVE",
 	"STOP_RECEIVE", "OPEN_OVERLAY", "DROP_OVERLAY", "FOLD",

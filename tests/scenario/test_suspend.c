@@ -199,11 +199,67 @@ START_TEST(two_nodes_go_on_wherever_a_cut_was_when_it_was_suspended)
 }
 END_TEST
 
+/* ---- Much more than the credit of one reception is on its way. ---- */
+
+#define MIB (1u << 20)
+#define DATA 100u /* MiB. */
+
+static bool beyond_its_first_credit(struct pair *p)
+{
+	return p->moved > 60 * MIB;
+}
+
+static bool has_point(struct pair *p)
+{
+	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
+
+	pair_status(&p->b, &status);
+	return status.last_point > 0;
+}
+
+START_TEST(a_long_transfer_goes_on_after_it_was_suspended_for_a_moment)
+{
+	static uint8_t wrote[MIB], seen[MIB];
+	uint64_t random = 5;
+
+	pair_init_sparse(&pair, 7, (DATA + 1) * MIB);
+	pair_start(&pair, &pair.b);
+	pair_start(&pair, &pair.a);
+	pair_run(&pair, SECOND);
+	for (uint64_t i = 0; i < DATA; i++) {
+		test_fill(wrote, MIB, test_random(&random));
+		ck_assert_int_eq(pair_write(&pair.a, 0, i * MIB, wrote, MIB),
+				 HVREPL_OK);
+	}
+	shadow_ok(&pair.a, HVREPL_OPERATION_ENABLE);
+	ck_assert_int_eq(pair_ask(&pair.a, HVREPL_OPERATION_START_INITIAL, 0,
+				  NULL),
+			 HVREPL_OK);
+	ck_assert(pair_until(&pair, 60 * SECOND, beyond_its_first_credit));
+	ck_assert(!has_point(&pair));
+	shadow_ok(&pair.b, HVREPL_OPERATION_SUSPEND);
+	shadow_ok(&pair.b, HVREPL_OPERATION_RESUME);
+	ck_assert(pair_until(&pair, 20 * SECOND, has_point));
+	/* It went on from where it was. */
+	ck_assert_uint_lt(pair.moved, (DATA + 40) * MIB);
+	shadow_ok(&pair.b, HVREPL_OPERATION_PLANNED);
+	random = 5;
+	for (uint64_t i = 0; i < DATA; i++) {
+		test_fill(wrote, MIB, test_random(&random));
+		ck_assert_int_eq(pair_read(&pair.b, 0, i * MIB, seen, MIB),
+				 HVREPL_OK);
+		ck_assert_int_eq(memcmp(wrote, seen, MIB), 0);
+	}
+	pair_free(&pair);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("suspend");
 	TCase *steps = tcase_create("steps");
 	TCase *nodes = tcase_create("nodes");
+	TCase *much = tcase_create("much");
 
 	tcase_add_loop_test(steps, suspend_at_any_step_of_a_cut_is_no_dead_end,
 			    0, 2 * BETWEEN_COUNT);
@@ -217,5 +273,8 @@ int main(void)
 			    two_nodes_go_on_wherever_a_cut_was_when_it_was_suspended,
 			    0, 7);
 	suite_add_tcase(suite, nodes);
+	tcase_add_test(much,
+		       a_long_transfer_goes_on_after_it_was_suspended_for_a_moment);
+	suite_add_tcase(suite, much);
 	return test_run(suite);
 }
