@@ -16,6 +16,7 @@
 #define LOOK_NS 1000000000ull
 /* Of the options as they were first; what followed may be left out. */
 #define OPTIONS_FIRST offsetof(struct hvrepl_tls_options, crl)
+#define KERBEROS_FIRST offsetof(struct hvrepl_kerberos_options, renewed)
 
 /*
  * `reading` is held while files are read and the context is replaced, so that
@@ -149,6 +150,19 @@ static void take_limits(struct hvrepl_tls_options *to,
 }
 
 /* What an older caller leaves out is zero; what a newer one adds must be. */
+static int32_t copy_sized(const void *from, size_t size, void *out,
+			  size_t out_size, struct hvrepl_error *error)
+{
+	for (size_t i = out_size; i < size; i++)
+		if (((const unsigned char *)from)[i] != 0)
+			return hvri_sys_fail(error, HVREPL_E_TOO_NEW, 0,
+					     "an option is set that this "
+					     "version does not know");
+	memset(out, 0, out_size);
+	memcpy(out, from, size < out_size ? size : out_size);
+	return HVREPL_OK;
+}
+
 static int32_t copy_in(const struct hvrepl_tls_options *from,
 		       struct hvrepl_tls_options *out,
 		       struct hvrepl_error *error)
@@ -159,14 +173,7 @@ static int32_t copy_in(const struct hvrepl_tls_options *from,
 		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
 				     "ca_file, cert_file and key_file are "
 				     "needed");
-	for (size_t i = sizeof(*out); i < size; i++)
-		if (((const unsigned char *)from)[i] != 0)
-			return hvri_sys_fail(error, HVREPL_E_TOO_NEW, 0,
-					     "an option is set that this "
-					     "version does not know");
-	memset(out, 0, sizeof(*out));
-	memcpy(out, from, size < sizeof(*out) ? size : sizeof(*out));
-	return HVREPL_OK;
+	return copy_sized(from, size, out, sizeof(*out), error);
 }
 
 int32_t hvrepl_tls_create(const struct hvrepl_tls_options *options,
@@ -185,16 +192,19 @@ int32_t hvrepl_kerberos_create(const struct hvrepl_kerberos_options *options,
 			       hvrepl_tls **tls_out, struct hvrepl_error *error)
 {
 	struct hvrepl_tls_options tls = HVREPL_TLS_OPTIONS_INIT;
+	size_t size = options == NULL ? 0 : options->struct_size;
+	struct hvrepl_kerberos_options copy;
 	struct hvri_kerberos *kerberos;
 	int32_t rc;
 
-	if (options == NULL || options->struct_size != sizeof(*options) ||
-	    options->reserved != 0 ||
+	if (size < KERBEROS_FIRST || options->reserved != 0 ||
 	    (options->keytab == NULL && options->ccache == NULL) ||
 	    tls_out == NULL)
 		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
 				     "a keytab or a ccache is needed");
-	rc = hvri_kerberos_new(options, &kerberos, error);
+	rc = copy_sized(options, size, &copy, sizeof(copy), error);
+	if (rc == HVREPL_OK)
+		rc = hvri_kerberos_new(&copy, &kerberos, error);
 	if (rc < 0)
 		return rc;
 	tls.handshake_timeout_ns = options->handshake_timeout_ns;

@@ -201,7 +201,7 @@ static const char *meaning_of_alert(int alert)
 		return "it lacks serverAuth or clientAuth";
 	case SSL_AD_CERTIFICATE_UNKNOWN:
 	case SSL_AD_ACCESS_DENIED:
-		return "it is not accepted there (look at that site's log)";
+		return "it is not accepted there (name, revocation or pin)";
 	case SSL_AD_CERTIFICATE_REQUIRED:
 		return "we sent none";
 	default:

@@ -85,6 +85,9 @@ static cfg_opt_t certificates_options[] = {
 	CFG_STR("authority", NULL, CFGF_NONE),
 	CFG_STR("certificate", NULL, CFGF_NONE),
 	CFG_STR("key", NULL, CFGF_NONE),
+	CFG_STR("crl", NULL, CFGF_NONE),
+	CFG_STR("revocation-unknown", "refuse", CFGF_NONE),
+	CFG_STR("revocation-stale", "refuse", CFGF_NONE),
 	CFG_END()
 };
 static cfg_opt_t kerberos_options[] = {
@@ -97,6 +100,13 @@ static cfg_opt_t kerberos_options[] = {
 static cfg_opt_t listen_options[] = {
 	CFG_STR("address", NULL, CFGF_NONE),
 	CFG_INT("port", 0, CFGF_NONE),
+	CFG_END()
+};
+static cfg_opt_t peer_options[] = {
+	CFG_STR("address", NULL, CFGF_NONE),
+	CFG_INT("port", 0, CFGF_NONE),
+	CFG_STR("pin", NULL, CFGF_NONE),
+	CFG_STR("backup-pin", NULL, CFGF_NONE),
 	CFG_END()
 };
 static cfg_opt_t authorise_options[] = {
@@ -135,7 +145,7 @@ static cfg_opt_t file_options[] = {
 	CFG_SEC("certificates", certificates_options, CFGF_NODEFAULT),
 	CFG_SEC("kerberos", kerberos_options, CFGF_NODEFAULT),
 	CFG_SEC("listen", listen_options, CFGF_NODEFAULT),
-	CFG_SEC("peer", listen_options,
+	CFG_SEC("peer", peer_options,
 		CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
 	CFG_SEC("authorise", authorise_options,
 		CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES),
@@ -249,15 +259,7 @@ static void take_network(struct loader *loader, cfg_t *cfg)
 	struct site_config *config = loader->config;
 	cfg_t *section;
 
-	if (cfg_size(cfg, "certificates") > 0) {
-		section = cfg_getsec(cfg, "certificates");
-		config_need(loader, section, "authority", "ca.pem");
-		config_need(loader, section, "certificate", "site.pem");
-		config_need(loader, section, "key", "site.key");
-		config->authority = config_path(loader, section, "authority");
-		config->certificate = config_path(loader, section, "certificate");
-		config->key = config_path(loader, section, "key");
-	}
+	config_take_certificates(loader, cfg);
 	if (cfg_size(cfg, "kerberos") > 0)
 		take_kerberos(loader, cfg);
 	if (cfg_size(cfg, "listen") > 0) {
@@ -281,6 +283,7 @@ static void take_network(struct loader *loader, cfg_t *cfg)
 		if (peer->address != NULL)
 			peer->port = (uint16_t)config_int(loader, section, "port",
 						       1, 65535);
+		config_take_pins(loader, section, peer);
 		if (!loader->failed &&
 		    (strcmp(peer->name, config->name) == 0 ||
 		     (config->principal != NULL &&
@@ -438,6 +441,8 @@ static void watch_options(cfg_t *cfg)
 		"site|retry", "site|retry-max", "site|compression", "site|spool",
 		"certificates|authority",
 		"certificates|certificate", "certificates|key",
+		"certificates|crl", "certificates|revocation-unknown",
+		"certificates|revocation-stale", "peer|pin", "peer|backup-pin",
 		"kerberos|keytab", "kerberos|principal", "kerberos|service",
 		"kerberos|tickets",
 		"listen|address", "listen|port", "peer|address", "peer|port",
@@ -574,6 +579,8 @@ static void free_lists(struct site_config *config)
 	for (size_t i = 0; config->peers != NULL && i < config->peer_count; i++) {
 		free(config->peers[i].name);
 		free(config->peers[i].address);
+		free(config->peers[i].pin);
+		free(config->peers[i].backup_pin);
 	}
 	for (size_t i = 0; i < config->policy_count; i++)
 		free(config->policies[i].name);
@@ -609,6 +616,7 @@ void site_config_free(struct site_config *config)
 	free(config->authority);
 	free(config->certificate);
 	free(config->key);
+	free(config->crl);
 	free(config->keytab);
 	free(config->principal);
 	free(config->service);

@@ -3,6 +3,7 @@
 #ifndef SITE_CONFIG_H
 #define SITE_CONFIG_H
 
+#include <hvrepl/backends.h>
 #include <hvrepl/hvrepl.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,6 +19,7 @@ struct site_peer {
 	char *name;    /* What its certificate must prove, or its principal. */
 	char *address; /* NULL: it calls us. */
 	uint16_t port;
+	char *pin, *backup_pin; /* Of its key; both or none. */
 };
 
 struct site_authorisation {
@@ -70,6 +72,8 @@ struct site_config {
 	char *authority;   /* PEM files; all three or none. */
 	char *certificate;
 	char *key;
+	char *crl;          /* File or directory of revocation lists, or NULL. */
+	uint32_t tls_flags; /* HVREPL_TLS_ALLOW_* */
 	char *keytab;    /* Kerberos instead of those; NULL: not. */
 	char *principal; /* NULL: by the host's name. */
 	char *service;   /* NULL: hvrepl. */

@@ -53,6 +53,10 @@ void config_need(struct loader *loader, cfg_t *section, const char *name,
 /* config_rights.c */
 void config_take_authorisations(struct loader *loader, cfg_t *cfg);
 void config_free_authorisations(struct site_config *config);
+/* config_certificates.c */
+void config_take_certificates(struct loader *loader, cfg_t *cfg);
+void config_take_pins(struct loader *loader, cfg_t *section,
+		      struct site_peer *peer);
 
 /* NULL for NULL. */
 char *config_copy(struct loader *loader, const char *text);

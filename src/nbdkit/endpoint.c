@@ -3,6 +3,7 @@
 #include "endpoint.h"
 
 #include "directory.h"
+#include "trust.h"
 
 #include <errno.h>
 #include <semaphore.h>
@@ -142,6 +143,8 @@ static int32_t on_process(void *user, uint32_t budget)
 	while (hvrepl_node_next_event(endpoint->node, &event) == 1)
 		take_event(endpoint, &event);
 	waits_turn(&endpoint->waits, endpoint_now(endpoint));
+	if (!endpoint->closed)
+		trust_turn(endpoint);
 	if (endpoint->closed)
 		hvrepl_loop_stop(endpoint->control_loop);
 	/* A negative code would end the loop, and with it the site. */
@@ -156,7 +159,9 @@ static uint64_t on_deadline(void *user)
 	struct endpoint *endpoint = user;
 	uint64_t node = hvrepl_node_deadline(endpoint->node);
 	uint64_t wait = waits_deadline(&endpoint->waits);
+	uint64_t trust = trust_deadline(endpoint);
 
+	wait = trust < wait ? trust : wait;
 	return node < wait ? node : wait;
 }
 
@@ -464,45 +469,6 @@ static int32_t start_threads(struct endpoint *endpoint,
 				 "No thread could be started.");
 }
 
-/* Time to mend it before the session ends. Network thread. */
-static void on_renewal_failed(void *user, const char *peer, uint64_t left_ns,
-			      const struct hvrepl_error *error)
-{
-	struct endpoint *endpoint = user;
-	char line[2 * HVREPL_SENTENCE_MAX];
-
-	snprintf(line, sizeof(line),
-		 "the ticket for %.120s could not be renewed; the session with it ends in %llu s: %s",
-		 peer, (unsigned long long)(left_ns / 1000000000u),
-		 error->sentence);
-	endpoint->log(endpoint, HVREPL_LOG_WARNING, line);
-}
-
-/* Who this site is to others, by one of two ways. */
-static int32_t make_credentials(struct endpoint *endpoint,
-				struct hvrepl_error *error)
-{
-	const struct site_config *config = endpoint->config;
-	struct hvrepl_kerberos_options kerberos = HVREPL_KERBEROS_OPTIONS_INIT;
-	struct hvrepl_tls_options tls = HVREPL_TLS_OPTIONS_INIT;
-
-	if (config->keytab != NULL) {
-		kerberos.keytab = config->keytab;
-		kerberos.principal = config->principal;
-		kerberos.service = config->service;
-		kerberos.ccache = config->tickets;
-		kerberos.renewal_failed = on_renewal_failed;
-		kerberos.user = endpoint;
-		return hvrepl_kerberos_create(&kerberos, &endpoint->tls, error);
-	}
-	if (config->authority == NULL)
-		return HVREPL_OK;
-	tls.ca_file = config->authority;
-	tls.cert_file = config->certificate;
-	tls.key_file = config->key;
-	return hvrepl_tls_create(&tls, &endpoint->tls, error);
-}
-
 int32_t endpoint_open(const struct site_config *config,
 		      const struct hvrepl_env *env,
 		      void (*log)(void *user, uint32_t level,
@@ -522,7 +488,7 @@ int32_t endpoint_open(const struct site_config *config,
 	if (rc == HVREPL_OK)
 		rc = hvrepl_loop_create(&endpoint->network_loop, error);
 	if (rc == HVREPL_OK)
-		rc = make_credentials(endpoint, error);
+		rc = trust_make(endpoint, error);
 	if (rc == HVREPL_OK)
 		rc = make_node(endpoint, error);
 	if (rc == HVREPL_OK)

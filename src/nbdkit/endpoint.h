@@ -57,6 +57,8 @@ struct endpoint {
 	bool control_runs, network_runs;
 	bool closed; /* The node has drained. */
 	uint64_t token_slack_ns;
+	uint64_t trust_due_ns; /* trust.c */
+	uint32_t trust_stage;  /* What was logged of the certificate's end. */
 	struct endpoint_job jobs[ENDPOINT_JOBS]; /* A ring. */
 	uint32_t job_next;
 	struct endpoint_measure *measures;

@@ -193,7 +193,7 @@ json_t *endpoint_peers_json(struct endpoint *endpoint)
 			     HVREPL_OK; i++)
 		json_array_append_new(
 			peers,
-			json_pack("{s:s,s:s,s:b,s:I,s:s,s:I,s:I}", "name",
+			json_pack("{s:s,s:s,s:b,s:I,s:s,s:I,s:I,s:I,s:I}", "name",
 				  peer.name, "site", peer.site, "connected",
 				  (int)peer.connected, "failures",
 				  (json_int_t)peer.failures, "last_error",
@@ -201,7 +201,10 @@ json_t *endpoint_peers_json(struct endpoint *endpoint)
 						  "", "sent_bytes",
 				  (json_int_t)peer.sent_bytes,
 				  "received_bytes",
-				  (json_int_t)peer.received_bytes));
+				  (json_int_t)peer.received_bytes,
+				  "until_utc_ns", (json_int_t)peer.until_utc_ns,
+				  "renewal_until_utc_ns",
+				  (json_int_t)peer.renewal_until_utc_ns));
 	return peers;
 }
 
@@ -569,11 +572,12 @@ static void test_done(void *user, const struct hvrepl_channel *channel,
 
 	test->connected = result->code == HVREPL_OK;
 	test->answer = json_pack(
-		"{s:b,s:s,s:s,s:s,s:I,s:s,s:s}", "connected",
+		"{s:b,s:s,s:s,s:s,s:s,s:I,s:s,s:s}", "connected",
 		(int)test->connected, "mechanism",
 		test->endpoint->config->keytab != NULL ? "kerberos" :
 							 "certificates",
-		"step", hvrepl_step_name(result->step), "address",
+		"step", hvrepl_step_name(result->step), "check",
+		hvrepl_check_name(result->check), "address",
 		result->address == NULL ? "" : result->address, "duration_ns",
 		(json_int_t)result->duration_ns, "name",
 		result->code < 0 ? hvrepl_error_name(result->code) : "",

@@ -3,6 +3,8 @@
  * change, the rest is said to need a restart. */
 #include "endpoint_routes.h"
 
+#include "trust.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -119,9 +121,8 @@ static json_t *needs_restart(const struct site_config *now,
 
 	if (!same_site(now, fresh))
 		json_array_append_new(names, json_string("site"));
-	if (!same(now->authority, fresh->authority) ||
-	    !same(now->certificate, fresh->certificate) ||
-	    !same(now->key, fresh->key))
+	/* Other files, lists and pins count at once; another way does not. */
+	if ((now->authority == NULL) != (fresh->authority == NULL))
 		json_array_append_new(names, json_string("certificates"));
 	if (!same(now->keytab, fresh->keytab) ||
 	    !same(now->principal, fresh->principal) ||
@@ -211,6 +212,7 @@ void endpoint_post_reload(struct endpoint *endpoint,
 		return;
 	}
 	changed = json_array();
+	rc = trust_reload(endpoint, fresh, &error);
 	for (size_t i = 0; rc == HVREPL_OK && i < fresh->vm_count; i++)
 		rc = take_interval(endpoint, &fresh->vms[i], changed, &error);
 	if (rc == HVREPL_OK)
@@ -222,10 +224,11 @@ void endpoint_post_reload(struct endpoint *endpoint,
 		control_fail_error(request, &error);
 	} else {
 		control_reply(request,
-			      json_pack("{s:s,s:s,s:o,s:o}", "site",
+			      json_pack("{s:s,s:s,s:o,s:o,s:o}", "site",
 					endpoint->config->name, "file",
 					endpoint->config->file, "changed",
-					changed, "needs_restart",
+					changed, "trust",
+					trust_json(endpoint), "needs_restart",
 					needs_restart(endpoint->config,
 						      fresh)));
 		site_config_free(endpoint->rights);

@@ -3,6 +3,8 @@
 #include "endpoint_routes.h"
 #include "site.h"
 
+#include "trust.h"
+
 #include <stdlib.h>
 
 static json_t *disk_json(const struct site_vm_state *vm, size_t index)
@@ -36,24 +38,25 @@ static json_t *vm_json(const struct site_vm_state *vm)
 }
 
 static void reply_status(struct control_request *request, struct site *site,
-			 json_t *replicated, json_t *peers)
+			 json_t *replicated, json_t *peers, json_t *trust)
 {
 	json_t *vms = json_array();
 
 	for (size_t i = 0; i < site->vm_count; i++)
 		json_array_append_new(vms, vm_json(&site->vms[i]));
 	control_reply(request,
-		      json_pack("{s:s,s:s,s:o,s:o,s:o}", "site",
+		      json_pack("{s:s,s:s,s:o,s:o,s:o,s:o}", "site",
 				site->config->name, "version",
 				hvrepl_version_string(), "captured", vms, "vms",
-				replicated, "peers", peers));
+				replicated, "peers", peers, "trust", trust));
 }
 
 static void status_there(struct endpoint *endpoint,
 			 struct control_request *request)
 {
 	reply_status(request, control_user(request),
-		     endpoint_vms_json(endpoint), endpoint_peers_json(endpoint));
+		     endpoint_vms_json(endpoint), endpoint_peers_json(endpoint),
+		     trust_json(endpoint));
 }
 
 static void get_status(struct control_request *request, void *user)
@@ -63,7 +66,8 @@ static void get_status(struct control_request *request, void *user)
 	if (site->endpoint != NULL)
 		endpoint_request(site->endpoint, request, status_there);
 	else
-		reply_status(request, site, json_array(), json_array());
+		reply_status(request, site, json_array(), json_array(),
+			     json_null());
 }
 
 /* Ask the endpoint, unless the VM is one that is captured or none is. */

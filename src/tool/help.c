@@ -6,7 +6,8 @@
 
 static const char *const groups[] = {
 	TOOL_GROUP_SITE,     TOOL_GROUP_REPLICATION, TOOL_GROUP_FAILOVER,
-	TOOL_GROUP_WATCH,    TOOL_GROUP_LOGS,	     TOOL_GROUP_ABOUT,
+	TOOL_GROUP_WATCH,    TOOL_GROUP_LOGS,	     TOOL_GROUP_CERT,
+	TOOL_GROUP_ABOUT,
 };
 
 #define GROUP_COUNT (sizeof(groups) / sizeof(groups[0]))

@@ -105,6 +105,7 @@ static int run_reload(struct tool_run *run)
 	}
 	if (json_array_size(changed) == 0)
 		printf("No interval and no authorisation has changed.\n");
+	tool_print_trust(json_object_get(answer, "trust"));
 	json_array_foreach(restart, i, item)
 		printf("%s%s%s", i == 0 ? "Changed, but read only when the site starts: " :
 					  ", ", json_string_value(item),
@@ -119,8 +120,10 @@ const struct tool_verb tool_verb_site_reload = {
 	.operands = "",
 	.summary = "Let a running site read its configuration again",
 	.details = "The intervals of its policies count at once, for the VMs of this configuration,\n"
-		   "and quotas; guests and sessions are not disturbed. Other changes are named and wait for the\n"
-		   "next start. A file with a mistake changes nothing.",
+		   "and quotas. Certificates, revocation lists and pins are read again: new connections\n"
+		   "use them, sessions go on unless their peer is no longer trusted. Guests are not\n"
+		   "disturbed. Other changes are named and wait for the next start. A file with a mistake\n"
+		   "changes nothing.",
 	.options = reload_options,
 	.run = run_reload,
 };

@@ -257,6 +257,7 @@ static void print_site(const json_t *answer)
 		print_replicated(json_object_get(answer, "vms"));
 	if (json_array_size(json_object_get(answer, "peers")) > 0)
 		print_peers(json_object_get(answer, "peers"));
+	tool_print_trust(json_object_get(answer, "trust"));
 }
 
 static int run_status(struct tool_run *run)

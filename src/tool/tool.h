@@ -45,6 +45,7 @@ struct tool_verb {
 #define TOOL_GROUP_WATCH "Looking"
 #define TOOL_GROUP_REPLICATION "Replication"
 #define TOOL_GROUP_FAILOVER "Failover"
+#define TOOL_GROUP_CERT "Certificates"
 #define TOOL_GROUP_ABOUT "About"
 
 /* One invocation, parsed. */
@@ -95,6 +96,13 @@ int tool_exit_code(int32_t code);
 const char *tool_class_name(uint32_t error_class);
 /* Print `value` as one line on stdout and release it. Returns TOOL_OK. */
 int tool_print_json(json_t *value);
+
+/* trust.c */
+#define TOOL_ENDS_MAX 64
+/* "ends in 12 days (2026-12-08 10:00 UTC)", "has ended (...)"; returns `out`. */
+const char *tool_ends(uint64_t until_s, char out[TOOL_ENDS_MAX]);
+/* What /v1/status has as "trust"; nothing for null. */
+void tool_print_trust(const json_t *trust);
 
 /* help.c */
 void tool_print_overview(FILE *to);

@@ -32,6 +32,10 @@
 	X(log_create)         \
 	X(log_apply)          \
 	X(inspect)            \
+	X(cert_init)          \
+	X(cert_issue)         \
+	X(cert_revoke)        \
+	X(cert_show)          \
 	X(help)               \
 	X(completion)
 

@@ -11,6 +11,7 @@
 static char directory[] = "/tmp/hvrepl-config-XXXXXX";
 static char path[64];
 
+#define ZEROES "000000000000000000000000000000000000000000000000000000000000000"
 static const char whole[] =
 	"site \"east\" {\n"                                      /* 1 */
 	"  state = \"state\"\n"                                  /* 2 */
@@ -25,11 +26,11 @@ static const char whole[] =
 	"certificates {\n"                                       /* 11 */
 	"  authority = \"ca.pem\"\n"                             /* 12 */
 	"  certificate = \"east.pem\"\n"                         /* 13 */
-	"  key = \"east.key\"\n"                                 /* 14 */
+	"  key = \"east.key\" crl = \"lists\" revocation-stale = \"accept\"\n" /* 14 */
 	"}\n"                                                    /* 15 */
 	"listen { address = \"127.0.0.1\" port = 7411 }\n"       /* 16 */
 	"peer \"west\" { address = \"10.0.0.2\" port = 7411 }\n" /* 17 */
-	"peer \"north\" { }\n"                                   /* 18 */
+	"peer \"north\" { pin = \"sha256:" ZEROES "a\" backup-pin = \"sha256:" ZEROES "b\" }\n" /* 18 */
 	"authorise \"west\" { verbs = {\"enable\", \"receive\"}\n" /* 19 */
 	"  trust-group = \"pair\" }\n"                           /* 20 */
 	"policy \"fast\" { interval = \"1s\" points = 24 quota = \"2T\" points-min = 3 }\n" /* 21 */
@@ -103,6 +104,11 @@ START_TEST(everything_that_is_written_is_read)
 	ck_assert_str_eq(c->peers[0].name, "west");
 	ck_assert_str_eq(c->peers[0].address, "10.0.0.2");
 	ck_assert_ptr_null(c->peers[1].address);
+	ck_assert_str_eq(c->peers[1].pin, "sha256:" ZEROES "a");
+	ck_assert_str_eq(c->peers[1].backup_pin, "sha256:" ZEROES "b");
+	ck_assert_ptr_null(c->peers[0].pin);
+	ck_assert_ptr_nonnull(strstr(c->crl, "/lists"));
+	ck_assert_uint_eq(c->tls_flags, HVREPL_TLS_ALLOW_STALE);
 	ck_assert_uint_eq(c->authorisation_count, 1);
 	ck_assert_uint_eq(c->authorisations[0].verbs,
 			  HVREPL_VERB_ENABLE | HVREPL_VERB_RECEIVE);
@@ -160,7 +166,14 @@ static const struct mistake {
 	{ "disk \"data\"", "disk \"root\"", 0, "" },
 	{ "peer \"west\"", "peer \"east\"", 17, "own name" },
 	{ "vm \"web\" {", "vm \"web\" ", 0, "" },
-	{ "  key = \"east.key\"\n", "", 14, "lacks 'key'" },
+	{ "  key = \"east.key\" ", "", 15, "lacks 'key'" },
+	{ "\"accept\"", "\"perhaps\"", 14, "\"refuse\" or \"accept\"" },
+	{ "crl = \"lists\"", "", 14, "means nothing without lists" },
+	{ " backup-pin = \"sha256:" ZEROES "b\"", "", 18, "needs both pin" },
+	{ ZEROES "b", ZEROES "a", 18, "is its pin" },
+	{ "pin = \"sha256:" ZEROES "a\"", "pin = \"" ZEROES "\"", 18,
+	  "64 hexadecimal digits" },
+	{ ZEROES "b", ZEROES, 18, "64 hexadecimal digits" },
 };
 
 START_TEST(each_mistake_names_its_line_and_what_to_write)

@@ -73,11 +73,13 @@ struct hvrepl_kerberos_options {
 	void (*renewal_failed)(void *user, const char *peer, uint64_t left_ns,
 			       const struct hvrepl_error *error);
 	void *user; /* Borrowed as long as there are connections with these. */
+	/** Optional: after that, it could. As renewal_failed. @since 0.1 */
+	void (*renewed)(void *user, const char *peer);
 };
 #define HVREPL_KERBEROS_OPTIONS_INIT                                       \
 	{                                                                  \
 		sizeof(struct hvrepl_kerberos_options), 0, 0, 0, 0, 0, 0, 0, \
-			0, 0, 0, 0                                         \
+			0, 0, 0, 0, 0                                      \
 	}
 
 /**

@@ -29,6 +29,7 @@ struct hvri_kerberos {
 	char *keytab, *ccache;
 	void (*renewal_failed)(void *user, const char *peer, uint64_t left_ns,
 			       const struct hvrepl_error *error);
+	void (*renewed)(void *user, const char *peer);
 	void *user;
 	char service[64];
 	char principal[HVREPL_PEER_NAME_MAX + 1]; /* "": as in the ccache. */

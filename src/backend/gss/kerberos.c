@@ -271,6 +271,7 @@ int32_t hvri_kerberos_new(const struct hvrepl_kerberos_options *options,
 	atomic_init(&kerberos->last_cache, 0);
 	pthread_mutex_init(&kerberos->mutex, NULL);
 	kerberos->renewal_failed = options->renewal_failed;
+	kerberos->renewed = options->renewed;
 	kerberos->user = options->user;
 	rc = fill(kerberos, options, error);
 	if (rc == HVREPL_OK)

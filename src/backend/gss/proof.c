@@ -34,6 +34,7 @@ struct hvri_proof {
 	uint8_t exporter[HVREPL_EXPORTER_SIZE];
 	uint64_t next_ns, ends_ns; /* Client's next proof; end of this one. */
 	uint64_t count;
+	bool renewal_failed; /* And it was said. */
 	/* The frame being received. */
 	uint8_t header[HVRI_PROOF_HEADER];
 	uint32_t header_at;
@@ -127,6 +128,10 @@ static void take_result(struct hvri_proof *proof)
 		memcpy(proof->exporter, gss->exporter, sizeof(gss->exporter));
 		strcpy(proof->session->peer, gss->peer);
 	}
+	if (proof->renewal_failed && proof->kerberos->renewed != NULL)
+		proof->kerberos->renewed(proof->kerberos->user,
+					 proof->session->peer);
+	proof->renewal_failed = false;
 	proof->next_ns = proof->ends_ns = UINT64_MAX;
 	if (!ends)
 		return;
@@ -436,6 +441,7 @@ static void try_later(struct hvri_proof *proof)
 		pause = SECOND_NS;
 	if (pause > RETRY_MAX_NS)
 		pause = RETRY_MAX_NS;
+	proof->renewal_failed |= proof->job != NULL;
 	if (proof->kerberos->renewal_failed != NULL && proof->job != NULL)
 		proof->kerberos->renewal_failed(proof->kerberos->user,
 						proof->session->peer, left,

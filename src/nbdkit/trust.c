@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A site's certificates or keytab while it runs: reload, revocation, ends. */
+#include "trust.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Between two looks at the revocation lists' files. */
+#define LOOK_NS 2000000000u
+#define DAY 86400000000000ull
+
+static void say(struct endpoint *endpoint, uint32_t level, const char *format,
+		...) __attribute__((format(printf, 3, 4)));
+static void say(struct endpoint *endpoint, uint32_t level, const char *format,
+		...)
+{
+	char line[2 * HVREPL_SENTENCE_MAX];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(line, sizeof(line), format, args);
+	va_end(args);
+	endpoint->log(endpoint, level, line);
+}
+
+/* Control thread, or the network's when lists were read in a handshake. */
+static void on_distrusted(void *user, const char *peer,
+			  const struct hvrepl_error *error)
+{
+	say(user, HVREPL_LOG_WARNING, "the session with %s is closed: %s", peer,
+	    error->sentence);
+}
+
+static int32_t fill(struct endpoint *endpoint, const struct site_config *config,
+		    struct hvrepl_tls_options *tls,
+		    struct hvrepl_tls_pin **pins_out)
+{
+	struct hvrepl_tls_pin *pins = calloc(config->peer_count + 1,
+					     sizeof(*pins));
+
+	if (pins == NULL)
+		return HVREPL_E_NOMEM;
+	tls->ca_file = config->authority;
+	tls->cert_file = config->certificate;
+	tls->key_file = config->key;
+	tls->crl = config->crl;
+	tls->flags = config->tls_flags;
+	tls->distrusted = on_distrusted;
+	tls->user = endpoint;
+	tls->pins = pins;
+	for (size_t i = 0; i < config->peer_count; i++)
+		if (config->peers[i].pin != NULL)
+			pins[tls->pin_count++] = (struct hvrepl_tls_pin){
+				config->peers[i].name, config->peers[i].pin,
+				config->peers[i].backup_pin
+			};
+	*pins_out = pins;
+	return HVREPL_OK;
+}
+
+/* A renewal that failed, or did not after all, on its way to the node. */
+struct renewal {
+	struct endpoint *endpoint;
+	uint64_t until_utc_ns;
+	char peer[HVREPL_PEER_NAME_MAX + 1];
+};
+
+static void tell_renewal(void *argument)
+{
+	struct renewal *renewal = argument;
+
+	if (renewal->endpoint->node != NULL)
+		(void)hvrepl_node_set_renewal(renewal->endpoint->node,
+					      renewal->peer,
+					      renewal->until_utc_ns);
+	free(renewal);
+}
+
+static void post_renewal(struct endpoint *endpoint, const char *peer,
+			 uint64_t until_utc_ns)
+{
+	struct renewal *renewal = calloc(1, sizeof(*renewal));
+
+	if (renewal == NULL)
+		return;
+	renewal->endpoint = endpoint;
+	renewal->until_utc_ns = until_utc_ns;
+	snprintf(renewal->peer, sizeof(renewal->peer), "%s", peer);
+	if (hvrepl_loop_post(endpoint->control_loop, tell_renewal, renewal) < 0)
+		free(renewal);
+}
+
+/* Time to mend it before the session ends. Network thread. */
+static void on_renewal_failed(void *user, const char *peer, uint64_t left_ns,
+			      const struct hvrepl_error *error)
+{
+	struct endpoint *endpoint = user;
+	uint64_t now = endpoint->env->utc_ns(endpoint->env->user);
+
+	say(endpoint, HVREPL_LOG_WARNING,
+	    "the ticket for %.120s could not be renewed; the session with it ends in %llu s: %s",
+	    peer, (unsigned long long)(left_ns / 1000000000u), error->sentence);
+	post_renewal(endpoint, peer, now + left_ns);
+}
+
+static void on_renewed(void *user, const char *peer)
+{
+	say(user, HVREPL_LOG_NOTICE, "the ticket for %s was renewed after all",
+	    peer);
+	post_renewal(user, peer, 0);
+}
+
+int32_t trust_make(struct endpoint *endpoint, struct hvrepl_error *error)
+{
+	const struct site_config *config = endpoint->config;
+	struct hvrepl_kerberos_options kerberos = HVREPL_KERBEROS_OPTIONS_INIT;
+	struct hvrepl_tls_options tls = HVREPL_TLS_OPTIONS_INIT;
+	struct hvrepl_tls_pin *pins;
+	int32_t rc;
+
+	if (config->keytab != NULL) {
+		kerberos.keytab = config->keytab;
+		kerberos.principal = config->principal;
+		kerberos.service = config->service;
+		kerberos.ccache = config->tickets;
+		kerberos.renewal_failed = on_renewal_failed;
+		kerberos.renewed = on_renewed;
+		kerberos.user = endpoint;
+		return hvrepl_kerberos_create(&kerberos, &endpoint->tls, error);
+	}
+	if (config->authority == NULL)
+		return HVREPL_OK;
+	rc = fill(endpoint, config, &tls, &pins);
+	if (rc < 0)
+		return site_fail(error, rc, 0, "Not enough memory.");
+	rc = hvrepl_tls_create(&tls, &endpoint->tls, error);
+	free(pins);
+	return rc;
+}
+
+/* Health hears of it; so does the log, once a stage. */
+static void tell(struct endpoint *endpoint)
+{
+	struct hvrepl_trust trust = HVREPL_TRUST_INIT;
+	struct hvrepl_tls_info info = HVREPL_TLS_INFO_INIT;
+	uint64_t now = endpoint->env->utc_ns(endpoint->env->user);
+	uint64_t left;
+	uint32_t stage;
+
+	if (hvrepl_tls_get_info(endpoint->tls, &info) < 0)
+		return;
+	trust.from_utc_ns = info.from_utc_ns;
+	trust.until_utc_ns = info.until_utc_ns;
+	trust.list_from_utc_ns = info.list_from_utc_ns;
+	trust.list_until_utc_ns = info.list_until_utc_ns;
+	(void)hvrepl_node_set_trust(endpoint->node, &trust);
+	if (info.until_utc_ns == 0)
+		return;
+	left = info.until_utc_ns > now ? info.until_utc_ns - now : 0;
+	stage = left == 0 ? 3 : left <= 7 * DAY ? 2 : left <= 30 * DAY;
+	if (stage != endpoint->trust_stage && stage > 0)
+		say(endpoint, HVREPL_LOG_WARNING,
+		    left == 0 ? "this site's certificate has ended: renew it, then 'hvrepl site reload'" :
+				"this site's certificate ends in %llu days: renew it, then 'hvrepl site reload'",
+		    (unsigned long long)(left / DAY));
+	endpoint->trust_stage = stage;
+}
+
+int32_t trust_reload(struct endpoint *endpoint, const struct site_config *fresh,
+		     struct hvrepl_error *error)
+{
+	struct hvrepl_tls_options tls = HVREPL_TLS_OPTIONS_INIT;
+	struct hvrepl_tls_pin *pins;
+	int32_t rc;
+
+	if (endpoint->tls == NULL ||
+	    (endpoint->config->keytab == NULL) != (fresh->keytab == NULL) ||
+	    (endpoint->config->keytab == NULL && fresh->authority == NULL))
+		return HVREPL_OK;
+	if (fresh->keytab != NULL) {
+		rc = hvrepl_tls_reload(endpoint->tls, error);
+	} else {
+		rc = fill(endpoint, fresh, &tls, &pins);
+		if (rc < 0)
+			return site_fail(error, rc, 0, "Not enough memory.");
+		rc = hvrepl_tls_replace(endpoint->tls, &tls, error);
+		free(pins);
+	}
+	if (rc == HVREPL_OK)
+		tell(endpoint);
+	return rc;
+}
+
+uint64_t trust_deadline(const struct endpoint *endpoint)
+{
+	return endpoint->tls != NULL ? endpoint->trust_due_ns : UINT64_MAX;
+}
+
+void trust_turn(struct endpoint *endpoint)
+{
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	int32_t rc;
+
+	if (endpoint->tls == NULL ||
+	    endpoint_now(endpoint) < endpoint->trust_due_ns)
+		return;
+	endpoint->trust_due_ns = endpoint_now(endpoint) + LOOK_NS;
+	rc = hvrepl_tls_refresh(endpoint->tls, &error);
+	if (rc < 0)
+		say(endpoint, HVREPL_LOG_WARNING,
+		    "the revocation lists stay as they were: %s",
+		    error.sentence);
+	else if (rc > 0)
+		say(endpoint, HVREPL_LOG_NOTICE,
+		    "changed revocation lists were read");
+	tell(endpoint);
+}
+
+json_t *trust_json(struct endpoint *endpoint)
+{
+	struct hvrepl_tls_info info = HVREPL_TLS_INFO_INIT;
+
+	if (endpoint->tls == NULL ||
+	    hvrepl_tls_get_info(endpoint->tls, &info) < 0)
+		return json_null();
+	return json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:s,s:s}",
+			 "mechanism",
+			 endpoint->config->keytab != NULL ? "kerberos" :
+							    "certificates",
+			 "name", info.name, "pin", info.pin, "from_utc_ns",
+			 (json_int_t)info.from_utc_ns, "until_utc_ns",
+			 (json_int_t)info.until_utc_ns, "lists",
+			 (json_int_t)info.lists, "list_from_utc_ns",
+			 (json_int_t)info.list_from_utc_ns, "list_until_utc_ns",
+			 (json_int_t)info.list_until_utc_ns, "list_issuer",
+			 info.list_issuer, "last_error", info.sentence);
+}
