@@ -21,7 +21,8 @@ struct sim_image *sim_image_new(struct sim *sim, uint64_t size)
 {
 	struct sim_image *image = sim_must(calloc(1, sizeof(*image)));
 
-	image->size = image->durable_size = image->room = size;
+	image->size = image->durable_size = size;
+	image->room = image->reach = size;
 	image->now = sim_must(calloc(1, size + 1));
 	image->durable = sim_must(calloc(1, size + 1));
 	image->last = &image->first;
@@ -41,27 +42,36 @@ void sim_drop_pending(struct sim_image *image)
 	image->last = &image->first;
 }
 
-void sim_make_room(struct sim_image *image, uint64_t size)
+static void grow(struct sim_image *image, uint64_t size)
 {
 	uint64_t room = image->room;
 
-	if (size <= room)
-		return;
+	/* An object that grows does so again. */
 	while (room < size)
-		room = room < 4096 ? 4096 : room * 2;
+		room = room < 4096 ? 4096 : room < 65536 ? room * 4 : room * 2;
 	image->now = sim_must(realloc(image->now, room + 1));
 	image->durable = sim_must(realloc(image->durable, room + 1));
-	memset(image->now + image->room, 0, room - image->room);
-	memset(image->durable + image->room, 0, room - image->room);
 	image->room = room;
+}
+
+void sim_make_room(struct sim_image *image, uint64_t size)
+{
+	if (size > image->room)
+		grow(image, size);
+	if (size <= image->reach)
+		return;
+	memset(image->now + image->reach, 0, size - image->reach);
+	memset(image->durable + image->reach, 0, size - image->reach);
+	image->reach = size;
 }
 
 struct sim_pending *sim_add_pending(struct sim_image *image, uint64_t offset,
 				   uint64_t length, bool resize)
 {
 	struct sim_pending *one =
-		sim_must(calloc(1, sizeof(*one) + (resize ? 0 : length)));
+		sim_must(malloc(sizeof(*one) + (resize ? 0 : length)));
 
+	one->next = NULL;
 	one->offset = offset;
 	one->length = length;
 	one->resize = resize;
@@ -150,6 +160,7 @@ const char *sim_rot(struct sim *sim)
 	bit = (uint8_t)(1u << test_random(&sim->random) % 8);
 	image->now[at] ^= bit;
 	image->durable[at] = image->now[at];
+	image->odd = true;
 	sim->hurt++;
 	return image->id;
 }
@@ -169,6 +180,7 @@ static void stray(struct sim *sim, const uint8_t *bytes, uint64_t length)
 		length = victim->size - at;
 	memcpy(victim->now + at, bytes, length);
 	memcpy(victim->durable + at, bytes, length);
+	victim->odd = true;
 }
 
 int32_t sim_image_write(struct sim *sim, struct sim_image *image,
@@ -206,10 +218,30 @@ int32_t sim_image_write(struct sim *sim, struct sim_image *image,
 	return sim_finish(sim, crash);
 }
 
+/* Whether a reader sees more or other bytes than the medium has. */
+static bool differs(const struct sim_image *image)
+{
+	return image->first != NULL || image->apart || image->odd ||
+	       image->whole || image->late ||
+	       image->exists != image->durable_exists;
+}
+
+/* There are zeroes past both ends, but for what was hurt there. */
+void sim_image_take(struct sim_image *image, uint8_t *to, const uint8_t *from)
+{
+	uint64_t end = image->size > image->durable_size ? image->size :
+							   image->durable_size;
+
+	memcpy(to, from, image->odd ? image->reach : end);
+	image->apart = false;
+}
+
 void sim_settle(struct sim_image *image)
 {
+	if (!differs(image))
+		return;
 	sim_drop_pending(image);
-	memcpy(image->durable, image->now, image->room);
+	sim_image_take(image, image->durable, image->now);
 	image->durable_size = image->size;
 	image->durable_exists = image->exists;
 	image->whole = false;
@@ -245,8 +277,10 @@ static void fail_flush(struct sim_image *image, unsigned fails)
 	    (image->storage != NULL && !image->durable_exists))
 		return;
 	if (fails == SIM_FLUSH_REVERTS) {
-		memcpy(image->now, image->durable, image->room);
+		sim_image_take(image, image->now, image->durable);
 		image->size = image->durable_size;
+	} else if (image->first != NULL) {
+		image->apart = true;
 	}
 	sim_drop_pending(image);
 }
@@ -295,6 +329,8 @@ int32_t sim_image_flush(struct sim *sim, struct sim_image *image)
 
 static void lose_power(struct sim *sim, struct sim_image *image)
 {
+	if (!differs(image))
+		return;
 	for (struct sim_pending *one = image->first; one != NULL; one = one->next) {
 		uint64_t at = one->offset, end = at + one->length;
 
@@ -331,7 +367,7 @@ static void lose_power(struct sim *sim, struct sim_image *image)
 	if (image->exists != image->durable_exists &&
 	    chance(sim, sim->survive_percent))
 		image->durable_exists = image->exists;
-	memcpy(image->now, image->durable, image->room);
+	sim_image_take(image, image->now, image->durable);
 	image->size = image->durable_size;
 	image->exists = image->durable_exists;
 	sim_drop_pending(image);
@@ -456,5 +492,6 @@ void sim_disk_poke(struct sim_disk *disk, uint64_t offset, const void *bytes,
 {
 	memcpy(disk->image->now + offset, bytes, length);
 	memcpy(disk->image->durable + offset, bytes, length);
+	disk->image->apart = true;
 }
 

@@ -237,6 +237,7 @@ static uint64_t put_image(const struct image_state *s, const uint8_t *fates,
 
 	sim_drop_pending(image);
 	image->whole = s->whole;
+	image->apart = true;
 	image->late = s->late;
 	image->exists = s->exists;
 	image->durable_exists = s->durable_exists;

@@ -168,7 +168,7 @@ static int32_t storage_remove(void *user, const char *id)
 	if (image == NULL || !image->exists)
 		return HVREPL_E_NOT_FOUND;
 	image->exists = false;
-	image->whole = true;
+	image->whole = image->apart = true;
 	image->late = false;
 	sim_drop_pending(image);
 	sim_set_size(image->now, &image->size, 0);
@@ -264,6 +264,7 @@ uint8_t *sim_object_bytes(struct sim_storage *storage, const char *id,
 	if (image == NULL || !image->exists)
 		return NULL;
 	sim_settle(image);
+	image->odd = true; /* The caller may write to one of the two. */
 	*size_out = image->size;
 	return image->now;
 }
@@ -336,6 +337,7 @@ void sim_restore(struct sim *sim)
 			i->size = copy->size;
 		}
 		i->late = false;
+		i->apart = true;
 		sim_settle(i);
 	}
 	drop_backup(sim);

@@ -25,6 +25,10 @@ static inline bool test_refuses(struct test_refusals *refusals)
 }
 
 /* A deterministic env: virtual clock, seeded entropy, counted memory. */
+/* Memory that was freed is given again, by size; for a program of one thread.
+ * Under a sanitizer nothing is, so that it sees what is used after it. */
+void test_env_recycle(void);
+
 struct test_env {
 	struct hvrepl_env env; /* Pass this one. */
 	uint64_t now_ns;       /* Monotonic; the test moves it. */

@@ -3,9 +3,20 @@
 #include "story.h"
 
 #include <stdlib.h>
+/* As src/base/digest.c: the same value, by wider registers. */
+#ifdef HVRI_XXH_DISPATCH
+#define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
+#include <xxh_x86dispatch.h>
+#else
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+#endif
+
+#define BUCKETS 256u /* Of images, by number. */
 
 static struct image *images[IMAGES_MAX];
+static struct image *newest_of[BUCKETS];
 static unsigned image_count;
 static uint8_t bytes[DISK_SIZE];
 static struct hvrepl_uuid blurred[2];
@@ -20,6 +31,7 @@ uint64_t sector_hash(const void *from)
 void shadow_begin(void)
 {
 	image_count = blur_count = 0;
+	memset(newest_of, 0, sizeof(newest_of));
 }
 
 void shadow_end(void)
@@ -28,10 +40,30 @@ void shadow_end(void)
 		free(images[--image_count]);
 }
 
-static void take(struct content *into, unsigned disk, const uint8_t *from)
+/* What was read of a disk of a site last, whatever it was read of: most of it is
+ * the same the next time, and bytes are faster compared than hashed. */
+static struct {
+	uint8_t bytes[DISK_SIZE];
+	uint64_t hash[SECTORS];
+	bool filled;
+} last_read[2][PAIR_DISKS];
+
+static void take(struct content *into, const struct pair_site *site,
+		 unsigned disk, const uint8_t *from)
 {
-	for (unsigned s = 0; s < SECTORS; s++)
-		into->sector[disk][s] = sector_hash(from + s * SECTOR);
+	uint64_t *hash = last_read[site == &pair.b][disk].hash;
+	uint8_t *last = last_read[site == &pair.b][disk].bytes;
+	bool filled = last_read[site == &pair.b][disk].filled;
+
+	for (unsigned s = 0; s < SECTORS; s++) {
+		if (!filled ||
+		    memcmp(last + s * SECTOR, from + s * SECTOR, SECTOR) != 0) {
+			memcpy(last + s * SECTOR, from + s * SECTOR, SECTOR);
+			hash[s] = sector_hash(from + s * SECTOR);
+		}
+	}
+	last_read[site == &pair.b][disk].filled = true;
+	memcpy(into->sector[disk], hash, sizeof(into->sector[disk]));
 }
 
 static uint64_t held_fail_at[2], held_count[2], held_stray[2];
@@ -80,7 +112,7 @@ bool read_disks(struct teller *t, struct content *into)
 							  DISK_SIZE) ==
 						HVREPL_OK;
 		if (good)
-			take(into, i, bytes);
+			take(into, t->site, i, bytes);
 	}
 	let_go(t->site);
 	return good;
@@ -90,7 +122,7 @@ void read_base(struct teller *t, struct content *into)
 {
 	memset(into->unsure, 0, sizeof(into->unsure));
 	for (unsigned i = 0; i < PAIR_DISKS; i++)
-		take(into, i, sim_disk_bytes(t->site->disks[i]));
+		take(into, t->site, i, sim_disk_bytes(t->site->disks[i]));
 }
 
 bool read_point(struct teller *t, uint64_t number, struct content *into)
@@ -111,7 +143,7 @@ bool read_point(struct teller *t, uint64_t number, struct content *into)
 		rc = handle.ops->readv(handle.user, NULL, 0, &iov, 1);
 		handle.release(handle.user);
 		if (rc >= 0)
-			take(into, i, bytes);
+			take(into, t->site, i, bytes);
 	}
 	if (view != NULL && hvrepl_view_close(view) != HVREPL_OK)
 		violated(44, "a view that nobody uses does not close");
@@ -171,12 +203,14 @@ static bool is_blurred(const struct hvrepl_uuid *epoch, uint64_t number)
 
 struct content *find_image(const struct hvrepl_uuid *epoch, uint64_t number)
 {
-	for (unsigned i = is_blurred(epoch, number) ? 0 : image_count;
-	     i-- > 0;)
-		if (images[i]->number == number &&
-		    same(&images[i]->epoch, epoch))
-			return &images[i]->content;
-	return NULL;
+	struct image *image = newest_of[number % BUCKETS];
+
+	if (is_blurred(epoch, number))
+		return NULL;
+	while (image != NULL &&
+	       (image->number != number || !same(&image->epoch, epoch)))
+		image = image->older;
+	return image != NULL ? &image->content : NULL;
 }
 
 static void *must(void *memory)
@@ -197,6 +231,8 @@ void keep_image(const struct hvrepl_uuid *epoch, uint64_t number,
 	image->epoch = *epoch;
 	image->number = number;
 	image->content = *content;
+	image->older = newest_of[number % BUCKETS];
+	newest_of[number % BUCKETS] = image;
 	images[image_count++] = image;
 }
 

@@ -111,6 +111,7 @@ struct content {
 
 /* What the owner's disks held at the instant of a cut. */
 struct image {
+	struct image *older; /* Of the same bucket. */
 	struct hvrepl_uuid epoch;
 	uint64_t number;
 	struct content content;
