@@ -22,15 +22,20 @@ const uint8_t *hvri_read_span(struct hvri_reader *reader, size_t length)
 	return span;
 }
 
-static uint64_t read_le(struct hvri_reader *reader, size_t length)
+/* Inlined with a constant length, these are a few instructions each. */
+static inline uint64_t read_le(struct hvri_reader *reader, size_t length)
 {
 	const uint8_t *span = hvri_read_span(reader, length);
 	uint64_t value = 0;
 
 	if (span == NULL)
 		return 0;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	memcpy(&value, span, length);
+#else
 	for (size_t i = length; i-- > 0;)
 		value = value << 8 | span[i];
+#endif
 	return value;
 }
 
@@ -104,14 +109,19 @@ static uint8_t *write_span(struct hvri_writer *writer, size_t length)
 	return span;
 }
 
-static void write_le(struct hvri_writer *writer, uint64_t value, size_t length)
+static inline void write_le(struct hvri_writer *writer, uint64_t value,
+			    size_t length)
 {
 	uint8_t *span = write_span(writer, length);
 
 	if (span == NULL)
 		return;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	memcpy(span, &value, length);
+#else
 	for (size_t i = 0; i < length; i++, value >>= 8)
 		span[i] = (uint8_t)value;
+#endif
 }
 
 void hvri_write_u8(struct hvri_writer *writer, uint8_t value)

@@ -37,6 +37,9 @@ struct hvri_sha256 {
 	void *context; /* EVP_MD_CTX */
 };
 HVRI_MUST_CHECK int32_t hvri_sha256_begin(struct hvri_sha256 *sha);
+/* For one that is kept and begun over and over: making it costs more than a
+ * short input does. `context` NULL: there is none yet. */
+HVRI_MUST_CHECK int32_t hvri_sha256_again(struct hvri_sha256 *sha);
 HVRI_MUST_CHECK int32_t hvri_sha256_add(struct hvri_sha256 *sha,
 					const void *bytes, size_t length);
 HVRI_MUST_CHECK int32_t hvri_sha256_end(struct hvri_sha256 *sha,

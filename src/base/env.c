@@ -49,9 +49,14 @@ static void *alloc_aligned(const struct hvri_env *env, size_t size,
 	return memory;
 }
 
+void *hvri_alloc_raw(const struct hvri_env *env, size_t size)
+{
+	return alloc_aligned(env, size, _Alignof(max_align_t));
+}
+
 void *hvri_alloc(const struct hvri_env *env, size_t size)
 {
-	void *memory = alloc_aligned(env, size, _Alignof(max_align_t));
+	void *memory = hvri_alloc_raw(env, size);
 
 	if (memory != NULL)
 		memset(memory, 0, size);

@@ -26,6 +26,8 @@ void *hvri_alloc(const struct hvri_env *env, size_t size);
 /* count * size, checked. */
 void *hvri_alloc_array(const struct hvri_env *env, size_t count, size_t size);
 /* Page-aligned, not zeroed: I/O buffers. */
+/* Not cleared: for what is filled before anybody reads it. */
+void *hvri_alloc_raw(const struct hvri_env *env, size_t size);
 void *hvri_alloc_io(const struct hvri_env *env, size_t size);
 /* NULL is fine. */
 void hvri_free(const struct hvri_env *env, void *memory, size_t size);

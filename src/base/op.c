@@ -38,10 +38,12 @@ int32_t hvri_op_wait_end(struct hvri_op_wait *wait, int32_t rc)
 			hvri_wait(&wait->cond, &wait->mutex);
 		rc = wait->result;
 		hvri_unlock(&wait->mutex);
+		/* Where nobody waited there is nothing to end, and most I/O is
+		 * done when its callback returns. */
+		hvri_cond_destroy(&wait->cond);
+		hvri_mutex_destroy(&wait->mutex);
 	} else if (rc > 0) {
 		rc = HVREPL_E_CALLBACK; /* Not a value a callback may return. */
 	}
-	hvri_cond_destroy(&wait->cond);
-	hvri_mutex_destroy(&wait->mutex);
 	return rc;
 }

@@ -8,6 +8,7 @@ void hvri_queue_init(struct hvri_queue *queue, void (*wake)(void *user),
 	hvri_mutex_init(&queue->mutex);
 	queue->first = NULL;
 	queue->last = &queue->first;
+	queue->filled = false;
 	queue->wake = wake;
 	queue->user = user;
 }
@@ -26,6 +27,7 @@ void hvri_queue_put(struct hvri_queue *queue, struct hvri_item *item)
 	was_empty = queue->first == NULL;
 	*queue->last = item;
 	queue->last = &item->next;
+	__atomic_store_n(&queue->filled, true, __ATOMIC_RELEASE);
 	/* Under the lock: once it is released the taker may run the item and
 	 * destroy the queue with it. */
 	if (was_empty && queue->wake != NULL)
@@ -37,12 +39,17 @@ static struct hvri_item *take(struct hvri_queue *queue)
 {
 	struct hvri_item *item;
 
+	if (hvri_queue_empty(queue))
+		return NULL;
 	hvri_lock(&queue->mutex);
 	item = queue->first;
 	if (item != NULL) {
 		queue->first = item->next;
-		if (queue->first == NULL)
+		if (queue->first == NULL) {
 			queue->last = &queue->first;
+			__atomic_store_n(&queue->filled, false,
+					 __ATOMIC_RELEASE);
+		}
 	}
 	hvri_unlock(&queue->mutex);
 	return item;
@@ -60,12 +67,9 @@ uint32_t hvri_queue_run(struct hvri_queue *queue, uint32_t budget)
 	return count;
 }
 
+/* The taker looks more often than anything is brought: without the lock. What is
+ * brought a moment later wakes him. */
 bool hvri_queue_empty(struct hvri_queue *queue)
 {
-	bool empty;
-
-	hvri_lock(&queue->mutex);
-	empty = queue->first == NULL;
-	hvri_unlock(&queue->mutex);
-	return empty;
+	return !__atomic_load_n(&queue->filled, __ATOMIC_ACQUIRE);
 }

@@ -6,6 +6,8 @@
 #include "base/env.h"
 #include "base/sync.h"
 
+#include <stdbool.h>
+
 /* Embedded in whatever is brought; not touched by the bringer any more. */
 struct hvri_item {
 	struct hvri_item *next;
@@ -15,6 +17,7 @@ struct hvri_item {
 struct hvri_queue {
 	hvri_mutex mutex;
 	struct hvri_item *first, **last;
+	bool filled; /* `first` is not NULL; read without the lock. */
 	void (*wake)(void *user); /* Optional; called under the lock: it must only signal. */
 	void *user;
 };

@@ -89,7 +89,7 @@ int32_t hvri_vm_load(struct hvri_vm *vm)
 	struct hvrepl_node *node = vm->node;
 	char key[HVREPL_STATE_KEY_MAX + 1];
 	uint32_t length = HVRI_VM_BLOB_MAX;
-	uint8_t *blob = hvri_alloc(&node->env, HVRI_VM_BLOB_MAX);
+	uint8_t *blob = hvri_alloc_raw(&node->env, HVRI_VM_BLOB_MAX);
 	int32_t rc;
 
 	if (blob == NULL)
@@ -158,7 +158,7 @@ int32_t hvri_vm_save(struct hvri_vm *vm, bool remove)
 	size_t length = 0;
 	int32_t rc;
 
-	vm->blob = hvri_alloc(&node->env, HVRI_VM_BLOB_MAX);
+	vm->blob = hvri_alloc_raw(&node->env, HVRI_VM_BLOB_MAX);
 	if (vm->blob == NULL)
 		return HVREPL_E_NOMEM;
 	key_of(vm, key);

@@ -70,8 +70,6 @@ static void close_cut(struct hvri_vm *vm)
 	ship->settling = false;
 	ship->completed = ship->root_next = 0;
 	ship->bytes = ship->credit = ship->spent = 0;
-	if (ship->root_open)
-		hvri_segment_root_free(&ship->root);
 	ship->root_open = false;
 	hvri_alarm_set(&vm->node->timers, &ship->poll, HVRI_NEVER);
 	hvri_vm_settled(vm);
@@ -161,10 +159,8 @@ static int32_t pull_header(struct hvri_vm *vm, struct hvri_frame *frame,
 				   writer.at);
 	if (ship->disk == ship->completed &&
 	    (!ship->root_open || ship->root_disk != ship->disk)) {
-		if (ship->root_open)
-			hvri_segment_root_free(&ship->root);
 		ship->root_open = false;
-		HVRI_TRY(hvri_segment_root_begin(
+		HVRI_TRY(hvri_segment_root_again(
 			&ship->root, hvri_cut_header(ship->cut, ship->disk)));
 		ship->root_open = true;
 		ship->root_disk = ship->disk;
@@ -190,7 +186,6 @@ static int32_t pull_end(struct hvri_vm *vm, struct hvri_frame *frame,
 	if (ship->disk == ship->completed) {
 		HVRI_TRY(hvri_segment_root_end(&ship->root,
 					       ship->end_roots[ship->disk]));
-		hvri_segment_root_free(&ship->root);
 		ship->root_open = false;
 		ship->disk_chunks[ship->disk] = ship->sequence;
 		ship->completed++;

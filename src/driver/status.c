@@ -229,6 +229,15 @@ static const char *why_not_open(const struct hvri_vm *vm)
 					   hvrepl_strerror(vm->open_code);
 }
 
+/* A status is asked for often; printf is slow. */
+static void put_text(char *to, size_t room, const char *text)
+{
+	size_t length = strnlen(text, room - 1);
+
+	memcpy(to, text, length);
+	to[length] = 0;
+}
+
 void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 {
 	const struct hvri_relationship *relationship = &vm->relationship;
@@ -259,9 +268,8 @@ void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 		.loss_said_bytes = HVREPL_BYTES_UNKNOWN,
 		.loss_bytes = HVREPL_BYTES_UNKNOWN,
 	};
-	snprintf(status->name, sizeof(status->name), "%s", vm->name);
-	snprintf(status->peer_name, sizeof(status->peer_name), "%s",
-		 vm->peer_name);
+	put_text(status->name, sizeof(status->name), vm->name);
+	put_text(status->peer_name, sizeof(status->peer_name), vm->peer_name);
 	if (vm->point_count > 0) {
 		const struct hvrepl_point *newest =
 			&vm->points[vm->point_count - 1];
@@ -278,7 +286,7 @@ void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 	status->ownership = hvri_relationship_ownership(relationship);
 	if (!vm->opened) {
 		status->health = HVREPL_HEALTH_CRITICAL;
-		snprintf(status->sentence, sizeof(status->sentence), "%s",
+		put_text(status->sentence, sizeof(status->sentence),
 			 vm->open_code < 0 ? why_not_open(vm) : "opening");
 		return;
 	}
@@ -290,8 +298,7 @@ void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 	hvri_trust_health(&trust, hvri_utc(&vm->node->env), &health);
 	status->health = health.level;
 	status->reasons = health.reasons;
-	snprintf(status->sentence, sizeof(status->sentence), "%s",
-		 health.sentence);
+	put_text(status->sentence, sizeof(status->sentence), health.sentence);
 	fill_progress(vm, status);
 	status->dirty_bytes = hvri_vm_changed_bytes(vm);
 	if (status->dirty_bytes == HVREPL_BYTES_UNKNOWN)

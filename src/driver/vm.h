@@ -76,7 +76,7 @@ struct hvri_shipment {
 	uint32_t completed; /* Disks that were sent to their end once... */
 	uint32_t disk_chunks[HVRI_DISKS_MAX];  /* ...their chunks... */
 	uint8_t end_roots[HVRI_DISKS_MAX][32]; /* ...and roots. */
-	struct hvri_segment_root root;
+	struct hvri_segment_root root; /* Kept from cut to cut. */
 	uint32_t root_disk, root_next;
 	bool root_open;
 	uint8_t payload[HVRI_SEGMENT_FRAME_SIZE];

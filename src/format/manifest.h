@@ -14,6 +14,7 @@
 #define HVRI_FORMAT_MANIFEST_H
 
 #include "base/cursor.h"
+#include "base/digest.h"
 #include "base/env.h"
 
 #include <hvrepl/store.h>
@@ -32,10 +33,14 @@ struct hvri_head {
 	uint8_t digest[32]; /* Of that record. */
 };
 
+/* `sha` here and below: kept by the caller for the next one, who frees it in
+ * the end; NULL: not kept. */
 HVRI_MUST_CHECK int32_t hvri_head_encode(const struct hvri_head *head,
+					 struct hvri_sha256 *sha,
 					 uint8_t out[HVRI_HEAD_SIZE]);
 /* CORRUPT, FORMAT_TOO_NEW. */
 HVRI_MUST_CHECK int32_t hvri_head_decode(const uint8_t bytes[HVRI_HEAD_SIZE],
+					 struct hvri_sha256 *sha,
 					 struct hvri_head *head_out);
 
 #define HVRI_RECORD_ALIGN 512u
@@ -77,6 +82,7 @@ struct hvri_record_header {
 /* Fills digest too. */
 HVRI_MUST_CHECK int32_t hvri_record_seal(struct hvri_record_header *header,
 					 const uint8_t *body,
+					 struct hvri_sha256 *sha,
 					 uint8_t out[HVRI_RECORD_HEADER]);
 /* CORRUPT unless the fixed part makes sense; the digest is not looked at. */
 HVRI_MUST_CHECK int32_t
@@ -85,7 +91,8 @@ hvri_record_header_decode(const uint8_t bytes[HVRI_RECORD_HEADER],
 /* CORRUPT unless the digest is that of these bytes. */
 HVRI_MUST_CHECK int32_t
 hvri_record_check(const uint8_t bytes[HVRI_RECORD_HEADER],
-		  const struct hvri_record_header *header, const uint8_t *body);
+		  const struct hvri_record_header *header, const uint8_t *body,
+		  struct hvri_sha256 *sha);
 /* Bytes a record takes in the log. */
 uint64_t hvri_record_span(uint32_t body_length);
 

@@ -2,8 +2,6 @@
 /* Head slots and the frame of a manifest record. */
 #include "format/manifest.h"
 
-#include "base/digest.h"
-
 #include <string.h>
 
 #define HEAD_MAGIC "HVRHEAD1"
@@ -12,23 +10,25 @@
 #define RECORD_SIGNED 64u
 #define RECORD_VERSION 2u /* 1: points without changed_bytes. */
 
-static int32_t sha256(const void *a, size_t a_length, const void *b,
-		      size_t b_length, uint8_t out[32])
+static int32_t sha256(struct hvri_sha256 *kept, const void *a, size_t a_length,
+		      const void *b, size_t b_length, uint8_t out[32])
 {
-	struct hvri_sha256 sha = { NULL };
-	int32_t rc = hvri_sha256_begin(&sha);
+	struct hvri_sha256 own = { NULL };
+	struct hvri_sha256 *sha = kept != NULL ? kept : &own;
+	int32_t rc = hvri_sha256_again(sha);
 
 	if (rc == HVREPL_OK)
-		rc = hvri_sha256_add(&sha, a, a_length);
+		rc = hvri_sha256_add(sha, a, a_length);
 	if (rc == HVREPL_OK && b_length > 0)
-		rc = hvri_sha256_add(&sha, b, b_length);
+		rc = hvri_sha256_add(sha, b, b_length);
 	if (rc == HVREPL_OK)
-		rc = hvri_sha256_end(&sha, out);
-	hvri_sha256_free(&sha);
+		rc = hvri_sha256_end(sha, out);
+	if (kept == NULL)
+		hvri_sha256_free(&own);
 	return rc;
 }
 
-int32_t hvri_head_encode(const struct hvri_head *head,
+int32_t hvri_head_encode(const struct hvri_head *head, struct hvri_sha256 *sha,
 			 uint8_t out[HVRI_HEAD_SIZE])
 {
 	struct hvri_writer writer = hvri_writer_over(out, HEAD_BODY);
@@ -44,10 +44,11 @@ int32_t hvri_head_encode(const struct hvri_head *head,
 	hvri_write_u64(&writer, head->sequence);
 	hvri_write_bytes(&writer, head->digest, 32);
 	hvri_write_pad(&writer, writer.left);
-	return sha256(out, HEAD_BODY, NULL, 0, out + HEAD_BODY);
+	return sha256(sha, out, HEAD_BODY, NULL, 0, out + HEAD_BODY);
 }
 
 int32_t hvri_head_decode(const uint8_t bytes[HVRI_HEAD_SIZE],
+			 struct hvri_sha256 *sha,
 			 struct hvri_head *head_out)
 {
 	struct hvri_reader reader = hvri_reader_over(bytes, HEAD_BODY);
@@ -67,7 +68,7 @@ int32_t hvri_head_decode(const uint8_t bytes[HVRI_HEAD_SIZE],
 	hvri_read_bytes(&reader, head.digest, 32);
 	if (memcmp(magic, HEAD_MAGIC, 8) != 0)
 		return HVREPL_E_CORRUPT;
-	HVRI_TRY(sha256(bytes, HEAD_BODY, NULL, 0, digest));
+	HVRI_TRY(sha256(sha, bytes, HEAD_BODY, NULL, 0, digest));
 	if (memcmp(digest, bytes + HEAD_BODY, 32) != 0)
 		return HVREPL_E_CORRUPT;
 	if (version != 1 || flags != 0)
@@ -87,7 +88,7 @@ uint64_t hvri_record_span(uint32_t body_length)
 }
 
 int32_t hvri_record_seal(struct hvri_record_header *header, const uint8_t *body,
-			 uint8_t out[HVRI_RECORD_HEADER])
+			 struct hvri_sha256 *sha, uint8_t out[HVRI_RECORD_HEADER])
 {
 	struct hvri_writer writer = hvri_writer_over(out, RECORD_SIGNED);
 
@@ -99,7 +100,7 @@ int32_t hvri_record_seal(struct hvri_record_header *header, const uint8_t *body,
 	hvri_write_u64(&writer, header->sequence);
 	hvri_write_u64(&writer, header->log);
 	hvri_write_bytes(&writer, header->previous, 32);
-	HVRI_TRY(sha256(out, RECORD_SIGNED, body, header->length,
+	HVRI_TRY(sha256(sha, out, RECORD_SIGNED, body, header->length,
 			header->digest));
 	memcpy(out + RECORD_SIGNED, header->digest, 32);
 	return HVREPL_OK;
@@ -133,11 +134,12 @@ int32_t hvri_record_header_decode(const uint8_t bytes[HVRI_RECORD_HEADER],
 
 int32_t hvri_record_check(const uint8_t bytes[HVRI_RECORD_HEADER],
 			  const struct hvri_record_header *header,
-			  const uint8_t *body)
+			  const uint8_t *body, struct hvri_sha256 *sha)
 {
 	uint8_t digest[32];
 
-	HVRI_TRY(sha256(bytes, RECORD_SIGNED, body, header->length, digest));
+	HVRI_TRY(sha256(sha, bytes, RECORD_SIGNED, body, header->length,
+			digest));
 	return memcmp(digest, header->digest, 32) == 0 ? HVREPL_OK :
 							 HVREPL_E_CORRUPT;
 }

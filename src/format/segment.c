@@ -285,10 +285,17 @@ hvri_segment_trailer_decode(const uint8_t bytes[HVRI_SEGMENT_TRAILER_SIZE],
 int32_t hvri_segment_root_begin(struct hvri_segment_root *root,
 				const struct hvri_segment_header *header)
 {
+	root->sha.context = NULL;
+	return hvri_segment_root_again(root, header);
+}
+
+int32_t hvri_segment_root_again(struct hvri_segment_root *root,
+				const struct hvri_segment_header *header)
+{
 	uint8_t bytes[HVRI_SEGMENT_HEADER_SIZE];
 	int32_t rc;
 
-	HVRI_TRY(hvri_sha256_begin(&root->sha));
+	HVRI_TRY(hvri_sha256_again(&root->sha));
 	hvri_segment_header_encode(header, bytes);
 	rc = hvri_sha256_add(&root->sha, bytes, sizeof(bytes));
 	if (rc < 0)

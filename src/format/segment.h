@@ -202,6 +202,10 @@ struct hvri_segment_root {
 HVRI_MUST_CHECK int32_t
 hvri_segment_root_begin(struct hvri_segment_root *root,
 			const struct hvri_segment_header *header);
+/* The same, with one that was begun before, or is all zero. */
+HVRI_MUST_CHECK int32_t
+hvri_segment_root_again(struct hvri_segment_root *root,
+			const struct hvri_segment_header *header);
 HVRI_MUST_CHECK int32_t hvri_segment_root_add(struct hvri_segment_root *root,
 					      const uint8_t stored_digest[16]);
 HVRI_MUST_CHECK int32_t hvri_segment_root_end(struct hvri_segment_root *root,

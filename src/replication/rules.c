@@ -230,16 +230,43 @@ static bool matches(const struct hvri_rule *rule, uint32_t mode,
 	       (rule->ownerships >> ownership & 1);
 }
 
-const struct hvri_rule *hvri_rule_find(uint32_t mode, uint32_t state,
-				       uint32_t ownership, uint32_t operation)
+static uint32_t planted_state(uint32_t operation, uint32_t state)
 {
 	if (HVRI_PLANT(joinc) && operation == OP(REVERSE) &&
 	    state == HVREPL_STATE_FAILED_OVER_WAITING_COMPLETION)
-		state = HVREPL_STATE_FAILED_OVER;
+		return HVREPL_STATE_FAILED_OVER;
+	return state;
+}
+
+const struct hvri_rule *hvri_rule_find(uint32_t mode, uint32_t state,
+				       uint32_t ownership, uint32_t operation)
+{
+	state = planted_state(operation, state);
 	for (size_t i = 0; i < HVRI_ARRAY_LEN(rules); i++)
 		if (matches(&rules[i], mode, state, ownership, operation))
 			return &rules[i];
 	return NULL;
+}
+
+uint32_t hvri_rules_allowed(uint32_t mode, uint32_t state, uint32_t ownership,
+			    uint32_t has)
+{
+	uint32_t found = 0, allowed = 0;
+
+	for (size_t i = 0; i < HVRI_ARRAY_LEN(rules); i++) {
+		const struct hvri_rule *rule = &rules[i];
+		uint32_t bit = 1u << rule->operation;
+
+		/* The first that matches decides, as hvri_rule_find() does. */
+		if ((found & bit) != 0 ||
+		    !matches(rule, mode, planted_state(rule->operation, state),
+			     ownership, rule->operation))
+			continue;
+		found |= bit;
+		if (rule->plan != HVRI_PLAN_REFUSE && (rule->needs & ~has) == 0)
+			allowed |= bit;
+	}
+	return allowed;
 }
 
 uint32_t hvri_rule_matches(uint32_t mode, uint32_t state, uint32_t ownership,

@@ -47,6 +47,10 @@ struct hvri_rule {
 
 const struct hvri_rule *hvri_rule_find(uint32_t mode, uint32_t state,
 				       uint32_t ownership, uint32_t operation);
+/* The operations that are allowed where `has` is all that holds of the needs:
+ * bit n = operation n. */
+uint32_t hvri_rules_allowed(uint32_t mode, uint32_t state, uint32_t ownership,
+			    uint32_t has);
 /* For tests: rules that match besides the operation's last, general one. */
 uint32_t hvri_rule_matches(uint32_t mode, uint32_t state, uint32_t ownership,
 			   uint32_t operation);

@@ -144,7 +144,7 @@ uint32_t hvri_relationship_ownership(const struct hvri_relationship *r)
 	return rec->ownership;
 }
 
-uint32_t hvri_needs_missing(const struct hvri_relationship *r, uint32_t needs)
+static uint32_t needs_held(const struct hvri_relationship *r)
 {
 	const struct hvri_record *rec = &r->record;
 	const struct hvri_epoch *epoch =
@@ -175,7 +175,12 @@ uint32_t hvri_needs_missing(const struct hvri_relationship *r, uint32_t needs)
 		has |= HVRI_NEED_PEER_READY;
 	if (!r->armed)
 		has |= HVRI_NEED_UNARMED;
-	return needs & ~has;
+	return has;
+}
+
+uint32_t hvri_needs_missing(const struct hvri_relationship *r, uint32_t needs)
+{
+	return needs & ~needs_held(r);
 }
 
 int32_t hvri_relationship_may(const struct hvri_relationship *r,
@@ -205,13 +210,9 @@ int32_t hvri_relationship_may(const struct hvri_relationship *r,
 
 uint32_t hvri_relationship_allowed(const struct hvri_relationship *r)
 {
-	char sentence[HVRI_SENTENCE_MAX + 1];
-	uint32_t set = 0;
-
-	for (uint32_t op = 1; op < HVREPL_OPERATION_COUNT; op++)
-		if (hvri_relationship_may(r, op, sentence) == HVREPL_OK)
-			set |= 1u << op;
-	return set;
+	return hvri_rules_allowed(r->record.mode, hvri_relationship_state(r),
+				  hvri_relationship_ownership(r),
+				  needs_held(r));
 }
 
 void hvri_build_claim(const struct hvri_relationship *r,

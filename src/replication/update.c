@@ -80,7 +80,16 @@ void hvri_sentence(char *out, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(out, HVRI_SENTENCE_MAX + 1, format, args);
+	/* Most are text as it stands, and made whenever a status is. */
+	if (strcmp(format, "%s") == 0) {
+		const char *text = va_arg(args, const char *);
+		size_t length = strnlen(text, HVRI_SENTENCE_MAX);
+
+		memcpy(out, text, length);
+		out[length] = 0;
+	} else {
+		vsnprintf(out, HVRI_SENTENCE_MAX + 1, format, args);
+	}
 	va_end(args);
 }
 

@@ -79,10 +79,12 @@ struct hvri_frame *hvri_cache_find(struct hvri_cache *cache, uint64_t container,
 struct hvri_frame *hvri_cache_new(struct hvri_cache *cache, uint64_t container,
 				  uint64_t position, uint32_t length)
 {
-	struct hvri_frame *frame = hvri_alloc(cache->env, frame_size(length));
+	struct hvri_frame *frame =
+		hvri_alloc_raw(cache->env, frame_size(length));
 
 	if (frame == NULL)
 		return NULL;
+	memset(frame, 0, sizeof(*frame));
 	frame->refs = 1;
 	frame->length = length;
 	frame->container = container;

@@ -453,7 +453,7 @@ int32_t hvri_container_scan(struct hvri_container *container, uint64_t from,
 	 * believed (S4). */
 	HVRI_TRY(hvri_object_flush(&container->object));
 	HVRI_TRY(hvri_object_size(&container->object, &scan.size));
-	scan.buffer = hvri_alloc(container->env, SCAN_BUFFER);
+	scan.buffer = hvri_alloc_raw(container->env, SCAN_BUFFER);
 	if (scan.buffer == NULL)
 		return HVREPL_E_NOMEM;
 	if (from < scan.size)

@@ -286,6 +286,7 @@ void hvri_check_again(hvrepl_store *store);
 HVRI_MUST_CHECK int32_t hvri_store_piece(hvrepl_store *store);
 void hvri_store_piece_free(hvrepl_store *store);
 void hvri_receive_reset(hvrepl_store *store);
+void hvri_receive_free(hvrepl_store *store);
 HVRI_MUST_CHECK int32_t hvri_receive_drop(hvrepl_store *store);
 /* INITIAL: what the base holds of the cut, durable in the manifest (L2). */
 HVRI_MUST_CHECK int32_t hvri_receive_record_initial(hvrepl_store *store,

@@ -18,6 +18,13 @@ struct hvri_journal {
 	struct hvri_object head_object, log_object;
 	struct hvri_head head; /* As last written. */
 	uint64_t slot_log[2];  /* The log each slot names; 0: damaged. */
+	/* What this journal wrote to each slot last, where it did. */
+	struct {
+		bool written;
+		uint8_t bytes[HVRI_HEAD_SIZE];
+		struct hvri_head head;
+	} slot[2];
+	struct hvri_sha256 sha; /* Kept for all its records. */
 	/* A flush failed, or another opener wrote: nothing may follow. */
 	int32_t broken;
 };

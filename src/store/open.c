@@ -22,7 +22,7 @@ static void free_store(hvrepl_store *store)
 	hvri_merge_reset(store);
 	hvri_compact_reset(store);
 	hvri_commit_reset(store);
-	hvri_receive_reset(store);
+	hvri_receive_free(store);
 	hvri_container_unref(store->receive.container);
 	free_logs(store);
 	hvri_overlay_unref(store->active);

@@ -8,8 +8,18 @@
 
 static void reset_disk(struct hvri_receive_disk *disk)
 {
-	hvri_segment_root_free(&disk->root);
+	/* Kept for the next segment; freed with the store. */
+	struct hvri_segment_root root = disk->root;
+
 	memset(disk, 0, sizeof(*disk));
+	disk->root = root;
+}
+
+void hvri_receive_free(hvrepl_store *store)
+{
+	hvri_receive_reset(store);
+	for (uint32_t i = 0; i < store->disk_count; i++)
+		hvri_segment_root_free(&store->receive.disks[i].root);
 }
 
 void hvri_receive_reset(hvrepl_store *store)
@@ -206,7 +216,7 @@ static int32_t begin_disk(hvrepl_store *store, uint32_t disk,
 	uint64_t position;
 	int32_t rc;
 
-	rc = hvri_segment_root_begin(&to->root, header);
+	rc = hvri_segment_root_again(&to->root, header);
 	if (rc == HVREPL_OK && !initial(store))
 		rc = hvri_container_append(receive->container,
 					   HVRI_FRAME_SEGMENT, (uint16_t)disk,

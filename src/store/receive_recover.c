@@ -31,7 +31,7 @@ static int32_t found_segment(hvrepl_store *store, uint32_t disk,
 				    &header.identity.cut)) {
 		return HVREPL_E_CORRUPT;
 	}
-	HVRI_TRY(hvri_segment_root_begin(&receive->disks[disk].root, &header));
+	HVRI_TRY(hvri_segment_root_again(&receive->disks[disk].root, &header));
 	receive->headers[disk] = header;
 	receive->slog->disks[disk].header = header;
 	receive->slog->disks[disk].begun = true;

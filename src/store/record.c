@@ -87,16 +87,21 @@ static void relist(struct hvri_slog **list, const struct hvri_manifest_log *logs
 		   struct leftovers *left)
 {
 	struct hvri_slog *old[HVRI_MANIFEST_LOGS];
+	uint32_t had = 0;
 
-	memcpy(old, list, sizeof(old));
-	memset(list, 0, sizeof(old));
+	/* One that was not loaded leaves a gap: the last one counts. */
+	for (uint32_t i = 0; i < HVRI_MANIFEST_LOGS; i++)
+		if (list[i] != NULL)
+			had = i + 1;
+	memcpy(old, list, had * sizeof(old[0]));
+	memset(list, 0, had * sizeof(old[0]));
 	for (uint32_t i = 0; i < count; i++) {
-		list[i] = take(old, HVRI_MANIFEST_LOGS, logs[i].id);
+		list[i] = take(old, had, logs[i].id);
 		if (list[i] == NULL && added != NULL &&
 		    added->place.id == logs[i].id)
 			list[i] = hvri_slog_ref(added);
 	}
-	for (uint32_t i = 0; i < HVRI_MANIFEST_LOGS; i++)
+	for (uint32_t i = 0; i < had; i++)
 		if (old[i] != NULL)
 			left->slogs[left->count++] = old[i];
 }

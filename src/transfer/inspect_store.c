@@ -50,7 +50,7 @@ int32_t hvri_inspect_store_head(struct hvri_walk *walk,
 		rc[i] = hvri_walk_read(walk, i * HVRI_HEAD_SLOT_STEP, bytes,
 				       sizeof(bytes));
 		if (rc[i] == HVREPL_OK)
-			rc[i] = hvri_head_decode(bytes, &heads[i]);
+			rc[i] = hvri_head_decode(bytes, NULL, &heads[i]);
 		if (rc[i] < 0 &&
 		    hvrepl_error_class(rc[i]) != HVREPL_CLASS_INTEGRITY)
 			return rc[i];
@@ -222,7 +222,8 @@ static int32_t read_record(struct records *records, uint64_t position,
 	rc = hvri_walk_read(walk, position + sizeof(frame), records->body,
 			    header_out->length);
 	if (rc == HVREPL_OK)
-		rc = hvri_record_check(frame, header_out, records->body);
+		rc = hvri_record_check(frame, header_out, records->body,
+				       NULL);
 	if (rc < 0) {
 		hvri_free(walk->env, records->body,
 			  (size_t)header_out->length + 1);

@@ -239,7 +239,7 @@ static size_t sample_head(uint8_t *out, uint64_t *random)
 	struct hvri_head head;
 
 	test_fill(&head, sizeof(head), test_random(random));
-	must(hvri_head_encode(&head, out) == HVREPL_OK, "no head");
+	must(hvri_head_encode(&head, NULL, out) == HVREPL_OK, "no head");
 	return HVRI_HEAD_SIZE;
 }
 
@@ -265,10 +265,10 @@ static int32_t decode_head(const uint8_t *bytes, size_t length)
 
 	if (length != sizeof(again))
 		return HVREPL_E_TRUNCATED;
-	rc = hvri_head_decode(bytes, &head);
+	rc = hvri_head_decode(bytes, NULL, &head);
 	if (rc < 0)
 		return rc;
-	must(hvri_head_encode(&head, again) == HVREPL_OK &&
+	must(hvri_head_encode(&head, NULL, again) == HVREPL_OK &&
 		     memcmp(again, bytes, length) == 0,
 	     "head has two forms");
 	return rc;

@@ -299,9 +299,9 @@ START_TEST(store_head_is_described)
 	buffer.bytes = realloc(buffer.bytes, buffer.length);
 	buffer.capacity = buffer.length;
 	memset(buffer.bytes, 0, buffer.length);
-	ck_assert_int_eq(hvri_head_encode(&head, buffer.bytes), HVREPL_OK);
+	ck_assert_int_eq(hvri_head_encode(&head, NULL, buffer.bytes), HVREPL_OK);
 	head.generation = 6;
-	ck_assert_int_eq(hvri_head_encode(&head, buffer.bytes +
+	ck_assert_int_eq(hvri_head_encode(&head, NULL, buffer.bytes +
 							 HVRI_HEAD_SLOT_STEP),
 			 HVREPL_OK);
 	ck_assert_int_eq(inspect(0, NULL), HVREPL_OK);
@@ -334,7 +334,7 @@ static void append_record(uint16_t type, const uint8_t *body, uint32_t length)
 	}
 	buffer.bytes = realloc(buffer.bytes, buffer.length + span);
 	memset(buffer.bytes + buffer.length, 0, span);
-	ck_assert_int_eq(hvri_record_seal(&header, body,
+	ck_assert_int_eq(hvri_record_seal(&header, body, NULL,
 					  buffer.bytes + buffer.length),
 			 HVREPL_OK);
 	memcpy(buffer.bytes + buffer.length + HVRI_RECORD_HEADER, body,

@@ -32,6 +32,32 @@ START_TEST(exactly_one_rule_for_every_combination)
 }
 END_TEST
 
+/* What a status shows is what an operation would find. */
+START_TEST(the_allowed_ones_are_those_whose_rule_allows_them)
+{
+	EACH(mode, state, own, op) {
+		const struct hvri_rule *rule =
+			hvri_rule_find(mode, state, own, op);
+		bool refused = rule->plan == HVRI_PLAN_REFUSE;
+
+		for (uint32_t i = 0; i <= HVRI_NEED_COUNT; i++) {
+			/* All needs but one; all of them. */
+			uint32_t has = ~(1u << i);
+			bool shown = hvri_rules_allowed(mode, state, own,
+							has) >>
+					     op & 1;
+
+			ck_assert_int_eq(shown, !refused &&
+							(rule->needs & ~has) ==
+								0);
+		}
+		ck_assert_int_eq(hvri_rules_allowed(mode, state, own, 0) >> op &
+					 1,
+				 !refused && rule->needs == 0);
+	}
+}
+END_TEST
+
 START_TEST(a_refusal_has_a_code_and_a_sentence)
 {
 	EACH(mode, state, own, op) {
@@ -113,6 +139,8 @@ int main(void)
 	TCase *tc = tcase_create("rules");
 
 	tcase_add_test(tc, exactly_one_rule_for_every_combination);
+	tcase_add_test(tc,
+		       the_allowed_ones_are_those_whose_rule_allows_them);
 	tcase_add_test(tc, a_refusal_has_a_code_and_a_sentence);
 	tcase_add_test(tc, every_state_with_a_relationship_can_be_left);
 	tcase_add_test(tc, a_site_that_gave_the_vm_away_starts_it_only_by_force);
