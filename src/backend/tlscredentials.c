@@ -32,6 +32,7 @@ struct hvrepl_tls {
 	uint64_t tried_signature; /* Of lists that could not be taken. */
 	uint64_t looked_ns;
 	struct hvrepl_error last;
+	bool last_of_lists; /* The failure was of lists alone. */
 	struct hvri_tls_registry registry;
 	struct hvrepl_tls_options options; /* Limits; no pointer of it is used. */
 	struct hvri_kerberos *kerberos;    /* Then there are no files. */
@@ -251,7 +252,7 @@ int32_t hvri_tls_new(const struct hvrepl_tls_options *options,
 /* Under `reading`: new connections use `fresh` from here on (taken), and those
  * that live are looked at again. */
 static void put_in_force(hvrepl_tls *tls, struct hvri_tls_context *fresh,
-			 struct hvri_tls_session *scratch)
+			 bool lists, struct hvri_tls_session *scratch)
 {
 	struct hvri_tls_context *old;
 
@@ -261,7 +262,9 @@ static void put_in_force(hvrepl_tls *tls, struct hvri_tls_context *fresh,
 	tls->current = fresh;
 	tls->reads++;
 	tls->tried_signature = 0;
-	tls->last.code = HVREPL_OK;
+	/* New lists do not mend a certificate that could not be read. */
+	if (!lists || tls->last_of_lists)
+		tls->last.code = HVREPL_OK;
 	pthread_mutex_unlock(&tls->mutex);
 	hvri_tls_context_drop(old);
 	if (tls->kerberos == NULL)
@@ -269,7 +272,8 @@ static void put_in_force(hvrepl_tls *tls, struct hvri_tls_context *fresh,
 	hvri_tls_context_drop(fresh);
 }
 
-/* The end of reading: with OK `fresh` is taken, unless that fails. */
+/* The end of reading: with OK `fresh` is taken, unless that fails. `signature`
+ * of the lists, when they alone were read. */
 static int32_t settle(hvrepl_tls *tls, int32_t rc,
 		      struct hvri_tls_context *fresh, uint64_t signature,
 		      struct hvrepl_error *why, struct hvrepl_error *error)
@@ -286,7 +290,7 @@ static int32_t settle(hvrepl_tls *tls, int32_t rc,
 		}
 	}
 	if (rc == HVREPL_OK) {
-		put_in_force(tls, fresh, scratch);
+		put_in_force(tls, fresh, signature != 0, scratch);
 		free(scratch);
 		return rc;
 	}
@@ -294,6 +298,7 @@ static int32_t settle(hvrepl_tls *tls, int32_t rc,
 	tls->last = *why;
 	tls->last.code = rc;
 	tls->tried_signature = signature;
+	tls->last_of_lists = signature != 0;
 	pthread_mutex_unlock(&tls->mutex);
 	return hvri_sys_fail(error, rc, why->sys_errno, "%s", why->sentence);
 }

@@ -58,7 +58,9 @@ struct endpoint {
 	bool closed; /* The node has drained. */
 	uint64_t token_slack_ns;
 	uint64_t trust_due_ns; /* trust.c */
-	uint32_t trust_stage;  /* What was logged of the certificate's end. */
+	uint32_t trust_stage;  /* What was logged of the certificate's end; */
+	uint64_t trust_reads;  /* ...and of files that were read. */
+	char trust_error[HVREPL_SENTENCE_MAX];
 	struct endpoint_job jobs[ENDPOINT_JOBS]; /* A ring. */
 	uint32_t job_next;
 	struct endpoint_measure *measures;

@@ -151,6 +151,19 @@ static void tell(struct endpoint *endpoint)
 
 	if (hvrepl_tls_get_info(endpoint->tls, &info) < 0)
 		return;
+	/* Lists are read in handshakes too, so what happened is seen here. */
+	if (info.last_code < 0 &&
+	    strcmp(info.sentence, endpoint->trust_error) != 0)
+		say(endpoint, HVREPL_LOG_WARNING,
+		    "new certificates or lists are not used: %s",
+		    info.sentence);
+	else if (info.reads > endpoint->trust_reads &&
+		 endpoint->trust_reads != 0)
+		say(endpoint, HVREPL_LOG_NOTICE,
+		    "certificates and revocation lists were read again");
+	endpoint->trust_reads = info.reads;
+	memcpy(endpoint->trust_error, info.sentence,
+	       sizeof(endpoint->trust_error));
 	trust.from_utc_ns = info.from_utc_ns;
 	trust.until_utc_ns = info.until_utc_ns;
 	trust.list_from_utc_ns = info.list_from_utc_ns;
@@ -200,21 +213,11 @@ uint64_t trust_deadline(const struct endpoint *endpoint)
 
 void trust_turn(struct endpoint *endpoint)
 {
-	struct hvrepl_error error = HVREPL_ERROR_INIT;
-	int32_t rc;
-
 	if (endpoint->tls == NULL ||
 	    endpoint_now(endpoint) < endpoint->trust_due_ns)
 		return;
 	endpoint->trust_due_ns = endpoint_now(endpoint) + LOOK_NS;
-	rc = hvrepl_tls_refresh(endpoint->tls, &error);
-	if (rc < 0)
-		say(endpoint, HVREPL_LOG_WARNING,
-		    "the revocation lists stay as they were: %s",
-		    error.sentence);
-	else if (rc > 0)
-		say(endpoint, HVREPL_LOG_NOTICE,
-		    "changed revocation lists were read");
+	(void)hvrepl_tls_refresh(endpoint->tls, NULL);
 	tell(endpoint);
 }
 

@@ -224,14 +224,12 @@ static int run_init(struct tool_run *run)
 		cert_failed(run, "The CA");
 	/* The key first: without it the rest would be worth nothing. */
 	else if (cert_write_key(run, key_file, ca.key)) {
-		if (cert_write_cert(run, cert_file, ca.cert) &&
-		    cert_write_list(run, list_file, crl, false))
+		if (!cert_write_cert(run, cert_file, ca.cert))
+			unlink(key_file); /* Ours, and for nothing. */
+		/* A list can be made later: 'cert revoke'. */
+		else if (cert_write_list(run, list_file, crl, false))
 			status = done(run, cert_file, ca.cert,
 				      "Give it to every site as 'authority'; keep ca.key where no site reads it.");
-		else
-			tool_fail(NULL, TOOL_FAILED, HVREPL_E_STORAGE_IO,
-				  "%s was made; take it away before trying again.",
-				  key_file);
 	}
 	X509_CRL_free(crl);
 	cert_ca_close(&ca);
@@ -328,6 +326,9 @@ static int write_site(const struct tool_run *run, X509 *cert, EVP_PKEY *key,
 
 	if (dir == NULL)
 		dir = ".";
+	if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+		return tool_fail(run, TOOL_FAILED, HVREPL_E_STORAGE_IO,
+				 "%s cannot be made: %s.", dir, strerror(errno));
 	if (!cert_path(run, dir, run->operands[0], ".pem", cert_file) ||
 	    !cert_path(run, dir, run->operands[0], ".key", key_file))
 		return TOOL_FAILED;

@@ -255,6 +255,15 @@ START_TEST(a_changed_list_counts_and_a_damaged_one_leaves_the_old_in_force)
 	ck_assert_int_eq(judge(&link, ours, "primary.test", &check), HVREPL_OK);
 	ck_assert_int_eq(hvrepl_tls_get_info(ours, &info), HVREPL_OK);
 	ck_assert_int_eq(info.last_code, HVREPL_OK);
+	/* New lists do not hide that the certificate could not be read. */
+	ck_assert_int_eq(truncate(tempdir_join(&dir, "replica.test.pem", path),
+				  10),
+			 0);
+	ck_assert_int_eq(hvrepl_tls_reload(ours, NULL), HVREPL_E_INVALID);
+	pki_list(ca, &dir, "list.crl", NULL, 0, -60, 3600);
+	ck_assert_int_eq(hvrepl_tls_refresh(ours, &error), 1);
+	ck_assert_int_eq(hvrepl_tls_get_info(ours, &info), HVREPL_OK);
+	ck_assert_int_eq(info.last_code, HVREPL_E_INVALID);
 	hvrepl_tls_destroy(ours);
 }
 END_TEST

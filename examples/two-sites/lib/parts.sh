@@ -126,21 +126,10 @@ table() {
 
 # --- Certificates and sites.
 make_ca() {
-	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
-		-keyout "$work/ca.key" -out "$work/ca.pem" -days 2 -subj "/CN=drill" \
-		-addext basicConstraints=critical,CA:TRUE \
-		-addext keyUsage=critical,keyCertSign,cRLSign 2>/dev/null
+	"$hvrepl" cert init "$work" --name drill --days 2 >/dev/null
 }
 make_cert() { # SITE: good for both ends of a session.
-	openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
-		-keyout "$work/$1.key" -out "$work/$1.csr" -subj "/CN=$1" 2>/dev/null
-	printf '%s\n' "subjectAltName=DNS:$1" \
-		"extendedKeyUsage=serverAuth,clientAuth" \
-		"keyUsage=critical,digitalSignature" \
-		"basicConstraints=critical,CA:FALSE" >"$work/$1.ext"
-	openssl x509 -req -in "$work/$1.csr" -CA "$work/ca.pem" \
-		-CAkey "$work/ca.key" -CAcreateserial -days 2 \
-		-out "$work/$1.pem" -extfile "$work/$1.ext" 2>/dev/null
+	"$hvrepl" cert issue "$1" --ca "$work" --out "$work" --days 2 >/dev/null
 }
 free_port() {
 	/usr/bin/python3 -c 'import socket
