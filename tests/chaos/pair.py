@@ -61,6 +61,8 @@ class Pair:
         self.guest = threading.Lock()
         # What each site may have lost since its disks were last looked at.
         self.lost = {"east": NOTHING, "west": NOTHING}
+        # How many writes were acknowledged when a site last lost power.
+        self.lost_at = {}
         self.faults = {}
         self.slow = []
         self.sites = {}
@@ -158,6 +160,7 @@ class Pair:
         if self.power and self.random.random() < 0.5:
             powerloss.lose_power(site.home, site.journal, site.keep, self.random)
             self.lost[site.name] = POWER
+            self.lost_at[site.name] = self.shadow.writes
             self.count("power loss")
         # A guest that goes on writing flushes what it writes from now on: that says
         # nothing of what it wrote before and what is gone.
@@ -298,7 +301,10 @@ class Pair:
                 site.name, ("a kill", "a kill on an overlay", "a power loss")[lost],
                 wrong))
         self.lost[site.name] = NOTHING
-        self.shadow.settle(images, lost == POWER)
+        # What is seen after a power loss is on the disks, but for what was
+        # written since.
+        self.shadow.settle(images, lost == POWER and
+                           self.lost_at[site.name] == self.shadow.writes)
 
     def compare(self):
         """The newest point of the standby is the owner's disks, byte for byte."""

@@ -2,6 +2,7 @@
 /* Data jobs that other threads do late: what was decided meanwhile counts. */
 #include "guestshadow.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static void protected_with_points(void)
@@ -116,6 +117,123 @@ START_TEST(credit_of_a_reception_that_begins_anew_comes_back)
 }
 END_TEST
 
+/* ---- Whatever takes how long. ---- */
+
+static uint64_t dice;
+
+static uint64_t below(uint64_t limit)
+{
+	return test_random(&dice) % limit;
+}
+
+static void somebody_is_killed(void)
+{
+	struct pair_site *site = below(2) ? &pair.a : &pair.b;
+
+	pair_kill(&pair, site, false);
+	pair_run(&pair, below(SECOND / 5));
+	pair_start(&pair, site);
+}
+
+static void the_link_breaks(void)
+{
+	for (uint64_t n = below(3); n < 3; n++) {
+		pair_link_break(&pair);
+		pair_run(&pair, below(3 * SECOND));
+	}
+}
+
+static void somebody_pauses(void)
+{
+	struct pair_site *site = below(2) ? &pair.a : &pair.b;
+
+	shadow_ok(site, HVREPL_OPERATION_SUSPEND);
+	pair_run(&pair, below(SECOND));
+	shadow_ok(site, HVREPL_OPERATION_RESUME);
+}
+
+static struct pair_site *taking_over;
+
+static bool has_taken_over(struct pair *p)
+{
+	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
+
+	(void)p;
+	return hvrepl_vm_get_status(taking_over->node, &pair_vm, &status) ==
+		       HVREPL_OK &&
+	       status.writable;
+}
+
+/* The operator asks again, and one of the two may be killed meanwhile. */
+static struct pair_site *fails_over(struct pair_site *from)
+{
+	struct hvrepl_vm_status status;
+	bool kill = below(2) == 0;
+
+	taking_over = pair_other(from);
+	for (unsigned n = 0; !has_taken_over(&pair); n++) {
+		ck_assert_uint_lt(n, 60);
+		(void)pair_ask(taking_over, HVREPL_OPERATION_PLANNED, 0, NULL);
+		pair_run(&pair, below(SECOND / 2));
+		if (kill)
+			somebody_is_killed();
+		kill = false;
+		(void)pair_until(&pair, 2 * SECOND, has_taken_over);
+	}
+	shadow_expect_disks(taking_over);
+	pair_run(&pair, 5 * SECOND);
+	pair_status(from, &status);
+	ck_assert(!status.writable);
+	shadow_expect_fenced(from);
+	shadow_ok(taking_over, HVREPL_OPERATION_COMMIT);
+	shadow_ok(taking_over, HVREPL_OPERATION_REVERSE);
+	return taking_over;
+}
+
+/* _i: seed. */
+START_TEST(replication_goes_on_however_late_jobs_and_messages_are)
+{
+	struct pair_site *owner = &pair.a;
+	struct hvrepl_vm_status status;
+	uint64_t point;
+
+	protected_with_points();
+	dice = 1000 + (uint64_t)_i;
+	for (unsigned step = 0; step < 8; step++) {
+		/* A guest's write waits for jobs, and would wait for this thread. */
+		pair.a.jobs_take_ns = pair.b.jobs_take_ns = 0;
+		pair_run(&pair, SECOND / 2);
+		shadow_scatter(owner, step + 10 * (uint64_t)_i, 10);
+		pair_status(owner, &status);
+		pair.a.jobs_take_ns = below(3) * SECOND / 10;
+		pair.b.jobs_take_ns = below(3) * SECOND / 10;
+		pair.delay_ns[0] = below(3) * SECOND / 20;
+		pair.delay_ns[1] = below(3) * SECOND / 20;
+		pair_run(&pair, below(2 * SECOND));
+		switch (below(4)) {
+		case 0:
+			somebody_is_killed();
+			break;
+		case 1:
+			the_link_breaks();
+			break;
+		case 2:
+			somebody_pauses();
+			break;
+		default:
+			owner = fails_over(owner);
+			break;
+		}
+		do /* An owner that was killed may not know of its last cut. */
+			point = shadow_next_point(owner, pair_other(owner));
+		while (point <= status.last_cut);
+		shadow_expect_point(pair_other(owner), point);
+		taking_over = owner;
+		ck_assert(pair_until(&pair, 60 * SECOND, has_taken_over));
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("late_jobs");
@@ -126,6 +244,9 @@ int main(void)
 	tcase_add_test(tcase,
 		       a_cut_is_not_accepted_twice_when_the_connection_was_lost);
 	tcase_add_test(tcase, credit_of_a_reception_that_begins_anew_comes_back);
+	tcase_add_loop_test(tcase,
+			    replication_goes_on_however_late_jobs_and_messages_are,
+			    0, getenv("HVREPL_LONG") != NULL ? 1000 : 60);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }
