@@ -3,6 +3,7 @@
 #ifndef HVREPL_HVREPL_H
 #define HVREPL_HVREPL_H
 
+#include <hvrepl/audit.h>
 #include <hvrepl/authorisation.h>
 #include <hvrepl/channel.h>
 #include <hvrepl/cut.h>

@@ -240,7 +240,6 @@ static bool step_message(struct hvri_vm *vm, struct hvri_vm_event *waiting)
 	if (rc < 0)
 		hvri_link_close(&vm->session->link, rc, NULL);
 	return taken;
-	return taken;
 }
 
 /* What the relationship was told and what is so: one difference a turn. False:

@@ -71,6 +71,7 @@ static cfg_opt_t site_options[] = {
 	CFG_STR("state", NULL, CFGF_NONE),
 	CFG_STR("storage", NULL, CFGF_NONE),
 	CFG_STR("replicas", NULL, CFGF_NONE),
+	CFG_STR("audit", NULL, CFGF_NONE),
 	CFG_STR("control", NULL, CFGF_NONE),
 	CFG_STR("nbd", NULL, CFGF_NONE),
 	CFG_STR("start-wait", "10s", CFGF_NONE),
@@ -218,6 +219,7 @@ static void take_site(struct loader *loader, cfg_t *cfg)
 	config->state = config_path(loader, site, "state");
 	config->storage = config_path(loader, site, "storage");
 	config->replicas = config_path(loader, site, "replicas");
+	config->audit = config_path(loader, site, "audit");
 	config->control = config_path(loader, site, "control");
 	config->nbd = get_nbd(loader, site);
 	if (config->control != NULL && strlen(config->control) > 107)
@@ -436,7 +438,7 @@ static void take_vms(struct loader *loader, cfg_t *cfg)
 static void watch_options(cfg_t *cfg)
 {
 	static const char *const names[] = {
-		"site|state", "site|storage", "site|replicas", "site|control",
+		"site|state", "site|storage", "site|replicas", "site|audit", "site|control",
 		"site|nbd", "site|start-wait", "site|start-without-peer",
 		"site|retry", "site|retry-max", "site|compression", "site|spool",
 		"certificates|authority",
@@ -611,6 +613,7 @@ void site_config_free(struct site_config *config)
 	free(config->state);
 	free(config->storage);
 	free(config->replicas);
+	free(config->audit);
 	free(config->control);
 	free(config->nbd);
 	free(config->authority);

@@ -62,6 +62,7 @@ struct site_config {
 	char *state;    /* Directory: relationships, epochs. */
 	char *storage;  /* Directory: tracker files, logs, points. */
 	char *replicas; /* Directory: disks made for replicas; may be NULL. */
+	char *audit;    /* Directory of the audit; NULL: none. */
 	char *control;  /* Unix socket of the control interface. */
 	char *nbd;      /* "unix:PATH" or "HOST:PORT". */
 	uint64_t start_wait_ms;

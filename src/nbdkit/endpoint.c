@@ -127,6 +127,7 @@ static void take_event(struct endpoint *endpoint,
 	default:
 		break;
 	}
+	endpoint_audit_event(endpoint, event);
 	if (event->sentence[0] != 0)
 		endpoint->log(endpoint,
 			      event->severity >= HVREPL_SEVERITY_WARNING ?
@@ -142,6 +143,7 @@ static int32_t on_process(void *user, uint32_t budget)
 
 	while (hvrepl_node_next_event(endpoint->node, &event) == 1)
 		take_event(endpoint, &event);
+	endpoint_audit_turn(endpoint);
 	waits_turn(&endpoint->waits, endpoint_now(endpoint));
 	if (!endpoint->closed)
 		trust_turn(endpoint);
@@ -234,6 +236,8 @@ static void on_refused(void *user, const struct hvrepl_connect_result *result)
 		 result->error != NULL ? result->error->sentence :
 					 hvrepl_strerror(result->code));
 	endpoint->log(endpoint, HVREPL_LOG_WARNING, line);
+	(void)endpoint_audit(endpoint, HVREPL_AUDIT_AUTHENTICATION,
+			     result->code, NULL, result->address, line);
 }
 
 void endpoint_allow_interval(struct endpoint *endpoint, uint64_t interval_ms)
@@ -484,6 +488,11 @@ int32_t endpoint_open(const struct site_config *config,
 	endpoint->config = config;
 	endpoint->env = env;
 	endpoint->log = log;
+	pthread_mutex_init(&endpoint->audit_mutex, NULL);
+	/* A site without an audit it can write starts: it may be the one that
+	 * is to take over. */
+	(void)endpoint_audit(endpoint, HVREPL_AUDIT_RIGHTS, HVREPL_OK, NULL,
+			     NULL, "the site starts, with the entries of its configuration");
 	rc = hvrepl_loop_create(&endpoint->control_loop, error);
 	if (rc == HVREPL_OK)
 		rc = hvrepl_loop_create(&endpoint->network_loop, error);
@@ -564,6 +573,8 @@ void endpoint_close(struct endpoint *endpoint)
 		free(endpoint->measures);
 		endpoint->measures = next;
 	}
+	hvrepl_audit_close(endpoint->audit);
+	pthread_mutex_destroy(&endpoint->audit_mutex);
 	endpoint_forget_places(endpoint);
 	site_config_free(endpoint->rights);
 	free(endpoint->peers);

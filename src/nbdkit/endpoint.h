@@ -65,6 +65,10 @@ struct endpoint {
 	uint32_t job_next;
 	struct endpoint_measure *measures;
 	struct endpoint_place *places; /* replica.c */
+	pthread_mutex_t audit_mutex; /* Both threads append. */
+	hvrepl_audit *audit;         /* NULL: not open yet. */
+	int32_t audit_code, audit_open_code; /* Of the last attempt. */
+	bool audit_told; /* That it fails; rights are narrowed. */
 	struct waits waits;
 };
 
@@ -96,6 +100,22 @@ struct endpoint_measure *endpoint_measure(struct endpoint *endpoint,
 void endpoint_allow_interval(struct endpoint *endpoint, uint64_t interval_ms);
 /* Control thread: now, as the env has it. */
 uint64_t endpoint_now(const struct endpoint *endpoint);
+
+/* endpoint_audit.c, any thread: one record; OK without an audit. */
+int32_t endpoint_audit(struct endpoint *endpoint, uint32_t kind, int32_t code,
+		       const struct hvrepl_uuid *vm, const char *actor,
+		       const char *sentence);
+/* Why it cannot be written; OK: it can, or there is none. */
+int32_t endpoint_audit_code(struct endpoint *endpoint);
+/* Control thread: what follows from that. */
+void endpoint_audit_turn(struct endpoint *endpoint);
+void endpoint_audit_event(struct endpoint *endpoint,
+			  const struct hvrepl_event *event);
+/* Before an operation: refused if it costs data and cannot be noted. */
+int32_t endpoint_audit_operation(struct endpoint *endpoint, uint32_t operation,
+				 const char *name,
+				 const struct hvrepl_vm_status *vm,
+				 struct hvrepl_error *error);
 
 /* endpoint_rights.c: the entry of that very name or pattern; NULL: none. */
 const struct site_authorisation *

@@ -12,6 +12,10 @@ static int32_t authorise(struct endpoint *endpoint,
 	int32_t rc;
 
 	entry.verbs = from->verbs;
+	/* What costs data is not done while it cannot be noted. */
+	if (endpoint->audit_told)
+		entry.verbs &= ~(HVREPL_VERB_OVERWRITE |
+				 HVREPL_VERB_DELETE_POINTS);
 	entry.flags = from->deny ? HVREPL_AUTHORISATION_DENY : 0;
 	entry.peer = from->peer;
 	entry.trust_group = from->trust_group;

@@ -165,6 +165,13 @@ static json_t *vm_json(struct endpoint *endpoint,
 	json_object_set_new(json, "reasons",
 			    bits_json(vm->reasons, HVREPL_REASON_COUNT,
 				      name_of_reason));
+	if (endpoint_audit_code(endpoint) < 0) {
+		json_array_append_new(json_object_get(json, "reasons"),
+				      json_string("audit-failed"));
+		json_object_set_new(json, "health", json_string("Critical"));
+		json_object_set_new(json, "sentence",
+				    json_string("the site's audit cannot be written: nothing that costs data is done until it can"));
+	}
 	json_object_set_new(json, "allowed_operations",
 			    bits_json(vm->allowed & ~1u, HVREPL_OPERATION_COUNT,
 				      name_of_operation));
@@ -333,7 +340,11 @@ static void start_operation(struct endpoint *endpoint,
 			     endpoint->config->peer_count);
 		return;
 	}
-	rc = hvrepl_node_operate(endpoint->node, &operation, &job, &error);
+	rc = endpoint_audit_operation(endpoint, type, name_of_operation(type),
+				      vm, &error);
+	if (rc == HVREPL_OK)
+		rc = hvrepl_node_operate(endpoint->node, &operation, &job,
+					 &error);
 	if (rc < 0) {
 		if (error.code == HVREPL_OK)
 			error.code = rc;

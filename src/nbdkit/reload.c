@@ -17,7 +17,7 @@ static bool same_site(const struct site_config *a, const struct site_config *b)
 {
 	return same(a->name, b->name) && same(a->state, b->state) &&
 	       same(a->storage, b->storage) &&
-	       same(a->replicas, b->replicas) &&
+	       same(a->replicas, b->replicas) && same(a->audit, b->audit) &&
 	       same(a->control, b->control) && same(a->nbd, b->nbd) &&
 	       a->start_wait_ms == b->start_wait_ms &&
 	       a->start_without_peer == b->start_without_peer &&
@@ -59,8 +59,16 @@ static bool has_new_pattern(const struct site_config *now,
 	return false;
 }
 
-static void add_entry(json_t *changed, const char *peer)
+static void add_entry(struct endpoint *endpoint, json_t *changed,
+		      const char *peer)
 {
+	char sentence[HVREPL_SENTENCE_MAX];
+
+	snprintf(sentence, sizeof(sentence),
+		 "the authorisation entry '%.150s' was changed by a reload",
+		 peer);
+	(void)endpoint_audit(endpoint, HVREPL_AUDIT_RIGHTS, HVREPL_OK, NULL,
+			     "operator", sentence);
 	json_array_append_new(changed, json_pack("{s:s}", "authorise", peer));
 }
 
@@ -76,11 +84,11 @@ static int32_t take_rights(struct endpoint *endpoint,
 
 	for (size_t i = 0; i < before->authorisation_count; i++)
 		if (endpoint_entry_of(fresh, before->authorisations[i].peer) == NULL)
-			add_entry(changed, before->authorisations[i].peer);
+			add_entry(endpoint, changed, before->authorisations[i].peer);
 	for (size_t i = 0; i < fresh->authorisation_count; i++)
 		if (!same_entry(endpoint_entry_of(before, fresh->authorisations[i].peer),
 				&fresh->authorisations[i]))
-			add_entry(changed, fresh->authorisations[i].peer);
+			add_entry(endpoint, changed, fresh->authorisations[i].peer);
 	return endpoint_take_rights(endpoint, before, fresh, error);
 }
 

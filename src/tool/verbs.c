@@ -36,6 +36,7 @@
 	X(cert_issue)         \
 	X(cert_revoke)        \
 	X(cert_show)          \
+	X(audit_verify)       \
 	X(help)               \
 	X(completion)
 
