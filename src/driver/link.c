@@ -246,9 +246,12 @@ static int32_t on_frame(struct hvri_link *link, const struct hvri_frame *frame,
 	case HVRI_FRAME_BYE:
 		return on_bye(link, frame, payload);
 	case HVRI_FRAME_PING:
+		if (++link->odd > HVRI_LINK_ODD_MAX)
+			return HVREPL_E_LIMIT;
 		return hvri_link_send(link, HVRI_FRAME_PONG, NULL, NULL, 0);
 	case HVRI_FRAME_PONG:
-		return HVREPL_OK;
+		return ++link->odd > HVRI_LINK_ODD_MAX ? HVREPL_E_LIMIT :
+							 HVREPL_OK;
 	default:
 		return link->calls->frame(link, frame, payload, link->slab);
 	}
@@ -276,6 +279,7 @@ static int32_t parse(struct hvri_link *link)
 			break;
 		HVRI_TRY(hvri_frame_check(header, &frame, payload));
 		slab->start += HVRI_FRAME_HEADER_SIZE + frame.length;
+		link->frame_ns = hvri_now(link->env);
 		HVRI_TRY(on_frame(link, &frame, payload));
 	}
 	return HVREPL_OK;
@@ -318,6 +322,8 @@ static void receive_done(struct hvri_item *item)
 	if (rc == HVREPL_OK && link->received > HVRI_SLAB_SIZE - link->slab->end)
 		rc = HVREPL_E_CALLBACK;
 	if (rc == HVREPL_OK && !link->closing) {
+		if (link->slab->end == link->slab->start)
+			link->frame_ns = hvri_now(link->env);
 		link->slab->end += link->received;
 		link->received_bytes += link->received;
 		link->heard_ns = hvri_now(link->env);
@@ -325,6 +331,7 @@ static void receive_done(struct hvri_item *item)
 	}
 	if (rc < 0) {
 		if (rc == HVREPL_E_PROTOCOL || rc == HVREPL_E_PEER_VERSION ||
+		    rc == HVREPL_E_LIMIT ||
 		    rc == HVREPL_E_UNAUTHENTICATED || rc == HVREPL_E_DENIED)
 			hvri_link_close(link, rc, NULL);
 		else
@@ -379,10 +386,14 @@ static void on_timer(struct hvri_alarm *timer)
 						HVREPL_E_TIMEOUT);
 		return;
 	}
-	if (now - link->heard_ns >= HVRI_LINK_DEAD_NS) {
+	/* Silence, or bytes that come to nothing. */
+	if (now - link->heard_ns >= HVRI_LINK_DEAD_NS ||
+	    (link->slab != NULL && link->slab->end > link->slab->start &&
+	     now - link->frame_ns >= HVRI_LINK_FRAME_NS)) {
 		break_off(link, HVREPL_E_TIMEOUT);
 		return;
 	}
+	link->odd = 0;
 	if (now - link->heard_ns >= HVRI_LINK_PING_NS &&
 	    hvri_link_send(link, HVRI_FRAME_PING, NULL, NULL, 0) < 0) {
 		break_off(link, HVREPL_E_LIMIT);

@@ -23,6 +23,12 @@
 #define HVRI_LINK_HANDSHAKE_NS (10ull * 1000000000ull)
 #define HVRI_LINK_PING_NS (10ull * 1000000000ull)
 #define HVRI_LINK_DEAD_NS (30ull * 1000000000ull)
+/* A frame whose first byte came so long ago is whole by now: 5 KB/s for the
+ * longest. Who trickles holds a slab and a session. */
+#define HVRI_LINK_FRAME_NS (60ull * 1000000000ull)
+/* PING and PONG between two looks at the clock (HVRI_LINK_PING_NS): a peer of
+ * ours sends one. Each is harmless, and answered. */
+#define HVRI_LINK_ODD_MAX 64u
 /* Bytes of control frames waiting; more means a peer that does not read. */
 #define HVRI_LINK_CONTROL_MAX (4u << 20)
 #define HVRI_SLAB_SIZE (1u << 20)
@@ -101,6 +107,8 @@ struct hvri_link {
 	struct hvri_hello mine, peer;
 	uint8_t my_hello[HVRI_HELLO_SIZE], peer_hello[HVRI_HELLO_SIZE];
 	uint64_t heard_ns;
+	uint64_t frame_ns; /* When a frame last ended, or began. */
+	uint32_t odd;      /* PING and PONG since the timer fired. */
 	struct hvri_alarm timer;
 	/* Receiving. */
 	struct hvri_slab *slab;

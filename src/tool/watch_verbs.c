@@ -279,6 +279,10 @@ static int run_test(struct tool_run *run)
 			       "Kerberos" : "both certificates",
 		       tool_time(number(answer, "duration_ns") / 1000000u,
 				 took));
+	if (connected)
+		printf("What it may do here: %s.\n",
+		       text(json_object_get(answer, "authorisation"),
+			    "sentence"));
 	else
 		status = tool_fail(run, TOOL_FAILED, HVREPL_E_UNAVAILABLE,
 				   "%s%s%s fails at the step \"%s\": %s",
@@ -296,7 +300,8 @@ const struct tool_verb tool_verb_test_connection = {
 	.operands = "PEER",
 	.summary = "Connect to a peer and say which step fails",
 	.details = "Steps: name lookup, TCP, TLS, the peer's certificate, its acceptance of ours;\n"
-		   "with Kerberos: TLS, our ticket and the peer's proof, its acceptance of ours.",
+		   "with Kerberos: TLS, our ticket and the peer's proof, its acceptance of ours;\n"
+		   "then authorisation (an entry there), versions, session.",
 	.options = client_options,
 	.operands_min = 1,
 	.operands_max = 1,

@@ -320,6 +320,81 @@ START_TEST(a_silent_link_is_kept_by_pings_and_a_stalled_one_is_dead)
 }
 END_TEST
 
+/* The other end by hand, all the way up. */
+static void raw_up(void)
+{
+	struct hvri_hello hello = { .version_min = 1, .version_max = 1 };
+	uint8_t mine[HVRI_HELLO_SIZE], theirs[HVRI_HELLO_SIZE], binder[32];
+	uint8_t exporter[HVREPL_EXPORTER_SIZE];
+
+	hello.node.bytes[0] = 9;
+	hvri_hello_encode(&hello, mine);
+	memset(exporter, 0x5a, sizeof(exporter));
+	ck_assert_int_eq(start(&a, 0), HVREPL_OK);
+	run();
+	ck_assert_uint_eq(raw_receive(),
+			  HVRI_FRAME_HEADER_SIZE + HVRI_HELLO_SIZE);
+	memcpy(theirs, raw_bytes + HVRI_FRAME_HEADER_SIZE, sizeof(theirs));
+	raw_frame(HVRI_FRAME_HELLO, mine, sizeof(mine));
+	ck_assert_int_eq(hvri_binder(exporter, false, theirs, mine, binder),
+			 HVREPL_OK);
+	raw_frame(HVRI_FRAME_BINDER, binder, sizeof(binder));
+	ck_assert(a.up);
+}
+
+/* Silence has its limit, and so have bytes that never become a frame. */
+START_TEST(a_frame_that_is_begun_has_a_minute)
+{
+	struct hvri_frame frame = { .type = HVRI_FRAME_MESSAGE, .length = 64 };
+	uint8_t payload[64] = { 1 }, bytes[HVRI_FRAME_HEADER_SIZE];
+	uint64_t waited = 0;
+
+	raw_up();
+	hvri_frame_encode(&frame, payload, bytes);
+	raw_send(bytes, sizeof(bytes));
+	/* One that ends just in time. */
+	for (unsigned i = 0; i < 11; i++) {
+		raw_send(payload + i, 1);
+		pass(5 * SECOND);
+	}
+	raw_send(payload + 11, sizeof(payload) - 11);
+	ck_assert(!a.closed);
+	ck_assert_uint_eq(a.heard, 1);
+	/* And one that does not. */
+	raw_send(bytes, sizeof(bytes));
+	for (unsigned i = 0; i < 40 && !a.closed; i++) {
+		raw_send(payload + i % 8, 1);
+		pass(5 * SECOND);
+		waited += 5 * SECOND;
+	}
+	expect_end(&a, HVREPL_E_TIMEOUT);
+	ck_assert_uint_ge(waited, HVRI_LINK_FRAME_NS - 5 * SECOND);
+	ck_assert_uint_le(waited, HVRI_LINK_FRAME_NS + HVRI_LINK_PING_NS +
+					  5 * SECOND);
+}
+END_TEST
+
+START_TEST(harmless_frames_have_a_limit_too)
+{
+	static const uint8_t types[] = { HVRI_FRAME_PING, HVRI_FRAME_PONG };
+
+	raw_up();
+	/* As many as are let, each ten seconds again. */
+	for (unsigned turn = 0; turn < 3; turn++) {
+		for (unsigned i = a.link.odd; i < HVRI_LINK_ODD_MAX; i++)
+			raw_frame(types[_i], "", 0);
+		ck_assert(!a.closed);
+		pass(HVRI_LINK_PING_NS);
+		ck_assert(!a.closed);
+	}
+	while (a.link.odd < HVRI_LINK_ODD_MAX)
+		raw_frame(types[_i], "", 0);
+	ck_assert(!a.closed);
+	raw_frame(types[_i], "", 0);
+	ck_assert_int_eq(a.link.close_code, HVREPL_E_LIMIT);
+}
+END_TEST
+
 START_TEST(a_goodbye_brings_its_sentence)
 {
 	both_up();
@@ -406,6 +481,8 @@ int main(void)
 	tc = tcase_create("up");
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_silent_link_is_kept_by_pings_and_a_stalled_one_is_dead);
+	tcase_add_test(tc, a_frame_that_is_begun_has_a_minute);
+	tcase_add_loop_test(tc, harmless_frames_have_a_limit_too, 0, 2);
 	tcase_add_test(tc, a_goodbye_brings_its_sentence);
 	tcase_add_test(tc, a_frame_that_is_refused_ends_the_link_with_its_code);
 	tcase_add_test(tc, a_second_hello_is_refused);
