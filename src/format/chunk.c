@@ -15,12 +15,17 @@ bool hvri_chunk_begins(const uint8_t bytes[4])
 	return memcmp(bytes, HVRI_CHUNK_MAGIC, 4) == 0;
 }
 
+static size_t identity_length(void)
+{
+	return HVRI_PLANT(identity_left_out) ? 0 : HVRI_IDENTITY_SIZE;
+}
+
 void hvri_chunk_stored_digest(const uint8_t identity[HVRI_IDENTITY_SIZE],
 			      const uint8_t *bytes, size_t length,
 			      uint8_t digest_out[16])
 {
 	struct hvri_part parts[3] = {
-		{ identity, HVRI_IDENTITY_SIZE },
+		{ identity, identity_length() },
 		{ bytes, HVRI_CHUNK_STORED_DIGEST },
 		{ bytes + HVRI_CHUNK_HEADER_SIZE,
 		  length - HVRI_CHUNK_HEADER_SIZE },
@@ -35,7 +40,7 @@ void hvri_chunk_raw_digest(const uint8_t identity[HVRI_IDENTITY_SIZE],
 			   uint8_t digest_out[16])
 {
 	struct hvri_part parts[3] = {
-		{ identity, HVRI_IDENTITY_SIZE },
+		{ identity, identity_length() },
 		{ extents, (size_t)extent_count * HVRI_CHUNK_EXTENT_SIZE },
 		{ raw, raw_length },
 	};

@@ -6,8 +6,6 @@
 #include "base/plant.h"
 #include "replication/loss.h"
 
-#include "base/plant.h"
-
 #include <string.h>
 
 static const struct hvrepl_uuid none;
@@ -291,8 +289,9 @@ void hvri_commit(struct hvri_step *s)
 {
 	struct hvri_record *rec = s->rec;
 
-	hvri_lineage_decide(&rec->lineage, &rec->current,
-			    HVREPL_OUTCOME_COMMITTED);
+	if (!HVRI_PLANT(commit_forgotten))
+		hvri_lineage_decide(&rec->lineage, &rec->current,
+				    HVREPL_OUTCOME_COMMITTED);
 	if (rec->form == HVRI_FORM_OVERLAY) {
 		rec->form = HVRI_FORM_FOLDING;
 		hvri_fold(s);

@@ -100,6 +100,14 @@ static int32_t fetch(hvrepl_store *store, const struct hvri_source *source,
 			hvri_cache_put(&store->cache, frame);
 	}
 	hvri_free(&store->env, bytes, length);
+	if (HVRI_PLANT(damage_is_zeroes) && rc == HVREPL_E_CORRUPT) {
+		frame = hvri_cache_new(&store->cache, slog->container->id,
+				       position, HVRI_CHUNK_RAW_MAX);
+		if (frame == NULL)
+			return HVREPL_E_NOMEM;
+		memset(frame->bytes, 0, HVRI_CHUNK_RAW_MAX);
+		rc = HVREPL_OK;
+	}
 	if (rc == HVREPL_OK)
 		*frame_out = frame;
 	return rc;

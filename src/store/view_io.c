@@ -146,6 +146,8 @@ static struct hvri_overlay *route(hvrepl_view *view, uint32_t disk,
 	const struct hvri_manifest *state = &store->state;
 	struct hvri_overlay *overlay = NULL;
 
+	if (view->kind == HVREPL_VIEW_SCRATCH && HVRI_PLANT(test_on_base))
+		return NULL;
 	if (view->kind == HVREPL_VIEW_SCRATCH)
 		return hvri_overlay_ref(view->scratch);
 	hvri_lock(&store->map);

@@ -15,6 +15,19 @@ static bool inside; /* A hook's own I/O does not call the hook. */
 
 static bool writing; /* The guest is: what it gets meanwhile is open. */
 static hvrepl_view *reader; /* Kept open across many steps. */
+/* A test failover at the side: what it must see, and a draw of its own. */
+static hvrepl_view *trial;
+static struct world_image tried;
+static uint64_t side;
+static bool meddles;
+
+void (*store_play_about)(unsigned guarantee);
+
+static void about(unsigned guarantee)
+{
+	if (store_play_about != NULL)
+		store_play_about(guarantee);
+}
 
 static uint64_t draw(uint64_t below)
 {
@@ -122,6 +135,128 @@ static void hook(void *argument)
 	inside = false;
 }
 
+/* ---- What has no business in this store. ---- */
+
+/* A chunk that is sound, of another VM, disk, epoch, cut or point. */
+static void offer_strange(unsigned d, uint32_t next)
+{
+	static const struct hvrepl_extent extent = { 0, 4096 };
+	struct hvri_env env = { w.env.env };
+	struct hvri_segment_header header;
+	struct hvri_packer *packer;
+	uint8_t *bytes = malloc(HVRI_CHUNK_ENCODED_MAX);
+	uint32_t length;
+	int32_t rc;
+
+	ck_assert_ptr_nonnull(bytes);
+	ck_assert_int_eq(hvri_segment_header_decode(w.cut.header[d], &header),
+			 HVREPL_OK);
+	switch (test_random(&side) % 5) {
+	case 0:
+		header.identity.vm.bytes[4] ^= 1;
+		break;
+	case 1:
+		header.identity.disk = w.disks[1 - d];
+		break;
+	case 2:
+		header.identity.epoch.bytes[0] ^= 1;
+		break;
+	case 3:
+		header.identity.cut.bytes[15] ^= 0x80;
+		break;
+	default:
+		header.identity.from_point--;
+	}
+	ck_assert_int_eq(hvri_packer_create(&env, 1, &packer), HVREPL_OK);
+	ck_assert_int_eq(hvri_chunk_pack(packer, &header, next, HVRI_CHUNK_ZERO,
+					 &extent, 1, NULL, bytes, &length),
+			 HVREPL_OK);
+	hvri_packer_destroy(packer);
+	rc = hvri_store_segment_append(w.store, d, bytes, length);
+	free(bytes);
+	if (rc >= 0)
+		ck_abort_msg("a chunk of another identity was taken");
+	played.strange += !w.sim.crashed;
+}
+
+static int32_t send_among_strangers(void)
+{
+	unsigned d = (unsigned)(test_random(&side) % WORLD_DISKS);
+	uint32_t next = 0;
+
+	if (!w.cut.pending)
+		world_make_cut(&w);
+	HVRI_TRY(hvri_store_segment_begin(w.store, d, w.cut.header[d], &next,
+					  NULL));
+	about(16);
+	offer_strange(d, next);
+	about(19);
+	return world_send(&w);
+}
+
+/* ---- A test failover: a view of a point that may be written. ---- */
+
+static void end_trial(void)
+{
+	if (trial == NULL)
+		return;
+	ck_assert_int_eq(hvrepl_view_close(trial), HVREPL_OK);
+	trial = NULL;
+	played.tests++;
+}
+
+static void try_at_side(void)
+{
+	static uint8_t bytes[8192];
+	unsigned d = (unsigned)(test_random(&side) % WORLD_DISKS);
+	uint64_t at = test_random(&side) % (w.sizes[d] / 4096) * 4096;
+	uint64_t length = HVRI_MIN(sizeof(bytes), w.sizes[d] - at);
+	struct world_point *point;
+	int32_t rc;
+
+	about(22);
+	if (trial == NULL) {
+		point = world_kept(&w, (uint32_t)(test_random(&side) %
+						  kept_count()));
+		rc = hvrepl_view_open(w.store, point->key, HVREPL_VIEW_SCRATCH,
+				      &trial, NULL);
+		if (rc < 0)
+			trial = NULL;
+		else
+			tried = *point->image;
+		ck_assert(rc >= 0 || w.sim.crashed);
+	}
+	if (trial != NULL && !w.sim.crashed) {
+		test_fill(tried.bytes[d] + at, length, test_random(&side));
+		rc = hvri_view_write(trial, d, at, tried.bytes[d] + at, length);
+		ck_assert(rc == HVREPL_OK || w.sim.crashed);
+		d = 1 - d;
+		at = at % w.sizes[d] / 4096 * 4096;
+		length = HVRI_MIN(sizeof(bytes), w.sizes[d] - at);
+		if (!w.sim.crashed)
+			rc = hvri_view_read(trial, d, at, bytes, length);
+		if (!w.sim.crashed &&
+		    (rc < 0 || memcmp(bytes, tried.bytes[d] + at, length) != 0))
+			ck_abort_msg("a test got %d or wrong bytes", rc);
+	}
+	if (test_random(&side) % 4 == 0 && !w.sim.crashed) {
+		end_trial();
+		/* And all is as it was. */
+		inside = true;
+		if (!w.sim.crashed)
+			world_check(&w);
+		inside = false;
+	}
+	about(19);
+}
+
+static bool may_try(void)
+{
+	return meddles && kept_count() > 0 && !w.store->committing &&
+	       w.store->state.commit <= HVRI_COMMIT_OVERLAY &&
+	       test_random(&side) % 6 == 0;
+}
+
 static void open_reader(void)
 {
 	struct world_point *point = world_kept(&w, (uint32_t)draw(kept_count()));
@@ -181,6 +316,7 @@ static int32_t failover_piece(void)
 		if (reader != NULL)
 			ck_assert_int_eq(hvrepl_view_close(reader), HVREPL_OK);
 		reader = NULL;
+		end_trial();
 		HVRI_TRY(hvrepl_store_commit_begin(w.store, NULL));
 	}
 	if (w.store->committing || w.store->state.commit == HVRI_COMMIT_FOLDING)
@@ -245,10 +381,10 @@ static int32_t work(void)
 	switch (draw(10)) {
 	case 0:
 	case 1:
-		return w.store->state.commit <= HVRI_COMMIT_OVERLAY &&
-				       w.point_count + 4 < WORLD_POINTS ?
-			       world_send(&w) :
-			       HVREPL_OK;
+		if (w.store->state.commit > HVRI_COMMIT_OVERLAY ||
+		    w.point_count + 4 >= WORLD_POINTS)
+			return HVREPL_OK;
+		return meddles ? send_among_strangers() : world_send(&w);
 	case 2:
 	case 3:
 	case 4:
@@ -283,6 +419,9 @@ static void lose_power(void)
 	if (reader != NULL)
 		ck_assert_int_eq(hvrepl_view_close(reader), HVREPL_OK);
 	reader = NULL;
+	if (trial != NULL)
+		ck_assert_int_eq(hvrepl_view_close(trial), HVREPL_OK);
+	trial = NULL;
 	world_abandon(&w);
 	sim_restart(&w.sim, draw(3) != 0);
 	ck_assert_int_eq(world_open(&w, false), HVREPL_OK);
@@ -308,7 +447,9 @@ struct store_played store_play(uint64_t seed, bool crashes)
 {
 	memset(&played, 0, sizeof(played));
 	inside = moving = writing = false;
-	reader = NULL;
+	reader = trial = NULL;
+	meddles = seed / 16 % 4 == 3;
+	side = seed * 0x9e3779b97f4a7c15ull + 7;
 	world_init(&w, seed);
 	w.direct = true;
 	w.options.container_bytes = 4096u << (seed % 6);
@@ -325,6 +466,8 @@ struct store_played store_play(uint64_t seed, bool crashes)
 		if (crashes && draw(12) == 0)
 			w.sim.crash_at = w.sim.io_count + draw(40);
 		rc = work();
+		if (rc == HVREPL_OK && !w.sim.crashed && may_try())
+			try_at_side();
 		if (w.sim.crashed)
 			lose_power();
 		else if (rc < 0)
@@ -344,6 +487,7 @@ struct store_played store_play(uint64_t seed, bool crashes)
 	reader = NULL;
 	inside = true;
 	w.sim.crash_at = UINT64_MAX;
+	end_trial();
 	if (w.store->state.commit >= HVRI_COMMIT_SWITCHING ||
 	    w.store->state.phase == HVRI_MANIFEST_BASE_ONLY)
 		ck_assert_int_eq(end_commit(), HVREPL_OK);

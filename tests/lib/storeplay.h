@@ -13,9 +13,14 @@
 struct store_played {
 	unsigned hooks; /* How often something came between two I/Os. */
 	unsigned crashes;
+	unsigned strange; /* Chunks of another identity that were refused. */
+	unsigned tests;   /* Test views that wrote and left nothing. */
 	uint64_t events; /* I/Os. */
 	uint64_t hash;   /* Of what was written where. */
 };
+
+/* Told what the next checks are about: a guarantee of docs/guarantees.md. */
+extern void (*store_play_about)(unsigned guarantee);
 
 /* Ends the test program's case (check) where the store is wrong. */
 struct store_played store_play(uint64_t seed, bool crashes);

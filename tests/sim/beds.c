@@ -187,12 +187,18 @@ void story_of_tracker(uint64_t n)
 	tally->stories++;
 }
 
+static void about(unsigned guarantee)
+{
+	focus = guarantee;
+}
+
 void story_of_store(uint64_t n)
 {
 	struct store_played played;
 
 	profile = PROFILE_STORE;
 	focus = 19;
+	store_play_about = about;
 	played = store_play(n, n / 16 % 4 != 0);
 	tally->hash = played.hash ^ played.events;
 	tally->events += played.events;
@@ -200,6 +206,10 @@ void story_of_store(uint64_t n)
 	tally->stories++;
 	PROVE(10);
 	PROVE(19);
+	if (played.strange > 0)
+		PROVE(16);
+	if (played.tests > 0)
+		PROVE(22);
 	if (played.crashes > 0)
 		PROVE(11);
 }

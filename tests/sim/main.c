@@ -292,8 +292,6 @@ static unsigned run(uint64_t first, uint64_t count, unsigned stop_after)
 
 static __attribute__((noinline)) void show(double seconds)
 {
-	unsigned shown = 0;
-
 	printf("%llu stories, %llu events (%llu a story), %.0f virtual hours; "
 	       "%.0f stories/s, %.2f million events/s\n",
 	       (unsigned long long)total.stories,
@@ -316,13 +314,19 @@ static __attribute__((noinline)) void show(double seconds)
 		       (unsigned long long)total.faults[i]);
 	printf("\n");
 	for (unsigned i = 1; i < GUARANTEES; i++)
-		if (guarantees[i] != NULL) {
+		if (guarantees[i] != NULL)
 			printf("  G%-2u %12llu  %s\n", i,
 			       (unsigned long long)total.proved[i],
 			       guarantees[i]);
-			shown++;
-		}
-	(void)shown;
+}
+
+static unsigned guarantee_count(void)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 1; i < GUARANTEES; i++)
+		count += guarantees[i] != NULL;
+	return count;
 }
 
 /* A guarantee that a run of all profiles never looked at is a failure. */
@@ -511,7 +515,7 @@ int main(int argc, char **argv)
 		       total.broken, total.message);
 	/* A case: a seed of the corpus, a guarantee, the stories as a whole. */
 	printf("%u passed, %u failed\n",
-	       (bad == 0 ? told + 1 : told) + (all ? 38 - silent : 0),
+	       (bad == 0 ? told + 1 : told) + (all ? guarantee_count() - silent : 0),
 	       bad + silent);
 	return bad + silent > 0;
 }

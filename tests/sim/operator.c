@@ -38,6 +38,13 @@ void ask(struct teller *t, uint32_t operation)
 		point = t->seen_numbers[dice(t->seen_count)];
 	rc = pair_ask(t->site, operation, point, &epoch);
 	mix((uint64_t)operation << 32 | (uint32_t)rc);
+	discarded |= operation == HVREPL_OPERATION_DISCARD;
+	if (rc >= 0 && operation == HVREPL_OPERATION_COMMIT &&
+	    before.state == HVREPL_STATE_FAILED_OVER_WAITING_COMPLETION) {
+		t->commit_epoch = before.epoch;
+		t->commit_job = t->site->job;
+		t->committed = false;
+	}
 	/* What is not allowed is refused, and changes nothing. */
 	if ((before.allowed >> operation & 1) == 0 && pair.now_ns == at &&
 	    look(t->site, &after))
@@ -92,6 +99,7 @@ static bool discard_ends(const bool up[2])
 {
 	bool any = false;
 
+	discarded = true;
 	for (int i = 0; i < 2; i++) {
 		struct hvrepl_point point = HVREPL_POINT_INIT;
 
@@ -169,6 +177,7 @@ static void sensible_operation(unsigned round)
 				    s[i].ownership !=
 					    HVREPL_OWNERSHIP_DIVERGED)
 					continue;
+				discarded = true;
 				rc = pair_ask(tellers[i].site, operation, 0,
 					      &s[1 - i].epoch);
 				SAY("%s: discard the other -> %d %s",
@@ -329,7 +338,7 @@ void heal(void)
 		tally->degraded++;
 		return;
 	}
-	compare(29, &scratch, &owner->guest.shadow, "final point", copy,
+	compare(copy->hurt ? 17 : 29, &scratch, &owner->guest.shadow, "final point", copy,
 		c.last_point);
 	for (unsigned f = 0; f < FAULT_COUNT; f++)
 		if (armed >> f & 1)

@@ -223,6 +223,16 @@ static void watch_numbers(struct teller *t, const struct hvrepl_point *point,
 	*before = *point;
 }
 
+/* A site whose medium lost something reads it right, or not at all, and what
+ * comes later stands on what was got again. */
+static unsigned promise_of(const struct teller *t,
+			   const struct hvrepl_point *point, bool old)
+{
+	if ((t->hurt && !old) || was_damaged(t, &point->epoch, point->number))
+		return 17;
+	return old ? 19 : 10;
+}
+
 /* Each point once when it is new, all of them now and then. */
 static void watch_points(struct teller *t, bool all)
 {
@@ -251,12 +261,19 @@ static void watch_points(struct teller *t, bool all)
 			    point.epoch.bytes[0], point.epoch.bytes[1],
 			    (point.pins & HVREPL_PIN_TAIL) != 0 ? " tail" : "",
 			    must == NULL ? " not known" : "");
-		if ((!old || all) && must != NULL &&
-		    read_point(t, point.number, &scratch))
-			compare(old ? 19 : 10, &scratch, must,
-				(point.pins & HVREPL_PIN_TAIL) != 0 ? "tail" :
-								      "point",
-				t, point.number);
+		if ((!old || all || was_damaged(t, &point.epoch,
+						point.number)) &&
+		    must != NULL) {
+			if (!read_point(t, point.number, &scratch))
+				note_damaged(t, &point.epoch, point.number);
+			else
+				compare(promise_of(t, &point, old), &scratch,
+					must,
+					(point.pins & HVREPL_PIN_TAIL) != 0 ?
+						"tail" :
+						"point",
+					t, point.number);
+		}
 		if (count < NO_POINTS) {
 			epochs[count] = point.epoch;
 			numbers[count++] = point.number;
@@ -328,6 +345,20 @@ static void watch_lineage(struct teller *t)
 	t->wrote_epoch = false;
 }
 
+/* What was committed stays so, but for an operator who gives it up by name. */
+static void watch_commit(struct teller *t)
+{
+	struct hvrepl_epoch epoch;
+
+	if (!t->committed || t->restored || t->returning || t->hurt ||
+	    discarded || !epoch_of(t->site, &t->commit_epoch, &epoch))
+		return; /* Long ago: of those only the end is kept. */
+	HOLDS(27, epoch.outcome == HVREPL_OUTCOME_COMMITTED,
+	      "%s committed epoch %02x%02x, and it is %u", t->site->name,
+	      t->commit_epoch.bytes[0], t->commit_epoch.bytes[1],
+	      epoch.outcome);
+}
+
 static void watch_resources(struct teller *t)
 {
 	HOLDS(43, !t->site->sim.improper,
@@ -382,6 +413,9 @@ void watch(bool all)
 	for (int i = 0; i < 2; i++)
 		if (up[i])
 			watch_lineage(&tellers[i]);
+	for (int i = 0; i < 2 && hooks % 4 == 0; i++)
+		if (up[i])
+			watch_commit(&tellers[i]);
 	for (int i = 0; i < 2; i++)
 		if (up[i] && s[i].open_code >= 0)
 			watch_points(&tellers[i], all);
@@ -412,6 +446,14 @@ void oracle_event(struct pair_site *site, const struct hvrepl_event *event)
 		    site->sim.failed == t->failed_then)
 			t->trouble = false;
 		t->failed_then = site->sim.failed;
+	}
+	if (event->type == HVREPL_EVENT_JOB_DONE) {
+		struct teller *t = &tellers[site == &pair.b];
+
+		if (t->commit_job != 0 && event->job == t->commit_job) {
+			t->committed = event->code == HVREPL_OK;
+			t->commit_job = 0;
+		}
 	}
 	if (event->type == HVREPL_EVENT_CLOSED)
 		site->closed_seen = true;

@@ -125,6 +125,26 @@ void read_base(struct teller *t, struct content *into)
 		take(into, t->site, i, sim_disk_bytes(t->site->disks[i]));
 }
 
+bool was_damaged(const struct teller *t, const struct hvrepl_uuid *epoch,
+		 uint64_t number)
+{
+	for (unsigned i = 0; i < t->damaged_count; i++)
+		if (t->damaged_numbers[i] == number &&
+		    same(&t->damaged_epochs[i], epoch))
+			return true;
+	return false;
+}
+
+void note_damaged(struct teller *t, const struct hvrepl_uuid *epoch,
+		  uint64_t number)
+{
+	if (!t->hurt || t->damaged_count == NO_POINTS ||
+	    was_damaged(t, epoch, number))
+		return;
+	t->damaged_epochs[t->damaged_count] = *epoch;
+	t->damaged_numbers[t->damaged_count++] = number;
+}
+
 bool read_point(struct teller *t, uint64_t number, struct content *into)
 {
 	hvrepl_view *view = NULL;

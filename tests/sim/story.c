@@ -7,6 +7,7 @@ struct teller tellers[2];
 enum profile profile;
 uint64_t seed;
 uint32_t armed;
+bool discarded;
 bool handovers_only;
 bool tracing;
 struct tally *tally;
@@ -35,14 +36,18 @@ const char *const guarantees[GUARANTEES] = {
 	[13] = "an acknowledged point survives",
 	[14] = "points are ordered by number, not by clock",
 	[15] = "no damage is silent",
+	[16] = "a chunk of another identity is refused",
+	[17] = "damage is got again, never guessed",
 	[18] = "what is not acknowledged is kept",
 	[19] = "merging and dropping leave other points alone",
 	[20] = "one writer an epoch",
 	[21] = "an epoch is durable before its writer writes",
+	[22] = "a test changes nothing but its own view",
 	[23] = "a planned failover loses nothing",
 	[24] = "who does not own does not write",
 	[25] = "an unplanned failover gives the chosen point",
 	[26] = "cancel brings back what was",
+	[27] = "a commit is final",
 	[28] = "failback sends all that differs",
 	[29] = "after failback both are equal",
 	[30] = "a divergence is seen",
@@ -126,6 +131,7 @@ static void begin(uint64_t n, enum profile kind)
 	(void)test_random(&story_random);
 	hash = 0;
 	memset(tellers, 0, sizeof(tellers));
+	discarded = false;
 	shadow_begin();
 	oracle_begin();
 	pair_init(&pair, n, DISK_SIZE);

@@ -160,6 +160,14 @@ struct teller {
 	uint64_t failed_then, up_since;
 	bool trouble; /* Its storage failed, and took no point since. */
 	bool revoked, flush_failed, full, oom;
+	/* A commit asked here: its job, and whether that ended well. */
+	struct hvrepl_uuid commit_epoch;
+	uint64_t commit_job;
+	bool committed;
+	/* Points that could not be read for damage. */
+	struct hvrepl_uuid damaged_epochs[NO_POINTS];
+	uint64_t damaged_numbers[NO_POINTS];
+	unsigned damaged_count;
 	unsigned handles; /* Disks and storages given to the node. */
 };
 
@@ -169,6 +177,7 @@ extern enum profile profile;
 extern uint64_t seed;
 extern uint64_t story_random; /* State of the dice; a fuzzer feeds it. */
 extern bool lost_caches; /* Power may go after a flush that failed. */
+extern bool discarded; /* An operator gave up an epoch in this story. */
 extern bool handovers_only; /* Nobody fails over, forces or discards. */
 extern uint32_t armed; /* Bit n: fault n may happen. */
 extern uint32_t suppressed; /* Drawn, and left out: for shrinking. */
@@ -206,6 +215,11 @@ bool epoch_of(struct pair_site *site, const struct hvrepl_uuid *id,
 	      struct hvrepl_epoch *epoch);
 void copy_guest(struct guest *to, const struct guest *from);
 void free_guest(struct guest *guest);
+/* A point of this site was unreadable before. */
+bool was_damaged(const struct teller *t, const struct hvrepl_uuid *epoch,
+		 uint64_t number);
+void note_damaged(struct teller *t, const struct hvrepl_uuid *epoch,
+		  uint64_t number);
 /* Looking without being hit by the faults that wait. */
 void hold(struct pair_site *site);
 void let_go(struct pair_site *site);
