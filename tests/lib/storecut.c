@@ -167,6 +167,8 @@ static void pack_cut(struct world *world, const struct changed *changed)
 
 	ck_assert(!cut->pending);
 	world->env.alloc_fail_at = -1; /* Not the store's. */
+	if (world->aside != NULL)
+		world->aside(true);
 	world_cut_free(cut);
 	cut->number = from + 1;
 	test_fill(cut->cut.bytes, 16, test_random(&world->random) | 1);
@@ -176,6 +178,8 @@ static void pack_cut(struct world *world, const struct changed *changed)
 	*cut->image = world->primary;
 	cut->pending = true;
 	world->env.alloc_fail_at = fail_at;
+	if (world->aside != NULL)
+		world->aside(false);
 }
 
 static void make_cut(struct world *world, uint64_t first, uint64_t past)

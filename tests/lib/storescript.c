@@ -93,6 +93,19 @@ static int32_t merge(uint64_t target)
 	return world_merge(&w, target);
 }
 
+static int32_t reopen(void)
+{
+	w.sim.crashed = true;
+	world_abandon(&w);
+	sim_restart(&w.sim, false);
+	HVRI_TRY(world_open(&w, false));
+	if (!w.failover || w.store->state.phase != HVRI_MANIFEST_REPLICA)
+		return HVREPL_OK;
+	HVRI_TRY(world_failover(&w, 0));
+	/* What was not flushed may be gone. */
+	return world_guest_look(&w);
+}
+
 static int32_t step(int what)
 {
 	switch (what) {
@@ -136,6 +149,12 @@ static int32_t step(int what)
 	case PIN:
 		return hvri_store_pin(w.store, world_kept(&w, 0)->key,
 				      HVREPL_PIN_OPERATOR);
+	case PART:
+		if (!w.cut.pending)
+			world_make_cut(&w);
+		return world_send_part(&w);
+	case REOPEN:
+		return reopen();
 	default:
 		return HVREPL_OK;
 	}
@@ -399,6 +418,7 @@ bool script_with(const uint8_t *script, const struct script_fault *fault)
 	int32_t rc;
 
 	start(13, NULL);
+	w.aside = fault->aside;
 	fault->arm(&w.env, &w.sim, fault->argument);
 	w.full = w.sim.fail_at != UINT64_MAX &&
 		 w.sim.fail_code == HVREPL_E_NO_SPACE;

@@ -24,6 +24,8 @@ enum {
 	CANCEL,
 	BLOB,
 	PIN,
+	PART,	/* Of a cut, and no point yet. */
+	REOPEN, /* The process ends, and starts again. */
 	END = 0,
 };
 
@@ -47,6 +49,7 @@ struct script_fault {
 	void (*arm)(struct test_env *env, struct sim *sim, void *argument);
 	bool (*disarm)(struct test_env *env, struct sim *sim);
 	void *argument;
+	void (*aside)(bool begun); /* As in storeworld.h; or NULL. */
 	bool lose_power;
 };
 bool script_with(const uint8_t *script, const struct script_fault *fault);

@@ -69,6 +69,8 @@ struct world {
 	uint8_t loose[WORLD_DISKS][WORLD_SIZE_MAX / SIM_SECTOR];
 	bool maintaining; /* Policy may have given up points. */
 	bool full; /* Storage may say that it is: points may go early. */
+	/* Optional: what is to fail does not while the model works. */
+	void (*aside)(bool begun);
 	bool direct; /* The last switch may have begun: points may be gone. */
 };
 

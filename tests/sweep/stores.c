@@ -2,6 +2,7 @@
 /* Scripts over a store and its model. */
 #include "sweep.h"
 
+#include "failing.h"
 #include "storescript.h"
 
 struct armed {
@@ -23,6 +24,7 @@ static bool run(const struct scenario *scenario, enum kind kind, uint64_t n)
 		.arm = arm_it,
 		.disarm = disarm,
 		.argument = &armed,
+		.aside = failing_aside,
 		/* A storage that goes on showing what it has lost breaks its
 		 * contract (storage.h): nobody could tell when power goes. */
 		.lose_power = kind != FLUSH_CLEANS && kind != FLUSH_LATE,
@@ -46,8 +48,14 @@ SCRIPT(commit, ADOPT, SEND, SEND, FAILOVER, WRITE, FLUSH, COMMIT);
 SCRIPT(commit_undo, ADOPT, SEND, SEND, MERGE, FAILOVER, WRITE, FLUSH, COMMIT);
 SCRIPT(cancel_late, ADOPT, SEND, SEND, MERGE_TO, FAILOVER, WRITE, FLUSH, STEPS,
 	CANCEL, SEND);
+SCRIPT(reopened, ADOPT, SEND, BLOB, PART, REOPEN, SEND, PART, REOPEN, SEND);
+SCRIPT(reopened_first, FIRST, SEND, REOPEN, SEND);
+SCRIPT(reopened_merge, ADOPT, SEND, SEND, MERGE_TO, SEND, REOPEN, MERGE, REOPEN,
+	SEND, SEND, DROP, COMPACT, REOPEN);
+SCRIPT(reopened_failover, ADOPT, SEND, SEND, FAILOVER, WRITE, FLUSH, WRITE, REOPEN,
+	WRITE, FLUSH, STEPS, REOPEN, WRITE, COMMIT, REOPEN);
 
-#define STORE(what, script) { "store: " what, run, ALLOCS | IOS, 0, script, false }
+#define STORE(what, script) { "store: " what, run, ALLOCS | OTHERS | IOS, 0, script, false }
 static const struct scenario scenarios[] = {
 	STORE("initial replication, points, record", receive),
 	STORE("seeded, points", adopt),
@@ -61,6 +69,10 @@ static const struct scenario scenarios[] = {
 	STORE("failover, commit", commit),
 	STORE("failover at a merged point, commit", commit_undo),
 	STORE("commit begun, cancelled", cancel_late),
+	STORE("receiving, started again", reopened),
+	STORE("replicated at first, started again", reopened_first),
+	STORE("merged, compacted, started again", reopened_merge),
+	STORE("failover and commit, started again", reopened_failover),
 };
 
 const struct scenarios store_scenarios = {

@@ -33,6 +33,8 @@ enum kind {
 	KILLED,	   /* The process dies at I/O n. */
 	POWER,	   /* Power is lost at I/O n. */
 	REFUSED,   /* The n-th other callback: entropy, sizes, records, bytes. */
+	OTHER_ONCE, /* The n-th call of libcrypto or libzstd, for want of memory. */
+	OTHER_ON,   /* ...and all after it. */
 	KINDS
 };
 
@@ -64,6 +66,7 @@ bool hit(const struct test_env *env, const struct sim *sim);
 
 #define BIT(kind) (1u << (kind))
 #define ALLOCS (BIT(ALLOC_ONCE) | BIT(ALLOC_ON))
+#define OTHERS (BIT(OTHER_ONCE) | BIT(OTHER_ON))
 #define IOS                                                           \
 	(BIT(IO_ERROR) | BIT(IO_SPACE) | BIT(IO_ON) | BIT(REFUSED) |     \
 	 BIT(FLUSH_KEEPS) |                                              \

@@ -194,7 +194,7 @@ SCRIPT(reattached, WRITE, CUT, SHIP, LONG, REATTACH, WRITE, REATTACH);
 SCRIPT(killed, WRITE, CUT, SHIP, LONG, UNTRACKED, WRITE, CUT, SHIP, UNTRACKED);
 SCRIPT(marked, MARK, WRITE, SAVE, CUT, SHIP, SAVE, COOL);
 
-#define TRACKER(what, script) { "tracker: " what, run, ALLOCS | IOS, 0, script, false }
+#define TRACKER(what, script) { "tracker: " what, run, ALLOCS | OTHERS | IOS, 0, script, false }
 static const struct scenario scenarios[] = {
 	TRACKER("guest writes", writes),
 	TRACKER("cuts shipped", cuts),
