@@ -240,9 +240,8 @@ static void put_body(struct hvri_writer *w, const struct hvri_message *m)
 		hvri_write_u32(w, m->u.ranges.disk);
 		hvri_write_u32(w, m->u.ranges.flags);
 		hvri_write_u32(w, m->u.ranges.count);
-		if (m->u.ranges.count <= HVRI_RANGES_MAX)
-			hvri_write_bytes(w, m->u.ranges.extents,
-					 (size_t)m->u.ranges.count * 16);
+		hvri_write_bytes(w, m->u.ranges.extents,
+				 (size_t)m->u.ranges.count * 16);
 		break;
 	case HVRI_MESSAGE_DISCARD:
 	case HVRI_MESSAGE_DISCARDED:

@@ -178,8 +178,9 @@ void hvri_verdict_look(const struct hvri_record *mine, bool armed,
 		set |= F(MINE);
 	if (!owned_by(lineage, theirs, &mine->site))
 		set |= F(THEIRS);
+	/* None is on no path. */
 	if (hvri_lineage_on_path(lineage, theirs, &mine->relinquished) &&
-	    !hvri_uuid_is_none(&mine->relinquished) && !HVRI_PLANT(impl))
+	    !HVRI_PLANT(impl))
 		set |= F(CHILD);
 	if (mine->position.number >
 	    hvri_lineage_fork(lineage, &mine->current, theirs))

@@ -44,7 +44,8 @@ _Static_assert(WINDOW >= HVRI_PAGE_ENCODED_MAX, "a page fits the window");
 static int32_t need(struct hvrepl_log_reader *reader, uint64_t position,
 		    size_t length, const uint8_t **bytes_out)
 {
-	if (position > reader->size || length > reader->size - position)
+	/* What was read before lies inside, so the position does. */
+	if (length > reader->size - position)
 		return HVREPL_E_TRUNCATED;
 	if (position < reader->window_at ||
 	    position + length > reader->window_at + reader->window_length) {
@@ -62,8 +63,7 @@ static int32_t need(struct hvrepl_log_reader *reader, uint64_t position,
 }
 
 static int32_t take_chunk(struct hvrepl_log_reader *reader,
-			  struct hvri_chunk *chunk_out,
-			  const uint8_t **encoded_out, uint32_t *length_out)
+			  struct hvri_chunk *chunk_out)
 {
 	struct hvri_segment_entry *entry;
 	struct hvri_chunk chunk;
@@ -97,10 +97,6 @@ static int32_t take_chunk(struct hvrepl_log_reader *reader,
 	reader->sequence++;
 	reader->position += length;
 	*chunk_out = chunk;
-	if (encoded_out != NULL) {
-		*encoded_out = bytes;
-		*length_out = length;
-	}
 	return HVREPL_OK;
 }
 
@@ -117,7 +113,8 @@ static int32_t take_page(struct hvrepl_log_reader *reader)
 	HVRI_TRY(need(reader, reader->position, length, &bytes));
 	HVRI_TRY(hvri_segment_page_decode(&reader->header, bytes, length,
 					  &page));
-	if (page.count != reader->entry_count || reader->last_page ||
+	/* Behind the last page there is no chunk that another could name. */
+	if (page.count != reader->entry_count ||
 	    page.first_sequence != reader->sequence - reader->entry_count ||
 	    page.previous != reader->previous_page)
 		return HVREPL_E_CORRUPT;
@@ -171,8 +168,7 @@ static void drop_buffers(struct hvrepl_log_reader *reader)
 }
 
 static int32_t next(struct hvrepl_log_reader *reader,
-		    struct hvri_chunk *chunk_out, const uint8_t **encoded_out,
-		    uint32_t *length_out)
+		    struct hvri_chunk *chunk_out)
 {
 	memset(chunk_out, 0, sizeof(*chunk_out));
 	if (reader->buffers == NULL && !reader->ended) {
@@ -186,8 +182,7 @@ static int32_t next(struct hvrepl_log_reader *reader,
 
 		HVRI_TRY(need(reader, reader->position, 4, &magic));
 		if (hvri_chunk_begins(magic))
-			return take_chunk(reader, chunk_out, encoded_out,
-					  length_out);
+			return take_chunk(reader, chunk_out);
 		if (hvri_segment_trailer_begins(magic))
 			HVRI_TRY(take_trailer(reader));
 		else
@@ -197,24 +192,16 @@ static int32_t next(struct hvrepl_log_reader *reader,
 	return HVREPL_OK;
 }
 
-int32_t hvri_log_reader_next_stored(struct hvrepl_log_reader *reader,
-				    struct hvri_chunk *chunk_out,
-				    const uint8_t **encoded_out,
-				    uint32_t *length_out)
-{
-	if (reader->failed == HVREPL_OK)
-		reader->failed = next(reader, chunk_out, encoded_out,
-				      length_out);
-	return reader->failed;
-}
-
 int32_t hvri_log_reader_next(struct hvrepl_log_reader *reader,
 			     struct hvrepl_log_chunk *chunk_out)
 {
 	struct hvrepl_log_chunk out = HVREPL_LOG_CHUNK_INIT;
 	struct hvri_chunk chunk;
 
-	HVRI_TRY(hvri_log_reader_next_stored(reader, &chunk, NULL, NULL));
+	if (reader->failed == HVREPL_OK)
+		reader->failed = next(reader, &chunk);
+	if (reader->failed < 0)
+		return reader->failed;
 	if (chunk.kind == HVRI_CHUNK_DATA) {
 		reader->failed = hvri_chunk_unpack(&reader->header, &chunk,
 						   reader->buffers->raw);
@@ -278,7 +265,8 @@ int32_t hvri_log_reader_summary(const struct hvrepl_log_reader *reader,
 	const struct hvri_segment_trailer *trailer = &reader->trailer;
 	struct hvrepl_log_summary summary = reader->summary;
 
-	if (!reader->ended || reader->failed < 0)
+	/* Behind the end nothing can fail any more. */
+	if (!reader->ended)
 		return HVREPL_E_STATE;
 	summary.struct_size = sizeof(summary);
 	summary.length = reader->size;

@@ -12,14 +12,8 @@ HVRI_MUST_CHECK int32_t hvri_log_reader_open(
 	struct hvrepl_log_reader **reader_out, struct hvrepl_error *error);
 const struct hvri_segment_header *
 hvri_log_reader_header(const struct hvrepl_log_reader *reader);
-/* The next chunk as it lies in the log, stored digest checked, not unpacked;
- * borrowed until the next call. kind 0: the end, and all of the log was good.
- * A failure stays until rewind. `encoded_out` (optional): its whole bytes. */
-HVRI_MUST_CHECK int32_t
-hvri_log_reader_next_stored(struct hvrepl_log_reader *reader,
-			    struct hvri_chunk *chunk_out,
-			    const uint8_t **encoded_out, uint32_t *length_out);
-/* The same, unpacked, raw digest checked. */
+/* The next chunk, both digests checked, unpacked; borrowed until the next call.
+ * kind 0: the end, and all of the log was good. A failure stays until rewind. */
 HVRI_MUST_CHECK int32_t hvri_log_reader_next(struct hvrepl_log_reader *reader,
 					     struct hvrepl_log_chunk *chunk_out);
 void hvri_log_reader_rewind(struct hvrepl_log_reader *reader);

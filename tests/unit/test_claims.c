@@ -271,6 +271,113 @@ START_TEST(a_hello_that_comes_again_changes_nothing)
 }
 END_TEST
 
+/* The next HELLO of B to A, as it stands. */
+static struct hvri_message hello_of_b(struct hvri_claim *claim)
+{
+	struct hvri_message m = message_to(0, HVRI_MESSAGE_HELLO);
+
+	*claim = w.site[1].r.claim_out;
+	m.claim = claim;
+	m.number = ++w.site[1].r.hellos_sent;
+	return m;
+}
+
+START_TEST(a_history_that_contradicts_ours_is_not_taken_until_it_is_mended)
+{
+	static struct hvri_claim claim;
+	struct hvri_relationship *a = &w.site[0].r;
+	struct hvri_message m = hello_of_b(&claim);
+
+	claim.lineage.epochs[0].planned ^= true;
+	step(0, &m, 0xf);
+	ck_assert(!a->greeted);
+	ck_assert_uint_eq(u.notice_count, 1);
+	ck_assert_int_eq(u.notices[0].code, HVREPL_E_PROTOCOL);
+	/* And again: this one would have been the first of the session. */
+	m = hello_of_b(&claim);
+	claim.lineage.epochs[0].planned ^= true;
+	step(0, &m, 0xf);
+	ck_assert(!a->greeted);
+	/* What is joined in this session stays so. */
+	a->record.phase = HVRI_PHASE_JOIN;
+	a->joined = true;
+	m = hello_of_b(&claim);
+	step(0, &m, 0xf);
+	ck_assert(a->greeted && a->joined);
+	for (uint32_t i = 0; i < u.send_count; i++)
+		ck_assert_uint_ne(u.sends[i].type, HVRI_MESSAGE_JOIN);
+}
+END_TEST
+
+/* It is on the medium as it is: it need not make sense. */
+START_TEST(a_record_whose_epoch_is_not_in_its_history_is_left_as_it_is)
+{
+	static struct hvri_claim claim;
+	struct hvri_relationship *a = &w.site[0].r;
+	struct hvri_message m = hello_of_b(&claim);
+	uint32_t count = a->record.lineage.count;
+
+	a->record.current = sites_fresh(&w);
+	step(0, &m, 0xf);
+	ck_assert_uint_eq(a->record.lineage.count, count);
+}
+END_TEST
+
+START_TEST(a_hello_outside_a_session_is_none)
+{
+	static struct hvri_claim claim;
+	static struct hvri_record before;
+	struct hvri_relationship *a = &w.site[0].r;
+	struct hvri_message m = hello_of_b(&claim);
+
+	before = a->record;
+	a->session = false;
+	claim.ownership = HVREPL_OWNERSHIP_OWNER;
+	step(0, &m, 0xf);
+	ck_assert_mem_eq(&before, &a->record, sizeof(before));
+	ck_assert_uint_eq(u.send_count + u.action_count + u.persist, 0);
+}
+END_TEST
+
+/* Of a version that did not count them. */
+START_TEST(a_first_hello_may_have_no_number)
+{
+	static struct hvri_claim claim;
+	struct hvri_relationship *a = &w.site[0].r;
+	struct hvri_message m = hello_of_b(&claim);
+
+	m.number = 0;
+	a->hello_seen = 0;
+	claim.generation += 5;
+	step(0, &m, 0xf);
+	ck_assert_uint_eq(a->record.peer_generation, claim.generation);
+}
+END_TEST
+
+/* The child that was given the VM is dead, and so the record says; what else the
+ * record says of it does not matter. */
+START_TEST(a_handover_that_was_given_back_is_forgotten)
+{
+	static struct hvri_claim claim;
+	struct hvri_relationship *a = &w.site[0].r;
+	struct hvri_epoch dead;
+	struct hvri_message m = hello_of_b(&claim);
+
+	memset(&dead, 0, sizeof(dead));
+	dead.id = sites_fresh(&w);
+	dead.parent = a->record.current;
+	dead.ordinal = hvri_lineage_next_ordinal(&a->record.lineage);
+	dead.owner = a->record.peer;
+	dead.outcome = HVREPL_OUTCOME_REFUSED;
+	ck_assert_int_eq(hvri_lineage_add(&a->record.lineage, &dead), HVREPL_OK);
+	a->record.relinquished = dead.id;
+	step(0, &m, 0xf);
+	ck_assert(hvri_uuid_is_none(&a->record.relinquished));
+	ck_assert_uint_eq(a->record.ownership, HVREPL_OWNERSHIP_OWNER);
+	ck_assert_uint_ne(u.persist, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("claims");
@@ -289,6 +396,13 @@ int main(void)
 		tc, a_restored_record_that_was_forced_is_not_stopped_again);
 	tcase_add_test(tc, a_change_without_contact_is_no_backup);
 	tcase_add_test(tc, a_hello_that_comes_again_changes_nothing);
+	tcase_add_test(
+		tc, a_history_that_contradicts_ours_is_not_taken_until_it_is_mended);
+	tcase_add_test(
+		tc, a_record_whose_epoch_is_not_in_its_history_is_left_as_it_is);
+	tcase_add_test(tc, a_hello_outside_a_session_is_none);
+	tcase_add_test(tc, a_first_hello_may_have_no_number);
+	tcase_add_test(tc, a_handover_that_was_given_back_is_forgotten);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }

@@ -119,6 +119,9 @@ START_TEST(a_peer_that_knows_more_of_our_epochs_is_noticed)
 	tree(&theirs);
 	mine.epochs[1].entered = false;
 	ck_assert(!hvri_lineage_knows_more(&theirs, &mine, &us));
+	mine.epochs[3].entered = false;
+	ck_assert(hvri_lineage_knows_more(&theirs, &mine, &us));
+	mine.epochs[3].entered = true;
 	mine.epochs[1].outcome = HVREPL_OUTCOME_ABANDONED;
 	ck_assert(hvri_lineage_knows_more(&theirs, &mine, &us));
 	tree(&mine);
@@ -215,6 +218,75 @@ START_TEST(a_full_lineage_says_so_and_pruning_makes_room)
 }
 END_TEST
 
+START_TEST(an_epoch_is_known_by_its_birth)
+{
+	struct hvri_lineage mine, theirs;
+	struct hvrepl_uuid us = id(100);
+	struct hvri_epoch again = epoch(4, 2, 8, 100);
+	bool changed;
+
+	tree(&mine);
+	ck_assert_int_eq(hvri_lineage_add(&mine, &again), HVREPL_OK);
+	ck_assert_uint_eq(mine.count, 4);
+	for (unsigned i = 0; i < 5; i++) {
+		struct hvri_epoch *told = &theirs.epochs[3];
+
+		tree(&theirs);
+		if (i == 1)
+			told->parent = id(1);
+		if (i == 2)
+			told->owner = id(200);
+		if (i == 3)
+			told->ordinal = 5;
+		if (i == 4)
+			told->planned = true;
+		ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &us,
+						    &changed),
+				 i == 0 ? HVREPL_OK : HVREPL_E_PROTOCOL);
+	}
+	/* Its parent, which only they know, is younger than it is. */
+	memset(&mine, 0, sizeof(mine));
+	memset(&theirs, 0, sizeof(theirs));
+	again = epoch(4, 9, 8, 100);
+	ck_assert_int_eq(hvri_lineage_add(&mine, &again), HVREPL_OK);
+	again = epoch(9, 0, 8, 100);
+	ck_assert_int_eq(hvri_lineage_add(&theirs, &again), HVREPL_OK);
+	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &us, &changed),
+			 HVREPL_E_PROTOCOL);
+	theirs.epochs[0].ordinal = 3;
+	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &us, &changed),
+			 HVREPL_OK);
+}
+END_TEST
+
+START_TEST(only_what_nobody_names_is_pruned)
+{
+	static struct hvri_lineage full, l;
+	struct hvrepl_uuid root = id(1), last = id(HVRI_EPOCHS_MAX),
+			   unknown = id(5000);
+
+	memset(&full, 0, sizeof(full));
+	for (uint32_t n = 1; n <= HVRI_EPOCHS_MAX; n++) {
+		struct hvri_epoch e = epoch(n, n - 1, n, 100);
+
+		ck_assert_int_eq(hvri_lineage_add(&full, &e), HVREPL_OK);
+	}
+	l = full;
+	hvri_lineage_prune(&l, &unknown, NULL, 0);
+	ck_assert_uint_eq(l.count, HVRI_EPOCHS_MAX);
+	/* The root has no parent to stop at. */
+	hvri_lineage_prune(&l, &root, NULL, 0);
+	ck_assert_uint_eq(l.count, HVRI_EPOCHS_MAX);
+	ck_assert_uint_eq(l.floor, 1);
+	/* As far as it was pruned before. */
+	hvri_lineage_prune(&l, &root, NULL, 0);
+	ck_assert_uint_eq(l.floor, 1);
+	/* A name for which there is no epoch keeps nothing. */
+	hvri_lineage_prune(&l, &last, &unknown, 1);
+	ck_assert_uint_eq(l.count, 2);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("lineage");
@@ -225,6 +297,8 @@ int main(void)
 	tcase_add_test(tc, a_peer_that_knows_more_of_our_epochs_is_noticed);
 	tcase_add_test(tc, merging_takes_over_news_and_refuses_contradictions);
 	tcase_add_test(tc, a_full_lineage_says_so_and_pruning_makes_room);
+	tcase_add_test(tc, an_epoch_is_known_by_its_birth);
+	tcase_add_test(tc, only_what_nobody_names_is_pruned);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }

@@ -203,6 +203,52 @@ START_TEST(an_old_point_is_named_with_its_day_and_huge_numbers_do_not_wrap)
 }
 END_TEST
 
+START_TEST(a_point_without_a_time_or_a_rate_without_end_is_said_so)
+{
+	struct hvri_point before = { .number = 40 };
+
+	/* No time, no age, no rate. */
+	hvri_loss_arrived(&r, &before, &point, MIB);
+	ck_assert_uint_eq(r.said.rate_ns, 0);
+	hvri_loss_heard(&r, 0);
+	hvri_loss_now(&r, &before, &facts, r.now_ns, THEN, &loss);
+	ck_assert_uint_eq(hvri_loss_age_ns(&loss), 0);
+	{
+		char text[HVRI_LOSS_TEXT];
+
+		hvri_loss_text(&loss, text);
+		ck_assert_str_eq(text, "everything after point 40 of unknown "
+				       "time, 0 s old, at least 0 bytes");
+	}
+	ck_assert_str_eq(after(300 * SECOND, 0),
+			 "everything after point 41 of 12:03:22 UTC, 5 min "
+			 "old, at least 0 bytes");
+	/* 2027-02-03 04:05:06: of a year that begins in March. */
+	before.utc_ns = 1801627506ull * SECOND;
+	hvri_loss_now(&r, &before, &facts, r.now_ns,
+		      before.utc_ns + 86400 * SECOND, &loss);
+	{
+		char text[HVRI_LOSS_TEXT];
+
+		hvri_loss_text(&loss, text);
+		ck_assert_ptr_nonnull(strstr(text, "of 2027-02-03 04:05:06 UTC"));
+	}
+	/* A rate of which nobody knows how much it was. */
+	facts.recent_bytes = HVREPL_BYTES_UNKNOWN;
+	facts.recent_ns = SECOND;
+	(void)after(SECOND, SECOND);
+	ck_assert_uint_eq(hvri_loss_bytes(&loss), HVREPL_BYTES_UNKNOWN);
+	/* More than anybody can count. */
+	facts.recent_bytes = UINT64_C(1) << 62;
+	(void)after(SECOND, 400 * SECOND);
+	ck_assert_uint_eq(hvri_loss_bytes(&loss), HVREPL_BYTES_UNKNOWN);
+	/* A cycle so long that sixteen of them cannot be counted. */
+	r.record.policy.cycle_ns = UINT64_MAX / 2;
+	a_point_each(5, MIB, 3);
+	ck_assert_uint_eq(r.said.rate_ns, 15 * SECOND);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("loss");
@@ -218,6 +264,8 @@ int main(void)
 	tcase_add_test(tc, points_that_are_passed_over_are_added);
 	tcase_add_test(tc, a_rate_of_long_ago_is_forgotten);
 	tcase_add_test(tc, an_old_point_is_named_with_its_day_and_huge_numbers_do_not_wrap);
+	tcase_add_test(tc,
+		       a_point_without_a_time_or_a_rate_without_end_is_said_so);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }

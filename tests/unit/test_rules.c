@@ -29,6 +29,7 @@ START_TEST(exactly_one_rule_for_every_combination)
 			      hvri_state_name(state),
 			      hvri_ownership_name(own));
 	}
+	ck_assert_ptr_null(hvri_rule_find(0, 0, 0, HVREPL_OPERATION_COUNT));
 }
 END_TEST
 

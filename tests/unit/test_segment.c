@@ -531,6 +531,14 @@ START_TEST(frame_that_is_not_exactly_one_of_the_declared_size_is_refused)
 	made = ZSTD_compress2(context, frame, MIB, raw, 8192);
 	assert_forged(8192, frame, made, HVREPL_OK, HVREPL_E_CORRUPT);
 
+	/* One that asks for dictionary 5, and else would be taken: 4096 times
+	 * the same byte. */
+	memcpy(frame, "\x28\xb5\x2f\xfd\x61\x05\x00\x0f\x03\x80\x00\x00", 12);
+	assert_forged(4096, frame, 12, HVREPL_OK, HVREPL_E_CORRUPT);
+	memmove(frame + 5, frame + 6, 6);
+	frame[4] = 0x60;
+	assert_forged(4096, frame, 11, HVREPL_OK, HVREPL_OK);
+
 	/* Not a frame; ends early; other bytes than were digested. */
 	memset(frame, 0x5a, 64);
 	assert_forged(8192, frame, 64, HVREPL_OK, HVREPL_E_CORRUPT);

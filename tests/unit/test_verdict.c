@@ -242,6 +242,79 @@ START_TEST(data_is_told_apart_from_standing)
 }
 END_TEST
 
+START_TEST(what_an_operator_or_a_backup_said_counts_for_its_epochs_only)
+{
+	struct hvri_verdict_facts f;
+	struct hvri_record mine;
+	struct hvri_claim peer;
+
+	forked(&mine, &peer);
+	hvri_verdict_look(&mine, false, &peer, true, &f);
+	ck_assert_uint_eq(hvri_verdict_standing(hvri_verdict_row(&f)),
+			  HVRI_STANDING_ROLLED_BACK);
+	/* Discarded for the epoch that is current, or for another one. */
+	mine.discard_loser = peer.current;
+	mine.discard_winner = mine.current;
+	hvri_verdict_look(&mine, false, &peer, false, &f);
+	ck_assert((f.set & HVRI_FACT_DISCARDED) != 0);
+	mine.discard_winner = id(9);
+	hvri_verdict_look(&mine, false, &peer, false, &f);
+	ck_assert((f.set & HVRI_FACT_DISCARDED) == 0);
+	/* A verdict held over these two, or over others. */
+	mine.verdict = HVRI_VERDICT_SUPERSEDED;
+	mine.verdict_mine = mine.current;
+	mine.verdict_peer = peer.current;
+	hvri_verdict_look(&mine, false, &peer, false, &f);
+	ck_assert((f.set & HVRI_FACT_HELD) != 0);
+	mine.verdict_mine = id(9);
+	hvri_verdict_look(&mine, false, &peer, false, &f);
+	ck_assert((f.set & HVRI_FACT_HELD) == 0);
+	mine.verdict_mine = mine.current;
+	mine.verdict_peer = id(9);
+	hvri_verdict_look(&mine, false, &peer, false, &f);
+	ck_assert((f.set & HVRI_FACT_HELD) == 0);
+}
+END_TEST
+
+START_TEST(data_is_firm_when_either_side_has_stopped)
+{
+	static const struct {
+		uint8_t ownership;
+		bool stopped;
+	} sides[] = {
+		{ HVREPL_OWNERSHIP_OWNER, false },
+		{ HVREPL_OWNERSHIP_DIVERGED, false },
+		{ HVREPL_OWNERSHIP_STANDBY, true },
+		{ HVREPL_OWNERSHIP_RELINQUISHED, true },
+		{ HVREPL_OWNERSHIP_SUPERSEDED, true },
+	};
+	struct hvri_record mine;
+	struct hvri_claim peer;
+	struct hvri_verdict_data d;
+
+	for (unsigned i = 0; i < 5; i++)
+		for (unsigned k = 0; k < 5; k++) {
+			forked(&mine, &peer);
+			mine.ownership = sides[i].ownership;
+			peer.ownership = sides[k].ownership;
+			hvri_verdict_data(&mine, &peer, &d);
+			ck_assert_int_eq(d.firm, sides[i].stopped ||
+							 sides[k].stopped);
+		}
+	/* In one epoch nobody has what the other lacks. */
+	peer.current = mine.current;
+	hvri_verdict_data(&mine, &peer, &d);
+	ck_assert_uint_eq(d.unique, 0);
+	/* Of histories that never met all is one's own. */
+	peer.current = id(77);
+	mine.last_cut.number = 0;
+	mine.untrusted = true;
+	hvri_verdict_data(&mine, &peer, &d);
+	ck_assert_uint_eq(d.unique, HVRI_DATA_MINE | HVRI_DATA_PEER);
+	ck_assert_uint_eq(d.peer_from, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("verdict");
@@ -254,6 +327,9 @@ int main(void)
 	tcase_add_test(tc,
 		       a_standby_follows_only_where_its_points_lie_on_the_path);
 	tcase_add_test(tc, data_is_told_apart_from_standing);
+	tcase_add_test(
+		tc, what_an_operator_or_a_backup_said_counts_for_its_epochs_only);
+	tcase_add_test(tc, data_is_firm_when_either_side_has_stopped);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }
