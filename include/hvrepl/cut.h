@@ -203,7 +203,10 @@ struct hvrepl_source_ops {
 	int32_t (*begin_cut)(void *user, const struct hvrepl_change_token *from,
 			     struct hvrepl_change_token *to_out,
 			     void **handle_out);
-	/** Changed extents, as hvrepl_cut_next_extents() gives them. */
+	/**
+	 * Changed extents, as hvrepl_cut_next_extents() gives them; *end_out is
+	 * no less than the last one's end, or the cut is voided, CALLBACK.
+	 */
 	int32_t (*changed)(void *user, void *handle, uint32_t disk,
 			   uint64_t from, struct hvrepl_extent *extents_out,
 			   uint32_t *count_inout, uint64_t *end_out);

@@ -114,9 +114,7 @@ HVRI_MUST_CHECK int32_t hvri_node_set_trust(struct hvrepl_node *node,
 HVRI_MUST_CHECK int32_t hvri_node_set_renewal(struct hvrepl_node *node,
 					      const char *peer,
 					      uint64_t until_utc_ns);
-/* The session that is up with this node; NULL: none. */
-struct hvri_session *hvri_node_session_of(struct hvrepl_node *node,
-					  const struct hvrepl_uuid *peer_node);
+/* The session that is up with this peer; NULL: none. */
 struct hvri_session *hvri_node_session_named(struct hvrepl_node *node,
 					     const char *peer);
 /* Connect now where a connection is wanted and none is under way. */

@@ -36,18 +36,6 @@ struct hvri_session *hvri_node_session_named(struct hvrepl_node *node,
 	return session;
 }
 
-struct hvri_session *hvri_node_session_of(struct hvrepl_node *node,
-					  const struct hvrepl_uuid *peer_node)
-{
-	struct hvri_session *session = node->sessions;
-
-	while (session != NULL &&
-	       (!session->up ||
-		!hvri_uuid_equal(&session->link.peer.node, peer_node)))
-		session = session->next;
-	return session;
-}
-
 static void retry_later(struct hvri_peer *peer, int32_t code)
 {
 	struct hvrepl_node *node = peer->node;

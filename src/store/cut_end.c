@@ -218,7 +218,7 @@ static int32_t become(hvrepl_store *store,
 	if (store->state.phase == HVRI_MANIFEST_REPLICA)
 		return hvri_fail(error, HVREPL_E_STATE,
 				 "the store holds recovery points");
-	if (store->views != NULL || store->base_users > 0)
+	if (store->views != NULL)
 		return hvri_fail(error, HVREPL_E_BUSY,
 				 "the disks are in use: close them first");
 	/* What was written before belongs to what the base is now. */

@@ -147,7 +147,6 @@ struct hvrepl_store {
 	struct hvri_slog *saved;   /* Undo of the commit. */
 	struct hvri_overlay *active, *frozen;
 	struct hvrepl_view *views; /* Linked by next. */
-	uint32_t base_users;	   /* hvri_store_base_disk() handles. */
 
 	struct hvri_cache cache;
 };

@@ -46,8 +46,7 @@ int32_t hvri_store_destroy(hvrepl_store *store)
 	if (store == NULL)
 		return HVREPL_OK;
 	hvri_lock(&store->work);
-	busy = store->views != NULL ||
-	       __atomic_load_n(&store->base_users, __ATOMIC_ACQUIRE) > 0;
+	busy = store->views != NULL;
 	hvri_unlock(&store->work);
 	if (busy)
 		return HVREPL_E_BUSY;

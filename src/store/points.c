@@ -206,19 +206,6 @@ int32_t hvri_retention_step(hvrepl_store *store, uint32_t *dropped_out)
 	return HVREPL_OK;
 }
 
-int32_t hvri_store_retention(hvrepl_store *store, uint32_t *dropped_out)
-{
-	int32_t rc;
-
-	*dropped_out = 0;
-	hvri_lock(&store->work);
-	rc = hvri_store_usable(store);
-	if (rc == HVREPL_OK)
-		rc = hvri_retention_step(store, dropped_out);
-	hvri_unlock(&store->work);
-	return rc;
-}
-
 /* Where policy wants the base; 0: where it is. */
 static uint64_t wanted_base(const hvrepl_store *store)
 {

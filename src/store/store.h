@@ -153,10 +153,6 @@ hvri_store_adopt(hvrepl_store *store,
  * EMPTY or BASE_ONLY (an old primary's own store). */
 HVRI_MUST_CHECK int32_t hvri_store_base_only(hvrepl_store *store,
 					     struct hvrepl_error *error);
-/* Disk `i` as it is now, read and written straight; STATE unless BASE_ONLY.
- * Same ownership as hvrepl_view_disk(); keeps the store BUSY. */
-HVRI_MUST_CHECK int32_t hvri_store_base_disk(hvrepl_store *store, uint32_t i,
-					     struct hvrepl_disk *disk_out);
 
 /* Merge by hand; hvri_store_maintain() does it by policy. Target 0: the newest
  * point. One bounded piece per advance (S4). */
@@ -166,9 +162,6 @@ HVRI_MUST_CHECK int32_t hvri_store_merge_begin(hvrepl_store *store,
 HVRI_MUST_CHECK int32_t hvri_store_merge_advance(hvrepl_store *store,
 						 uint32_t *more_out,
 						 struct hvrepl_error *error);
-/* Points go by policy; *dropped_out: how many went. */
-HVRI_MUST_CHECK int32_t hvri_store_retention(hvrepl_store *store,
-					     uint32_t *dropped_out);
 /* One bounded piece of joining and moving logs (S6). */
 HVRI_MUST_CHECK int32_t hvri_store_compact(hvrepl_store *store,
 					   uint32_t *more_out);
@@ -199,29 +192,4 @@ HVRI_MUST_CHECK int32_t hvri_store_commit_advance(hvrepl_store *store,
 HVRI_MUST_CHECK int32_t hvri_store_cancel(hvrepl_store *store,
 					  uint32_t *more_out,
 					  struct hvrepl_error *error);
-
-/*
- * Digest of a whole disk for verify, in bounded pieces. Blocks of 64 KiB are
- * digested under the run's key, all-zero ones left out, and the (offset,
- * digest) pairs go into one SHA-256: both sides get the same for the same
- * content, and holes cost nothing.
- */
-struct hvri_disk_digest {
-	const struct hvri_env *env;
-	const struct hvri_disk *disk;
-	struct hvri_gmac gmac;
-	struct hvri_sha256 sha;
-	uint32_t disk_index;
-	uint64_t at;
-	uint8_t *buffer;
-};
-HVRI_MUST_CHECK int32_t
-hvri_disk_digest_begin(struct hvri_disk_digest *digest,
-		       const struct hvri_env *env, const struct hvri_disk *disk,
-		       uint32_t disk_index, const uint8_t key[HVRI_GMAC_KEY]);
-/* *more_out 0: digest_out is filled. */
-HVRI_MUST_CHECK int32_t
-hvri_disk_digest_advance(struct hvri_disk_digest *digest, uint32_t *more_out,
-			 uint8_t digest_out[32]);
-void hvri_disk_digest_free(struct hvri_disk_digest *digest);
 #endif

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A view's disk, or the base, as a table of disk callbacks. */
+/* A view's disk as a table of disk callbacks. */
 #include "store/view.h"
-
-#include <string.h>
 
 struct view_disk {
 	hvrepl_store *store;
-	hvrepl_view *view; /* NULL: the base itself. */
+	hvrepl_view *view;
 	uint32_t index;
 };
 
@@ -28,20 +26,12 @@ static int32_t view_info(void *user, struct hvrepl_disk_info *out)
 	const struct hvrepl_disk_info *base =
 		&disk->store->bases[disk->index].info;
 
-	out->flags = disk->view != NULL &&
-				     disk->view->kind == HVREPL_VIEW_READ_ONLY ?
+	out->flags = disk->view->kind == HVREPL_VIEW_READ_ONLY ?
 			     HVREPL_DISK_READ_ONLY :
 			     0;
 	out->size = base->size;
 	out->block_size = base->block_size;
 	out->token_length = 0;
-	if (disk->view == NULL) {
-		struct hvri_disk now = disk->store->bases[disk->index];
-
-		HVRI_TRY(hvri_disk_refresh(&now));
-		out->token_length = now.info.token_length;
-		memcpy(out->token, now.info.token, now.info.token_length);
-	}
 	return HVREPL_OK;
 }
 
@@ -58,10 +48,8 @@ static int32_t view_readv(void *user, hvrepl_op *op, uint64_t offset,
 			  const struct hvrepl_iovec *iov, uint32_t iov_count)
 {
 	const struct view_disk *disk = user;
-	const struct hvri_disk *base = &disk->store->bases[disk->index];
 
-	if (disk->view == NULL)
-		return base->ops.readv(base->user, op, offset, iov, iov_count);
+	(void)op;
 	HVRI_TRY(check_range(disk, offset, total(iov, iov_count)));
 	for (uint32_t i = 0; i < iov_count; i++) {
 		HVRI_TRY(hvri_view_read(disk->view, disk->index, offset,
@@ -75,10 +63,8 @@ static int32_t view_writev(void *user, hvrepl_op *op, uint64_t offset,
 			   const struct hvrepl_iovec *iov, uint32_t iov_count)
 {
 	const struct view_disk *disk = user;
-	const struct hvri_disk *base = &disk->store->bases[disk->index];
 
-	if (disk->view == NULL)
-		return base->ops.writev(base->user, op, offset, iov, iov_count);
+	(void)op;
 	HVRI_TRY(check_range(disk, offset, total(iov, iov_count)));
 	for (uint32_t i = 0; i < iov_count; i++) {
 		HVRI_TRY(hvri_view_write(disk->view, disk->index, offset,
@@ -91,12 +77,9 @@ static int32_t view_writev(void *user, hvrepl_op *op, uint64_t offset,
 static int32_t view_flush(void *user, hvrepl_op *op)
 {
 	const struct view_disk *disk = user;
-	const struct hvri_disk *base = &disk->store->bases[disk->index];
 
-	if (disk->view != NULL)
-		return hvri_view_flush(disk->view);
-	return base->ops.flush == NULL ? HVREPL_OK :
-					 base->ops.flush(base->user, op);
+	(void)op;
+	return hvri_view_flush(disk->view);
 }
 
 static int32_t view_zero(void *user, hvrepl_op *op, uint64_t offset,
@@ -106,25 +89,14 @@ static int32_t view_zero(void *user, hvrepl_op *op, uint64_t offset,
 
 	(void)op;
 	HVRI_TRY(check_range(disk, offset, length));
-	if (disk->view == NULL)
-		return hvri_disk_zero(&disk->store->env,
-				      &disk->store->bases[disk->index], offset,
-				      length);
 	return hvri_view_zero(disk->view, disk->index, offset, length);
 }
 
+/* A discarded range reads as zeroes: one content, whatever layer it is in. */
 static int32_t view_discard(void *user, hvrepl_op *op, uint64_t offset,
 			    uint64_t length)
 {
-	const struct view_disk *disk = user;
-
-	/* A discarded range of a view reads as zeroes: one content, whatever
-	 * layer it is in. */
-	if (disk->view != NULL)
-		return view_zero(user, op, offset, length);
-	HVRI_TRY(check_range(disk, offset, length));
-	hvri_disk_discard(&disk->store->bases[disk->index], offset, length);
-	return HVREPL_OK;
+	return view_zero(user, op, offset, length);
 }
 
 /* What a point holds of a range, while the base may be written: true when it
@@ -221,8 +193,6 @@ static int32_t view_allocated(void *user, uint64_t offset, uint64_t length,
 	uint64_t end = offset + length;
 
 	HVRI_TRY(check_range(disk, offset, length));
-	if (disk->view == NULL)
-		return HVREPL_E_UNSUPPORTED;
 	while (offset < end) {
 		uint64_t piece = end - offset;
 		bool data;
@@ -257,10 +227,7 @@ static void view_release(void *user)
 	hvrepl_view *view = disk->view;
 
 	hvri_free(&store->env, disk, sizeof(*disk));
-	if (view != NULL)
-		__atomic_sub_fetch(&view->disks_held, 1, __ATOMIC_RELEASE);
-	else
-		__atomic_sub_fetch(&store->base_users, 1, __ATOMIC_RELEASE);
+	__atomic_sub_fetch(&view->disks_held, 1, __ATOMIC_RELEASE);
 }
 
 static const struct hvrepl_disk_ops view_ops = {
@@ -274,9 +241,10 @@ static const struct hvrepl_disk_ops view_ops = {
 	.allocated = view_allocated,
 };
 
-static int32_t hand_out(hvrepl_store *store, hvrepl_view *view, uint32_t index,
-			struct hvrepl_disk *disk_out)
+int32_t hvri_view_disk(hvrepl_view *view, uint32_t index,
+		       struct hvrepl_disk *disk_out)
 {
+	hvrepl_store *store = view->store;
 	struct view_disk *disk;
 
 	if (index >= store->disk_count)
@@ -286,29 +254,6 @@ static int32_t hand_out(hvrepl_store *store, hvrepl_view *view, uint32_t index,
 		return HVREPL_E_NOMEM;
 	*disk = (struct view_disk){ store, view, index };
 	*disk_out = (struct hvrepl_disk){ &view_ops, disk, view_release };
-	return HVREPL_OK;
-}
-
-int32_t hvri_view_disk(hvrepl_view *view, uint32_t index,
-		       struct hvrepl_disk *disk_out)
-{
-	HVRI_TRY(hand_out(view->store, view, index, disk_out));
 	__atomic_add_fetch(&view->disks_held, 1, __ATOMIC_RELAXED);
 	return HVREPL_OK;
-}
-
-int32_t hvri_store_base_disk(hvrepl_store *store, uint32_t i,
-			     struct hvrepl_disk *disk_out)
-{
-	int32_t rc;
-
-	hvri_lock(&store->work);
-	rc = store->state.phase == HVRI_MANIFEST_BASE_ONLY ? HVREPL_OK :
-							     HVREPL_E_STATE;
-	if (rc == HVREPL_OK)
-		rc = hand_out(store, NULL, i, disk_out);
-	if (rc == HVREPL_OK)
-		__atomic_add_fetch(&store->base_users, 1, __ATOMIC_RELAXED);
-	hvri_unlock(&store->work);
-	return rc;
 }

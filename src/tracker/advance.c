@@ -341,6 +341,9 @@ static int32_t claim_external(struct hvri_member *part, struct hvri_claim *claim
 		else if (room == 0)
 			end = from;
 	}
+	/* Looked less far than it found: it would be asked the same again. */
+	if (end < from)
+		return HVREPL_E_CALLBACK;
 	hvri_lock(part->mutex);
 	part->frontier = HVRI_MIN((end + mask) >> part->block_shift,
 				  part->limit);

@@ -305,11 +305,6 @@ void hvri_log_writer_summary(const struct hvrepl_log_writer *writer,
 	memcpy(summary_out->result_digest, trailer->result_digest, 32);
 }
 
-bool hvri_log_writer_finished(const struct hvrepl_log_writer *writer)
-{
-	return writer->finished;
-}
-
 uint64_t hvri_log_writer_length(const struct hvrepl_log_writer *writer)
 {
 	return writer->position;

@@ -37,7 +37,6 @@ hvri_log_writer_finish(struct hvrepl_log_writer *writer,
 /* As the trailer has it; only after finish. */
 void hvri_log_writer_summary(const struct hvrepl_log_writer *writer,
 			     struct hvrepl_log_summary *summary_out);
-bool hvri_log_writer_finished(const struct hvrepl_log_writer *writer);
 void hvri_log_writer_destroy(struct hvrepl_log_writer *writer);
 
 /* Set while a public function runs, so that callbacks cannot come back. */

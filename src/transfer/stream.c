@@ -133,26 +133,3 @@ int32_t hvri_log_sink_flush(const struct hvri_log_sink *sink)
 	rc = sink->ops.flush(sink->user, &wait.op);
 	return translate(hvri_op_wait_end(&wait, rc));
 }
-
-static int32_t object_size(void *user, uint64_t *size_out)
-{
-	return hvri_object_size(user, size_out);
-}
-
-static int32_t object_read(void *user, hvrepl_op *op, uint64_t offset,
-			   void *buffer, size_t length)
-{
-	(void)op;
-	return hvri_object_read(user, offset, buffer, length);
-}
-
-struct hvrepl_log_source hvri_log_source_object(struct hvri_object *object)
-{
-	static const struct hvrepl_log_source_ops ops = {
-		.struct_size = sizeof(ops),
-		.size = object_size,
-		.read = object_read,
-	};
-
-	return (struct hvrepl_log_source){ .ops = &ops, .user = object };
-}

@@ -41,7 +41,4 @@ void hvri_log_sink_drop(struct hvri_log_sink *sink);
 HVRI_MUST_CHECK int32_t hvri_log_sink_append(const struct hvri_log_sink *sink,
 					     const void *bytes, size_t length);
 HVRI_MUST_CHECK int32_t hvri_log_sink_flush(const struct hvri_log_sink *sink);
-
-/* A log that lies in a storage object, which stays the caller's and open. */
-struct hvrepl_log_source hvri_log_source_object(struct hvri_object *object);
 #endif

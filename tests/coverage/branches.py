@@ -85,4 +85,4 @@ class Branches:
                     print("%s:%d %s() %s: %s" % (
                         name, number, line.function,
                         "".join("+" if count else "-" for count in line.counts),
-                        rows[number - 1].strip()))
+                        rows[number - 1].strip() if number <= len(rows) else "?"))

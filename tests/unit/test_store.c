@@ -618,45 +618,6 @@ START_TEST(removing_a_store_leaves_nothing)
 }
 END_TEST
 
-START_TEST(digests_of_a_point_and_of_its_image_are_equal)
-{
-	struct hvri_env env;
-	struct hvri_disk disks[2];
-	struct hvrepl_disk handle;
-	hvrepl_view *view;
-	uint8_t key[HVRI_GMAC_KEY] = { 1 }, out[2][32];
-
-	begin(false);
-	send(3);
-	env = w.store->env;
-	ck_assert_int_eq(hvrepl_view_open(w.store, world_newest(&w)->key,
-					  HVREPL_VIEW_READ_ONLY, &view, NULL),
-			 HVREPL_OK);
-	ck_assert_int_eq(hvrepl_view_disk(view, 0, &handle), HVREPL_OK);
-	ck_assert_int_eq(hvri_disk_take(&disks[0], &handle, NULL), HVREPL_OK);
-	w.bases[1] = sim_disk_new(&w.sim, w.sizes[0]);
-	sim_disk_poke(w.bases[1], 0, w.primary.bytes[0], w.sizes[0]);
-	handle = sim_disk_handle(w.bases[1]);
-	ck_assert_int_eq(hvri_disk_take(&disks[1], &handle, NULL), HVREPL_OK);
-	for (unsigned i = 0; i < 2; i++) {
-		struct hvri_disk_digest digest;
-		uint32_t more = 1;
-
-		ck_assert_int_eq(hvri_disk_digest_begin(&digest, &env,
-							&disks[i], 0, key),
-				 HVREPL_OK);
-		while (more != 0)
-			ck_assert_int_eq(hvri_disk_digest_advance(
-						 &digest, &more, out[i]),
-					 HVREPL_OK);
-		hvri_disk_digest_free(&digest);
-		hvri_disk_drop(&disks[i]);
-	}
-	ck_assert_mem_eq(out[0], out[1], 32);
-	ck_assert_int_eq(hvrepl_view_close(view), HVREPL_OK);
-}
-END_TEST
-
 int main(void)
 {
 	Suite *suite = suite_create("store");
@@ -694,7 +655,6 @@ int main(void)
 		tcase,
 		a_lower_fencing_token_is_refused_and_a_second_opener_stops_the_first);
 	tcase_add_test(tcase, removing_a_store_leaves_nothing);
-	tcase_add_test(tcase, digests_of_a_point_and_of_its_image_are_equal);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }
