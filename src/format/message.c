@@ -386,7 +386,8 @@ static void get_body(struct hvri_reader *r,
 int32_t hvri_message_encode(const struct hvri_message *message, void *out,
 			    size_t size, size_t *length_out)
 {
-	struct hvri_writer w = hvri_writer_over(out, size);
+	struct hvri_writer w = hvri_writer_over(
+		out, HVRI_MIN(size, HVRI_MESSAGE_ENCODED_MAX));
 
 	if (message->type == 0 || message->type >= HVRI_MESSAGE_TYPE_COUNT)
 		return HVREPL_E_INVALID;
@@ -401,7 +402,7 @@ int32_t hvri_message_encode(const struct hvri_message *message, void *out,
 	hvri_write_u64(&w, message->from_incarnation);
 	hvri_write_u64(&w, message->to_incarnation);
 	put_body(&w, message);
-	if (w.bad || w.written > HVRI_MESSAGE_ENCODED_MAX)
+	if (w.bad)
 		return HVREPL_E_LIMIT;
 	*length_out = w.written;
 	return HVREPL_OK;

@@ -357,14 +357,15 @@ static void digest_of(const uint8_t *bytes, size_t length, uint8_t out[16])
 int32_t hvri_record_encode(const struct hvri_record *record, void *out,
 			   size_t size, size_t *length_out)
 {
-	struct hvri_writer w = hvri_writer_over(out, size);
+	struct hvri_writer w =
+		hvri_writer_over(out, HVRI_MIN(size, HVRI_RECORD_ENCODED_MAX));
 	struct hvri_writer head;
 	uint8_t *bytes = out;
 
 	hvri_write_pad(&w, RECORD_HEAD);
 	put_identity(&w, record);
 	put_standing(&w, record);
-	if (w.bad || w.written > HVRI_RECORD_ENCODED_MAX)
+	if (w.bad)
 		return HVREPL_E_LIMIT;
 	head = hvri_writer_over(out, DIGEST_AT);
 	hvri_write_u32(&head, RECORD_MAGIC);

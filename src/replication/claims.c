@@ -192,7 +192,7 @@ void hvri_on_hello(struct hvri_step *s, const struct hvri_message *m)
 	const struct hvri_claim *claim = m->claim;
 	bool first;
 
-	if (!r->session || s->rec->mode == HVREPL_MODE_NONE ||
+	if (s->rec->mode == HVREPL_MODE_NONE ||
 	    s->rec->phase == HVRI_PHASE_REMOVED)
 		return;
 	if (!hvri_uuid_equal(&claim->site, &s->rec->peer)) {

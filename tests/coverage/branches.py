@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Branches and how often each was taken, as gcov tells it from a build."""
+# Branches and how often each was taken, as gcov tells it from a build.
 import json
 import os
 import subprocess
@@ -48,7 +48,8 @@ class Branches:
 
     def _add(self, path, lines):
         name = os.path.relpath(os.path.realpath(path), os.path.realpath(self.source))
-        if not name.startswith("src/"):
+        # Not there: of a build before the file was removed.
+        if not name.startswith("src/") or not os.path.exists(path):
             return
         file = self.lines.setdefault(name, {})
         for line in lines:

@@ -50,34 +50,34 @@ static bool fails(void)
 
 WRAP(EVP_MD_CTX *, EVP_MD_CTX_new, NULL, (void))
 WRAP(int, EVP_DigestInit_ex, 0,
-     (EVP_MD_CTX *c, const EVP_MD *type, ENGINE *engine), c, type, engine)
+	(EVP_MD_CTX *c, const EVP_MD *type, ENGINE *engine), c, type, engine)
 WRAP(int, EVP_DigestUpdate, 0, (EVP_MD_CTX *c, const void *bytes, size_t n), c,
-     bytes, n)
+	bytes, n)
 WRAP(int, EVP_DigestFinal_ex, 0, (EVP_MD_CTX *c, unsigned char *out, unsigned *n),
-     c, out, n)
+	c, out, n)
 WRAP(EVP_CIPHER_CTX *, EVP_CIPHER_CTX_new, NULL, (void))
 WRAP(int, EVP_EncryptInit_ex, 0,
-     (EVP_CIPHER_CTX *c, const EVP_CIPHER *type, ENGINE *engine,
-      const unsigned char *key, const unsigned char *iv),
-     c, type, engine, key, iv)
+	(EVP_CIPHER_CTX *c, const EVP_CIPHER *type, ENGINE *engine,
+	 const unsigned char *key, const unsigned char *iv),
+	c, type, engine, key, iv)
 WRAP(int, EVP_EncryptUpdate, 0,
-     (EVP_CIPHER_CTX *c, unsigned char *out, int *made, const unsigned char *in,
-      int n),
-     c, out, made, in, n)
+	(EVP_CIPHER_CTX *c, unsigned char *out, int *made, const unsigned char *in,
+	 int n),
+	c, out, made, in, n)
 WRAP(int, EVP_EncryptFinal_ex, 0,
-     (EVP_CIPHER_CTX *c, unsigned char *out, int *made), c, out, made)
+	(EVP_CIPHER_CTX *c, unsigned char *out, int *made), c, out, made)
 WRAP(int, EVP_CIPHER_CTX_ctrl, 0,
-     (EVP_CIPHER_CTX *c, int type, int argument, void *pointer), c, type,
-     argument, pointer)
+	(EVP_CIPHER_CTX *c, int type, int argument, void *pointer), c, type,
+	argument, pointer)
 WRAP(unsigned char *, HMAC, NULL,
-     (const EVP_MD *type, const void *key, int key_length,
-      const unsigned char *bytes, size_t n, unsigned char *out, unsigned *made),
-     type, key, key_length, bytes, n, out, made)
+	(const EVP_MD *type, const void *key, int key_length,
+	 const unsigned char *bytes, size_t n, unsigned char *out, unsigned *made),
+	type, key, key_length, bytes, n, out, made)
 WRAP(ZSTD_CCtx *, ZSTD_createCCtx, NULL, (void))
 WRAP(size_t, ZSTD_CCtx_setParameter, (size_t)-ZSTD_error_memory_allocation,
-     (ZSTD_CCtx *c, ZSTD_cParameter parameter, int value), c, parameter, value)
+	(ZSTD_CCtx *c, ZSTD_cParameter parameter, int value), c, parameter, value)
 WRAP(size_t, ZSTD_compress2, (size_t)-ZSTD_error_memory_allocation,
-     (ZSTD_CCtx *c, void *out, size_t room, const void *in, size_t n), c, out,
-     room, in, n)
+	(ZSTD_CCtx *c, void *out, size_t room, const void *in, size_t n), c, out,
+	room, in, n)
 WRAP(size_t, ZSTD_decompress, (size_t)-ZSTD_error_memory_allocation,
-     (void *out, size_t room, const void *in, size_t n), out, room, in, n)
+	(void *out, size_t room, const void *in, size_t n), out, room, in, n)

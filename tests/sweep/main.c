@@ -75,6 +75,7 @@ static struct shared *shared;
 static struct work *mine; /* NULL: one run by hand. */
 static unsigned worker_count = 2, failures;
 static uint64_t dense = 4; /* Places taken one by one; then ever fewer. */
+static uint64_t dear; /* The same for those that are dear; 0: few. */
 static bool cheap; /* Only scenarios that are not dear. */
 static bool armed_alloc, armed_other;
 static struct test_refusals refusals;
@@ -191,7 +192,9 @@ static uint64_t after(const struct scenario *scenario, uint64_t n)
 {
 	if (dense == 0)
 		return n + 1;
-	return n + 1 + (scenario->dear ? n * 4 : n / dense);
+	if (scenario->dear)
+		return n + 1 + (dear == 0 ? n * 4 : n / dear);
+	return n + 1 + n / dense;
 }
 
 /* All places of one scenario and kind, from mine->n on. */
@@ -377,6 +380,8 @@ int main(int argc, char **argv)
 			again = argv[i + 1];
 		else if (strcmp(argv[i], "--dense") == 0)
 			dense = strtoull(argv[i + 1], NULL, 10);
+		else if (strcmp(argv[i], "--dear") == 0)
+			dear = strtoull(argv[i + 1], NULL, 10);
 		else if (strcmp(argv[i], "--workers") == 0)
 			worker_count = (unsigned)atoi(argv[i + 1]);
 		else if (strcmp(argv[i], "--plant") == 0)
@@ -386,7 +391,7 @@ int main(int argc, char **argv)
 	}
 	(void)hvri_plant;
 	if (argc % 2 == 0 || worker_count == 0 || worker_count > WORKERS_MAX) {
-		printf("sweep [--dense N] [--workers N] [--replay RUN] "
+		printf("sweep [--dense N] [--dear N] [--workers N] [--replay RUN] "
 		       "[--plant NAME] [--cheap]\n"
 		       "  --dense 0: every place; --cheap: not those that take "
 		       "milliseconds\n");

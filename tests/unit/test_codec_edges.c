@@ -142,7 +142,7 @@ START_TEST(a_manifest_record_has_a_frame_that_makes_sense)
 	};
 
 	for (size_t i = 0; i < HVRI_ARRAY_LEN(cases); i++) {
-		ck_assert_int_eq(hvri_record_seal(&header, NULL, bytes),
+		ck_assert_int_eq(hvri_record_seal(&header, NULL, NULL, bytes),
 				 HVREPL_OK);
 		ck_assert_int_eq(hvri_record_header_decode(bytes, &back),
 				 HVREPL_OK);

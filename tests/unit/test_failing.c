@@ -9,6 +9,7 @@
 #include "format/segment.h"
 #include "format/wire.h"
 #include "logbuf.h"
+#include "sim.h"
 #include "testing.h"
 
 #include <stdlib.h>
@@ -66,10 +67,10 @@ static int32_t head(void)
 					     .length = 8 };
 	uint8_t slot[HVRI_HEAD_SIZE], record[HVRI_RECORD_HEADER];
 
-	HVRI_TRY(hvri_head_encode(&head, slot));
-	HVRI_TRY(hvri_head_decode(slot, &back));
-	HVRI_TRY(hvri_record_seal(&header, bytes, record));
-	return hvri_record_check(record, &header, bytes);
+	HVRI_TRY(hvri_head_encode(&head, NULL, slot));
+	HVRI_TRY(hvri_head_decode(slot, NULL, &back));
+	HVRI_TRY(hvri_record_seal(&header, bytes, NULL, record));
+	return hvri_record_check(record, &header, bytes, NULL);
 }
 
 static int32_t binder(void)
@@ -186,10 +187,126 @@ static int32_t log_written_and_read(void)
 	return rc;
 }
 
+/* ---- whole disks ---- */
+
+#define DISK ((2u << 20) + 512)
+
+static struct sim sim;
+static struct sim_disk *left, *right;
+static struct sim_storage *objects;
+
+static void make_disks(void)
+{
+	static uint8_t piece[65536];
+
+	sim_init(&sim, 1);
+	left = sim_disk_new(&sim, DISK);
+	right = sim_disk_new(&sim, DISK);
+	left->flags = right->flags = HVREPL_DISK_EXCLUSIVE;
+	objects = sim_storage_new(&sim);
+	for (unsigned i = 0; i < 3; i++) {
+		test_fill(piece, sizeof(piece), i + 1);
+		sim_disk_poke(left, i * 700000u / 512 * 512, piece,
+			      sizeof(piece));
+		sim_disk_poke(right, i * 500000u / 512 * 512, piece,
+			      sizeof(piece));
+	}
+}
+
+static int32_t digested(void)
+{
+	struct hvrepl_disk disk = sim_disk_handle(left);
+	uint8_t digest[32];
+
+	return hvrepl_disk_digest(&test.env, &disk, digest, NULL);
+}
+
+static int32_t compare_into(struct logbuf *buffer)
+{
+	struct hvrepl_log_info info = HVREPL_LOG_INFO_INIT;
+	struct hvrepl_log_progress progress = HVREPL_LOG_PROGRESS_INIT;
+	struct hvrepl_log_sink sink = logbuf_sink(buffer);
+	struct hvrepl_disk from = sim_disk_handle(right),
+			   to = sim_disk_handle(left);
+	hvrepl_log_compare *compare = NULL;
+	int32_t rc = hvrepl_log_compare_create(&test.env, &info, 1, &from, &to,
+					       &sink, &compare, NULL);
+
+	while (rc == HVREPL_OK && progress.phase != HVREPL_LOG_PHASE_DONE)
+		rc = hvrepl_log_compare_advance(compare, &progress, NULL);
+	/* What failed stays failed. */
+	if (rc < 0 && compare != NULL)
+		ck_assert_int_lt(hvrepl_log_compare_advance(compare, &progress,
+							    NULL),
+				 0);
+	hvrepl_log_compare_destroy(compare);
+	return rc;
+}
+
+static int32_t compared(void)
+{
+	struct logbuf buffer;
+	int32_t rc;
+
+	logbuf_init(&buffer);
+	rc = compare_into(&buffer);
+	logbuf_free(&buffer);
+	return rc;
+}
+
+static int32_t apply_log(struct logbuf *buffer)
+{
+	struct hvrepl_log_apply_config config = HVREPL_LOG_APPLY_CONFIG_INIT;
+	struct hvrepl_log_progress progress = HVREPL_LOG_PROGRESS_INIT;
+	struct hvrepl_log_source source = logbuf_source(buffer);
+	hvrepl_log_reader *reader = NULL;
+	hvrepl_log_apply *apply = NULL;
+	int32_t rc = hvrepl_log_reader_open(&test.env, &source, &reader, NULL);
+
+	if (rc < 0)
+		return rc;
+	config.readers = &reader;
+	config.reader_count = 1;
+	config.disk = sim_disk_handle(right);
+	config.storage = sim_storage_handle(objects);
+	config.record_id = "apply";
+	rc = hvrepl_log_apply_create(&test.env, &config, &apply, NULL);
+	while (rc == HVREPL_OK && progress.phase != HVREPL_LOG_PHASE_DONE)
+		rc = hvrepl_log_apply_advance(apply, &progress, NULL);
+	if (rc < 0 && apply != NULL)
+		ck_assert_int_lt(hvrepl_log_apply_advance(apply, &progress,
+							  NULL),
+				 0);
+	hvrepl_log_apply_destroy(apply);
+	hvrepl_log_reader_destroy(reader);
+	return rc;
+}
+
+static struct logbuf kept;
+
+static int32_t applied(void)
+{
+	return apply_log(&kept);
+}
+
 static int32_t (*const works[])(void) = {
-	sha,	  gmac,	 content, head, binder,
-	manifest, chunk, log_written_and_read,
+	sha,	  gmac,	 content,	       head,	 binder,
+	manifest, chunk, log_written_and_read, digested, compared,
+	applied,
 };
+
+static void begin_disks(void)
+{
+	make_disks();
+	logbuf_init(&kept);
+	ck_assert_int_eq(compare_into(&kept), HVREPL_OK);
+}
+
+static void end_disks(void)
+{
+	logbuf_free(&kept);
+	sim_free(&sim);
+}
 
 static void setup(void)
 {
@@ -206,13 +323,16 @@ START_TEST(want_of_memory_elsewhere_is_said_and_leaves_nothing)
 	for (long n = 0; reached; n++) {
 		int32_t rc;
 
+		begin_disks();
 		failing_arm(n, n % 2 == 1);
 		rc = works[_i]();
 		reached = failing.failed > 0;
 		failing_arm(-1, false);
+		end_disks();
 		ck_assert_int_eq(rc, reached ? HVREPL_E_NOMEM : HVREPL_OK);
 		ck_assert_int_eq(test.alloc_live, 0);
 		times += reached;
+		n += n / 64;
 	}
 	/* The manifest calls neither of them. */
 	ck_assert(times > 0 || works[_i] == manifest);
@@ -226,11 +346,35 @@ START_TEST(want_of_memory_here_is_said_and_leaves_nothing)
 	for (long n = 0; reached; n++) {
 		int32_t rc;
 
+		begin_disks();
 		test.alloc_fail_at = n;
 		rc = works[_i]();
 		reached = test.alloc_fail_at < 0;
 		test.alloc_fail_at = -1;
+		end_disks();
 		ck_assert_int_eq(rc, reached ? HVREPL_E_NOMEM : HVREPL_OK);
+		ck_assert_int_eq(test.alloc_live, 0);
+	}
+}
+END_TEST
+
+START_TEST(a_disk_or_an_object_that_fails_is_said_and_leaves_nothing)
+{
+	bool reached = true;
+
+	for (uint64_t n = 0; reached; n++) {
+		int32_t rc;
+
+		begin_disks();
+		sim.fail_at = sim.call_count + n;
+		sim.fail_code = HVREPL_E_DISK_IO;
+		rc = works[_i]();
+		reached = sim.failed > 0;
+		end_disks();
+		ck_assert_msg(reached ? rc == HVREPL_E_DISK_IO ||
+						rc == HVREPL_E_STORAGE_IO :
+					rc == HVREPL_OK,
+			      "I/O %u gives %d", (unsigned)n, rc);
 		ck_assert_int_eq(test.alloc_live, 0);
 	}
 }
@@ -261,6 +405,9 @@ int main(void)
 			    0, (int)HVRI_ARRAY_LEN(works));
 	tcase_add_loop_test(tcase, want_of_memory_here_is_said_and_leaves_nothing,
 			    0, (int)HVRI_ARRAY_LEN(works));
+	tcase_add_loop_test(
+		tcase, a_disk_or_an_object_that_fails_is_said_and_leaves_nothing,
+		8, (int)HVRI_ARRAY_LEN(works));
 	tcase_add_test(tcase,
 		       no_more_is_digested_at_once_than_libcrypto_can_take);
 	suite_add_tcase(suite, tcase);

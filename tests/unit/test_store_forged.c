@@ -95,6 +95,91 @@ static void look_around(void)
 	}
 }
 
+/* ---- what the inspector says of it ---- */
+
+struct object {
+	const uint8_t *bytes;
+	uint64_t size;
+};
+
+static int32_t object_size(void *user, uint64_t *size_out)
+{
+	*size_out = ((struct object *)user)->size;
+	return HVREPL_OK;
+}
+
+static int32_t object_read(void *user, hvrepl_op *op, uint64_t offset,
+			   void *to, size_t length)
+{
+	const struct object *object = user;
+
+	(void)op;
+	ck_assert(offset <= object->size && length <= object->size - offset);
+	memcpy(to, object->bytes + offset, length);
+	return HVREPL_OK;
+}
+
+static int32_t on_begin(void *user, const char *key, uint32_t node)
+{
+	(void)key, (void)node;
+	(*(int *)user)++;
+	return HVREPL_OK;
+}
+
+static int32_t on_end(void *user)
+{
+	(*(int *)user)--;
+	return HVREPL_OK;
+}
+
+static int32_t on_value(void *user, const char *key,
+			const struct hvrepl_value *value)
+{
+	(void)user, (void)key;
+	ck_assert_ptr_nonnull(value);
+	return HVREPL_OK;
+}
+
+static int32_t inspect_one(void *argument, const char *id, uint64_t size)
+{
+	static const struct hvrepl_log_source_ops ops = {
+		.struct_size = sizeof(ops),
+		.size = object_size,
+		.read = object_read,
+	};
+	struct hvrepl_visitor visitor = HVREPL_VISITOR_INIT;
+	struct object object;
+	struct hvrepl_log_source source = { .ops = &ops, .user = &object };
+	int depth = 0;
+	int32_t rc;
+
+	(void)argument, (void)size;
+	object.bytes = sim_object_bytes(w.storage, id, &object.size);
+	visitor.user = &depth;
+	visitor.begin = on_begin;
+	visitor.end = on_end;
+	visitor.value = on_value;
+	rc = hvrepl_inspect(&w.env.env, &source, HVREPL_INSPECT_DETAILS,
+			    &visitor, NULL);
+	if (rc == HVREPL_OK)
+		ck_assert_int_eq(depth, 0);
+	else
+		ck_assert(hvrepl_error_class(rc) == HVREPL_CLASS_INTEGRITY ||
+			  rc == HVREPL_E_FORMAT_TOO_NEW ||
+			  rc == HVREPL_E_UNSUPPORTED ||
+			  rc == HVREPL_E_NOT_FOUND);
+	return HVREPL_OK;
+}
+
+static void inspect_all(void)
+{
+	struct hvrepl_storage storage = sim_storage_handle(w.storage);
+
+	ck_assert_int_eq(storage.ops->list(storage.user, "store.", inspect_one,
+					   NULL),
+			 HVREPL_OK);
+}
+
 START_TEST(what_no_store_would_say_is_refused_or_harmless)
 {
 	uint64_t random = 77 + (uint64_t)_i;
@@ -115,6 +200,7 @@ START_TEST(what_no_store_would_say_is_refused_or_harmless)
 		sim_restore(&w.sim);
 		sim_backup(&w.sim);
 		said = store_forge(w.storage, &random);
+		inspect_all();
 		rc = world_open(&w, false);
 		if (rc == HVREPL_OK) {
 			look_around();
