@@ -112,11 +112,22 @@ struct hvri_tls_context *hvri_tls_context_new(bool kerberos)
 	return context;
 }
 
+/* OpenSSL takes a certificate apart when it is first looked at, and keeps that in
+ * it: here, before other threads can see it. */
+static void take_apart(STACK_OF(X509) *certs)
+{
+	for (int i = 0; i < sk_X509_num(certs); i++)
+		(void)X509_check_purpose(sk_X509_value(certs, i), -1, 0);
+}
+
 static bool fill_store(struct hvri_tls_context *context)
 {
 	STACK_OF(X509) *anchors = context->material.anchors;
 	STACK_OF(X509_CRL) *crls = context->lists.crls;
 
+	take_apart(anchors);
+	take_apart(context->material.chain);
+	(void)X509_check_purpose(context->material.cert, -1, 0);
 	context->store = X509_STORE_new();
 	if (context->store == NULL)
 		return false;
