@@ -25,7 +25,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -90,9 +89,6 @@ __attribute__((constructor)) static void begin(void)
 	shim.control = &shim.none;
 	if (root == NULL || control == NULL || journal == NULL || keep == NULL)
 		return;
-	/* However the test ends, its daemons end with it. */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
-		abort();
 	shim.root_length = (size_t)snprintf(shim.root, sizeof(shim.root), "%s/",
 					    root);
 	snprintf(shim.keep, sizeof(shim.keep), "%s", keep);
