@@ -121,7 +121,8 @@ HVREPL_API int32_t hvrepl_cut_advance(hvrepl_cut *cut, uint64_t budget,
  * @param end_out  How far the answer reaches; go on from there. It equals the
  *                 disk's limit when there is nothing beyond.
  * @returns HVREPL_OK; BUSY: not known yet (writes are leaving), after a wake;
- *          VOIDED; INVALID.
+ *          STATE: the disk was settled as acknowledged, nothing is changed any
+ *          more; VOIDED; CALLBACK: of an external source; INVALID.
  * @threadsafety  Any thread; not callback-safe.
  * @since 0.1
  */

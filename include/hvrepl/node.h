@@ -396,7 +396,9 @@ struct hvrepl_vm_status {
 	uint32_t writable;    /* 1: guests may write here now. */
 	uint32_t disk_count;
 	uint32_t point_count;
-	int32_t open_code;    /* Negative: the VM could not be opened. */
+	/* Negative: the VM could not be opened, or its replica's storage, which
+	 * failed a flush, could not be opened again. */
+	int32_t open_code;
 	uint32_t connected;   /* 1: a session with its peer is up. */
 	struct hvrepl_uuid id;
 	struct hvrepl_uuid epoch;   /* Current. */

@@ -108,7 +108,9 @@ extern "C" {
 /* A commit, or following again, waits for an open recovery point. */
 #define HVREPL_REASON_POINT_VIEWED (1u << 18)
 /* The storage of a running failover failed a flush: what it holds is known only
- * when it is opened again. Restart the site. */
+ * when it is opened again. Restart the site. Or a replica's storage failed one and
+ * could not be opened again by itself: `open_code` and the sentence say why; it is
+ * tried again with each cut that comes. */
 #define HVREPL_REASON_STORAGE_FAILED (1u << 19)
 /* See hvrepl_node_set_trust(): 30 days ahead a warning, 7 days critical, and
  * of what lives less than 90 days the same parts of its life. */

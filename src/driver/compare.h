@@ -53,6 +53,8 @@ HVRI_MUST_CHECK int32_t hvri_scan_end(struct hvri_scan *scan);
 struct hvri_point hvri_scan_point(const struct hvri_vm *vm);
 /* Does the granule say nothing? */
 bool hvri_digest_none(const uint8_t digest[HVRI_DIGEST_SIZE]);
+/* Is it of what a store cannot read? It equals nothing, so that it is shipped. */
+bool hvri_digest_unread(const uint8_t digest[HVRI_DIGEST_SIZE]);
 /* Bytes of a granule: the disk's last one may be shorter. */
 uint32_t hvri_granule_bytes(const struct hvri_vm *vm, uint32_t disk,
 			    uint64_t offset);

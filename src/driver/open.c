@@ -241,8 +241,12 @@ int32_t hvri_vm_open_store(struct hvri_vm *vm, uint32_t flags,
 void hvri_vm_list_points(struct hvri_vm *vm)
 {
 	uint32_t count = 0;
+	/* The guest's own disk: a point that an adoption left behind, of which the
+	 * record knows nothing, is of what was there before. */
+	bool live = vm->relationship.record.form == HVRI_FORM_LIVE &&
+		    vm->relationship.pending.adopt == 0;
 
-	while (vm->store != NULL && count < HVRI_ARRAY_LEN(vm->points)) {
+	while (vm->store != NULL && !live && count < HVRI_ARRAY_LEN(vm->points)) {
 		vm->points[count] = (struct hvrepl_point)HVREPL_POINT_INIT;
 		if (hvri_store_point_at(vm->store, count, &vm->points[count]) <
 		    0)

@@ -83,11 +83,23 @@ int32_t hvri_vm_open_view(struct hvri_vm *vm, uint64_t point,
 	return HVREPL_OK;
 }
 
+static int32_t open_on(struct hvri_vm *vm, const struct hvri_action *action,
+		       uint64_t point, struct hvrepl_error *error)
+{
+	/* Whose overlay it is, before there is one (read when opening). */
+	HVRI_TRY(hvri_store_set_blob(vm->store, &action->epoch,
+				     sizeof(action->epoch)));
+	HVRI_TRY(hvri_vm_open_view(vm, point, error));
+	HVRI_TRY(hvri_vm_attach_trackers(vm, HVREPL_TRACKER_CREATE, error));
+	return seed_tracker(vm, vm->view);
+}
+
 static int32_t open_overlay(struct hvri_vm *vm,
 			    const struct hvri_action *action,
 			    struct hvrepl_error *error)
 {
 	struct hvrepl_point point = HVREPL_POINT_INIT;
+	int32_t rc;
 
 	HVRI_TRY(take_down(vm));
 	HVRI_TRY(cancel_all(vm, error));
@@ -95,12 +107,9 @@ static int32_t open_overlay(struct hvri_vm *vm,
 	HVRI_TRY(hvri_store_point_find(vm->store, &action->point.epoch,
 				       action->point.number,
 				       &action->point.cut, &point));
-	/* Whose overlay it is, before there is one (read when opening). */
-	HVRI_TRY(hvri_store_set_blob(vm->store, &action->epoch,
-				     sizeof(action->epoch)));
-	HVRI_TRY(hvri_vm_open_view(vm, point.point, error));
-	HVRI_TRY(hvri_vm_attach_trackers(vm, HVREPL_TRACKER_CREATE, error));
-	return seed_tracker(vm, vm->view);
+	rc = open_on(vm, action, point.point, error);
+	/* That code is for the point (replication/relationship.h). */
+	return rc == HVREPL_E_NOT_FOUND ? HVREPL_E_CORRUPT : rc;
 }
 
 static bool overlay_work(struct hvri_lane_job *job)
@@ -140,8 +149,11 @@ static void overlay_finish(struct hvri_task *task)
 	if (hvri_standby_reopened(task) || hvri_task_waits(task, 20 * BUSY_NS))
 		return;
 	hvri_vm_list_points(vm);
-	if (task->done.code == HVREPL_OK)
-		hvri_vm_doors(vm, true, false);
+	if (task->done.code < 0)
+		return;
+	hvri_vm_doors(vm, true, false);
+	hvri_alarm_set(&vm->node->timers, &vm->maintain,
+		       hvri_now(&vm->node->env)); /* Held back until now. */
 }
 
 int32_t hvri_standby_overlay(struct hvri_vm *vm,

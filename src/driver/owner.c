@@ -82,6 +82,10 @@ static int32_t name_cut(struct hvri_vm *vm, const struct hvri_action *action,
 	hvrepl_cut *cut;
 	int32_t rc;
 
+	/* An update that is still being performed: what is under way was settled,
+	 * and nobody would settle this one. */
+	if (vm->closing)
+		return HVREPL_E_CLOSED;
 	if (vm->group == NULL || vm->ship.cut != NULL)
 		return HVREPL_E_BUSY; /* T5 */
 	frontier = reach(vm, action);

@@ -16,6 +16,14 @@ bool hvri_digest_none(const uint8_t digest[HVRI_DIGEST_SIZE])
 	return memcmp(digest, none, sizeof(none)) == 0;
 }
 
+bool hvri_digest_unread(const uint8_t digest[HVRI_DIGEST_SIZE])
+{
+	for (uint32_t i = 0; i < HVRI_DIGEST_SIZE; i++)
+		if (digest[i] != 0xff)
+			return false;
+	return true;
+}
+
 uint32_t hvri_granule_bytes(const struct hvri_vm *vm, uint32_t disk,
 			    uint64_t offset)
 {

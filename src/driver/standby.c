@@ -68,6 +68,9 @@ bool hvri_standby_reopened(struct hvri_task *task)
 	task->reopen = false;
 	vm->store = task->store;
 	vm->store_lost = vm->store == NULL;
+	vm->store_code = vm->store_lost ? task->done.code : HVREPL_OK;
+	snprintf(vm->open_sentence, sizeof(vm->open_sentence), "%s",
+		 vm->store_lost ? task->sentence : "");
 	task->store = NULL;
 	hvri_vm_list_points(vm);
 	if (vm->point_count > 0)
@@ -120,8 +123,14 @@ static void maintain_done(struct hvri_lane_job *job)
 
 void hvri_standby_maintain(struct hvri_vm *vm)
 {
+	const struct hvri_relationship *r = &vm->relationship;
+	bool opening = (r->record.form == HVRI_FORM_OVERLAY ||
+			r->record.form == HVRI_FORM_FOLDING) &&
+		       !r->overlay_open;
+
+	/* The point of a failover is safe once its overlay stands on it. */
 	if (vm->store == NULL || vm->maintaining || vm->closing ||
-	    vm->store_held)
+	    vm->store_held || opening)
 		return;
 	vm->maintaining = true;
 	vm->maintain_job.work = maintain_work;
@@ -229,7 +238,9 @@ static bool adopt_work(struct hvri_lane_job *job)
 	if (hvri_standby_reopen(task))
 		return false;
 	if (store == NULL) {
-		rc = hvri_vm_open_store(vm, 0, &task->store, &error);
+		/* Its bases are what the guest made of them since. */
+		rc = hvri_vm_open_store(vm, HVRI_STORE_SAME_BASES,
+					&task->store, &error);
 		if (rc == HVREPL_E_NOT_FOUND)
 			rc = hvri_vm_open_store(vm, HVREPL_STORE_CREATE,
 						&task->store, &error);

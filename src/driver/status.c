@@ -299,6 +299,18 @@ void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 	status->health = health.level;
 	status->reasons = health.reasons;
 	put_text(status->sentence, sizeof(status->sentence), health.sentence);
+	if (vm->store_lost && vm->store_code < 0) {
+		/* A replica that has points on record, and can read none. */
+		status->open_code = vm->store_code;
+		status->health = HVREPL_HEALTH_CRITICAL;
+		status->reasons |= HVREPL_REASON_STORAGE_FAILED;
+		snprintf(status->sentence, sizeof(status->sentence),
+			 "the replica's storage failed a flush and cannot be "
+			 "opened again: %.100s",
+			 vm->open_sentence[0] != 0 ?
+				 vm->open_sentence :
+				 hvrepl_strerror(vm->store_code));
+	}
 	fill_progress(vm, status);
 	status->dirty_bytes = hvri_vm_changed_bytes(vm);
 	if (status->dirty_bytes == HVREPL_BYTES_UNKNOWN)

@@ -21,7 +21,7 @@ struct verify {
 	uint64_t offset;
 	uint32_t again;
 	struct hvri_alarm retry;
-	uint64_t differing, skipped, compared;
+	uint64_t differing, skipped, compared, unread;
 	struct hvri_scan scan; /* Of our own content. */
 	uint8_t theirs[HVRI_DIGESTS_MAX * HVRI_DIGEST_SIZE];
 };
@@ -79,6 +79,8 @@ static void tally(struct verify *verify)
 
 		if (hvri_digest_none(mine) || hvri_digest_none(theirs))
 			verify->skipped += length;
+		else if (hvri_digest_unread(mine) || hvri_digest_unread(theirs))
+			verify->unread += length;
 		else if (memcmp(mine, theirs, HVRI_DIGEST_SIZE) != 0)
 			verify->differing += length;
 		else
@@ -143,6 +145,22 @@ static int32_t verify_answer(struct hvri_run *run,
 	return HVREPL_OK;
 }
 
+/* What a store cannot read neither equals nor differs: it is said as such. */
+static void end(struct verify *verify)
+{
+	char sentence[HVREPL_SENTENCE_MAX];
+
+	if (verify->differing != 0 || verify->unread == 0) {
+		hvri_run_end(&verify->run, HVREPL_OK, NULL);
+		return;
+	}
+	snprintf(sentence, sizeof(sentence),
+		 "%llu bytes of the recovery point cannot be read, the rest is "
+		 "equal: resynchronize",
+		 (unsigned long long)verify->unread);
+	hvri_run_end(&verify->run, HVREPL_E_STORAGE_IO, sentence);
+}
+
 static void verify_next(struct verify *verify)
 {
 	struct hvri_run *run = &verify->run;
@@ -159,7 +177,7 @@ static void verify_next(struct verify *verify)
 			 vm->name, (unsigned long long)verify->compared,
 			 (unsigned long long)verify->differing,
 			 (unsigned long long)verify->skipped);
-		hvri_run_end(run, HVREPL_OK, NULL);
+		end(verify);
 		return;
 	}
 	if (point.number == 0) {

@@ -163,6 +163,7 @@ struct hvri_vm {
 	bool maintaining, maintain_more;
 	bool maintain_full; /* Found by it; `full` once it is done. */
 	bool store_lost; /* Opening it again failed; tried once more. */
+	int32_t store_code; /* Why; `open_sentence` says it. */
 	bool store_held; /* Upkeep would be in the way. */
 	int32_t maintain_code;
 	uint64_t doubted, told_doubt; /* Newest point in doubt (S1). */

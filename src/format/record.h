@@ -31,7 +31,8 @@ struct hvri_epoch {
 };
 
 struct hvri_lineage {
-	uint64_t floor; /* Epochs of a smaller ordinal were pruned. */
+	/* Epochs of a smaller ordinal were pruned, but for those that are here. */
+	uint64_t floor;
 	uint32_t count;
 	struct hvri_epoch epochs[HVRI_EPOCHS_MAX];
 };

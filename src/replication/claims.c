@@ -116,9 +116,21 @@ static void prune(struct hvri_step *s, const struct hvri_claim *claim)
 		rec->relinquished,   rec->verdict_mine,	 rec->verdict_peer,
 		rec->discard_loser,  rec->discard_winner, rec->joining,
 		rec->position.epoch, rec->tail.epoch,	 rec->job.epoch,
-		rec->failover.epoch,
+		rec->failover.epoch, s->r->checking.epoch, rec->current,
+		claim->current,
 	};
+	uint64_t standby_at = 0;
 
+	if (rec->ownership == HVREPL_OWNERSHIP_STANDBY)
+		standby_at = rec->position.number;
+	else if (claim->ownership == HVREPL_OWNERSHIP_STANDBY)
+		standby_at = claim->position.number;
+	if (hvri_lineage_forget(&rec->lineage, &claim->lineage, &rec->site,
+				standby_at, keep_ids,
+				HVRI_ARRAY_LEN(keep_ids)) |
+	    hvri_lineage_squeeze(&rec->lineage, &claim->lineage, standby_at,
+				 keep_ids, HVRI_ARRAY_LEN(keep_ids)))
+		hvri_save(s);
 	/* Both sides are in it and know it committed (O1). */
 	if (mine == NULL || theirs == NULL ||
 	    !hvri_uuid_equal(&claim->current, &rec->current) ||

@@ -29,8 +29,15 @@ uint64_t hvri_number(struct hvri_step *s)
 	return n;
 }
 
+void hvri_distrust(struct hvri_step *s)
+{
+	s->rec->untrusted = true;
+	s->r->lost_by_claim = false;
+}
+
 void hvri_enter_delta(struct hvri_step *s)
 {
+	s->r->lost_by_claim = false;
 	s->rec->phase = HVRI_PHASE_DELTA;
 	s->rec->mode = HVREPL_MODE_PRIMARY;
 	s->rec->untrusted = false;
@@ -46,7 +53,7 @@ static void need_resync(struct hvri_step *s, const char *why)
 	if (rec->phase == HVRI_PHASE_RESYNC && rec->untrusted)
 		return;
 	hvri_drop_cut(s, HVREPL_E_UNTRUSTED);
-	rec->untrusted = true;
+	hvri_distrust(s);
 	rec->phase = HVRI_PHASE_RESYNC_WANTED;
 	hvri_save(s);
 	hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_WARNING,
@@ -71,7 +78,21 @@ static void ready(struct hvri_step *s, const struct hvri_point *position)
 		hvri_start_resync(s);
 }
 
-static void meet_empty(struct hvri_step *s, const struct hvri_claim *claim)
+/* Windows that the peer lost (an older backup of it) count as never sent; and all
+ * do where the newest it took in is none that we have named: then what we sent with
+ * it may have changed back here (an older backup of ours). */
+static bool windows_known(const struct hvri_record *rec,
+			  const struct hvri_claim *claim)
+{
+	int order = hvri_frontier_order(claim->frontier, rec->frontier);
+
+	return order == 0 ||
+	       (order > 0 &&
+		(hvri_uuid_is_none(&claim->position.cut) ||
+		 hvri_uuid_equal(&claim->position.cut, &rec->last_cut.cut)));
+}
+
+void hvri_meet_empty(struct hvri_step *s, const struct hvri_claim *claim)
 {
 	struct hvri_record *rec = s->rec;
 
@@ -80,9 +101,7 @@ static void meet_empty(struct hvri_step *s, const struct hvri_claim *claim)
 		s->r->peer_ready = true;
 		return;
 	case HVRI_PHASE_INITIAL:
-		/* Windows that it lost (an older backup of it) count as never
-		 * sent. Ones we do not know of are fine. */
-		if (hvri_frontier_order(claim->frontier, rec->frontier) < 0)
+		if (!windows_known(rec, claim))
 			s->r->base_marked = false;
 		if (hvri_frontier_order(claim->frontier, rec->frontier) != 0) {
 			rec->frontier = claim->frontier;
@@ -115,7 +134,16 @@ static bool own_point(const struct hvri_record *rec,
 
 	return epoch && hvri_uuid_equal(&epoch->owner, &rec->site) &&
 	       hvri_point_ours(rec, point) &&
-	       point->number < rec->point_reserved;
+	       hvri_named_here(rec, point->number);
+}
+
+/* A cut's number is on record before the cut is offered. One that we know nothing
+ * of is of a later time than this record: it was restored from a backup (O1), and
+ * the disks with it, where nothing marks what has changed back. */
+bool hvri_named_here(const struct hvri_record *rec, uint64_t number)
+{
+	return HVRI_PLANT(backup_believed) ? number < rec->point_reserved :
+					     number <= rec->last_cut.number;
 }
 
 /* Initial replication is over, seen in its acknowledgement or, after a crash,
@@ -174,7 +202,7 @@ static void doubt_peer(struct hvri_step *s)
 		hvri_drop_cut(s, HVREPL_E_UNTRUSTED);
 		memset(&rec->frontier, 0, sizeof(rec->frontier));
 		r->pending.compare = 0;
-		rec->untrusted = true;
+		hvri_distrust(s);
 		hvri_save(s);
 		return;
 	}
@@ -190,7 +218,7 @@ void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 	const struct hvri_point *at = &claim->position;
 
 	if (claim->phase == HVRI_PHASE_INITIAL && at->number == 0) {
-		meet_empty(s, claim);
+		hvri_meet_empty(s, claim);
 		return;
 	}
 	/* An old primary that has not been reversed is no replica yet. */
@@ -221,7 +249,7 @@ void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 	    rec->phase == HVRI_PHASE_READY) {
 		/* It got its first point and we crashed before we knew. */
 		if (hvri_uuid_equal(&at->epoch, &rec->current) &&
-		    at->number < rec->point_reserved &&
+		    hvri_named_here(rec, at->number) &&
 		    rec->phase == HVRI_PHASE_INITIAL) {
 			hvri_drop_cut(s, HVREPL_E_CANCELLED);
 			first_point(s, at->number);
@@ -256,8 +284,13 @@ void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 		return;
 	}
 	if (!rec->untrusted)
-		need_resync(s, "the other site is not at the point it had "
-			       "confirmed");
+		need_resync(s, at->number > rec->last_cut.number &&
+					       hvri_point_ours(rec, at) ?
+				       "the other site holds a later point of "
+				       "this VM than this site knows of: this "
+				       "site was brought back from a backup" :
+				       "the other site is not at the point it "
+				       "had confirmed");
 	/* The compare is against what it has now. */
 	if (!hvri_point_equal(at, &rec->last_acked) &&
 	    rec->phase == HVRI_PHASE_RESYNC) {
@@ -408,7 +441,9 @@ void hvri_cut_named(struct hvri_step *s, const struct hvri_done *done)
 		cut->frontier = done->frontier;
 		cut->closed = hvri_frontier_closed(s->rec, cut->frontier);
 	}
+	/* Before anybody hears of it: see hvri_named_here. */
 	s->rec->last_cut = cut->point;
+	hvri_save(s);
 	r->cut.stage = HVRI_CUT_OFFERED;
 	if (cut->kind == HVRI_CUT_FINAL)
 		hvri_handover_final(s, cut->point.number);
@@ -517,7 +552,8 @@ static void together(struct hvri_step *s, const struct hvri_point *point,
 	s->rec->verdict = HVRI_VERDICT_NONE;
 	hvri_enter_delta(s);
 	hvri_touch(s);
-	if (hvri_job_is(s, HVREPL_OPERATION_RESYNC) ||
+	if (hvri_job_is(s, HVREPL_OPERATION_START_INITIAL) ||
+	    hvri_job_is(s, HVREPL_OPERATION_RESYNC) ||
 	    hvri_job_is(s, HVREPL_OPERATION_REVERSE))
 		hvri_job_end(s, HVREPL_OK,
 			     "replicating, recovery point %llu, %llu bytes "

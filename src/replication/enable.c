@@ -210,6 +210,10 @@ static void start_store(struct hvri_step *s, const struct hvri_start *start)
 	struct hvri_relationship *r = s->r;
 	struct hvri_record *rec = s->rec;
 
+	/* The store has a window more than the record: whose, is not known. */
+	if (!start->has_points && rec->phase == HVRI_PHASE_INITIAL &&
+	    hvri_frontier_order(rec->frontier, start->frontier) != 0)
+		memset(&rec->last_cut, 0, sizeof(rec->last_cut));
 	rec->frontier = start->frontier;
 	if (!start->has_points) {
 		if (rec->position.number != 0 &&
@@ -250,9 +254,9 @@ static void start_jobs(struct hvri_step *s)
 		}
 		break;
 	case HVREPL_OPERATION_UNPLANNED:
-		return;
 	case HVREPL_OPERATION_CHANGE_POINT:
-		if (hvri_uuid_equal(&rec->job.epoch, &rec->current))
+		if (hvri_uuid_equal(&rec->job.epoch, &rec->current) &&
+		    hvri_is_claimant(rec))
 			return;
 		break;
 	case HVREPL_OPERATION_CANCEL:
@@ -298,7 +302,7 @@ void hvri_start(struct hvri_step *s, const struct hvri_start *start)
 	r->base_marked = rec->frontier.disk > 0 || rec->frontier.offset > 0;
 	r->doubted = start->doubted;
 	if ((start->untrusted || start->doubted) && !rec->untrusted) {
-		rec->untrusted = true;
+		hvri_distrust(s);
 		hvri_save(s);
 	}
 	if (start->doubted)

@@ -209,7 +209,7 @@ void hvri_become_standby(struct hvri_step *s, const struct hvrepl_uuid *epoch)
 		hvri_job_end(s, HVREPL_OK, "the other site owns the VM now, at "
 					   "point %llu",
 			     (unsigned long long)rec->position.number);
-	hvri_job_overtaken(s);
+	hvri_job_overtaken(s, true);
 }
 
 static void on_request(struct hvri_step *s, const struct hvri_handover *h)

@@ -83,7 +83,7 @@ void hvri_start_resync(struct hvri_step *s)
 	hvri_drop_cut(s, HVREPL_E_CANCELLED);
 	memset(&rec->frontier, 0, sizeof(rec->frontier));
 	rec->phase = HVRI_PHASE_RESYNC;
-	rec->untrusted = true;
+	hvri_distrust(s);
 	s->r->holding = false;
 	hvri_save(s);
 }

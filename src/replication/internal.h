@@ -55,7 +55,8 @@ void hvri_job_end(struct hvri_step *s, int32_t code, const char *format, ...)
 	HVRI_PRINTF(3, 4);
 /* ...if it is this operation's. */
 bool hvri_job_is(const struct hvri_step *s, uint32_t operation);
-void hvri_job_overtaken(struct hvri_step *s);
+/* `fenced`: the VM may not start here in this epoch any more. */
+void hvri_job_overtaken(struct hvri_step *s, bool fenced);
 void hvri_job_begin(struct hvri_step *s, uint32_t operation, uint64_t id,
 		    bool asked_by_peer);
 void hvri_sentence(char *out, const char *format, ...) HVRI_PRINTF(2, 3);
@@ -88,6 +89,8 @@ bool hvri_tail_named(const struct hvri_record *rec,
 uint32_t hvri_needs_missing(const struct hvri_relationship *r, uint32_t needs);
 /* Newest number known here, of cuts and points. */
 uint64_t hvri_newest_number(const struct hvri_record *rec);
+/* The newest of what the store holds: a point, or its own end made one. */
+const struct hvri_point *hvri_stands_at(const struct hvri_record *rec);
 bool hvri_point_equal(const struct hvri_point *a, const struct hvri_point *b);
 /* Is the point on the path of our current epoch? */
 bool hvri_point_ours(const struct hvri_record *rec,
@@ -109,6 +112,7 @@ void hvri_apply_claim(struct hvri_step *s, const struct hvri_claim *claim);
 
 /* ---- Cuts and receiving (delta.c). ---- */
 void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim);
+void hvri_meet_empty(struct hvri_step *s, const struct hvri_claim *claim);
 void hvri_maybe_cut(struct hvri_step *s);
 void hvri_offer_cut(struct hvri_step *s);
 void hvri_peer_paused(struct hvri_step *s);
@@ -120,7 +124,11 @@ void hvri_on_cut_message(struct hvri_step *s, const struct hvri_message *m);
 void hvri_cycle(struct hvri_step *s);
 void hvri_set_cycle(struct hvri_step *s, uint64_t cycle_ns);
 uint64_t hvri_number(struct hvri_step *s); /* A new point number, reserved. */
+/* Is that the number of a cut that this record knows of, or an older one? */
+bool hvri_named_here(const struct hvri_record *rec, uint64_t number);
 void hvri_enter_delta(struct hvri_step *s);
+/* The whole disk must be compared, whatever becomes of a claim. */
+void hvri_distrust(struct hvri_step *s);
 /* receive.c */
 void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m);
 void hvri_on_receive_done(struct hvri_step *s, const struct hvri_done *done);
@@ -182,6 +190,8 @@ int32_t hvri_new_epoch(struct hvri_step *s, const struct hvrepl_uuid *parent,
 void hvri_reverse(struct hvri_step *s);
 void hvri_join_ask(struct hvri_step *s);
 void hvri_on_join(struct hvri_step *s, const struct hvri_message *m);
+/* The storage here failed a flush: what is folded first cannot be. */
+void hvri_join_decline(struct hvri_step *s, const struct hvrepl_uuid *epoch);
 void hvri_on_join_ready(struct hvri_step *s, const struct hvri_message *m);
 void hvri_on_ranges(struct hvri_step *s, const struct hvri_message *m);
 void hvri_join_advance(struct hvri_step *s);

@@ -94,7 +94,7 @@ static bool tracked_since(const struct hvri_step *s,
 	return hvri_point_equal(from, &rec->last_acked) ||
 	       (hvri_uuid_equal(&from->epoch, &rec->current) &&
 		from->number > rec->last_acked.number &&
-		from->number < rec->point_reserved);
+		hvri_named_here(rec, from->number));
 }
 
 void hvri_on_join_ready(struct hvri_step *s, const struct hvri_message *m)
@@ -126,9 +126,12 @@ void hvri_on_join_ready(struct hvri_step *s, const struct hvri_message *m)
 	    !hvri_point_equal(&r->cut.begin.from, &join->from))
 		hvri_drop_cut(s, HVREPL_E_CANCELLED);
 	rec->last_acked = join->from;
-	rec->peer_has_points = true;
+	rec->peer_has_points = join->from.number != 0;
 	hvri_save(s);
-	if (compare) {
+	if (!rec->peer_has_points) {
+		/* A replica without a point is given the first content. */
+		hvri_start_initial(s);
+	} else if (compare) {
 		rec->mode = HVREPL_MODE_PRIMARY;
 		hvri_start_resync(s);
 	} else if (join->exact) {
@@ -170,7 +173,7 @@ static void send_ready(struct hvri_step *s, bool exact, bool untrusted,
 	struct hvri_join *join = &hvri_send(s, HVRI_MESSAGE_JOIN_READY)->u.join;
 
 	join->epoch = exact ? rec->current : rec->joining;
-	join->from = !exact && rec->tail.number ? rec->tail : rec->position;
+	join->from = exact ? rec->position : *hvri_stands_at(rec);
 	join->exact = exact;
 	join->untrusted = untrusted;
 	if (exported) {
@@ -179,6 +182,15 @@ static void send_ready(struct hvri_step *s, bool exact, bool untrusted,
 		join->hot = exported->hot;
 		memcpy(join->digest, exported->digest, sizeof(join->digest));
 	}
+}
+
+void hvri_join_decline(struct hvri_step *s, const struct hvrepl_uuid *epoch)
+{
+	hvri_send_answer(s, HVRI_MESSAGE_JOIN, epoch, 0, HVREPL_E_PEER_REFUSED,
+			 "the other site's storage failed a flush under the VM, "
+			 "whose failover cannot be folded into the disk before "
+			 "that site was restarted: restart it, then reverse "
+			 "again");
 }
 
 void hvri_on_join(struct hvri_step *s, const struct hvri_message *m)
@@ -223,6 +235,11 @@ void hvri_on_join(struct hvri_step *s, const struct hvri_message *m)
 				 "a recovery point is open at the other site, "
 				 "whose own commit waits for it: close what "
 				 "reads it there, then reverse again");
+		return;
+	}
+	/* Nothing is folded before its storage was opened again. */
+	if (hvri_has_overlay(rec) && r->storage_failed) {
+		hvri_join_decline(s, epoch);
 		return;
 	}
 	/* Already in, as a replica. */
@@ -318,6 +335,10 @@ void hvri_adopted(struct hvri_step *s, const struct hvri_done *done)
 					     hvrepl_strerror(done->code));
 		return;
 	}
+	/* Forced meanwhile, or it joins nobody any more: the disk stays what it
+	 * is, and the next adoption takes this one's place. */
+	if (hvri_uuid_is_none(&rec->joining))
+		return;
 	rec->form = HVRI_FORM_STORE;
 	rec->adopted = true;
 	rec->tail_pinned = rec->tail.number != 0;
@@ -340,7 +361,7 @@ void hvri_join_complete(struct hvri_step *s)
 {
 	struct hvri_record *rec = s->rec;
 
-	hvri_job_overtaken(s);
+	hvri_job_overtaken(s, true);
 	memset(&rec->loss, 0, sizeof(rec->loss));
 	memset(&s->r->said, 0, sizeof(s->r->said));
 	rec->current = rec->joining;
@@ -353,6 +374,7 @@ void hvri_join_complete(struct hvri_step *s)
 	rec->discard_loser = rec->discard_winner = none;
 	rec->rolled_back = false;
 	rec->untrusted = false;
+	s->r->lost_by_claim = false;
 	rec->dirty = false;
 	rec->handover_clean = false;
 	memset(&rec->last_cut, 0, sizeof(rec->last_cut));
@@ -423,7 +445,7 @@ static void supersede_self(struct hvri_step *s,
 
 	hvri_handover_abort(s, HVREPL_E_FENCED, "this site's epoch was "
 						"discarded");
-	hvri_job_overtaken(s);
+	hvri_job_overtaken(s, true);
 	hvri_drop_cut(s, HVREPL_E_CANCELLED);
 	if (s->r->armed)
 		hvri_fence(s, HVRI_FENCE_NOTHING);

@@ -7,6 +7,8 @@
 
 /* Pruning starts when this many epochs are held. */
 #define PRUNE_ABOVE (HVRI_EPOCHS_MAX / 2)
+/* With so few places left what both know as given up goes, too. */
+#define SQUEEZE_ABOVE (HVRI_EPOCHS_MAX - 24u)
 
 const struct hvri_epoch *hvri_lineage_look(const struct hvri_lineage *lineage,
 					   const struct hvrepl_uuid *id)
@@ -128,7 +130,7 @@ bool hvri_lineage_knows_more(const struct hvri_lineage *theirs,
 		/* An epoch drawn by the peer for a handover to us is news, not
 		 * something we forgot, until we had entered it. */
 		if (!hvri_uuid_equal(&epoch->owner, site) || !epoch->entered ||
-		    epoch->ordinal < mine->floor)
+		    (known == NULL && epoch->ordinal < mine->floor))
 			continue;
 		if (known == NULL || !known->entered)
 			return true;
@@ -146,8 +148,65 @@ static bool same_birth(const struct hvri_epoch *a, const struct hvri_epoch *b)
 	       a->ordinal == b->ordinal && a->planned == b->planned;
 }
 
+static bool is_leaf(const struct hvri_lineage *lineage,
+		    const struct hvrepl_uuid *id)
+{
+	for (uint32_t i = 0; i < lineage->count; i++)
+		if (hvri_uuid_equal(&lineage->epochs[i].parent, id))
+			return false;
+	return true;
+}
+
+/* A handover that came to nothing: its child epoch was never entered. */
+static bool is_unused(const struct hvri_epoch *epoch)
+{
+	return epoch->planned && !epoch->entered &&
+	       hvri_outcome_dead(epoch->outcome);
+}
+
+/* Forgotten here, to whom it was to be given, and the peer is about to. */
+static bool stays_forgotten(const struct hvri_lineage *theirs,
+			    const struct hvri_epoch *epoch,
+			    const struct hvrepl_uuid *site)
+{
+	return is_unused(epoch) && hvri_uuid_equal(&epoch->owner, site) &&
+	       is_leaf(theirs, &epoch->id);
+}
+
+/* What is not known here. An open handover to the peer is only ever this site's
+ * own: one that it does not know, it has given up and forgotten. */
+static struct hvri_epoch news(const struct hvri_epoch *epoch,
+			      const struct hvrepl_uuid *site)
+{
+	struct hvri_epoch learned = *epoch;
+
+	if (epoch->planned && !epoch->entered &&
+	    epoch->outcome == HVREPL_OUTCOME_OPEN && !hvri_uuid_is_none(site) &&
+	    !hvri_uuid_equal(&epoch->owner, site))
+		learned.outcome = HVREPL_OUTCOME_ABANDONED;
+	return learned;
+}
+
+/* Is the peer's outcome to be taken over? */
+static bool counts(const struct hvri_epoch *epoch,
+		   const struct hvri_epoch *known,
+		   const struct hvrepl_uuid *site)
+{
+	/* We were restored from a backup: what was decided since, here too, only
+	 * the peer knows. */
+	if (hvri_uuid_is_none(site))
+		return epoch->outcome != HVREPL_OUTCOME_OPEN &&
+		       epoch->outcome != known->outcome;
+	/* Final is final: who says otherwise of an epoch that was committed was
+	 * restored from before that. */
+	return epoch->outcome > known->outcome &&
+	       known->outcome != HVREPL_OUTCOME_COMMITTED &&
+	       !(known->entered && hvri_uuid_equal(&known->owner, site));
+}
+
 static int32_t mergeable(const struct hvri_lineage *mine,
-			 const struct hvri_lineage *theirs)
+			 const struct hvri_lineage *theirs,
+			 const struct hvrepl_uuid *site)
 {
 	uint32_t added = 0;
 
@@ -158,13 +217,14 @@ static int32_t mergeable(const struct hvri_lineage *mine,
 		const struct hvri_epoch *parent =
 			hvri_lineage_look(mine, &epoch->parent);
 
-		if (epoch->ordinal < mine->floor)
+		if (known == NULL && epoch->ordinal < mine->floor)
 			continue;
 		if (known && !same_birth(known, epoch))
 			return HVREPL_E_PROTOCOL;
 		if (parent && parent->ordinal >= epoch->ordinal)
 			return HVREPL_E_PROTOCOL;
-		added += known == NULL;
+		added += known == NULL &&
+			 !stays_forgotten(theirs, epoch, site);
 	}
 	/* A child of theirs that we know must not become its own ancestor. */
 	for (uint32_t i = 0; i < mine->count; i++) {
@@ -182,16 +242,18 @@ int32_t hvri_lineage_merge(struct hvri_lineage *mine,
 			   const struct hvri_lineage *theirs,
 			   const struct hvrepl_uuid *site, bool *changed_out)
 {
-	HVRI_TRY(mergeable(mine, theirs));
+	HVRI_TRY(mergeable(mine, theirs, site));
 	*changed_out = false;
 	for (uint32_t i = 0; i < theirs->count; i++) {
 		const struct hvri_epoch *epoch = &theirs->epochs[i];
 		struct hvri_epoch *known = hvri_lineage_find(mine, &epoch->id);
 
-		if (epoch->ordinal < mine->floor)
+		if (known == NULL && epoch->ordinal < mine->floor)
 			continue;
 		if (known == NULL) {
-			mine->epochs[mine->count++] = *epoch;
+			if (stays_forgotten(theirs, epoch, site))
+				continue;
+			mine->epochs[mine->count++] = news(epoch, site);
 			*changed_out = true;
 			continue;
 		}
@@ -202,9 +264,7 @@ int32_t hvri_lineage_merge(struct hvri_lineage *mine,
 			known->entered = true;
 			*changed_out = true;
 		}
-		if (epoch->outcome > known->outcome &&
-		    !(known->entered &&
-		      hvri_uuid_equal(&known->owner, site))) {
+		if (counts(epoch, known, site)) {
 			known->outcome = epoch->outcome;
 			*changed_out = true;
 		}
@@ -244,4 +304,108 @@ void hvri_lineage_prune(struct hvri_lineage *lineage,
 			lineage->epochs[to++] = lineage->epochs[i];
 	lineage->count = to;
 	lineage->floor = floor;
+}
+
+/*
+ * Can nobody take that handover up any more? Only the site that gives the VM away
+ * can grant it, and does not where it is given up; a grant that is late is taken at
+ * exactly its point only, and the standby stands beyond it. Who was to get it
+ * forgets it first, once the other says that it is given up; the other when it is
+ * not named any more.
+ */
+static bool is_past(const struct hvri_epoch *epoch,
+		    const struct hvri_lineage *theirs,
+		    const struct hvrepl_uuid *site, uint64_t standby_at)
+{
+	const struct hvri_epoch *known = hvri_lineage_look(theirs, &epoch->id);
+	uint64_t fork = epoch->fork_point;
+
+	if (hvri_uuid_equal(&epoch->owner, site)) {
+		if (known == NULL || !is_unused(known))
+			return false;
+		fork = HVRI_MAX(fork, known->fork_point);
+	} else if (known != NULL) {
+		return false;
+	}
+	return fork == 0 || fork < standby_at;
+}
+
+static void drop(struct hvri_lineage *lineage, uint32_t i)
+{
+	lineage->count--;
+	memmove(&lineage->epochs[i], &lineage->epochs[i + 1],
+		(lineage->count - i) * sizeof(lineage->epochs[0]));
+}
+
+static bool is_kept(const struct hvri_lineage *lineage,
+		    const struct hvrepl_uuid *id,
+		    const struct hvrepl_uuid *keep, size_t keep_count)
+{
+	for (size_t i = 0; i < keep_count; i++)
+		if (hvri_lineage_on_path(lineage, &keep[i], id))
+			return true;
+	return false;
+}
+
+bool hvri_lineage_forget(struct hvri_lineage *lineage,
+			 const struct hvri_lineage *theirs,
+			 const struct hvrepl_uuid *site, uint64_t standby_at,
+			 const struct hvrepl_uuid *keep, size_t keep_count)
+{
+	bool any = false;
+
+	if (lineage->count <= PRUNE_ABOVE)
+		return false;
+	for (uint32_t i = 0; i < lineage->count;) {
+		const struct hvri_epoch *epoch = &lineage->epochs[i];
+
+		if (is_unused(epoch) && is_leaf(lineage, &epoch->id) &&
+		    is_past(epoch, theirs, site, standby_at) &&
+		    !is_kept(lineage, &epoch->id, keep, keep_count)) {
+			drop(lineage, i);
+			any = true;
+		} else {
+			i++;
+		}
+	}
+	return any;
+}
+
+/* Was entered, is given up, and the peer knows or has forgotten it. */
+static bool is_over(const struct hvri_epoch *epoch,
+		    const struct hvri_lineage *theirs, uint64_t standby_at)
+{
+	const struct hvri_epoch *known = hvri_lineage_look(theirs, &epoch->id);
+
+	if (!epoch->entered || !hvri_outcome_dead(epoch->outcome) ||
+	    (epoch->planned && epoch->fork_point >= standby_at))
+		return false;
+	return known ? hvri_outcome_dead(known->outcome) :
+		       epoch->ordinal < theirs->floor;
+}
+
+bool hvri_lineage_squeeze(struct hvri_lineage *lineage,
+			  const struct hvri_lineage *theirs,
+			  uint64_t standby_at, const struct hvrepl_uuid *keep,
+			  size_t keep_count)
+{
+	uint64_t floor = lineage->floor;
+	bool any = false;
+
+	if (lineage->count <= SQUEEZE_ABOVE)
+		return false;
+	/* Children stand behind their parents' ordinals: newest first. */
+	for (uint32_t i = lineage->count; i-- > 0;) {
+		const struct hvri_epoch *epoch = &lineage->epochs[i];
+
+		if (!is_over(epoch, theirs, standby_at) ||
+		    !is_leaf(lineage, &epoch->id) ||
+		    is_kept(lineage, &epoch->id, keep, keep_count))
+			continue;
+		floor = HVRI_MAX(floor, epoch->ordinal + 1);
+		drop(lineage, i);
+		any = true;
+	}
+	lineage->floor = floor;
+	return any;
 }

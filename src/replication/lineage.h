@@ -48,12 +48,29 @@ bool hvri_lineage_knows_more(const struct hvri_lineage *theirs,
 			     const struct hvri_lineage *mine,
 			     const struct hvrepl_uuid *site);
 /* Take over what `theirs` knows; what came of an epoch that `site` (ours) has
- * entered is ours to say. LIMIT; PROTOCOL when the two contradict each other.
+ * entered is ours to say, a commit is final, and what hvri_lineage_forget() let go
+ * comes back as given up, if at all. `site` none: we were restored, and the peer's
+ * outcomes count. LIMIT; PROTOCOL when the two contradict each other.
  * Nothing is changed on failure. *changed_out: anything new? */
 HVRI_MUST_CHECK int32_t hvri_lineage_merge(struct hvri_lineage *mine,
 					   const struct hvri_lineage *theirs,
 					   const struct hvrepl_uuid *site,
 					   bool *changed_out);
+/* Once more than half of the room is used: drop child epochs of handovers that came
+ * to nothing and can never be granted any more, but for those in `keep`. `theirs`:
+ * what the peer of this `site` names now; `standby_at`: the newest point of the one
+ * that stands by, 0: not known. True: some went. */
+bool hvri_lineage_forget(struct hvri_lineage *lineage,
+			 const struct hvri_lineage *theirs,
+			 const struct hvrepl_uuid *site, uint64_t standby_at,
+			 const struct hvrepl_uuid *keep, size_t keep_count);
+/* Nearly full: drop epochs that were entered and given up, as both know, and from
+ * then on take over no epoch of a smaller ordinal that is not known: it may be one
+ * of those. What is known stays known, whatever its ordinal. */
+bool hvri_lineage_squeeze(struct hvri_lineage *lineage,
+			  const struct hvri_lineage *theirs,
+			  uint64_t standby_at, const struct hvrepl_uuid *keep,
+			  size_t keep_count);
 /* Both sides confirmed `committed` (O1): once more than half of the room is
  * used, drop epochs older than its parent, except those in `keep`. */
 void hvri_lineage_prune(struct hvri_lineage *lineage,

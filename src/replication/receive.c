@@ -40,9 +40,7 @@ static const char *refusal(const struct hvri_relationship *r,
 	if (r->pending.drop != 0 || r->drop_again || r->pending.adopt != 0)
 		return "this site is getting ready to receive";
 	if (hvri_uuid_equal(&rec->joining, &cut->point.epoch))
-		return hvri_point_equal(&cut->from, rec->tail.number ?
-							    &rec->tail :
-							    &rec->position) ?
+		return hvri_point_equal(&cut->from, hvri_stands_at(rec)) ?
 			       NULL :
 			       "the cut does not follow what this site holds";
 	if (rec->ownership != HVREPL_OWNERSHIP_STANDBY ||
@@ -91,7 +89,8 @@ void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m)
 	}
 	if (cut->kind == HVRI_CUT_INITIAL && !cut->closed &&
 	    s->rec->position.number == 0 &&
-	    s->rec->ownership == HVREPL_OWNERSHIP_STANDBY &&
+	    (s->rec->ownership == HVREPL_OWNERSHIP_STANDBY ||
+	     hvri_uuid_equal(&s->rec->joining, &cut->point.epoch)) &&
 	    hvri_frontier_order(cut->frontier, s->rec->frontier) <= 0 &&
 	    hvri_uuid_equal(&s->rec->last_cut.cut, &cut->point.cut)) {
 		confirm(s, cut);
@@ -231,7 +230,7 @@ void hvri_points_doubted(struct hvri_step *s)
 
 	r->doubted = true;
 	if (!rec->untrusted) {
-		rec->untrusted = true;
+		hvri_distrust(s);
 		hvri_save(s);
 	}
 	if (rec->ownership == HVREPL_OWNERSHIP_STANDBY)

@@ -552,7 +552,7 @@ void hvri_relationship_step(struct hvri_relationship *r,
 		}
 		break;
 	case HVRI_EVENT_TRACKING_LOST:
-		s->rec->untrusted = true;
+		hvri_distrust(s);
 		if (s->rec->phase == HVRI_PHASE_DELTA &&
 		    s->rec->mode == HVREPL_MODE_PRIMARY) {
 			hvri_drop_cut(s, HVREPL_E_UNTRUSTED);

@@ -229,7 +229,8 @@ enum hvri_action_type {
 	HVRI_ACTION_STOP_RECEIVE,
 	/* (token) Stop receiving, open (or create) the durable overlay of
 	 * name `epoch` on `point` under a tracker seeded as S7 says; one of
-	 * another name is dropped first. Fenced until ARM. */
+	 * another name is dropped first. Fenced until ARM. NOT_FOUND: there is
+	 * no such overlay, and the point is gone. */
 	HVRI_ACTION_OPEN_OVERLAY,
 	/* (token) Throw overlays away; the store receives again. Nothing there
 	 * is fine. */
@@ -450,6 +451,7 @@ struct hvri_relationship {
 	bool points_open; /* A point is read here, besides the failover's. */
 	bool full;        /* No room for another point. */
 	bool storage_failed; /* The store failed a flush. */
+	bool lost_by_claim;  /* `untrusted` is about the claim that stands. */
 	uint64_t status_at;         /* When it is next; 0: not set. */
 	bool status_due;            /* Say it though nothing is new. */
 	uint8_t shown_state, shown_ownership, shown_mode;

@@ -41,6 +41,7 @@ void hvri_revert(struct hvri_step *s)
 {
 	struct hvri_record *rec = s->rec;
 	static const struct hvrepl_uuid none;
+	struct hvrepl_uuid before = rec->current;
 	bool changed = false;
 
 	if (rec->ownership == HVREPL_OWNERSHIP_OWNER && hvri_owns_current(rec))
@@ -53,6 +54,13 @@ void hvri_revert(struct hvri_step *s)
 			break;
 		rec->current = epoch->parent;
 		changed = true;
+	}
+	/* What was folded into the disk cannot be thrown away: it follows by a
+	 * join, where the disk's content is kept. */
+	if (changed && rec->rolled_back && !hvri_owns_current(rec) &&
+	    (rec->form == HVRI_FORM_LIVE || rec->form == HVRI_FORM_FOLDING)) {
+		rec->current = before;
+		return;
 	}
 	if (!changed)
 		return;
@@ -138,6 +146,14 @@ void hvri_lift(struct hvri_step *s, const struct hvri_claim *claim)
 		return; /* It stands. */
 	}
 	back_to_owner(s);
+	/* What the peer holds now it says itself; what else is in doubt is
+	 * compared before a delta follows it. */
+	if (s->r->lost_by_claim)
+		rec->untrusted = false;
+	s->r->lost_by_claim = false;
+	if (rec->untrusted && rec->mode == HVREPL_MODE_PRIMARY &&
+	    rec->phase == HVRI_PHASE_DELTA)
+		rec->phase = HVRI_PHASE_RESYNC_WANTED;
 	hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_INFO, HVREPL_OK, 0,
 		    "the other site's failover was cancelled; this site stands "
 		    "as %s again",
@@ -151,11 +167,12 @@ void hvri_rolled_back(struct hvri_step *s, const struct hvrepl_uuid *peer)
 
 	hvri_handover_abort(s, HVREPL_E_STATE,
 			    "this site's record was restored from a backup");
+	hvri_job_overtaken(s, true);
 	hvri_drop_cut(s, HVREPL_E_CANCELLED);
 	if (s->r->armed)
 		hvri_fence(s, HVRI_FENCE_NOTHING);
 	rec->rolled_back = true;
-	rec->untrusted = true;
+	hvri_distrust(s);
 	rec->relinquished = none;
 	rec->joining = none;
 	rec->ownership = HVREPL_OWNERSHIP_SUPERSEDED;
@@ -194,6 +211,15 @@ static bool lost_acknowledged(const struct hvri_record *rec,
 				 &claim->current) < acked->number;
 }
 
+/* The compare that this asks for is for a join; a claim that is lifted has none. */
+static void doubt_claim(struct hvri_step *s, const struct hvri_claim *claim)
+{
+	if (s->rec->untrusted || !lost_acknowledged(s->rec, claim))
+		return;
+	hvri_distrust(s);
+	s->r->lost_by_claim = true;
+}
+
 static void supersede(struct hvri_step *s, const struct hvri_claim *claim)
 {
 	struct hvri_record *rec = s->rec;
@@ -205,7 +231,7 @@ static void supersede(struct hvri_step *s, const struct hvri_claim *claim)
 		return;
 	hvri_handover_abort(s, HVREPL_E_FENCED,
 			    "the other site failed over by itself");
-	hvri_job_overtaken(s);
+	hvri_job_overtaken(s, true);
 	hvri_drop_cut(s, HVREPL_E_CANCELLED);
 	/* What joins an epoch that is not the claimed one stops. */
 	if (!hvri_lineage_on_path(&rec->lineage, &claim->current,
@@ -215,7 +241,7 @@ static void supersede(struct hvri_step *s, const struct hvri_claim *claim)
 	}
 	if (HVRI_PLANT(relkeep))
 		rec->relinquished = none;
-	rec->untrusted |= lost_acknowledged(rec, claim);
+	doubt_claim(s, claim);
 	rec->ownership = HVREPL_OWNERSHIP_SUPERSEDED;
 	rec->verdict = HVRI_VERDICT_SUPERSEDED;
 	rec->verdict_mine = rec->current;
@@ -239,9 +265,9 @@ static void diverge(struct hvri_step *s, const struct hvri_claim *claim)
 		return;
 	hvri_handover_abort(s, HVREPL_E_DIVERGED,
 			    "the other site failed over by itself");
-	hvri_job_overtaken(s);
+	hvri_job_overtaken(s, rec->policy.fence_diverged);
 	hvri_drop_cut(s, HVREPL_E_CANCELLED);
-	rec->untrusted |= lost_acknowledged(rec, claim);
+	doubt_claim(s, claim);
 	rec->ownership = HVREPL_OWNERSHIP_DIVERGED;
 	rec->verdict = HVRI_VERDICT_DIVERGED;
 	rec->verdict_mine = rec->current;
@@ -266,15 +292,26 @@ static void diverge(struct hvri_step *s, const struct hvri_claim *claim)
 		    data.unique & HVRI_DATA_PEER ? " and newer writes" : "");
 }
 
+/*
+ * The new side takes the old one's word. What it had diverged from may be another
+ * epoch of the peer: one that was restored from a backup is in it no more, and says
+ * that it is superseded by ours. Who goes back to that epoch meets us anew.
+ */
 static void adopt(struct hvri_step *s, const struct hvri_claim *claim,
 		  uint8_t kind)
 {
 	struct hvri_record *rec = s->rec;
+	bool ends = kind == HVRI_VERDICT_SUPERSEDED &&
+		    rec->ownership == HVREPL_OWNERSHIP_DIVERGED;
 
-	if (rec->verdict == kind &&
+	if (!ends && rec->verdict == kind &&
 	    hvri_uuid_equal(&rec->verdict_mine, &rec->current) &&
 	    hvri_uuid_equal(&rec->verdict_peer, &claim->current))
 		return;
+	if (ends)
+		rec->ownership = hvri_uuid_is_none(&rec->relinquished) ?
+					 HVREPL_OWNERSHIP_OWNER :
+					 HVREPL_OWNERSHIP_RELINQUISHED;
 	rec->verdict = kind;
 	rec->verdict_mine = rec->current;
 	rec->verdict_peer = claim->current;
@@ -349,6 +386,17 @@ static bool both_hold_data(const struct hvri_record *rec,
 #define both_hold_data(rec, claim) true
 #endif
 
+static void initial_waits(struct hvri_step *s)
+{
+	hvri_drop_cut(s, HVREPL_E_CANCELLED);
+	s->rec->phase = HVRI_PHASE_RESYNC_WANTED;
+	hvri_save(s);
+	if (hvri_job_is(s, HVREPL_OPERATION_START_INITIAL))
+		hvri_job_end(s, HVREPL_E_PEER_REFUSED,
+			     "the other site was restored from a backup: resync "
+			     "or reverse makes it follow this one");
+}
+
 void hvri_apply_claim(struct hvri_step *s, const struct hvri_claim *claim)
 {
 	struct hvri_verdict_facts facts;
@@ -398,13 +446,27 @@ void hvri_apply_claim(struct hvri_step *s, const struct hvri_claim *claim)
 	case HVRI_STANDING_COUNT:
 		break;
 	}
-	/* It follows only when an operator says so. */
+	/* It follows only when an operator says so; nor does a replica that came
+	 * back from a time when it stood by in an epoch beside ours. */
 	if (s->rec->ownership == HVREPL_OWNERSHIP_OWNER &&
 	    s->rec->phase == HVRI_PHASE_DELTA &&
-	    claim->ownership == HVREPL_OWNERSHIP_SUPERSEDED) {
+	    (claim->ownership == HVREPL_OWNERSHIP_SUPERSEDED ||
+	     (claim->ownership == HVREPL_OWNERSHIP_STANDBY &&
+	      !hvri_lineage_on_path(&s->rec->lineage, &s->rec->current,
+				    &claim->current)))) {
 		hvri_drop_cut(s, HVREPL_E_CANCELLED);
 		s->rec->phase = HVRI_PHASE_RESYNC_WANTED;
 		hvri_save(s);
+	}
+	/* Neither does a replica that came back from before its first point. */
+	if (s->rec->ownership == HVREPL_OWNERSHIP_OWNER &&
+	    (s->rec->phase == HVRI_PHASE_READY ||
+	     s->rec->phase == HVRI_PHASE_INITIAL) &&
+	    claim->ownership == HVREPL_OWNERSHIP_SUPERSEDED) {
+		if (hvri_uuid_equal(&claim->joining, &s->rec->current))
+			hvri_meet_empty(s, claim);
+		else
+			initial_waits(s);
 	}
 	/* It is on its way into our epoch, by a compare of everything. */
 	if (s->rec->ownership == HVREPL_OWNERSHIP_OWNER &&

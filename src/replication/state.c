@@ -58,6 +58,14 @@ bool hvri_view_blocks_fold(const struct hvri_relationship *r)
 	return r->record.form == HVRI_FORM_FOLDING && r->points_open;
 }
 
+/* Numbers only grow in a store: an end that is kept of an older history lies below
+ * the points that came after it. */
+const struct hvri_point *hvri_stands_at(const struct hvri_record *rec)
+{
+	return rec->tail.number > rec->position.number ? &rec->tail :
+							 &rec->position;
+}
+
 bool hvri_point_equal(const struct hvri_point *a, const struct hvri_point *b)
 {
 	return a->number == b->number && hvri_uuid_equal(&a->epoch, &b->epoch) &&
@@ -246,8 +254,12 @@ void hvri_build_claim(const struct hvri_relationship *r,
 	if (rec->ownership != HVREPL_OWNERSHIP_STANDBY &&
 	    rec->last_cut.number > rec->position.number)
 		claim->position = rec->last_cut;
-	if (!hvri_uuid_is_none(&rec->joining) && rec->tail.number != 0)
-		claim->position = rec->tail;
+	if (!hvri_uuid_is_none(&rec->joining))
+		claim->position = *hvri_stands_at(rec);
+	/* Of windows that are no point yet the owner sees whether they are its. */
+	if (rec->ownership == HVREPL_OWNERSHIP_STANDBY &&
+	    claim->position.number == 0 && rec->phase == HVRI_PHASE_INITIAL)
+		claim->position.cut = rec->last_cut.cut;
 	claim->frontier = rec->frontier;
 	claim->lineage = rec->lineage;
 }

@@ -43,9 +43,60 @@ void hvri_open_overlay(struct hvri_step *s)
 	act->epoch = s->rec->overlay;
 }
 
+/* Back to standby of the parent; what the failover wrote is thrown away. */
+static void leave_failover(struct hvri_step *s, const struct hvri_epoch *left)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_record *rec = s->rec;
+
+	hvri_lineage_decide(&rec->lineage, &rec->current,
+			    HVREPL_OUTCOME_ABANDONED);
+	rec->current = left->parent;
+	rec->ownership = HVREPL_OWNERSHIP_STANDBY;
+	rec->phase = HVRI_PHASE_DELTA;
+	rec->form = HVRI_FORM_STORE;
+	rec->overlay = none;
+	rec->verdict = HVRI_VERDICT_NONE;
+	rec->verdict_mine = rec->verdict_peer = none;
+	rec->discard_loser = rec->discard_winner = none;
+	memset(&rec->failover, 0, sizeof(rec->failover));
+	memset(&rec->loss, 0, sizeof(rec->loss));
+	memset(&rec->last_cut, 0, sizeof(rec->last_cut));
+	rec->dirty = false;
+	r->overlay_open = false;
+	r->pending.overlay = 0;
+	hvri_act_token(s, HVRI_ACTION_DROP_OVERLAY, &r->pending.drop);
+	hvri_touch(s);
+}
+
+/* The point was dropped (retention, a full volume) while the failover to it began:
+ * there is nothing to open, and nobody has written in this epoch. */
+static bool point_is_gone(struct hvri_step *s, const struct hvri_done *done)
+{
+	struct hvri_record *rec = s->rec;
+	const struct hvri_epoch *left =
+		hvri_lineage_look(&rec->lineage, &rec->current);
+
+	if (done->code != HVREPL_E_NOT_FOUND || rec->dirty || left == NULL ||
+	    left->outcome != HVREPL_OUTCOME_OPEN || left->planned ||
+	    rec->form != HVRI_FORM_OVERLAY ||
+	    rec->ownership == HVREPL_OWNERSHIP_STANDBY ||
+	    hvri_lineage_look(&rec->lineage, &left->parent) == NULL)
+		return false;
+	if (rec->job.id != 0)
+		hvri_job_end(s, HVREPL_E_NOT_FOUND,
+			     "recovery point %llu was dropped while the "
+			     "failover to it began; this site stands by "
+			     "again: choose another point",
+			     (unsigned long long)rec->failover.number);
+	rec->joining = none;
+	leave_failover(s, left);
+	return true;
+}
+
 void hvri_overlay_opened(struct hvri_step *s, const struct hvri_done *done)
 {
-	if (!hvri_has_overlay(s->rec))
+	if (!hvri_has_overlay(s->rec) || point_is_gone(s, done))
 		return;
 	if (done->code != HVREPL_OK) {
 		hvri_timer(s, HVRI_TIMER_RETRY, 10 * HVRI_SECOND);
@@ -91,6 +142,13 @@ void hvri_folded(struct hvri_step *s, const struct hvri_done *done)
 			    "%s",
 			    done->sentence ? done->sentence :
 					     hvrepl_strerror(done->code));
+		/* Who waits for it over there is told, and may do otherwise. */
+		if (done->code == HVREPL_E_POISONED &&
+		    !hvri_uuid_is_none(&s->rec->joining)) {
+			hvri_join_decline(s, &s->rec->joining);
+			s->rec->joining = none;
+			hvri_save(s);
+		}
 		return;
 	}
 	s->rec->form = HVRI_FORM_LIVE;
@@ -250,7 +308,6 @@ void hvri_change_fenced(struct hvri_step *s)
 /* Fenced: back to standby of the parent, what was written is thrown away. */
 void hvri_cancel_fenced(struct hvri_step *s)
 {
-	struct hvri_relationship *r = s->r;
 	struct hvri_record *rec = s->rec;
 	const struct hvri_epoch *left =
 		hvri_lineage_look(&rec->lineage, &rec->current);
@@ -263,24 +320,7 @@ void hvri_cancel_fenced(struct hvri_step *s)
 			     "the failover can no longer be cancelled");
 		return;
 	}
-	hvri_lineage_decide(&rec->lineage, &rec->current,
-			    HVREPL_OUTCOME_ABANDONED);
-	rec->current = left->parent;
-	rec->ownership = HVREPL_OWNERSHIP_STANDBY;
-	rec->phase = HVRI_PHASE_DELTA;
-	rec->form = HVRI_FORM_STORE;
-	rec->overlay = none;
-	rec->verdict = HVRI_VERDICT_NONE;
-	rec->verdict_mine = rec->verdict_peer = none;
-	rec->discard_loser = rec->discard_winner = none;
-	memset(&rec->failover, 0, sizeof(rec->failover));
-	memset(&rec->loss, 0, sizeof(rec->loss));
-	memset(&rec->last_cut, 0, sizeof(rec->last_cut));
-	rec->dirty = false;
-	r->overlay_open = false;
-	r->pending.overlay = 0;
-	hvri_act_token(s, HVRI_ACTION_DROP_OVERLAY, &r->pending.drop);
-	hvri_touch(s);
+	leave_failover(s, left);
 	hvri_job_end(s, HVREPL_OK, "the failover is cancelled; this site "
 				   "stands by again");
 }
@@ -305,8 +345,11 @@ int32_t hvri_force(struct hvri_step *s)
 	struct hvri_record *rec = s->rec;
 	struct hvrepl_uuid epoch;
 	bool stored = rec->form == HVRI_FORM_STORE;
-	struct hvri_point point = rec->tail.number ? rec->tail : rec->position;
+	struct hvri_point point = *hvri_stands_at(rec);
 
+	/* A replica without a point has nothing that a VM could start from. */
+	if (stored && point.number == 0)
+		return HVREPL_E_NOT_FOUND;
 	/* What is kept of an older history is not forced to. */
 	HVRI_TRY(hvri_new_epoch(s, &rec->current, hvri_newest_number(rec),
 				&epoch));
@@ -325,8 +368,8 @@ int32_t hvri_force(struct hvri_step *s)
 	/* Its own end became the base of a store, and with that the map went
 	 * that said what the other site lacks: nothing short of a compare can
 	 * say it now. */
-	if (stored && rec->tail.number != 0)
-		rec->untrusted = true;
+	if (stored && point.number == rec->tail.number && point.number != 0)
+		hvri_distrust(s);
 	enter(s, &epoch, stored ? &point : &rec->failover);
 	s->r->arm_failed |= HVRI_PLANT(forced_read_only);
 	/* Committed from its first moment. */
@@ -413,6 +456,7 @@ static bool may_arm(const struct hvri_relationship *r)
 	const struct hvri_record *rec = &r->record;
 
 	if (!r->started || r->armed || r->arm_failed || r->pending.fence != 0 ||
+	    r->pending.adopt != 0 ||
 	    r->handover_stage > HVRI_HANDOVER_CHECKING ||
 	    r->fence_for != HVRI_FENCE_NOTHING || r->forgotten ||
 	    rec->mode == HVREPL_MODE_NONE ||
@@ -443,8 +487,11 @@ void hvri_maybe_arm(struct hvri_step *s)
 		return;
 	r->armed = true;
 	r->fenced = false;
-	if (!rec->dirty) {
+	if (!rec->dirty ||
+	    (rec->form == HVRI_FORM_LIVE && rec->tail.number != 0)) {
 		rec->dirty = true;
+		if (rec->form == HVRI_FORM_LIVE)
+			forget_tail(rec);
 		hvri_save(s);
 	}
 	act = hvri_act_token(s, HVRI_ACTION_ARM, &r->pending.arm);

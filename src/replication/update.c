@@ -224,9 +224,15 @@ void hvri_job_begin(struct hvri_step *s, uint32_t operation, uint64_t id,
 	hvri_save(s);
 }
 
-/* What an owner was busy with ends when it no longer owns. */
-void hvri_job_overtaken(struct hvri_step *s)
+/*
+ * What an owner was busy with ends when it no longer owns; where the VM may not
+ * start in this epoch any more (`fenced`), so does what waited to start it. A
+ * handover that was given away ends with its own answer.
+ */
+void hvri_job_overtaken(struct hvri_step *s, bool fenced)
 {
+	bool ends = false;
+
 	hvri_cut_job_end(s, HVREPL_E_FENCED,
 			 "ownership of the VM has changed meanwhile");
 	switch (s->rec->job.operation) {
@@ -234,10 +240,19 @@ void hvri_job_overtaken(struct hvri_step *s)
 	case HVREPL_OPERATION_RESYNC:
 	case HVREPL_OPERATION_REVERSE:
 	case HVREPL_OPERATION_DISCARD:
-		hvri_job_end(s, HVREPL_E_FENCED,
-			     "ownership of the VM has changed meanwhile");
+		ends = true;
+		break;
+	case HVREPL_OPERATION_PLANNED:
+		ends = fenced && hvri_uuid_is_none(&s->rec->relinquished);
+		break;
+	case HVREPL_OPERATION_UNPLANNED:
+	case HVREPL_OPERATION_CHANGE_POINT:
+		ends = fenced;
 		break;
 	default:
 		break;
 	}
+	if (ends)
+		hvri_job_end(s, HVREPL_E_FENCED,
+			     "ownership of the VM has changed meanwhile");
 }

@@ -215,7 +215,9 @@ static int32_t become(hvrepl_store *store,
 		      struct hvrepl_error *error)
 {
 	HVRI_TRY(hvri_store_usable(store));
-	if (store->state.phase == HVRI_MANIFEST_REPLICA)
+	if (store->state.phase == HVRI_MANIFEST_REPLICA &&
+	    (record->type != HVRI_RECORD_ADOPT ||
+	     !hvri_state_only_base(&store->state)))
 		return hvri_fail(error, HVREPL_E_STATE,
 				 "the store holds recovery points");
 	if (store->views != NULL)

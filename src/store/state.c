@@ -168,7 +168,8 @@ static int32_t check_point(const struct hvri_manifest *state,
 			    hvri_state_config(state, point->config) == NULL)
 		return HVREPL_E_STATE;
 	if (record->type == HVRI_RECORD_ADOPT)
-		return state->phase == HVRI_MANIFEST_REPLICA || log->id != 0 ?
+		return log->id != 0 || (state->phase == HVRI_MANIFEST_REPLICA &&
+					!hvri_state_only_base(state)) ?
 			       HVREPL_E_STATE :
 			       HVREPL_OK;
 	if (state->phase == HVRI_MANIFEST_INITIAL)
@@ -339,6 +340,9 @@ static void apply_point(const struct hvri_env *env, struct hvri_manifest *state,
 		config->bytes = owned;
 		config->length = record->length;
 	}
+	/* What was adopted before goes: the base is this, now. */
+	if (record->type == HVRI_RECORD_ADOPT)
+		state->point_count = 0;
 	state->points[state->point_count++] = record->point;
 	state->last_key = record->point.key;
 	if (record->log.id != 0) {
@@ -571,6 +575,15 @@ void hvri_state_apply(const struct hvri_env *env, struct hvri_manifest *state,
 		break;
 	}
 	apply_stamps(state, record);
+}
+
+bool hvri_state_only_base(const struct hvri_manifest *state)
+{
+	return state->phase == HVRI_MANIFEST_REPLICA &&
+	       state->point_count == 1 &&
+	       state->points[0].key == state->base && state->redo_count == 0 &&
+	       state->undo_count == 0 && state->merge_target == 0 &&
+	       state->commit == HVRI_COMMIT_NONE;
 }
 
 bool hvri_state_redo_joins(const struct hvri_manifest *state, uint32_t first)

@@ -25,6 +25,8 @@ const struct hvri_manifest_point *
 hvri_state_point(const struct hvri_manifest *state, uint64_t key);
 /* Key of the newest point, or 0. */
 uint64_t hvri_state_newest(const struct hvri_manifest *state);
+/* Nothing is held but the base itself, as one point. */
+bool hvri_state_only_base(const struct hvri_manifest *state);
 const struct hvri_manifest_config *
 hvri_state_config(const struct hvri_manifest *state, uint32_t id);
 /* Does any log, running merge or commit, or receiving need the container? */

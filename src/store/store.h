@@ -143,7 +143,9 @@ hvri_store_window_commit(hvrepl_store *store, const struct hvrepl_uuid *cut,
 
 /* The base, as it is, becomes the only point of the store: the old primary
  * begins to receive (join), or a replica was seeded by other means. From
- * EMPTY, INITIAL or BASE_ONLY. With HVREPL_PIN_TAIL it stays readable while
+ * EMPTY, INITIAL or BASE_ONLY; and from a REPLICA that is nothing but its base, as
+ * one point, which goes: an adoption that nobody has on record, over which the
+ * guest may have written since. With HVREPL_PIN_TAIL it stays readable while
  * later points are merged, until it is unpinned. */
 HVRI_MUST_CHECK int32_t
 hvri_store_adopt(hvrepl_store *store,

@@ -163,6 +163,13 @@ static void walk(const struct hvri_lineage *lineage,
 	}
 }
 
+/* A handover to this site that came to nothing: it may have forgotten it. */
+static bool may_stay_away(const struct hvri_epoch *epoch)
+{
+	return epoch->planned && !epoch->entered && epoch->owner.bytes[0] == 1 &&
+	       hvri_outcome_dead(epoch->outcome);
+}
+
 static void merge(struct hvri_lineage *mine, const struct hvri_lineage *theirs)
 {
 	static struct hvri_lineage before;
@@ -178,7 +185,8 @@ static void merge(struct hvri_lineage *mine, const struct hvri_lineage *theirs)
 	for (uint32_t i = 0; i < theirs->count; i++)
 		fuzz_must(theirs->epochs[i].ordinal < mine->floor ||
 				  hvri_lineage_look(mine,
-						    &theirs->epochs[i].id),
+						    &theirs->epochs[i].id) ||
+				  may_stay_away(&theirs->epochs[i]),
 			  "an epoch of the peer's is not taken over");
 	for (uint32_t i = 0; i < before.count; i++) {
 		const struct hvri_epoch *now =
@@ -188,6 +196,10 @@ static void merge(struct hvri_lineage *mine, const struct hvri_lineage *theirs)
 		/* Where the two differ the graver outcome stays, except that
 		 * what was given up unentered and was entered is not given
 		 * up; and of what this site entered its own word counts. */
+		fuzz_must(before.epochs[i].outcome !=
+					  HVREPL_OUTCOME_COMMITTED ||
+				  now->outcome == HVREPL_OUTCOME_COMMITTED,
+			  "a commit is taken back");
 		fuzz_must(now->outcome >= before.epochs[i].outcome ||
 				  (hvri_outcome_dead(before.epochs[i].outcome) &&
 				   !before.epochs[i].entered && now->entered),

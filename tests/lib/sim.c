@@ -277,6 +277,7 @@ static void fail_flush(struct sim_image *image, unsigned fails)
 	    (image->storage != NULL && !image->durable_exists))
 		return;
 	if (fails == SIM_FLUSH_REVERTS) {
+		image->reverts += image->first != NULL;
 		sim_image_take(image, image->now, image->durable);
 		image->size = image->durable_size;
 	} else if (image->first != NULL) {
@@ -480,6 +481,11 @@ struct hvrepl_disk sim_disk_handle(struct sim_disk *disk)
 const uint8_t *sim_disk_bytes(const struct sim_disk *disk)
 {
 	return disk->image->now;
+}
+
+unsigned sim_disk_reverts(const struct sim_disk *disk)
+{
+	return disk->image->reverts;
 }
 
 uint64_t sim_disk_size(const struct sim_disk *disk)

@@ -27,6 +27,7 @@ struct sim_image {
 	 * they differ. */
 	bool apart;
 	bool odd; /* Bytes past the end may be other than zero, for ever. */
+	unsigned reverts; /* Flushes that failed and took what was pending. */
 	/* Storage objects only. */
 	struct sim_storage *storage;
 	char id[HVREPL_OBJECT_ID_MAX + 1];

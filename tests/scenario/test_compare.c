@@ -171,6 +171,23 @@ START_TEST(verify_finds_one_changed_sector_from_either_site)
 }
 END_TEST
 
+START_TEST(what_cannot_be_read_is_no_difference)
+{
+	struct pair_site *asker = _i == 0 ? &pair.a : &pair.b;
+
+	filled();
+	pair.b.sim.fail_at = pair.b.sim.call_count;
+	pair.b.sim.fail_code = HVREPL_E_DISK_IO;
+	pair.b.sim.fail_on = true;
+	ck_assert_int_eq(pair_operate(&pair, asker, HVREPL_OPERATION_VERIFY, 0),
+			 HVREPL_E_STORAGE_IO);
+	ck_assert_ptr_nonnull(strstr(asker->job_sentence, "cannot be read"));
+	pair.b.sim.fail_at = UINT64_MAX;
+	pair.b.sim.fail_on = false;
+	shadow_ok(asker, HVREPL_OPERATION_VERIFY);
+}
+END_TEST
+
 static void cut_now(void)
 {
 	struct hvrepl_operation operation = HVREPL_OPERATION_INIT;
@@ -258,6 +275,7 @@ int main(void)
 	tcase_add_test(tc, equal_sites_verify_at_either);
 	tcase_add_loop_test(tc, verify_finds_one_changed_sector_from_either_site,
 			    0, 2);
+	tcase_add_loop_test(tc, what_cannot_be_read_is_no_difference, 0, 2);
 	tcase_add_loop_test(tc, verify_raises_no_false_alarm_while_the_guest_writes,
 			    0, 4);
 	tcase_add_loop_test(tc, verify_ends_when_the_link_does, 0, 4);

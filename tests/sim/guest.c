@@ -113,6 +113,13 @@ void guest_flush(struct teller *t)
 		rc = hvrepl_guest_flush(guest);
 		mix((uint64_t)(uint32_t)rc);
 		SAY("%s: guest flushes disk %u: %d", t->site->name, i, rc);
+		note_reverts(t);
+		HOLDS(4, rc != HVREPL_OK || !g->owed[i],
+		      "%s: a flush of disk %u succeeds, and one before it had "
+		      "lost what the guest wrote",
+		      t->site->name, i);
+		if (rc != HVREPL_E_FENCED)
+			g->owed[i] = false;
 		if (rc == HVREPL_OK) {
 			memset(g->unflushed[i], 0, sizeof(g->unflushed[i]));
 			continue;

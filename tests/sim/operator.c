@@ -234,6 +234,10 @@ static bool is_protected(struct teller **owner, struct teller **copy)
 	/* The owner's guest gets errors until the restart that health asks for. */
 	if ((s[0].reasons | s[1].reasons) & HVREPL_REASON_STORAGE_FAILED)
 		return false;
+	/* What was asked of the other site over a slow link is still to come: a
+	 * planned failover leaves it failed over, to be committed. */
+	if (s[0].job != 0 || s[1].job != 0)
+		return false;
 	for (int i = 0; i < 2; i++)
 		if (s[i].writable && s[i].state == HVREPL_STATE_REPLICATING &&
 		    s[i].ownership == HVREPL_OWNERSHIP_OWNER &&
@@ -244,6 +248,18 @@ static bool is_protected(struct teller **owner, struct teller **copy)
 			*copy = &tellers[1 - i];
 			return true;
 		}
+	return false;
+}
+
+/* Over a slow link a site looks well until it has heard what the other knows. */
+static bool stays_protected(struct teller **owner, struct teller **copy)
+{
+	if (!is_protected(owner, copy))
+		return false;
+	pass(SECOND / 10 + 4 * (pair.delay_ns[0] + pair.delay_ns[1]));
+	if (is_protected(owner, copy))
+		return true;
+	*owner = *copy = NULL;
 	return false;
 }
 
@@ -274,7 +290,7 @@ void heal(void)
 	pass(MS);
 	restart_due(true);
 	pair_link(&pair, true);
-	for (; round < 400 && !is_protected(&owner, &copy); round++) {
+	for (; round < 400 && !stays_protected(&owner, &copy); round++) {
 		/* The longest pause after a storage fault is 30 minutes (L4). */
 		pass(round < 200 ? SECOND / 2 : 20 * SECOND);
 		if (pair.a.node != NULL)

@@ -19,8 +19,9 @@ static struct image *images[IMAGES_MAX];
 static struct image *newest_of[BUCKETS];
 static unsigned image_count;
 static uint8_t bytes[DISK_SIZE];
-static struct hvrepl_uuid blurred[2];
-static uint64_t blurred_after[2];
+/* One for each epoch that was written in when a backup came back. */
+static struct hvrepl_uuid blurred[EPOCHS_MAX];
+static uint64_t blurred_after[EPOCHS_MAX];
 static unsigned blur_count;
 
 uint64_t sector_hash(const void *from)
@@ -209,13 +210,21 @@ struct content *find_ending(const struct teller *t,
 
 void blur_images(const struct hvrepl_uuid *epoch, uint64_t after)
 {
-	blurred[blur_count % 2] = *epoch;
-	blurred_after[blur_count++ % 2] = after;
+	for (unsigned i = 0; i < blur_count; i++)
+		if (same(&blurred[i], epoch)) {
+			if (after < blurred_after[i])
+				blurred_after[i] = after;
+			return;
+		}
+	if (blur_count == EPOCHS_MAX)
+		abort();
+	blurred[blur_count] = *epoch;
+	blurred_after[blur_count++] = after;
 }
 
 static bool is_blurred(const struct hvrepl_uuid *epoch, uint64_t number)
 {
-	for (unsigned i = 0; i < blur_count && i < 2; i++)
+	for (unsigned i = 0; i < blur_count; i++)
 		if (same(&blurred[i], epoch) && number > blurred_after[i])
 			return true;
 	return false;

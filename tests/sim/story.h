@@ -128,6 +128,8 @@ struct guest {
 	struct content shadow; /* What it sees, since `epoch`. */
 	bool unflushed[PAIR_DISKS][SECTORS];
 	bool has_shadow, on_base;
+	unsigned reverts[PAIR_DISKS]; /* Of the disks, seen. */
+	bool owed[PAIR_DISKS]; /* Its next flush has to fail. */
 	struct hvrepl_uuid epoch; /* In which it could write last. */
 	uint64_t last_cut;
 	struct ending *endings[EPOCHS_MAX];
@@ -228,6 +230,9 @@ void let_go(struct pair_site *site);
 void watch(bool all);
 /* A crash left sectors open: what the guest finds now is what there is. */
 void settle(struct teller *t);
+/* A flush that was none of the guest's has failed, and took what it wrote: it
+ * learns that by its next one. */
+void note_reverts(struct teller *t);
 void oracle_begin(void);
 void oracle_event(struct pair_site *site, const struct hvrepl_event *event);
 /* The damaged may stay broken, if they say so. */

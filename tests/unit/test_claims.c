@@ -378,6 +378,186 @@ START_TEST(a_handover_that_was_given_back_is_forgotten)
 }
 END_TEST
 
+/* Both failed over, each in an epoch of its own; then A comes back as it was
+ * before either did, and can claim nothing any more. */
+START_TEST(a_divergence_ends_when_the_other_claimant_was_restored_from_before_it)
+{
+	const struct hvri_record *a = &w.site[0].r.record;
+	const struct hvri_record *b = &w.site[1].r.record;
+
+	sites_backup(&w, 0);
+	sites_crash(&w, 0);
+	operate(1, HVREPL_OPERATION_UNPLANNED, NULL);
+	sites_start(&w, 0);
+	meet();
+	operate(0, HVREPL_OPERATION_FORCE, NULL);
+	sites_settle(&w, 2000);
+	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_DIVERGED);
+	ck_assert_uint_eq(b->ownership, HVREPL_OWNERSHIP_DIVERGED);
+	operate(1, HVREPL_OPERATION_COMMIT, NULL);
+	sites_restore(&w, 0);
+	w.restored = true;
+	meet();
+	ck_assert(a->rolled_back);
+	ck_assert_uint_eq(b->ownership, HVREPL_OWNERSHIP_OWNER);
+	operate(1, HVREPL_OPERATION_REVERSE, NULL);
+	sites_wait(&w, UINT64_C(60000000000));
+	sites_settle(&w, 2000);
+	ck_assert_ptr_null(w.broken);
+	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_STANDBY);
+	ck_assert(sites_is_replicating(&w));
+}
+END_TEST
+
+/* Retention and a full volume go on until the overlay stands on its point. */
+START_TEST(a_failover_to_a_point_that_went_meanwhile_is_given_up)
+{
+	const struct hvri_record *b = &w.site[1].r.record;
+	struct hvri_event event;
+
+	for (int i = 0; i < 3; i++) {
+		sites_write(&w, 0);
+		sites_wait(&w, UINT64_C(2000000000));
+	}
+	ck_assert_uint_gt(w.site[1].point_count, 2);
+	memset(&event, 0, sizeof(event));
+	event.type = HVRI_EVENT_OPERATION;
+	event.u.operation.operation = HVREPL_OPERATION_UNPLANNED;
+	event.u.operation.job = 4711;
+	event.u.operation.resolved = w.site[1].points[0].id;
+	event.u.operation.point = event.u.operation.resolved.number;
+	w.site[1].point_count--;
+	memmove(&w.site[1].points[0], &w.site[1].points[1],
+		w.site[1].point_count * sizeof(w.site[1].points[0]));
+	w.restored = true; /* The world is told that points go. */
+	w.site[1].last_job = 4711;
+	sites_feed(&w, 1, &event);
+	sites_settle(&w, 2000);
+	ck_assert_int_eq(w.site[1].last_code, HVREPL_E_NOT_FOUND);
+	sites_wait(&w, UINT64_C(20000000000));
+	ck_assert_ptr_null(w.broken);
+	ck_assert_uint_eq(b->ownership, HVREPL_OWNERSHIP_STANDBY);
+	ck_assert_uint_eq(w.site[0].r.record.ownership, HVREPL_OWNERSHIP_OWNER);
+	ck_assert(w.site[0].r.armed);
+	ck_assert(sites_is_replicating(&w));
+}
+END_TEST
+
+/* B forces in an epoch beside the one that A follows; A follows there, too, and
+ * comes back as it was. */
+START_TEST(a_replica_that_stands_by_in_another_epoch_is_said_to_need_a_resync)
+{
+	const struct hvri_record *a = &w.site[0].r.record;
+	const struct hvri_record *b = &w.site[1].r.record;
+	static struct hvri_claim claim;
+	struct hvri_message m;
+
+	operate(1, HVREPL_OPERATION_UNPLANNED, NULL);
+	lose_at_b();
+	/* What B would say had it stayed in an epoch of A's beside this one. */
+	claim = w.site[1].r.claim_out;
+	ck_assert_uint_eq(claim.ownership, HVREPL_OWNERSHIP_STANDBY);
+	for (uint32_t i = 0; i < a->lineage.count; i++)
+		if (!hvri_lineage_on_path(&a->lineage, &a->current,
+					  &a->lineage.epochs[i].id))
+			claim.current = a->lineage.epochs[i].id;
+	ck_assert(!hvri_uuid_equal(&claim.current, &b->current));
+	m = message_to(0, HVRI_MESSAGE_HELLO);
+	m.claim = &claim;
+	m.number = w.site[1].r.hellos_sent + 1;
+	step(0, &m, 0xf);
+	ck_assert_uint_eq(hvri_relationship_state(&w.site[0].r),
+			  HVREPL_STATE_WAITING_FOR_RESYNC);
+}
+END_TEST
+
+START_TEST(a_reverse_ends_where_the_other_storage_failed_under_its_failover)
+{
+	struct hvrepl_uuid lost;
+
+	operate(1, HVREPL_OPERATION_UNPLANNED, NULL);
+	lost = w.site[1].r.record.current;
+	operate(0, HVREPL_OPERATION_DISCARD, &lost);
+	w.site[1].r.storage_failed = true;
+	operate(0, HVREPL_OPERATION_REVERSE, NULL);
+	ck_assert_int_eq(w.site[0].last_code, HVREPL_E_PEER_REFUSED);
+	ck_assert_uint_eq(w.site[0].r.record.job.id, 0);
+	/* A restart opens it again. */
+	sites_crash(&w, 1);
+	sites_start(&w, 1);
+	w.site[1].r.storage_failed = false;
+	meet();
+	operate(0, HVREPL_OPERATION_REVERSE, NULL);
+	sites_wait(&w, UINT64_C(60000000000));
+	ck_assert_ptr_null(w.broken);
+	ck_assert(sites_is_replicating(&w));
+}
+END_TEST
+
+/* B failed over from a backup of itself, and cancels: what A took that for is over
+ * with the claim. */
+START_TEST(a_doubt_about_a_claim_goes_with_the_claim)
+{
+	struct hvri_record *a = &w.site[0].r.record;
+
+	for (int i = 0; i < 2; i++) {
+		sites_write(&w, 0);
+		sites_wait(&w, UINT64_C(2000000000));
+	}
+	sites_crash(&w, 0);
+	/* As if the peer had acknowledged more than it holds. */
+	w.site[0].durable.last_acked.number += 3;
+	w.site[0].durable.last_acked.cut.bytes[0] ^= 1;
+	operate(1, HVREPL_OPERATION_UNPLANNED, NULL);
+	sites_start(&w, 0);
+	meet();
+	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_SUPERSEDED);
+	ck_assert(a->untrusted);
+	a->last_acked = w.site[1].r.record.position;
+	operate(1, HVREPL_OPERATION_CANCEL, NULL);
+	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_OWNER);
+	ck_assert(!a->untrusted);
+	/* Lost tracking is another matter. */
+	ck_assert_ptr_null(w.broken);
+}
+END_TEST
+
+START_TEST(any_number_of_planned_failovers_may_be_given_up)
+{
+	const struct hvri_record *a = &w.site[0].r.record;
+	const struct hvri_record *b = &w.site[1].r.record;
+
+	for (unsigned n = 0; n < 400; n++) {
+		unsigned asked = n % 3 == 0;
+
+		ck_assert_msg(sites_operate(&w, asked, HVREPL_OPERATION_PLANNED,
+					    0, NULL) == HVREPL_OK,
+			      "%u: %s", n, w.site[asked].last_sentence);
+		/* At one step or another; sometimes it has been taken. */
+		sites_settle(&w, n % 9);
+		if (b->ownership == HVREPL_OWNERSHIP_STANDBY)
+			(void)sites_operate(&w, n % 2, HVREPL_OPERATION_CANCEL,
+					    0, NULL);
+		sites_settle(&w, 2000);
+		if (b->ownership == HVREPL_OWNERSHIP_OWNER)
+			operate(1, HVREPL_OPERATION_CANCEL, NULL);
+		if (n % 50 == 7) {
+			sites_crash(&w, n % 4 == 3);
+			sites_start(&w, n % 4 == 3);
+			meet();
+		}
+		sites_write(&w, 0);
+		sites_wait(&w, UINT64_C(12000000000));
+		ck_assert_ptr_null(w.broken);
+		ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_OWNER);
+		ck_assert(w.site[0].r.armed);
+	}
+	ck_assert_uint_lt(a->lineage.count, HVRI_EPOCHS_MAX - 8);
+	operate(0, HVREPL_OPERATION_PLANNED, NULL);
+	ck_assert_uint_eq(b->ownership, HVREPL_OWNERSHIP_OWNER);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("claims");
@@ -403,6 +583,17 @@ int main(void)
 	tcase_add_test(tc, a_hello_outside_a_session_is_none);
 	tcase_add_test(tc, a_first_hello_may_have_no_number);
 	tcase_add_test(tc, a_handover_that_was_given_back_is_forgotten);
+	tcase_add_test(
+		tc, a_divergence_ends_when_the_other_claimant_was_restored_from_before_it);
+	tcase_set_timeout(tc, 240);
+	tcase_add_test(
+		tc, a_reverse_ends_where_the_other_storage_failed_under_its_failover);
+	tcase_add_test(tc, a_doubt_about_a_claim_goes_with_the_claim);
+	tcase_add_test(
+		tc, a_replica_that_stands_by_in_another_epoch_is_said_to_need_a_resync);
+	tcase_add_test(tc, any_number_of_planned_failovers_may_be_given_up);
+	tcase_add_test(
+		tc, a_failover_to_a_point_that_went_meanwhile_is_given_up);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }

@@ -354,6 +354,9 @@ END_TEST
 /* All disks of a group at one instant, those of several VMs too. */
 START_TEST(a_cut_names_all_disks_of_the_group)
 {
+	struct hvrepl_extent extent;
+	uint32_t count = 1;
+	uint64_t end;
 	struct sim_disk *second = sim_disk_new(&sim, SIZE);
 	struct hvrepl_disk taken = sim_disk_handle(second);
 	struct hvrepl_storage storage = sim_storage_handle(files);
@@ -384,6 +387,9 @@ START_TEST(a_cut_names_all_disks_of_the_group)
 	/* One VM's part fails, the other's is acknowledged. */
 	ck_assert_int_eq(hvrepl_cut_settle(cut, 1, HVREPL_OK), HVREPL_OK);
 	ck_assert_int_eq(hvrepl_cut_settle(cut, 1, HVREPL_OK), HVREPL_E_STATE);
+	ck_assert_int_eq(hvrepl_cut_next_extents(cut, 1, 0, &extent, &count,
+						 &end),
+			 HVREPL_E_STATE);
 	ck_assert_int_eq(hvrepl_cut_settle(cut, 0, HVREPL_E_DENIED), HVREPL_OK);
 	ck_assert_int_eq(hvrepl_cut_close(cut, HVREPL_E_DENIED), HVREPL_OK);
 	ck_assert_uint_eq(dirty(), 4096);

@@ -128,6 +128,7 @@ START_TEST(a_peer_that_knows_more_of_our_epochs_is_noticed)
 	theirs.epochs[3].outcome = HVREPL_OUTCOME_COMMITTED;
 	/* Ones that were pruned are no sign. */
 	mine.floor = 5;
+	mine.count = 3;
 	ck_assert(!hvri_lineage_knows_more(&theirs, &mine, &us));
 }
 END_TEST
@@ -175,6 +176,139 @@ START_TEST(merging_takes_over_news_and_refuses_contradictions)
 	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &us, &changed),
 			 HVREPL_E_PROTOCOL);
 	ck_assert_mem_eq(&mine, &before, sizeof(mine));
+}
+END_TEST
+
+START_TEST(what_was_committed_stays_committed)
+{
+	struct hvri_lineage mine, theirs;
+	struct hvrepl_uuid us = id(100);
+	bool changed = false;
+
+	/* The peer's own failover, which it commits; then it is brought back as
+	 * it was before, and cancels it. */
+	tree(&mine);
+	tree(&theirs);
+	mine.epochs[1].outcome = HVREPL_OUTCOME_COMMITTED;
+	theirs.epochs[1].outcome = HVREPL_OUTCOME_ABANDONED;
+	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &us, &changed),
+			 HVREPL_OK);
+	ck_assert(!changed);
+	ck_assert_uint_eq(mine.epochs[1].outcome, HVREPL_OUTCOME_COMMITTED);
+	/* The peer learns it: it knows by now that it was brought back. */
+	us = id(0);
+	ck_assert_int_eq(hvri_lineage_merge(&theirs, &mine, &us, &changed),
+			 HVREPL_OK);
+	ck_assert(changed);
+	ck_assert_uint_eq(theirs.epochs[1].outcome, HVREPL_OUTCOME_COMMITTED);
+	us = id(200);
+	ck_assert(!hvri_lineage_knows_more(&mine, &theirs, &us));
+}
+END_TEST
+
+/* Root 1 of 100, and `count` handovers to 200 that were given up. */
+static void given_up(struct hvri_lineage *l, uint32_t count)
+{
+	struct hvri_epoch e = epoch(1, 0, 0, 100);
+
+	memset(l, 0, sizeof(*l));
+	ck_assert_int_eq(hvri_lineage_add(l, &e), HVREPL_OK);
+	for (uint32_t n = 0; n < count; n++) {
+		e = epoch(2 + n, 1, n % 2 == 0 ? 0 : 50 + n, 200);
+		e.planned = true;
+		e.entered = false;
+		e.outcome = HVREPL_OUTCOME_ABANDONED;
+		ck_assert_int_eq(hvri_lineage_add(l, &e), HVREPL_OK);
+	}
+}
+
+START_TEST(handovers_that_came_to_nothing_are_forgotten_once_nobody_can_take_them)
+{
+	struct hvri_lineage giver, taker;
+	struct hvrepl_uuid a = id(100), b = id(200), kept = id(2);
+	bool changed = false;
+
+	given_up(&giver, 100);
+	given_up(&taker, 100);
+	/* Who gives waits for the other, which waits to hear that it is so. */
+	ck_assert(!hvri_lineage_forget(&giver, &taker, &a, 1000, NULL, 0));
+	giver.epochs[5].outcome = HVREPL_OUTCOME_OPEN;
+	ck_assert(hvri_lineage_forget(&taker, &giver, &b, 100, &kept, 1));
+	/* The open one, one that is needed, and those whose final cut the
+	 * standby has not passed. */
+	ck_assert_ptr_nonnull(hvri_lineage_look(&taker, &giver.epochs[5].id));
+	ck_assert_ptr_nonnull(hvri_lineage_look(&taker, &kept));
+	for (uint32_t i = 0; i < taker.count; i++)
+		ck_assert(i == 0 || taker.epochs[i].fork_point >= 100 ||
+			  hvri_uuid_equal(&taker.epochs[i].id, &kept) ||
+			  hvri_uuid_equal(&taker.epochs[i].id,
+					  &giver.epochs[5].id));
+	giver.epochs[5].outcome = HVREPL_OUTCOME_ABANDONED;
+	/* They do not come back. */
+	ck_assert_int_eq(hvri_lineage_merge(&taker, &giver, &b, &changed),
+			 HVREPL_OK);
+	ck_assert(!changed);
+	ck_assert(hvri_lineage_forget(&giver, &taker, &a, 100, NULL, 0));
+	ck_assert_uint_eq(giver.count, taker.count);
+	/* Little used: nothing goes. */
+	given_up(&giver, 20);
+	memset(&taker, 0, sizeof(taker));
+	ck_assert(!hvri_lineage_forget(&giver, &taker, &a, 1000, NULL, 0));
+}
+END_TEST
+
+START_TEST(nearly_full_what_was_entered_and_given_up_goes_and_stays_away)
+{
+	struct hvri_lineage mine, theirs;
+	struct hvrepl_uuid us = id(200), live = id(60), kept = id(70);
+	bool changed = false;
+
+	given_up(&mine, 120);
+	for (uint32_t i = 1; i < mine.count; i++)
+		mine.epochs[i].entered = true;
+	hvri_lineage_find(&mine, &live)->outcome = HVREPL_OUTCOME_COMMITTED;
+	theirs = mine;
+	/* Not those that the peer does not know to be over. */
+	for (uint32_t i = 1; i < theirs.count; i++)
+		theirs.epochs[i].outcome = HVREPL_OUTCOME_OPEN;
+	ck_assert(!hvri_lineage_squeeze(&mine, &theirs, 1000, NULL, 0));
+	theirs = mine;
+	ck_assert(hvri_lineage_squeeze(&mine, &theirs, 1000, &kept, 1));
+	ck_assert_uint_eq(mine.count, 3);
+	ck_assert_ptr_nonnull(hvri_lineage_look(&mine, &live));
+	ck_assert_ptr_nonnull(hvri_lineage_look(&mine, &kept));
+	/* What the peer still names does not come back, nor is it a sign of a
+	 * backup; what it says of the others counts. */
+	hvri_lineage_find(&theirs, &kept)->fork_point = 7;
+	ck_assert(!hvri_lineage_knows_more(&theirs, &mine, &us));
+	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &us, &changed),
+			 HVREPL_OK);
+	ck_assert_uint_eq(mine.count, 3);
+	ck_assert_uint_gt(hvri_lineage_next_ordinal(&mine), 121);
+	/* The peer follows, as it is not named any more. */
+	ck_assert(hvri_lineage_squeeze(&theirs, &mine, 1000, &kept, 1));
+	ck_assert_uint_eq(theirs.count, 3);
+}
+END_TEST
+
+START_TEST(a_handover_that_its_giver_forgot_is_never_open_again)
+{
+	struct hvri_lineage giver, taker;
+	struct hvrepl_uuid a = id(100), b = id(200), c = id(3);
+	bool changed = false;
+
+	/* The taker comes back from a backup of when it was offered. */
+	given_up(&taker, 2);
+	taker.epochs[2].outcome = HVREPL_OUTCOME_OPEN;
+	given_up(&giver, 1);
+	ck_assert_int_eq(hvri_lineage_merge(&giver, &taker, &a, &changed),
+			 HVREPL_OK);
+	ck_assert(changed);
+	ck_assert_uint_eq(hvri_lineage_look(&giver, &c)->outcome,
+			  HVREPL_OUTCOME_ABANDONED);
+	ck_assert_int_eq(hvri_lineage_merge(&taker, &giver, &b, &changed),
+			 HVREPL_OK);
+	ck_assert(hvri_lineage_dead(&taker, &c));
 }
 END_TEST
 
@@ -296,6 +430,12 @@ int main(void)
 	tcase_add_test(tc, an_outcome_is_final_and_kills_what_descends);
 	tcase_add_test(tc, a_peer_that_knows_more_of_our_epochs_is_noticed);
 	tcase_add_test(tc, merging_takes_over_news_and_refuses_contradictions);
+	tcase_add_test(tc, what_was_committed_stays_committed);
+	tcase_add_test(
+		tc, handovers_that_came_to_nothing_are_forgotten_once_nobody_can_take_them);
+	tcase_add_test(
+		tc, nearly_full_what_was_entered_and_given_up_goes_and_stays_away);
+	tcase_add_test(tc, a_handover_that_its_giver_forgot_is_never_open_again);
 	tcase_add_test(tc, a_full_lineage_says_so_and_pruning_makes_room);
 	tcase_add_test(tc, an_epoch_is_known_by_its_birth);
 	tcase_add_test(tc, only_what_nobody_names_is_pruned);

@@ -457,48 +457,6 @@ START_TEST(zeroes_and_holes_cost_nothing_on_disk)
 }
 END_TEST
 
-START_TEST(an_adopted_tail_stays_readable_until_it_is_unpinned)
-{
-	struct hvri_store_point_commit tail = {
-		.number = 9, .pins = HVREPL_PIN_TAIL, .epoch = { { 4 } },
-	};
-	uint64_t key;
-
-	/* The old primary: its base, with writes nobody acknowledged. */
-	ck_assert_int_eq(world_open(&w, true), HVREPL_OK);
-	ck_assert_int_eq(hvri_store_base_only(w.store, NULL), HVREPL_OK);
-	test_fill(w.primary.bytes[0], w.sizes[0], 3);
-	test_fill(w.primary.bytes[1], w.sizes[1], 4);
-	for (unsigned d = 0; d < WORLD_DISKS; d++)
-		sim_disk_poke(w.bases[d], 0, w.primary.bytes[d], w.sizes[d]);
-	reopen();
-	ck_assert_uint_eq(w.store->state.phase, HVRI_MANIFEST_BASE_ONLY);
-	ck_assert_int_eq(hvri_store_adopt(w.store, &tail, &key, NULL),
-			 HVREPL_OK);
-	w.points[0] = (struct world_point){ .kept = true, .key = key,
-					    .number = 9 };
-	w.points[0].image = malloc(sizeof(w.primary));
-	*w.points[0].image = w.primary;
-	w.point_count = 1;
-	w.last_number = 9;
-	send(3);
-	ck_assert_int_eq(world_maintain(&w), HVREPL_OK);
-	ck_assert_uint_eq(w.store->state.base, world_newest(&w)->key);
-	world_check(&w);
-	w.options.points_max = 0;
-	reopen();
-	ck_assert_int_eq(world_maintain(&w), HVREPL_OK);
-	ck_assert(w.points[0].kept);
-	world_check(&w);
-	ck_assert_int_eq(hvri_store_unpin(w.store, key, HVREPL_PIN_TAIL),
-			 HVREPL_OK);
-	ck_assert_int_eq(world_maintain(&w), HVREPL_OK);
-	ck_assert(!w.points[0].kept);
-	ck_assert_uint_eq(w.store->state.undo_count, 0);
-	world_check(&w);
-}
-END_TEST
-
 START_TEST(numbers_of_another_epoch_may_be_lower)
 {
 	struct hvri_store_point_commit tail = { .number = 57 };
@@ -646,8 +604,6 @@ int main(void)
 	tcase_add_test(tcase, segments_resume_only_under_the_same_cut);
 	tcase_add_test(tcase, segments_of_another_disk_or_history_are_refused);
 	tcase_add_test(tcase, zeroes_and_holes_cost_nothing_on_disk);
-	tcase_add_test(tcase,
-		       an_adopted_tail_stays_readable_until_it_is_unpinned);
 	tcase_add_test(tcase, numbers_of_another_epoch_may_be_lower);
 	tcase_add_test(tcase, the_owners_blob_is_kept);
 	tcase_add_test(tcase, a_store_is_opened_only_with_its_own_disks);

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A site that is brought back whole as a backup had it, disks and all (O1, T7), or
+ * whose becoming a replica was cut short (O6): what the two hold is found out, and
+ * never taken for what it was.
+ */
+#include "guestshadow.h"
+
+#include <string.h>
+
+static uint8_t disks_then[PAIR_DISKS][SHADOW_SIZE];
+
+static void back_up(struct pair_site *site)
+{
+	pair_backup(site);
+	memcpy(disks_then, shadow.disks, sizeof(disks_then));
+}
+
+static void bring_back(struct pair_site *site)
+{
+	pair_kill(&pair, site, false);
+	pair_restore(site);
+	pair_start(&pair, site);
+	pair_run(&pair, 20 * SECOND);
+}
+
+START_TEST(a_primary_brought_back_from_a_backup_is_compared_with_its_replica)
+{
+	shadow_setup();
+	shadow_scatter(&pair.a, 1, 20);
+	shadow_protect();
+	shadow_scatter(&pair.a, 2, 10);
+	(void)shadow_next_point(&pair.a, &pair.b);
+	/* Its regions are cold: what the backup's tracker says is little. */
+	shadow_flush(&pair.a);
+	pair_run(&pair, 300 * SECOND);
+	back_up(&pair.a);
+	/* Written, shipped, acknowledged; and then it never was. */
+	shadow_scatter(&pair.a, 3, 20);
+	(void)shadow_next_point(&pair.a, &pair.b);
+	bring_back(&pair.a);
+	memcpy(shadow.disks, disks_then, sizeof(disks_then));
+	shadow_await(&pair.a, HVREPL_STATE_REPLICATING, HVREPL_OWNERSHIP_OWNER);
+	shadow_expect_disks(&pair.a);
+	shadow_scatter(&pair.a, 4, 2);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+	shadow_teardown();
+}
+END_TEST
+
+/* It has failed over since its backup, which its peer has seen: it is not believed,
+ * but it has nothing, and an operator's word gives it the first content. */
+START_TEST(a_replica_brought_back_from_before_its_first_point_can_follow)
+{
+	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
+
+	shadow_setup();
+	shadow_scatter(&pair.a, 1, 20);
+	shadow_ok(&pair.a, HVREPL_OPERATION_ENABLE);
+	pair_run(&pair, 2 * SECOND);
+	pair_backup(&pair.b);
+	shadow_ok(&pair.a, HVREPL_OPERATION_START_INITIAL);
+	(void)shadow_next_point(&pair.a, &pair.b);
+	shadow_ok(&pair.b, HVREPL_OPERATION_UNPLANNED);
+	pair_run(&pair, 2 * SECOND);
+	bring_back(&pair.b);
+	pair_status(&pair.b, &status);
+	ck_assert(status.reasons & HVREPL_REASON_ROLLED_BACK);
+	/* There is nothing there that a VM could start from. */
+	ck_assert_int_eq(pair_operate(&pair, &pair.b, HVREPL_OPERATION_FORCE,
+				      0),
+			 HVREPL_E_NOT_FOUND);
+	shadow_scatter(&pair.a, 2, 10);
+	shadow_ok(&pair.a, HVREPL_OPERATION_RESYNC);
+	shadow_await(&pair.a, HVREPL_STATE_REPLICATING, HVREPL_OWNERSHIP_OWNER);
+	shadow_await(&pair.b, HVREPL_STATE_REPLICATING,
+		     HVREPL_OWNERSHIP_STANDBY);
+	shadow_scatter(&pair.a, 3, 10);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+	shadow_expect_disks(&pair.a);
+	shadow_teardown();
+}
+END_TEST
+
+/* a was superseded, and follows b again; at some step of that it dies, and the
+ * operator forces it instead. The end that it had begun to keep is overwritten by
+ * the guest: it is not shown, and a later one is whole. */
+START_TEST(a_disk_forced_while_it_became_a_replica_keeps_no_end_of_before)
+{
+	for (unsigned step = 0; step < 40; step++) {
+		struct hvrepl_point point = HVREPL_POINT_INIT;
+		struct hvrepl_vm_status b = HVREPL_VM_STATUS_INIT;
+
+		shadow_setup();
+		shadow_scatter(&pair.a, 1, 20);
+		shadow_protect();
+		shadow_scatter(&pair.a, 2, 10);
+		pair_kill(&pair, &pair.a, false);
+		shadow_ok(&pair.b, HVREPL_OPERATION_UNPLANNED);
+		shadow_ok(&pair.b, HVREPL_OPERATION_COMMIT);
+		pair_start(&pair, &pair.a);
+		pair_run(&pair, 3 * SECOND);
+		pair.a.sim.crash_at = pair.a.sim.io_count + step;
+		ck_assert_int_eq(pair_ask(&pair.b, HVREPL_OPERATION_REVERSE, 0,
+					  NULL),
+				 HVREPL_OK);
+		pair_run(&pair, SECOND);
+		pair_kill(&pair, &pair.a, false);
+		pair_link(&pair, false);
+		pair_start(&pair, &pair.a);
+		pair_run(&pair, SECOND);
+		if (pair_operate(&pair, &pair.a, HVREPL_OPERATION_FORCE, 0) !=
+		    HVREPL_OK) {
+			/* It was a replica already. */
+			shadow_teardown();
+			continue;
+		}
+		pair_run(&pair, SECOND);
+		for (unsigned i = 0; i < PAIR_DISKS; i++)
+			ck_assert_int_eq(pair_read(&pair.a, i, 0,
+						   shadow.disks[i],
+						   SHADOW_SIZE),
+					 HVREPL_OK);
+		shadow_scatter(&pair.a, 5, 20);
+		shadow_flush(&pair.a);
+		pair_link(&pair, true);
+		pair_run(&pair, 3 * SECOND);
+		/* It loses after all. */
+		pair_status(&pair.a, &b);
+		ck_assert_int_eq(pair_ask(&pair.b, HVREPL_OPERATION_DISCARD, 0,
+					  &b.epoch),
+				 HVREPL_OK);
+		pair_run(&pair, 3 * SECOND);
+		shadow_ok(&pair.b, HVREPL_OPERATION_REVERSE);
+		shadow_await(&pair.a, HVREPL_STATE_REPLICATING,
+			     HVREPL_OWNERSHIP_STANDBY);
+		for (uint32_t i = 0;; i++) {
+			ck_assert_int_eq(hvrepl_vm_get_point(pair.a.node,
+							     &pair_vm, i,
+							     &point),
+					 HVREPL_OK);
+			if ((point.pins & HVREPL_PIN_TAIL) != 0)
+				break;
+		}
+		shadow_expect_point(&pair.a, point.number);
+		shadow_teardown();
+	}
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("brought back");
+	TCase *tc = tcase_create("brought back");
+
+	tcase_set_timeout(tc, 240);
+	tcase_add_test(
+		tc, a_primary_brought_back_from_a_backup_is_compared_with_its_replica);
+	tcase_add_test(
+		tc, a_replica_brought_back_from_before_its_first_point_can_follow);
+	tcase_add_test(
+		tc, a_disk_forced_while_it_became_a_replica_keeps_no_end_of_before);
+	suite_add_tcase(suite, tc);
+	return test_run(suite);
+}
