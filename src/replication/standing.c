@@ -386,6 +386,19 @@ static bool both_hold_data(const struct hvri_record *rec,
 #define both_hold_data(rec, claim) true
 #endif
 
+/* A standby of another epoch than ours, which is not on our path, or which holds
+ * points beyond where our path left it. */
+static bool cannot_follow(const struct hvri_record *rec,
+			  const struct hvri_claim *claim)
+{
+	if (hvri_uuid_equal(&claim->current, &rec->current))
+		return false;
+	return !hvri_lineage_on_path(&rec->lineage, &rec->current,
+				     &claim->current) ||
+	       (claim->position.number != 0 &&
+		!hvri_point_ours(rec, &claim->position));
+}
+
 static void initial_waits(struct hvri_step *s)
 {
 	hvri_drop_cut(s, HVREPL_E_CANCELLED);
@@ -452,8 +465,7 @@ void hvri_apply_claim(struct hvri_step *s, const struct hvri_claim *claim)
 	    s->rec->phase == HVRI_PHASE_DELTA &&
 	    (claim->ownership == HVREPL_OWNERSHIP_SUPERSEDED ||
 	     (claim->ownership == HVREPL_OWNERSHIP_STANDBY &&
-	      !hvri_lineage_on_path(&s->rec->lineage, &s->rec->current,
-				    &claim->current)))) {
+	      cannot_follow(s->rec, claim)))) {
 		hvri_drop_cut(s, HVREPL_E_CANCELLED);
 		s->rec->phase = HVRI_PHASE_RESYNC_WANTED;
 		hvri_save(s);

@@ -141,7 +141,7 @@ static void sensible_operation(unsigned round)
 			int i = (turn + (int)(round / 2)) % 2;
 
 			/* He does not repeat at once what has just failed. */
-			if (round % 8 != 0 && tried[i] == operation &&
+			if (round % 8 != 1 && tried[i] == operation &&
 			    tellers[i].site->job_code < 0)
 				continue;
 			if (!up[i] ||

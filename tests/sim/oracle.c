@@ -98,7 +98,9 @@ static void new_owner(struct teller *t, const struct hvrepl_vm_status *status)
 	g->on_base = false;
 	memset(g->owed, 0, sizeof(g->owed));
 	g->epoch = status->epoch;
-	g->last_cut = epoch.fork_point;
+	/* Cuts of before it could write hold what nobody has looked at. */
+	g->last_cut = status->last_cut > epoch.fork_point ? status->last_cut :
+							    epoch.fork_point;
 	/* What the disk had not made durable before, it has not now. */
 }
 
