@@ -223,8 +223,10 @@ static int32_t not_of_its_session(struct hvrepl_node *node,
 	return rc;
 }
 
+/* What the relationship hears, in the order in which it came. Credit too: a
+ * pause heard before it stops what is sent, and its credit with it. */
 static int32_t queue_message(struct hvri_vm *vm, struct hvri_session *session,
-			     const uint8_t *payload, size_t length)
+			     const uint8_t *payload, size_t length, bool credit)
 {
 	struct hvri_vm_event *event =
 		hvri_alloc(&vm->node->env, sizeof(*event) + length);
@@ -235,6 +237,7 @@ static int32_t queue_message(struct hvri_vm *vm, struct hvri_session *session,
 	event->message = (uint8_t *)(event + 1);
 	event->message_length = length;
 	event->session = session->serial;
+	event->credit = credit;
 	event->release = release_allocated;
 	memcpy(event->message, payload, length);
 	hvri_vm_feed(vm, event);
@@ -258,9 +261,11 @@ int32_t hvri_vms_frame(struct hvrepl_node *node, struct hvri_session *session,
 	}
 	switch (frame->type) {
 	case HVRI_FRAME_MESSAGE:
-		return queue_message(vm, session, payload, frame->length);
+		return queue_message(vm, session, payload, frame->length,
+				     false);
 	case HVRI_FRAME_CREDIT:
-		return hvri_ship_credit(vm, payload, frame->length);
+		return queue_message(vm, session, payload, frame->length,
+				     true);
 	case HVRI_FRAME_DIGEST_ASK:
 	case HVRI_FRAME_DIGESTS:
 		return hvri_compare_frame(vm, frame, payload);

@@ -277,8 +277,23 @@ void hvri_vm_session_changed(struct hvri_vm *vm)
 		put_first(vm, &vm->session_event);
 }
 
+static void step_credit(struct hvri_vm *vm, const struct hvri_vm_event *waiting)
+{
+	int32_t rc;
+
+	if (vm->session == NULL || waiting->session != vm->told_session)
+		return; /* Its session is gone, and it with it. */
+	rc = hvri_ship_credit(vm, waiting->message, waiting->message_length);
+	if (rc < 0)
+		hvri_link_close(&vm->session->link, rc, NULL);
+}
+
 static bool step(struct hvri_vm *vm, struct hvri_vm_event *event)
 {
+	if (event->credit) {
+		step_credit(vm, event);
+		return true;
+	}
 	if (event == &vm->session_event)
 		return step_session(vm);
 	if (event->event.type == HVRI_EVENT_MESSAGE)

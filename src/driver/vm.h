@@ -30,6 +30,7 @@ struct hvri_vm_event {
 	uint8_t *message;
 	size_t message_length;
 	uint64_t session; /* MESSAGE: serial of the session it came in. */
+	bool credit; /* `message` is a CREDIT frame: it waits its turn too. */
 	/* Give the memory back; NULL: embedded somewhere. */
 	void (*release)(struct hvri_vm *vm, struct hvri_vm_event *event);
 	bool queued;
