@@ -299,8 +299,11 @@ static int32_t maintain(hvrepl_store *store, uint32_t *more_out)
 	}
 	if (rc < 0 && rc != HVREPL_E_NO_SPACE)
 		return rc;
-	if (*more_out != 0)
+	/* A join that was begun and has no room gets on when there is some, not
+	 * by being asked again at once. */
+	if (rc == HVREPL_OK && *more_out != 0)
 		return HVREPL_OK;
+	*more_out = 0;
 	return drop_for_space(store, short_of_space, more_out);
 }
 
