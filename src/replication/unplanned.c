@@ -339,10 +339,28 @@ void hvri_commit(struct hvri_step *s)
 	hvri_touch(s);
 }
 
+/* The nearest epoch on the path that was not given up: a child of one that was
+ * would be dead from the start. *fork: where what it holds ends here. */
+static struct hvrepl_uuid living(const struct hvri_lineage *lineage,
+				 struct hvrepl_uuid id, uint64_t *fork)
+{
+	while (hvri_lineage_dead(lineage, &id)) {
+		const struct hvri_epoch *dead = hvri_lineage_look(lineage, &id);
+
+		if (hvri_lineage_look(lineage, &dead->parent) == NULL)
+			break;
+		*fork = HVRI_MIN(*fork, dead->fork_point);
+		id = dead->parent;
+	}
+	return id;
+}
+
 /* Write here in an epoch of our own, whatever the other site does. */
 int32_t hvri_force(struct hvri_step *s)
 {
 	struct hvri_record *rec = s->rec;
+	uint64_t fork = hvri_newest_number(rec);
+	struct hvrepl_uuid parent;
 	struct hvrepl_uuid epoch;
 	bool stored = rec->form == HVRI_FORM_STORE;
 	struct hvri_point point = *hvri_stands_at(rec);
@@ -351,8 +369,8 @@ int32_t hvri_force(struct hvri_step *s)
 	if (stored && point.number == 0)
 		return HVREPL_E_NOT_FOUND;
 	/* What is kept of an older history is not forced to. */
-	HVRI_TRY(hvri_new_epoch(s, &rec->current, hvri_newest_number(rec),
-				&epoch));
+	parent = living(&rec->lineage, rec->current, &fork);
+	HVRI_TRY(hvri_new_epoch(s, &parent, fork, &epoch));
 	hvri_lineage_decide(&rec->lineage, &epoch, HVREPL_OUTCOME_COMMITTED);
 	hvri_stop_receiving(s, true);
 	hvri_handover_abort(s, HVREPL_E_CANCELLED, "the VM was forced");

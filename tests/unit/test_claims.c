@@ -522,6 +522,28 @@ START_TEST(a_doubt_about_a_claim_goes_with_the_claim)
 }
 END_TEST
 
+/* B learned that the epoch it is in was given up, in a future it has forgotten, and
+ * has folded it into its disk since. */
+START_TEST(force_in_an_epoch_that_was_given_up_is_not_dead_from_the_start)
+{
+	struct hvri_record *b = &w.site[1].r.record;
+
+	sites_crash(&w, 0);
+	operate(1, HVREPL_OPERATION_UNPLANNED, NULL);
+	operate(1, HVREPL_OPERATION_COMMIT, NULL);
+	ck_assert_uint_eq(b->form, HVRI_FORM_LIVE);
+	hvri_lineage_find(&b->lineage, &b->current)->outcome =
+		HVREPL_OUTCOME_ABANDONED;
+	b->ownership = HVREPL_OWNERSHIP_SUPERSEDED;
+	b->rolled_back = true;
+	ck_assert_int_eq(sites_operate(&w, 1, HVREPL_OPERATION_FORCE, 0, NULL),
+			 HVREPL_OK);
+	ck_assert(!hvri_lineage_dead(&b->lineage, &b->current));
+	ck_assert_uint_eq(hvri_lineage_look(&b->lineage, &b->current)->parent.bytes[0],
+			  w.site[0].durable.current.bytes[0]);
+}
+END_TEST
+
 START_TEST(any_number_of_planned_failovers_may_be_given_up)
 {
 	const struct hvri_record *a = &w.site[0].r.record;
@@ -589,6 +611,8 @@ int main(void)
 	tcase_add_test(
 		tc, a_reverse_ends_where_the_other_storage_failed_under_its_failover);
 	tcase_add_test(tc, a_doubt_about_a_claim_goes_with_the_claim);
+	tcase_add_test(
+		tc, force_in_an_epoch_that_was_given_up_is_not_dead_from_the_start);
 	tcase_add_test(
 		tc, a_replica_that_stands_by_in_another_epoch_is_said_to_need_a_resync);
 	tcase_add_test(tc, any_number_of_planned_failovers_may_be_given_up);
