@@ -120,16 +120,18 @@ static void prune(struct hvri_step *s, const struct hvri_claim *claim)
 		claim->current,
 	};
 	uint64_t standby_at = 0;
+	bool forgot;
 
 	if (rec->ownership == HVREPL_OWNERSHIP_STANDBY)
 		standby_at = rec->position.number;
 	else if (claim->ownership == HVREPL_OWNERSHIP_STANDBY)
 		standby_at = claim->position.number;
-	if (hvri_lineage_forget(&rec->lineage, &claim->lineage, &rec->site,
-				standby_at, keep_ids,
-				HVRI_ARRAY_LEN(keep_ids)) |
-	    hvri_lineage_squeeze(&rec->lineage, &claim->lineage, standby_at,
-				 keep_ids, HVRI_ARRAY_LEN(keep_ids)))
+	forgot = hvri_lineage_forget(&rec->lineage, &claim->lineage, &rec->site,
+				     standby_at, keep_ids,
+				     HVRI_ARRAY_LEN(keep_ids));
+	if (hvri_lineage_squeeze(&rec->lineage, &claim->lineage, standby_at,
+				 keep_ids, HVRI_ARRAY_LEN(keep_ids)) ||
+	    forgot)
 		hvri_save(s);
 	/* Both sides are in it and know it committed (O1). */
 	if (mine == NULL || theirs == NULL ||

@@ -24,8 +24,10 @@ bool pair_is_open(struct pair_site *site)
 bool pair_is_protected(struct pair_site *to, struct pair_site *from)
 {
 	struct hvrepl_vm_status t, f;
+	bool both = pair_look(to, &t);
 
-	return pair_look(to, &t) & pair_look(from, &f) &&
+	both = pair_look(from, &f) && both;
+	return both &&
 	       t.ownership == HVREPL_OWNERSHIP_OWNER &&
 	       t.state == HVREPL_STATE_REPLICATING && t.writable &&
 	       f.ownership == HVREPL_OWNERSHIP_STANDBY &&
