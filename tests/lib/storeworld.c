@@ -358,7 +358,8 @@ int32_t world_guest_flush(struct world *world)
 {
 	int32_t rc = hvri_view_flush(world->view);
 
-	if (rc == HVREPL_OK)
+	/* A dead process says nothing: what failed to be written stays open. */
+	if (rc == HVREPL_OK && !world->sim.crashed)
 		memset(world->loose, 0, sizeof(world->loose));
 	return rc;
 }
