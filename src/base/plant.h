@@ -13,6 +13,7 @@
 #define HVRI_BASE_PLANT_H
 
 #ifdef HVREPL_PLANT
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -24,8 +25,19 @@ extern const char *hvri_plant_too;
 	(hvri_plant != NULL &&                                        \
 	 (strcmp(hvri_plant, #name) == 0 ||                           \
 	  (hvri_plant_too != NULL && strcmp(hvri_plant_too, #name) == 0)))
+/* Between two steps of a path that takes no lock: what another thread may do
+ * there is done there, when a test says so. */
+extern void (*hvri_yield)(void);
+#define HVRI_YIELD_IF(unlocked)                         \
+	do {                                            \
+		if ((unlocked) && hvri_yield != NULL)   \
+			hvri_yield();                   \
+	} while (0)
+#define HVRI_YIELD() HVRI_YIELD_IF(true)
 #else
 #include <stdbool.h>
 #define HVRI_PLANT(name) false
+#define HVRI_YIELD_IF(unlocked) ((void)0)
+#define HVRI_YIELD() ((void)0)
 #endif
 #endif

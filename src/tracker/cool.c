@@ -226,6 +226,7 @@ static void erase(struct hvrepl_tracker *tracker)
 		hvri_file_give(tracker);
 		return;
 	}
+	HVRI_YIELD();
 	if (start_erase(tracker) > 0)
 		/* Needs no flush: a mark too many costs a compare. */
 		end_erase(tracker, hvri_sectors_write(tracker) == HVREPL_OK);
@@ -293,8 +294,10 @@ void hvri_cool_serve(struct hvrepl_tracker *tracker)
 			sweep_end(tracker);
 			return;
 		}
+		HVRI_YIELD();
 		if (flush && !HVRI_PLANT(cool_without_flush))
 			rc = hvri_disk_flush(&tracker->disk);
+		HVRI_YIELD();
 		if (HVRI_PLANT(flush_covers_later))
 			for (uint32_t i = 0; i < tracker->regions; i++)
 				(void)atomic_fetch_and(
@@ -309,6 +312,7 @@ void hvri_cool_serve(struct hvrepl_tracker *tracker)
 		hvri_lock(&tracker->mutex);
 		ack = tracker->ack_unsaved;
 		hvri_unlock(&tracker->mutex);
+		HVRI_YIELD();
 		if (ack && !HVRI_PLANT(cool_before_record))
 			rc = hvri_record_save(tracker, NULL, false);
 		if (rc < 0 || !start_grace(tracker)) {
@@ -320,6 +324,7 @@ void hvri_cool_serve(struct hvrepl_tracker *tracker)
 	hvri_lock(&tracker->mutex);
 	grace = tracker->grace;
 	hvri_unlock(&tracker->mutex);
+	HVRI_YIELD();
 	if (grace)
 		erase(tracker);
 }

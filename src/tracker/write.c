@@ -95,10 +95,12 @@ static inline bool moved(const struct hvrepl_tracker *tracker,
  * MAY_OWE: counted, and a cut is open. *kick_out: wake the pump when no lock is
  * held. */
 static inline int32_t attempt(struct hvrepl_tracker *tracker,
-			      struct hvri_wait *wait, bool *kick_out)
+			      struct hvri_wait *wait, bool *kick_out,
+			      bool unlocked)
 {
 	_Atomic uint64_t *const word_at = &tracker->group->word;
 
+	(void)unlocked; /* Others may come in between (HVRI_YIELD_IF). */
 	for (;;) {
 		uint64_t word = atomic_load(word_at), again;
 		uint32_t mode = atomic_load(&tracker->mode);
@@ -114,6 +116,7 @@ static inline int32_t attempt(struct hvrepl_tracker *tracker,
 		 * waits for the counters of its parity (T7). */
 		(void)atomic_fetch_add(counter, HVRI_COUNT_FLIGHT +
 							HVRI_COUNT_PUBLISHING);
+		HVRI_YIELD_IF(unlocked);
 		again = atomic_load(word_at);
 		wait->generation = hvri_generation(word);
 		wait->mode = mode;
@@ -136,6 +139,7 @@ static inline int32_t attempt(struct hvrepl_tracker *tracker,
 				*kick_out = true;
 			return NEEDS_MARK;
 		}
+		HVRI_YIELD_IF(unlocked);
 		map = atomic_load_explicit(
 			&tracker->map[wait->generation & 1],
 			memory_order_acquire);
@@ -146,6 +150,7 @@ static inline int32_t attempt(struct hvrepl_tracker *tracker,
 		if (HVRI_PLANT(discard_not_tracked) &&
 		    wait->kind != HVREPL_WRITE_DATA)
 			wait->count = 0;
+		HVRI_YIELD_IF(unlocked);
 		if (!hvri_bitmap_try_set(map, wait->first, wait->count)) {
 			hvri_bitmap_set(map, &tracker->group->pages,
 					wait->first, wait->count);
@@ -153,7 +158,9 @@ static inline int32_t attempt(struct hvrepl_tracker *tracker,
 				&tracker->group->pages.low,
 				memory_order_relaxed);
 		}
+		HVRI_YIELD_IF(unlocked);
 		(void)atomic_fetch_sub(counter, HVRI_COUNT_PUBLISHING);
+		HVRI_YIELD_IF(unlocked);
 		wait->counter = counter;
 		if ((again & HVRI_WORD_OPEN) != 0)
 			return MAY_OWE;
@@ -252,7 +259,7 @@ int32_t hvri_tracker_write_begin(hvrepl_tracker *tracker, uint64_t offset,
 	wait->region_count =
 		(uint32_t)(last >> tracker->region_shift) - wait->region + 1;
 	wait->kind = (uint8_t)kind;
-	rc = attempt(tracker, wait, &kick);
+	rc = attempt(tracker, wait, &kick, true);
 	if (rc == HVREPL_OK && !kick)
 		return HVREPL_OK;
 	return begin_slow(tracker, ticket, rc, kick);
@@ -275,6 +282,7 @@ int32_t hvri_tracker_write_end(hvrepl_tracker *tracker,
 		    !HVRI_PLANT(write_counts_at_begin))
 			(void)atomic_fetch_or(byte, seen);
 	}
+	HVRI_YIELD();
 	if (leave(tracker, wait))
 		hvri_tracker_kick(tracker);
 	return result;
@@ -352,7 +360,7 @@ static int32_t look(struct hvrepl_tracker *tracker, struct hvri_wait *wait,
 
 	if (wait->reason == HVRI_WAIT_MARK) {
 		/* A woken writer looks again, from the start (T7). */
-		rc = attempt(tracker, wait, kick);
+		rc = attempt(tracker, wait, kick, false);
 		if (rc == NEEDS_MARK)
 			return HVREPL_PENDING;
 		if (rc != MAY_OWE)

@@ -2,6 +2,7 @@
 /* Trackers under seeded guests, cuts and shipping; see trackbed.h. */
 #include "trackbed.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -180,10 +181,12 @@ void bed_perform(struct bed *bed, struct bed_ticket *mine)
 
 void bed_end(struct bed *bed, struct bed_ticket *mine)
 {
-	mine->stage = BED_FREE;
+	/* It is not free before that has returned. */
+	mine->stage = BED_WRITING;
 	ck_assert_int_eq(hvrepl_tracker_write_end(bed->tracker[mine->disk],
 						  &mine->ticket, mine->result),
 			 mine->result);
+	mine->stage = BED_FREE;
 }
 
 static void progress(struct bed *bed, struct bed_ticket *mine)
@@ -227,15 +230,15 @@ bool bed_cut_all(struct bed *bed)
 	return true;
 }
 
-/* Before an I/O: guests, cuts and another pump come in between. */
-static void between(void *argument)
+/* Guests, cuts and another pump come in between. */
+void bed_between(struct bed *bed, unsigned most)
 {
-	struct bed *bed = argument;
-
-	if (bed->inside)
+	if (bed->inside || bed->sim.hook == NULL || bed->sim.crashed)
 		return;
 	bed->inside = true;
-	while (pick(bed, 3) != 0) {
+	while (most-- > 0 && pick(bed, 3) != 0) {
+		if (bed->yields && pick(bed, 3) == 0)
+			bed->env.now_ns += 1100000; /* Regions cool. */
 		if (pick(bed, 3) == 0)
 			bed_process(bed);
 		else if (pick(bed, 30) == 0)
@@ -244,6 +247,12 @@ static void between(void *argument)
 			progress(bed, &bed->ticket[pick(bed, BED_TICKETS)]);
 	}
 	bed->inside = false;
+}
+
+/* Before an I/O. */
+static void between(void *argument)
+{
+	bed_between(argument, UINT_MAX);
 }
 
 static struct bed_cut *oldest(struct bed *bed)

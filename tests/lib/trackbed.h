@@ -53,6 +53,7 @@ struct bed {
 	uint64_t shipped, voided, pended; /* What a run exercised. */
 	bool woken;
 	bool mingle; /* Guests and cuts come between any two I/Os; before attach. */
+	bool yields; /* Others come also between two steps of a write. */
 	bool inside; /* The hook runs. */
 	unsigned calm; /* Percent of steps that let regions cool. */
 };
@@ -82,6 +83,8 @@ bool bed_cut_all(struct bed *bed);
 void bed_advance(struct bed *bed); /* The newest cut, if it is open. */
 /* The oldest cut, if it is not open: acknowledged, or its shipping fails. */
 void bed_ship(struct bed *bed, bool fails);
+/* Up to so many steps of others, wherever the caller is; of a bed that mingles. */
+void bed_between(struct bed *bed, unsigned most);
 /* Writes ended, cuts settled. */
 void bed_settle(struct bed *bed);
 /* Cut all, ship it, compare replicas with disks. */

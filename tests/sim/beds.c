@@ -8,6 +8,8 @@
 #include "storeplay.h"
 #include "trackbed.h"
 
+#include "base/plant.h"
+
 static void life(struct bed *bed, unsigned steps)
 {
 	for (unsigned i = 0; i < steps && !bed->sim.crashed; i++)
@@ -133,20 +135,53 @@ static void story_of_geometry(uint64_t n)
 	tally->stories++;
 }
 
-void story_of_tracker(uint64_t n)
+#ifdef HVREPL_PLANT
+static struct bed *mingling;
+
+/* In the middle of a write, or of the pump: what other threads may do there. */
+static void others(void)
+{
+	bed_between(mingling, 12);
+}
+
+static void let_others_in(struct bed *bed)
+{
+	mingling = bed;
+	bed->yields = true;
+	hvri_yield = others;
+}
+
+static void keep_others_out(void)
+{
+	hvri_yield = NULL;
+}
+#else
+static void let_others_in(struct bed *bed)
+{
+	(void)bed;
+}
+
+static void keep_others_out(void)
+{
+}
+#endif
+
+void story_of_tracker(uint64_t n, enum profile kind)
 {
 	static struct bed bed;
 	uint64_t draw = n * 0x9e3779b97f4a7c15ull + 99;
 	unsigned lives = 1 + (unsigned)(test_random(&draw) % 4);
 
-	if (test_random(&draw) % 16 == 0) {
+	if (kind == PROFILE_TRACKER && test_random(&draw) % 16 == 0) {
 		story_of_geometry(n);
 		return;
 	}
-	profile = PROFILE_TRACKER;
+	profile = kind;
 	focus = 8;
 	bed_init(&bed, n);
 	bed.mingle = true;
+	if (kind == PROFILE_THREADS)
+		let_others_in(&bed);
 	bed.calm = test_random(&draw) % 3 == 0 ? 50 : 0;
 	bed.sim.garbage_percent = (unsigned)(test_random(&draw) % 40);
 	bed.sim.flush_may_finish = true;
@@ -183,6 +218,7 @@ void story_of_tracker(uint64_t n)
 	tally->virtual_ns += bed.env.now_ns;
 	bed_kill(&bed);
 	bed_free(&bed);
+	keep_others_out();
 	tally->hash_sum += tally->hash;
 	tally->stories++;
 }

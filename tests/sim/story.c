@@ -17,6 +17,7 @@ static uint64_t hash;
 
 const char *const profile_names[PROFILE_COUNT] = {
 	"disk", "operator", "adversary", "all", "tracker", "store",
+	"threads",
 };
 
 /* Numbered as the brief of this proof does; docs/testing.md says them. */
@@ -234,8 +235,8 @@ void story(uint64_t n, enum profile kind)
 	unsigned steps;
 
 	tally->seed = n;
-	if (kind == PROFILE_TRACKER) {
-		story_of_tracker(n);
+	if (kind == PROFILE_TRACKER || kind == PROFILE_THREADS) {
+		story_of_tracker(n, kind);
 		return;
 	}
 	if (kind == PROFILE_STORE) {

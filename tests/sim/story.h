@@ -31,6 +31,7 @@ enum profile {
 	PROFILE_ALL,
 	PROFILE_TRACKER,   /* One tracker group: writers in every order. */
 	PROFILE_STORE,     /* One store beside a naive model. */
+	PROFILE_THREADS,   /* Trackers; others come in the middle of a write. */
 	PROFILE_COUNT,
 };
 
@@ -262,7 +263,8 @@ void adversary_act(void);
 /* story.c */
 void pass(uint64_t ns);
 void story(uint64_t n, enum profile kind);
-void story_of_tracker(uint64_t n); /* beds.c */
+/* TRACKER, or THREADS: that only the planted program has (HVRI_YIELD). */
+void story_of_tracker(uint64_t n, enum profile kind); /* beds.c */
 void story_of_store(uint64_t n);
 enum profile profile_of(uint64_t n);
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which planted bug is in (base/plant.h); part of hvrepl-planted only. */
+/* Which planted bug is in, and who comes between (base/plant.h); part of hvrepl-planted only. */
 #include "base/plant.h"
 
 const char *hvri_plant;
 const char *hvri_plant_too;
+void (*hvri_yield)(void);
