@@ -123,6 +123,13 @@ void sites_start(struct sites *w, uint32_t site);
 /* OK when accepted. */
 int32_t sites_operate(struct sites *w, uint32_t site, uint32_t operation,
 		      uint64_t point, const struct hvrepl_uuid *epoch);
+/* A message to a site, as its peer would send it. */
+struct hvri_message sites_message_to(const struct sites *w, uint32_t site,
+				     uint32_t type);
+/* That it hears this, from a peer with these rights, and nothing else: what it
+ * decides is in *update_out, and is not done. */
+void sites_step(struct sites *w, uint32_t site, const struct hvri_message *m,
+		uint32_t verbs, struct hvri_update *update_out);
 /* A guest write, if it is admitted. */
 bool sites_write(struct sites *w, uint32_t site);
 uint32_t sites_state(struct sites *w, uint32_t site);

@@ -410,3 +410,30 @@ void sites_trace_state(struct sites *w)
 			    site->up ? "" : " down");
 	}
 }
+
+struct hvri_message sites_message_to(const struct sites *w, uint32_t site,
+				     uint32_t type)
+{
+	struct hvri_message m;
+
+	memset(&m, 0, sizeof(m));
+	m.type = type;
+	m.from_incarnation = w->site[!site].r.incarnation;
+	m.to_incarnation = w->site[site].r.incarnation;
+	return m;
+}
+
+void sites_step(struct sites *w, uint32_t site, const struct hvri_message *m,
+		uint32_t verbs, struct hvri_update *update_out)
+{
+	struct hvri_event e;
+
+	memset(&e, 0, sizeof(e));
+	e.type = HVRI_EVENT_MESSAGE;
+	e.now_ns = w->env.now_ns;
+	e.u.message.message = m;
+	e.u.message.authorised = verbs;
+	for (int i = 0; i < 3; i++)
+		e.fresh[i] = sites_fresh(w);
+	hvri_relationship_step(&w->site[site].r, &e, update_out);
+}

@@ -22,32 +22,6 @@ static void tear_down(void)
 	sites_free(&w);
 }
 
-/* One message to a site, as its peer would send it. */
-static struct hvri_message message_to(uint32_t site, uint32_t type)
-{
-	struct hvri_message m;
-
-	memset(&m, 0, sizeof(m));
-	m.type = type;
-	m.from_incarnation = w.site[!site].r.incarnation;
-	m.to_incarnation = w.site[site].r.incarnation;
-	return m;
-}
-
-static void step(uint32_t site, const struct hvri_message *m, uint32_t verbs)
-{
-	struct hvri_event e;
-
-	memset(&e, 0, sizeof(e));
-	e.type = HVRI_EVENT_MESSAGE;
-	e.now_ns = w.env.now_ns;
-	e.u.message.message = m;
-	e.u.message.authorised = verbs;
-	for (int i = 0; i < 3; i++)
-		e.fresh[i] = sites_fresh(&w);
-	hvri_relationship_step(&w.site[site].r, &e, &u);
-}
-
 static void operate(uint32_t site, uint32_t operation,
 		    const struct hvrepl_uuid *epoch)
 {
@@ -236,7 +210,7 @@ START_TEST(a_hello_that_comes_again_changes_nothing)
 {
 	static struct hvri_claim standby;
 	static struct hvri_record before;
-	struct hvri_message m = message_to(0, HVRI_MESSAGE_HELLO);
+	struct hvri_message m = sites_message_to(&w, 0, HVRI_MESSAGE_HELLO);
 	struct hvri_relationship *a = &w.site[0].r;
 
 	/* What B said last. */
@@ -249,24 +223,24 @@ START_TEST(a_hello_that_comes_again_changes_nothing)
 	ck_assert(a->armed && w.site[1].r.armed);
 	ck_assert_uint_eq(a->record.ownership, HVREPL_OWNERSHIP_DIVERGED);
 	before = a->record;
-	step(0, &m, 0xf);
+	sites_step(&w, 0, &m, 0xf, &u);
 	ck_assert_mem_eq(&before, &a->record, sizeof(before));
 	ck_assert_uint_eq(u.send_count + u.action_count + u.persist, 0);
 	/* Nor one without a number, of a peer that gave its others one. */
 	m.number = 0;
-	step(0, &m, 0xf);
+	sites_step(&w, 0, &m, 0xf, &u);
 	ck_assert_mem_eq(&before, &a->record, sizeof(before));
 	/* Nor one of an older start of the peer. */
 	m.number = 1;
 	m.from_incarnation--;
-	step(0, &m, 0xf);
+	sites_step(&w, 0, &m, 0xf, &u);
 	ck_assert_mem_eq(&before, &a->record, sizeof(before));
 	ck_assert(a->greeted);
 	/* A new one counts. */
-	m = message_to(0, HVRI_MESSAGE_HELLO);
+	m = sites_message_to(&w, 0, HVRI_MESSAGE_HELLO);
 	m.claim = &standby;
 	m.number = w.site[1].r.hellos_sent + 1;
-	step(0, &m, 0xf);
+	sites_step(&w, 0, &m, 0xf, &u);
 	ck_assert_uint_eq(a->record.ownership, HVREPL_OWNERSHIP_OWNER);
 }
 END_TEST
@@ -274,7 +248,7 @@ END_TEST
 /* The next HELLO of B to A, as it stands. */
 static struct hvri_message hello_of_b(struct hvri_claim *claim)
 {
-	struct hvri_message m = message_to(0, HVRI_MESSAGE_HELLO);
+	struct hvri_message m = sites_message_to(&w, 0, HVRI_MESSAGE_HELLO);
 
 	*claim = w.site[1].r.claim_out;
 	m.claim = claim;
@@ -289,20 +263,20 @@ START_TEST(a_history_that_contradicts_ours_is_not_taken_until_it_is_mended)
 	struct hvri_message m = hello_of_b(&claim);
 
 	claim.lineage.epochs[0].planned ^= true;
-	step(0, &m, 0xf);
+	sites_step(&w, 0, &m, 0xf, &u);
 	ck_assert(!a->greeted);
 	ck_assert_uint_eq(u.notice_count, 1);
 	ck_assert_int_eq(u.notices[0].code, HVREPL_E_PROTOCOL);
 	/* And again: this one would have been the first of the session. */
 	m = hello_of_b(&claim);
 	claim.lineage.epochs[0].planned ^= true;
-	step(0, &m, 0xf);
+	sites_step(&w, 0, &m, 0xf, &u);
 	ck_assert(!a->greeted);
 	/* What is joined in this session stays so. */
 	a->record.phase = HVRI_PHASE_JOIN;
 	a->joined = true;
 	m = hello_of_b(&claim);
-	step(0, &m, 0xf);
+	sites_step(&w, 0, &m, 0xf, &u);
 	ck_assert(a->greeted && a->joined);
 	for (uint32_t i = 0; i < u.send_count; i++)
 		ck_assert_uint_ne(u.sends[i].type, HVRI_MESSAGE_JOIN);
@@ -318,7 +292,7 @@ START_TEST(a_record_whose_epoch_is_not_in_its_history_is_left_as_it_is)
 	uint32_t count = a->record.lineage.count;
 
 	a->record.current = sites_fresh(&w);
-	step(0, &m, 0xf);
+	sites_step(&w, 0, &m, 0xf, &u);
 	ck_assert_uint_eq(a->record.lineage.count, count);
 }
 END_TEST
@@ -333,7 +307,7 @@ START_TEST(a_hello_outside_a_session_is_none)
 	before = a->record;
 	a->session = false;
 	claim.ownership = HVREPL_OWNERSHIP_OWNER;
-	step(0, &m, 0xf);
+	sites_step(&w, 0, &m, 0xf, &u);
 	ck_assert_mem_eq(&before, &a->record, sizeof(before));
 	ck_assert_uint_eq(u.send_count + u.action_count + u.persist, 0);
 }
@@ -349,7 +323,7 @@ START_TEST(a_first_hello_may_have_no_number)
 	m.number = 0;
 	a->hello_seen = 0;
 	claim.generation += 5;
-	step(0, &m, 0xf);
+	sites_step(&w, 0, &m, 0xf, &u);
 	ck_assert_uint_eq(a->record.peer_generation, claim.generation);
 }
 END_TEST
@@ -371,7 +345,7 @@ START_TEST(a_handover_that_was_given_back_is_forgotten)
 	dead.outcome = HVREPL_OUTCOME_REFUSED;
 	ck_assert_int_eq(hvri_lineage_add(&a->record.lineage, &dead), HVREPL_OK);
 	a->record.relinquished = dead.id;
-	step(0, &m, 0xf);
+	sites_step(&w, 0, &m, 0xf, &u);
 	ck_assert(hvri_uuid_is_none(&a->record.relinquished));
 	ck_assert_uint_eq(a->record.ownership, HVREPL_OWNERSHIP_OWNER);
 	ck_assert_uint_ne(u.persist, 0);
@@ -462,10 +436,10 @@ START_TEST(a_replica_that_stands_by_in_another_epoch_is_said_to_need_a_resync)
 					  &a->lineage.epochs[i].id))
 			claim.current = a->lineage.epochs[i].id;
 	ck_assert(!hvri_uuid_equal(&claim.current, &b->current));
-	m = message_to(0, HVRI_MESSAGE_HELLO);
+	m = sites_message_to(&w, 0, HVRI_MESSAGE_HELLO);
 	m.claim = &claim;
 	m.number = w.site[1].r.hellos_sent + 1;
-	step(0, &m, 0xf);
+	sites_step(&w, 0, &m, 0xf, &u);
 	ck_assert_uint_eq(hvri_relationship_state(&w.site[0].r),
 			  HVREPL_STATE_WAITING_FOR_RESYNC);
 }

@@ -23,32 +23,6 @@ static void tear_down(void)
 	sites_free(&w);
 }
 
-/* One message to a site, as its peer would send it. */
-static struct hvri_message message_to(uint32_t site, uint32_t type)
-{
-	struct hvri_message m;
-
-	memset(&m, 0, sizeof(m));
-	m.type = type;
-	m.from_incarnation = w.site[!site].r.incarnation;
-	m.to_incarnation = w.site[site].r.incarnation;
-	return m;
-}
-
-static void step(uint32_t site, const struct hvri_message *m, uint32_t verbs)
-{
-	struct hvri_event e;
-
-	memset(&e, 0, sizeof(e));
-	e.type = HVRI_EVENT_MESSAGE;
-	e.now_ns = w.env.now_ns;
-	e.u.message.message = m;
-	e.u.message.authorised = verbs;
-	for (int i = 0; i < 3; i++)
-		e.fresh[i] = sites_fresh(&w);
-	hvri_relationship_step(&w.site[site].r, &e, &u);
-}
-
 static const struct hvri_message *sent(uint32_t type)
 {
 	for (uint32_t i = 0; i < u.send_count; i++)
@@ -59,7 +33,7 @@ static const struct hvri_message *sent(uint32_t type)
 
 static struct hvri_message grant(uint64_t point)
 {
-	struct hvri_message m = message_to(1, HVRI_MESSAGE_GRANT);
+	struct hvri_message m = sites_message_to(&w, 1, HVRI_MESSAGE_GRANT);
 	const struct hvri_record *rec = &w.site[1].r.record;
 
 	m.u.handover.epoch = sites_fresh(&w);
@@ -75,7 +49,7 @@ START_TEST(a_grant_is_taken_only_at_exactly_its_point)
 	struct hvri_message m = grant(rec->position.number + 1);
 	const struct hvri_epoch *epoch;
 
-	step(1, &m, 0xf);
+	sites_step(&w, 1, &m, 0xf, &u);
 	ck_assert_uint_eq(rec->ownership, HVREPL_OWNERSHIP_STANDBY);
 	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_REFUSED));
 	/* Durable before it is said, though the epoch was never seen. */
@@ -84,17 +58,17 @@ START_TEST(a_grant_is_taken_only_at_exactly_its_point)
 	ck_assert_uint_eq(epoch->outcome, HVREPL_OUTCOME_REFUSED);
 	/* Refused once, refused for ever, at the right point too. */
 	m.u.handover.point = rec->position.number;
-	step(1, &m, 0xf);
+	sites_step(&w, 1, &m, 0xf, &u);
 	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_REFUSED));
 	ck_assert_uint_eq(rec->ownership, HVREPL_OWNERSHIP_STANDBY);
 
 	m = grant(rec->position.number);
-	step(1, &m, 0xf);
+	sites_step(&w, 1, &m, 0xf, &u);
 	ck_assert_uint_eq(rec->ownership, HVREPL_OWNERSHIP_OWNER);
 	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_OWNED));
 	ck_assert(u.persist);
 	/* Said again, it is answered again and nothing else. */
-	step(1, &m, 0xf);
+	sites_step(&w, 1, &m, 0xf, &u);
 	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_OWNED));
 	ck_assert_uint_eq(u.action_count, 0);
 }
@@ -106,11 +80,11 @@ START_TEST(a_cancel_of_an_epoch_never_seen_is_refused_durably)
 	struct hvri_message m = grant(rec->position.number);
 
 	m.type = HVRI_MESSAGE_CANCEL_REQUEST;
-	step(1, &m, 0xf);
+	sites_step(&w, 1, &m, 0xf, &u);
 	ck_assert(u.persist);
 	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_REFUSED));
 	m.type = HVRI_MESSAGE_GRANT;
-	step(1, &m, 0xf);
+	sites_step(&w, 1, &m, 0xf, &u);
 	ck_assert_ptr_null(sent(HVRI_MESSAGE_OWNED));
 	ck_assert_uint_eq(rec->ownership, HVREPL_OWNERSHIP_STANDBY);
 }
@@ -123,17 +97,17 @@ START_TEST(messages_of_another_incarnation_are_not_acted_on)
 
 	before = w.site[1].r.record;
 	m.to_incarnation++;
-	step(1, &m, 0xf);
+	sites_step(&w, 1, &m, 0xf, &u);
 	ck_assert_mem_eq(&before, &w.site[1].r.record, sizeof(before));
 	m.to_incarnation--;
 	m.from_incarnation++;
-	step(1, &m, 0xf);
+	sites_step(&w, 1, &m, 0xf, &u);
 	ck_assert_mem_eq(&before, &w.site[1].r.record, sizeof(before));
 	ck_assert_uint_eq(u.send_count + u.action_count, 0);
 	/* Nor before HELLO in this session. */
 	m.from_incarnation--;
 	w.site[1].r.greeted = false;
-	step(1, &m, 0xf);
+	sites_step(&w, 1, &m, 0xf, &u);
 	ck_assert_mem_eq(&before, &w.site[1].r.record, sizeof(before));
 }
 END_TEST
@@ -150,9 +124,9 @@ START_TEST(an_owner_that_writes_does_not_join)
 	sites_settle(&w, 2000);
 	ck_assert_uint_eq(w.site[0].r.record.ownership,
 			  HVREPL_OWNERSHIP_DIVERGED);
-	m = message_to(0, HVRI_MESSAGE_JOIN);
+	m = sites_message_to(&w, 0, HVRI_MESSAGE_JOIN);
 	m.u.join.epoch = w.site[1].r.record.current;
-	step(0, &m, 0xf);
+	sites_step(&w, 0, &m, 0xf, &u);
 	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_ANSWER));
 	ck_assert_int_eq(sent(HVRI_MESSAGE_ANSWER)->answer.code,
 			 HVREPL_E_PEER_REFUSED);
@@ -167,7 +141,7 @@ START_TEST(a_failover_ends_handovers_that_were_only_begun)
 	struct hvri_message m = grant(0);
 
 	m.type = HVRI_MESSAGE_HANDOVER_CHECK;
-	step(1, &m, 0xf);
+	sites_step(&w, 1, &m, 0xf, &u);
 	ck_assert(hvri_lineage_look(&rec->lineage, &m.u.handover.epoch));
 	sites_operate(&w, 1, HVREPL_OPERATION_UNPLANNED, 0, NULL);
 	ck_assert_uint_eq(rec->ownership, HVREPL_OWNERSHIP_OWNER);
@@ -179,7 +153,7 @@ END_TEST
 
 START_TEST(a_cut_that_does_not_follow_is_declined)
 {
-	struct hvri_message m = message_to(1, HVRI_MESSAGE_CUT_BEGIN);
+	struct hvri_message m = sites_message_to(&w, 1, HVRI_MESSAGE_CUT_BEGIN);
 	struct hvri_record *rec = &w.site[1].r.record;
 
 	m.u.cut.kind = HVRI_CUT_DELTA;
@@ -189,23 +163,23 @@ START_TEST(a_cut_that_does_not_follow_is_declined)
 	m.u.cut.point.number += 2;
 	m.u.cut.point.cut = sites_fresh(&w);
 	m.u.cut.from.number++;
-	step(1, &m, 0xf);
+	sites_step(&w, 1, &m, 0xf, &u);
 	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_CUT_DECLINE));
 	m.u.cut.from = rec->position;
 	m.u.cut.point.epoch = sites_fresh(&w);
-	step(1, &m, 0xf);
+	sites_step(&w, 1, &m, 0xf, &u);
 	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_CUT_DECLINE));
 	m.u.cut.point.epoch = rec->current;
-	step(1, &m, 0); /* Not authorised. */
+	sites_step(&w, 1, &m, 0, &u); /* Not authorised. */
 	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_CUT_DECLINE));
 	ck_assert_int_eq(sent(HVRI_MESSAGE_CUT_DECLINE)->answer.code,
 			 HVREPL_E_DENIED);
-	step(1, &m, 0xf);
+	sites_step(&w, 1, &m, 0xf, &u);
 	ck_assert_uint_eq(u.action_count, 1);
 	ck_assert_uint_eq(u.actions[0].type, HVRI_ACTION_RECEIVE);
 	/* One taken in before is confirmed again. */
 	m.u.cut.point = rec->position;
-	step(1, &m, 0xf);
+	sites_step(&w, 1, &m, 0xf, &u);
 	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_DURABLE));
 }
 END_TEST
@@ -579,7 +553,7 @@ START_TEST(no_message_of_a_peer_can_break_a_step)
 			sites_init(&w, k);
 			sites_replicating(&w);
 		}
-		m = message_to(site, 1 + (uint32_t)(test_random(&seed) %
+		m = sites_message_to(&w, site, 1 + (uint32_t)(test_random(&seed) %
 						    (HVRI_MESSAGE_TYPE_COUNT -
 						     1)));
 		test_fill(&m.u, sizeof(m.u), k);
@@ -620,7 +594,7 @@ START_TEST(no_message_of_a_peer_can_break_a_step)
 		    hvri_message_decode(bytes, length, &storage, &back) !=
 			    HVREPL_OK)
 			continue;
-		step(site, &back, (uint32_t)test_random(&seed));
+		sites_step(&w, site, &back, (uint32_t)test_random(&seed), &u);
 		ck_assert(!u.overflow);
 		/* Whatever it said, we own what we write to. */
 		if (r->armed)
