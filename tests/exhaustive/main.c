@@ -1,30 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The program: all workloads, in processes that a violation takes with it, and
  * what they have shown. */
-#define _DEFAULT_SOURCE /* MAP_ANONYMOUS. */
+#define _POSIX_C_SOURCE 200809L /* clock_gettime(), strtok_r(). */
 
 #include "exhaustive.h"
 
 #include "testing.h"
+#include "workers.h"
 
 #include "base/plant.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define WORKERS_MAX 16u
-
-struct worker {
-	struct totals totals;
-	pid_t pid;
-};
 
 struct counter {
 	uint64_t next; /* Workload that nobody has taken. */
@@ -55,7 +47,7 @@ static const struct setting {
 struct totals *totals;
 static const struct setting *setting = settings[0];
 static unsigned guarantee;
-static struct worker *workers;
+static struct totals *workers; /* Of each. */
 static struct counter *counter;
 static unsigned worker_count = 2, failures, failures_max = 10;
 static unsigned ops_least = 1, ops_most = OPS_MAX, every, offset;
@@ -96,54 +88,31 @@ void violated(unsigned which, const char *format, ...)
 	_exit(3);
 }
 
-/* The checks of tests/lib end here (linked with --wrap). */
-void __wrap__mark_point(const char *file, int line);
-void __wrap__ck_assert_failed(const char *file, int line, const char *expr,
-			      const char *message, ...)
-	__attribute__((noreturn));
-
-void __wrap__mark_point(const char *file, int line)
+void check_failed(const char *text)
 {
-	(void)file, (void)line;
-}
-
-void __wrap__ck_assert_failed(const char *file, int line, const char *expr,
-			      const char *message, ...)
-{
-	char text[300] = "";
-	va_list list;
-
-	if (message != NULL) {
-		va_start(list, message);
-		vsnprintf(text, sizeof(text), message, list);
-		va_end(list);
-	}
-	violated(guarantee, "%s:%d: %s %s",
-		 strrchr(file, '/') != NULL ? strrchr(file, '/') + 1 : file,
-		 line, expr, text);
+	violated(guarantee, "%s", text);
 }
 
 /* ---- Workloads, shortest first. ---- */
 
-struct list {
+static struct list {
 	struct workload *items;
 	size_t count, room;
-};
+} list;
 
-static void add(struct list *list, const struct workload *workload)
+static void add(const struct workload *workload)
 {
-	if (list->count == list->room) {
-		list->room = list->room == 0 ? 1024 : list->room * 2;
-		list->items = realloc(list->items,
-				      list->room * sizeof(*list->items));
-		if (list->items == NULL)
+	if (list.count == list.room) {
+		list.room = list.room == 0 ? 1024 : list.room * 2;
+		list.items = realloc(list.items,
+				     list.room * sizeof(*list.items));
+		if (list.items == NULL)
 			abort();
 	}
-	list->items[list->count++] = *workload;
+	list.items[list.count++] = *workload;
 }
 
-static void list_room(struct list *list, unsigned room, unsigned length,
-		      unsigned step)
+static void list_room(unsigned room, unsigned length, unsigned step)
 {
 	const struct room *r = rooms[room];
 	uint64_t count = 1, number = 0;
@@ -159,11 +128,11 @@ static void list_room(struct list *list, unsigned room, unsigned length,
 				continue;
 			for (unsigned i = length; i-- > 0; left /= r->ops)
 				one.ops[i] = (unsigned)(left % r->ops);
-			add(list, &one);
+			add(&one);
 		}
 }
 
-static void list_all(struct list *list)
+static void list_all(void)
 {
 	for (unsigned length = ops_least; length <= ops_most; length++)
 		for (unsigned room = 0; room < ROOMS; room++) {
@@ -174,44 +143,27 @@ static void list_all(struct list *list)
 				step = every;
 			if (only_room == NULL ||
 			    strcmp(only_room, rooms[room]->name) == 0)
-				list_room(list, room, length, step);
+				list_room(room, length, step);
 		}
 }
 
 /* ---- Workers. ---- */
 
-static _Noreturn void work(struct worker *worker, const struct list *list)
+static void work(unsigned worker)
 {
-	totals = &worker->totals;
+	totals = &workers[worker];
 	totals->working = true;
 	for (;;) {
 		uint64_t n = __atomic_fetch_add(&counter->next, 1,
 						__ATOMIC_SEQ_CST);
 
-		if (n >= list->count)
+		if (n >= list.count)
 			break;
-		(void)explore(&list->items[n]);
+		(void)explore(&list.items[n]);
 	}
 	totals->working = false;
 	fflush(stdout);
 	_exit(0);
-}
-
-static void begin(struct worker *worker, const struct list *list)
-{
-	pid_t pid;
-
-	fflush(stdout);
-	worker->totals.broken = 0;
-	worker->totals.message[0] = 0;
-	pid = fork();
-	if (pid < 0) {
-		perror("fork");
-		exit(2);
-	}
-	if (pid == 0)
-		work(worker, list);
-	worker->pid = pid; /* The memory is shared: the parent's to write. */
 }
 
 static void describe(const char *where)
@@ -236,10 +188,8 @@ static void describe(const char *where)
 	}
 }
 
-static void report(const struct worker *worker, int status)
+static void report(const struct totals *t, int status)
 {
-	const struct totals *t = &worker->totals;
-
 	failures++;
 	if (t->broken != 0)
 		printf("VIOLATED G%u: %s\n", t->broken, t->message);
@@ -268,32 +218,18 @@ static void add_up(struct totals *sum, const struct totals *t)
 		sum->proved[i] += t->proved[i];
 }
 
-static void run(const struct list *list)
+static bool ended(unsigned worker, int status)
 {
-	unsigned running = 0;
+	struct totals *t = &workers[worker];
 
-	for (unsigned i = 0; i < worker_count; i++, running++)
-		begin(&workers[i], list);
-	while (running > 0) {
-		int status;
-		pid_t pid = waitpid(-1, &status, 0);
-		unsigned i = 0;
-
-		if (pid < 0 && errno == EINTR)
-			continue;
-		while (i < worker_count && workers[i].pid != pid)
-			i++;
-		if (i == worker_count)
-			break;
-		if (status == 0 && !workers[i].totals.working) {
-			running--;
-			continue;
-		}
-		report(&workers[i], status);
-		if (failures >= failures_max)
-			counter->next = list->count;
-		begin(&workers[i], list);
-	}
+	if (status == 0 && !t->working)
+		return false;
+	report(t, status);
+	t->broken = 0;
+	t->message[0] = 0;
+	if (failures >= failures_max)
+		counter->next = list.count;
+	return true;
 }
 
 static void show(const struct totals *t, double seconds)
@@ -362,7 +298,7 @@ static void names(void)
 int main(int argc, char **argv)
 {
 	static struct totals sum;
-	struct list list = { NULL, 0, 0 };
+	static struct workers at_work = { .work = work, .ended = ended };
 	const char *again = NULL;
 	double began;
 
@@ -409,25 +345,19 @@ int main(int argc, char **argv)
 		usage();
 		return 2;
 	}
-	workers = mmap(NULL, worker_count * sizeof(*workers),
-		       PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-		       0);
-	counter = mmap(NULL, sizeof(*counter), PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (workers == MAP_FAILED || counter == MAP_FAILED) {
-		perror("mmap");
-		return 2;
-	}
+	workers = workers_memory(worker_count * sizeof(*workers));
+	counter = workers_memory(sizeof(*counter));
 	if (again != NULL) {
 		totals = &sum;
 		replay(again);
 		return 0;
 	}
-	list_all(&list);
+	list_all();
 	began = clock_now();
-	run(&list);
+	at_work.count = worker_count;
+	workers_run(&at_work);
 	for (unsigned i = 0; i < worker_count; i++)
-		add_up(&sum, &workers[i].totals);
+		add_up(&sum, &workers[i]);
 	free(list.items);
 	show(&sum, clock_now() - began);
 	printf("%llu passed, %u failed\n",

@@ -1,25 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The simulator's program: many stories, in a few processes that a story which
  * goes wrong takes with it, and what they have shown. */
-#define _DEFAULT_SOURCE /* MAP_ANONYMOUS. */
+#define _DEFAULT_SOURCE /* setitimer(), sysconf(). */
 
 #include "sim.h"
 #include "story.h"
+#include "workers.h"
 
 #include "base/plant.h"
 
-#include <errno.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define WORKERS_MAX 64u
 #define FAILURES_MAX 200u
 #define CHUNK 16u
 #define STORY_SECONDS 60 /* Of CPU; a story takes some milliseconds. */
@@ -34,7 +32,6 @@ static const char *hvri_plant; /* Only sim-planted has bugs to switch on. */
 struct worker {
 	struct tally tally;
 	uint64_t next, end; /* Of its chunk. */
-	pid_t pid;
 };
 
 struct job {
@@ -44,7 +41,7 @@ struct job {
 static struct worker *workers;
 static struct job *job;
 static enum profile only = PROFILE_COUNT;
-static unsigned worker_count = 1, failures, failures_max = 20;
+static unsigned worker_count = 1, failures, failures_max = 20, failures_stop;
 static uint64_t limit = UINT64_MAX;
 static bool quiet;
 static uint64_t failed_seeds[FAILURES_MAX];
@@ -65,32 +62,9 @@ void violated(unsigned guarantee, const char *format, ...)
 	_exit(3);
 }
 
-/* The checks of tests/lib end here (linked with --wrap). */
-void __wrap__mark_point(const char *file, int line);
-void __wrap__ck_assert_failed(const char *file, int line, const char *expr,
-			      const char *message, ...)
-	__attribute__((noreturn));
-
-void __wrap__mark_point(const char *file, int line)
+void check_failed(const char *text)
 {
-	(void)file, (void)line;
-}
-
-void __wrap__ck_assert_failed(const char *file, int line, const char *expr,
-			      const char *message, ...)
-{
-	char text[300] = "";
-	va_list list;
-
-	if (message != NULL) {
-		va_start(list, message);
-		vsnprintf(text, sizeof(text), message, list);
-		va_end(list);
-	}
-	violated(focus, "%s:%d: %s %s", strrchr(file, '/') != NULL ?
-						strrchr(file, '/') + 1 :
-						file,
-		 line, expr, text);
+	violated(focus, "%s", text);
 }
 
 static enum profile profile_for(uint64_t n)
@@ -145,8 +119,10 @@ static void keep_memory(void)
 	test_env_recycle();
 }
 
-static void work(struct worker *worker)
+static void work(unsigned number)
 {
+	struct worker *worker = &workers[number];
+
 	tally = &worker->tally;
 	keep_memory();
 	for (;;) {
@@ -167,24 +143,6 @@ static void work(struct worker *worker)
 	tally->done = true;
 	fflush(stdout);
 	_exit(0);
-}
-
-static void start(struct worker *worker)
-{
-	pid_t pid;
-
-	worker->tally.broken = 0;
-	worker->tally.done = false;
-	worker->tally.message[0] = 0;
-	fflush(stdout);
-	pid = fork();
-	if (pid < 0) {
-		perror("fork");
-		exit(2);
-	}
-	if (pid == 0)
-		work(worker);
-	worker->pid = pid; /* The memory is shared: the parent's to write. */
 }
 
 static void report(struct worker *worker, int status)
@@ -223,14 +181,6 @@ static void report(struct worker *worker, int status)
 	fflush(stdout);
 }
 
-static struct worker *worker_of(pid_t pid)
-{
-	for (unsigned i = 0; i < worker_count; i++)
-		if (workers[i].pid == pid)
-			return &workers[i];
-	return NULL;
-}
-
 static void add_up(const struct tally *t)
 {
 	total.stories += t->stories;
@@ -246,44 +196,37 @@ static void add_up(const struct tally *t)
 		total.faults[i] += t->faults[i];
 }
 
+static bool ended(unsigned number, int status)
+{
+	struct worker *worker = &workers[number];
+
+	if (worker->tally.done && status == 0)
+		return false;
+	report(worker, status);
+	worker->next++;
+	if (failures >= failures_stop) {
+		job->next = job->end;
+		return false;
+	}
+	worker->tally.broken = 0;
+	worker->tally.done = false;
+	worker->tally.message[0] = 0;
+	return true;
+}
+
 /* Tell `count` stories from `first`; how many went wrong. */
 static unsigned run(uint64_t first, uint64_t count, unsigned stop_after)
 {
-	unsigned before = failures, running = 0, use = worker_count;
+	static struct workers at_work = { .work = work, .ended = ended };
+	unsigned before = failures;
 
 	job->next = first;
 	job->end = first + count;
-	if (count < use)
-		use = (unsigned)count;
-	for (unsigned i = 0; i < use; i++) {
-		memset(&workers[i], 0, sizeof(workers[i]));
-		start(&workers[i]);
-		running++;
-	}
-	while (running > 0) {
-		int status;
-		pid_t pid = waitpid(-1, &status, 0);
-		struct worker *worker = pid > 0 ? worker_of(pid) : NULL;
-
-		if (pid < 0 && errno == EINTR)
-			continue;
-		if (worker == NULL)
-			break;
-		if (worker->tally.done && status == 0) {
-			running--;
-			continue;
-		}
-		report(worker, status);
-		worker->next++;
-		if (failures - before >= stop_after) {
-			job->next = job->end;
-			worker->next = worker->end;
-			running--;
-			continue;
-		}
-		start(worker);
-	}
-	for (unsigned i = 0; i < use; i++)
+	failures_stop = before + stop_after;
+	at_work.count = count < worker_count ? (unsigned)count : worker_count;
+	memset(workers, 0, at_work.count * sizeof(*workers));
+	workers_run(&at_work);
+	for (unsigned i = 0; i < at_work.count; i++)
 		add_up(&workers[i].tally);
 	return failures - before;
 }
@@ -438,18 +381,6 @@ static uint64_t number(char **argv, int *i, int argc, int base)
 	return strtoull(argv[++*i], NULL, base);
 }
 
-static void *shared(size_t size)
-{
-	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	if (memory == MAP_FAILED) {
-		perror("mmap");
-		exit(2);
-	}
-	return memory;
-}
-
 int main(int argc, char **argv)
 {
 	uint64_t first = 1, count = 1000;
@@ -496,8 +427,8 @@ int main(int argc, char **argv)
 	}
 	if (worker_count < 1 || worker_count > WORKERS_MAX)
 		worker_count = 2;
-	workers = shared(sizeof(*workers) * WORKERS_MAX);
-	job = shared(sizeof(*job));
+	workers = workers_memory(sizeof(*workers) * WORKERS_MAX);
+	job = workers_memory(sizeof(*job));
 	if (shrinks) {
 		shrink(first);
 		return 0;

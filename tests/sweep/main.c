@@ -1,34 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The program: every scenario with every fault at every place, in processes
  * that a violation takes with it. */
-#define _DEFAULT_SOURCE /* MAP_ANONYMOUS. */
+#define _POSIX_C_SOURCE 200809L /* clock_gettime(). */
 
 #include "sweep.h"
+#include "workers.h"
 
 #include "base/plant.h"
 #include "failing.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define WORKERS_MAX 16u
 #define FAILURES_MAX 40u
 
 struct work { /* Of one worker; shared. */
 	unsigned job;	/* Scenario and kind. */
 	uint64_t n;	/* Place in it. */
 	unsigned bad;	/* Violations there. */
-	bool working;
+	bool working, resume; /* Resume: on from n, not with a new job. */
 	uint64_t runs, places[KINDS];
 	char message[400];
-	pid_t pid;
 };
 
 struct shared {
@@ -160,31 +156,9 @@ static _Noreturn void violated(const char *format, ...)
 	_exit(3);
 }
 
-/* The checks of tests/lib end here (linked with --wrap). */
-void __wrap__mark_point(const char *file, int line);
-void __wrap__ck_assert_failed(const char *file, int line, const char *expr,
-			      const char *message, ...)
-	__attribute__((noreturn));
-
-void __wrap__mark_point(const char *file, int line)
+void check_failed(const char *text)
 {
-	(void)file, (void)line;
-}
-
-void __wrap__ck_assert_failed(const char *file, int line, const char *expr,
-			      const char *message, ...)
-{
-	char text[300] = "";
-	va_list list;
-
-	if (message != NULL) {
-		va_start(list, message);
-		vsnprintf(text, sizeof(text), message, list);
-		va_end(list);
-	}
-	violated("%s:%d: %s %s",
-		 strrchr(file, '/') != NULL ? strrchr(file, '/') + 1 : file,
-		 line, expr, text);
+	violated("%s", text);
 }
 
 /* The place after n: fewer and fewer, and fewest where a run is dear. */
@@ -218,16 +192,17 @@ static void sweep(unsigned job)
 	}
 }
 
-static _Noreturn void work(bool resume)
+static void work(unsigned worker)
 {
+	mine = &shared->works[worker];
 	mine->working = true;
 	for (;;) {
-		if (!resume) {
+		if (!mine->resume) {
 			mine->job = __atomic_fetch_add(&shared->next, 1,
 						       __ATOMIC_SEQ_CST);
 			mine->n = mine->bad = 0;
 		}
-		resume = false;
+		mine->resume = false;
 		if (scenario_at(mine->job / KINDS) == NULL)
 			break;
 		sweep(mine->job);
@@ -235,24 +210,6 @@ static _Noreturn void work(bool resume)
 	mine->working = false;
 	fflush(stdout);
 	_exit(0);
-}
-
-static void begin(struct work *worker, bool resume)
-{
-	pid_t pid;
-
-	fflush(stdout);
-	worker->message[0] = 0;
-	pid = fork();
-	if (pid < 0) {
-		perror("fork");
-		exit(2);
-	}
-	if (pid == 0) {
-		mine = worker;
-		work(resume);
-	}
-	worker->pid = pid; /* The memory is shared: the parent's to write. */
 }
 
 static void report(const struct work *worker, int status)
@@ -271,40 +228,28 @@ static void report(const struct work *worker, int status)
 	fflush(stdout);
 }
 
+static bool ended(unsigned worker, int status)
+{
+	struct work *work = &shared->works[worker];
+
+	if (status == 0 && !work->working)
+		return false;
+	report(work, status);
+	work->message[0] = 0;
+	work->n = after(scenario_at(work->job / KINDS), work->n);
+	if (failures >= FAILURES_MAX)
+		shared->next = 1u << 30;
+	/* On with the next place; what fails everywhere, with the next kind. */
+	work->resume = ++work->bad < 3 && work->job % KINDS != NOTHING;
+	return true;
+}
+
 static void run_all(void)
 {
-	unsigned running = 0;
+	static struct workers workers = { .work = work, .ended = ended };
 
-	for (unsigned i = 0; i < worker_count; i++, running++)
-		begin(&shared->works[i], false);
-	while (running > 0) {
-		int status;
-		pid_t pid = waitpid(-1, &status, 0);
-		unsigned i = 0;
-
-		if (pid < 0 && errno == EINTR)
-			continue;
-		while (i < worker_count && shared->works[i].pid != pid)
-			i++;
-		if (i == worker_count)
-			break;
-		if (status == 0 && !shared->works[i].working) {
-			running--;
-			continue;
-		}
-		report(&shared->works[i], status);
-		shared->works[i].n =
-			after(scenario_at(shared->works[i].job / KINDS),
-			      shared->works[i].n);
-		if (failures >= FAILURES_MAX)
-			shared->next = 1u << 30;
-		/* On with the next place; what fails everywhere, with the next
-		 * kind. */
-		shared->works[i].bad++;
-		begin(&shared->works[i], shared->works[i].bad < 3 &&
-					 shared->works[i].job % KINDS !=
-						 NOTHING);
-	}
+	workers.count = worker_count;
+	workers_run(&workers);
 }
 
 static unsigned show(double seconds)
@@ -399,12 +344,7 @@ int main(int argc, char **argv)
 	}
 	if (again != NULL)
 		return replay(again);
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
-		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (shared == MAP_FAILED) {
-		perror("mmap");
-		return 2;
-	}
+	shared = workers_memory(sizeof(*shared));
 	began = clock_now();
 	run_all();
 	return show(clock_now() - began) == 0 ? 0 : 1;
