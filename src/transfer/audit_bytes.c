@@ -48,26 +48,6 @@ int32_t hvri_audit_make_header(uint32_t segment,
 		      out + HVRI_AUDIT_HEADER - DIGEST);
 }
 
-bool hvri_audit_read_header(struct hvri_audit_reading *reading, uint32_t segment)
-{
-	struct hvri_reader reader =
-		hvri_reader_over(reading->bytes, reading->length);
-	struct hvri_audit_chain chain;
-	uint8_t wanted[HVRI_AUDIT_HEADER];
-
-	hvri_read_pad(&reader, 16, false);
-	chain.records = hvri_read_u64(&reader) - 1;
-	hvri_read_bytes(&reader, chain.digest, DIGEST);
-	/* The oldest that is there need not be the first that was. */
-	if (reader.bad || reading->length < HVRI_AUDIT_HEADER ||
-	    hvri_audit_make_header(segment, &chain, wanted) < 0 ||
-	    memcmp(wanted, reading->bytes, HVRI_AUDIT_HEADER) != 0)
-		return false;
-	reading->chain = chain;
-	reading->at = HVRI_AUDIT_HEADER;
-	return true;
-}
-
 static size_t cut(const char *text, size_t most)
 {
 	size_t length = text == NULL ? 0 : strlen(text);
@@ -111,34 +91,83 @@ int32_t hvri_audit_make(const struct hvrepl_audit_record *record,
 	return HVREPL_OK;
 }
 
-/* A whole record with a digest that fits, wherever it belongs: its length. */
-static size_t whole(const uint8_t *bytes, size_t left)
+/* A whole record with a digest that fits, wherever it belongs: its length, or 0.
+ * Negative: it cannot be told, which is no damage. */
+static int32_t whole(const uint8_t *bytes, size_t left, size_t *length_out)
 {
 	struct hvri_reader reader = hvri_reader_over(bytes, left);
 	uint32_t length = hvri_read_u32(&reader);
 	uint8_t digest[DIGEST];
 
+	*length_out = 0;
 	if (left < RECORD_MIN || length < RECORD_MIN ||
 	    length > HVRI_AUDIT_RECORD_MAX || length % 8 != 0 || length > left)
-		return 0;
-	if (sha256(bytes, length - DIGEST, digest) < 0 ||
-	    memcmp(digest, bytes + length - DIGEST, DIGEST) != 0)
-		return 0;
-	return length;
+		return HVREPL_OK;
+	HVRI_TRY(sha256(bytes, length - DIGEST, digest));
+	if (memcmp(digest, bytes + length - DIGEST, DIGEST) == 0)
+		*length_out = length;
+	return HVREPL_OK;
 }
 
-/* What a crash leaves is less than a record, and nothing comes behind it. */
-static int32_t torn_or_worse(const struct hvri_audit_reading *reading)
+/* What a crash leaves is less than a record, and none begins behind `from`. */
+static int32_t torn_or_worse(const struct hvri_audit_reading *reading,
+			     size_t from)
 {
-	const uint8_t *bytes = reading->bytes + reading->at;
-	size_t left = reading->length - reading->at;
+	size_t length;
 
-	if (left > HVRI_AUDIT_RECORD_MAX)
+	if (reading->length > from + HVRI_AUDIT_RECORD_MAX)
 		return HVREPL_E_CORRUPT;
-	for (size_t i = 8; i + RECORD_MIN <= left; i += 8)
-		if (whole(bytes + i, left - i) != 0)
+	for (; from + RECORD_MIN <= reading->length; from += 8) {
+		HVRI_TRY(whole(reading->bytes + from, reading->length - from,
+			       &length));
+		if (length != 0)
 			return HVREPL_E_CORRUPT;
+	}
 	return HVREPL_E_TRUNCATED;
+}
+
+/* The header of a format that this version does not know. */
+static int32_t too_new(const struct hvri_audit_reading *reading, bool *out)
+{
+	struct hvri_reader reader =
+		hvri_reader_over(reading->bytes, reading->length);
+	uint8_t magic[8], digest[DIGEST];
+	uint32_t format;
+
+	hvri_read_bytes(&reader, magic, sizeof(magic));
+	format = hvri_read_u32(&reader);
+	HVRI_TRY(sha256(reading->bytes, HVRI_AUDIT_HEADER - DIGEST, digest));
+	*out = memcmp(magic, MAGIC, sizeof(magic)) == 0 && format > FORMAT &&
+	       memcmp(digest, reading->bytes + HVRI_AUDIT_HEADER - DIGEST,
+		      DIGEST) == 0;
+	return HVREPL_OK;
+}
+
+int32_t hvri_audit_read_header(struct hvri_audit_reading *reading,
+			       uint32_t segment)
+{
+	struct hvri_reader reader =
+		hvri_reader_over(reading->bytes, reading->length);
+	struct hvri_audit_chain chain;
+	uint8_t wanted[HVRI_AUDIT_HEADER];
+	bool newer;
+
+	if (reading->length < HVRI_AUDIT_HEADER)
+		return HVREPL_E_TRUNCATED;
+	hvri_read_pad(&reader, 16, false);
+	chain.records = hvri_read_u64(&reader) - 1;
+	hvri_read_bytes(&reader, chain.digest, DIGEST);
+	HVRI_TRY(hvri_audit_make_header(segment, &chain, wanted));
+	if (memcmp(wanted, reading->bytes, HVRI_AUDIT_HEADER) == 0) {
+		reading->chain = chain;
+		reading->at = HVRI_AUDIT_HEADER;
+		return HVREPL_OK;
+	}
+	HVRI_TRY(too_new(reading, &newer));
+	/* It became durable with the first record or not at all: one write, and
+	 * a record begins in the sector that it is in. */
+	return newer ? HVREPL_E_FORMAT_TOO_NEW :
+		       torn_or_worse(reading, HVRI_AUDIT_HEADER);
 }
 
 int32_t hvri_audit_next(struct hvri_audit_reading *reading,
@@ -155,9 +184,9 @@ int32_t hvri_audit_next(struct hvri_audit_reading *reading,
 
 	if (left == 0)
 		return HVREPL_E_NOT_FOUND;
-	length = whole(bytes, left);
+	HVRI_TRY(whole(bytes, left, &length));
 	if (length == 0)
-		return torn_or_worse(reading);
+		return torn_or_worse(reading, reading->at + 8);
 	hvri_read_pad(&reader, 4, false);
 	record.kind = hvri_read_u32(&reader);
 	record.number = hvri_read_u64(&reader);

@@ -63,13 +63,14 @@ static int32_t load(const struct hvri_env *env, struct hvri_object *object,
 struct reader {
 	int32_t (*seen)(void *user, const struct hvrepl_audit_record *record);
 	void *user;
+	int32_t stopped; /* What `seen` said, where that is negative. */
 };
 
 /* One segment to its end, or to where it is no good: *at_out. `chain` NULL: it
  * is the oldest. TRUNCATED: torn; CORRUPT: worse. */
 static int32_t read_segment(const struct hvri_env *env,
 			    struct hvri_object *object, uint32_t segment,
-			    bool oldest, const struct reader *reader,
+			    bool oldest, struct reader *reader,
 			    struct hvri_audit_chain *chain, uint64_t *at_out,
 			    uint64_t *length_out)
 {
@@ -83,16 +84,12 @@ static int32_t read_segment(const struct hvri_env *env,
 	HVRI_TRY(load(env, object, &bytes, &reading.length));
 	reading.bytes = bytes;
 	*length_out = reading.length;
-	if (!hvri_audit_read_header(&reading, segment))
-		rc = reading.length <= HVRI_AUDIT_HEADER + HVRI_AUDIT_RECORD_MAX ?
-			     HVREPL_E_TRUNCATED :
-			     HVREPL_E_CORRUPT;
-	else if (!oldest && (reading.chain.records != chain->records ||
-			     memcmp(reading.chain.digest, chain->digest,
-				    sizeof(chain->digest)) != 0))
+	rc = hvri_audit_read_header(&reading, segment);
+	if (rc == HVREPL_OK && !oldest &&
+	    (reading.chain.records != chain->records ||
+	     memcmp(reading.chain.digest, chain->digest,
+		    sizeof(chain->digest)) != 0))
 		rc = HVREPL_E_CORRUPT;
-	else
-		rc = HVREPL_OK;
 	if (rc == HVREPL_OK)
 		*chain = reading.chain;
 	while (rc == HVREPL_OK) {
@@ -101,17 +98,23 @@ static int32_t read_segment(const struct hvri_env *env,
 			*chain = reading.chain;
 			if (reader != NULL && reader->seen != NULL)
 				rc = reader->seen(reader->user, &record);
+			if (rc < 0)
+				reader->stopped = rc;
+			else
+				rc = HVREPL_OK;
 		}
 	}
 	*at_out = reading.at;
 	hvri_free(env, bytes, reading.length + 1);
+	if (reader != NULL && reader->stopped < 0)
+		return reader->stopped;
 	return rc == HVREPL_E_NOT_FOUND ? HVREPL_OK : rc;
 }
 
 /* All segments in order. What stays open is the last one. */
 static int32_t read_all(const struct hvri_env *env,
 			const struct hvri_storage *storage, uint32_t flags,
-			const struct reader *reader, struct range *range_out,
+			struct reader *reader, struct range *range_out,
 			struct hvri_object *last_out,
 			struct hvri_audit_chain *chain, uint64_t *at_out,
 			uint64_t *length_out, struct hvrepl_error *error)
@@ -138,6 +141,10 @@ static int32_t read_all(const struct hvri_env *env,
 			return hvri_fail_plain(error, rc);
 		rc = read_segment(env, last_out, i, i == range.first, reader,
 				  chain, at_out, length_out);
+		if (reader != NULL && reader->stopped < 0) {
+			hvri_object_close(last_out);
+			return hvri_fail_plain(error, rc);
+		}
 		/* Only the very end may be torn. */
 		if (rc == HVREPL_E_TRUNCATED && i < range.last)
 			rc = HVREPL_E_CORRUPT;
@@ -211,23 +218,26 @@ static int32_t look(hvrepl_audit *audit, struct hvrepl_error *error)
 	struct range range = { 0, 0 };
 	uint64_t at, length;
 	char sentence[HVREPL_SENTENCE_MAX];
+	/* Not the caller's: a torn end that is mended is no failure. */
+	struct hvrepl_error why = HVREPL_ERROR_INIT;
 	int32_t rc;
 
 	let_go(audit);
 	rc = read_all(&audit->env, &audit->storage, 0, NULL, &range,
-		      &audit->object, &audit->chain, &at, &length, error);
+		      &audit->object, &audit->chain, &at, &length, &why);
 	audit->segment = range.last;
 	audit->end = at;
 	if (rc != HVREPL_E_TRUNCATED) {
 		if (rc < 0)
-			return hvri_fail_plain(error, rc);
+			return hvri_fail(error, rc, "%s",
+					 why.sentence[0] != 0 ?
+						 why.sentence :
+						 hvrepl_strerror(rc));
 		/* What was written and perhaps not flushed now is, before
 		 * anything is linked to it. */
 		return range.last == 0 ? HVREPL_OK :
 					 hvri_object_flush(&audit->object);
 	}
-	if (error != NULL)
-		*error = (struct hvrepl_error)HVREPL_ERROR_INIT;
 	HVRI_TRY(hvri_object_resize(&audit->object, at));
 	HVRI_TRY(hvri_object_flush(&audit->object));
 	snprintf(sentence, sizeof(sentence),
@@ -362,7 +372,7 @@ int32_t hvrepl_audit_verify(const struct hvrepl_env *env,
 			    struct hvrepl_error *error)
 {
 	struct hvrepl_audit_info full = HVREPL_AUDIT_INFO_INIT;
-	const struct reader reader = { seen, user };
+	struct reader reader = { seen, user, HVREPL_OK };
 	struct hvri_object last = { NULL, NULL };
 	struct hvri_audit_chain chain;
 	struct hvri_storage storage;

@@ -39,9 +39,10 @@ struct hvri_audit_reading {
 	size_t length, at; /* `at`: the first that is not known to be good. */
 	struct hvri_audit_chain chain;
 };
-/* The header of segment `segment` after `chain`; false: it is not. */
-bool hvri_audit_read_header(struct hvri_audit_reading *reading,
-			    uint32_t segment);
+/* The header of segment `segment`. TRUNCATED: none, and no record behind it;
+ * CORRUPT; FORMAT_TOO_NEW. */
+HVRI_MUST_CHECK int32_t
+hvri_audit_read_header(struct hvri_audit_reading *reading, uint32_t segment);
 /* The next record; its strings in `text`, one after the other. OK; NOT_FOUND:
  * the end; TRUNCATED: what follows is no record, nor is one behind it; CORRUPT. */
 HVRI_MUST_CHECK int32_t
