@@ -94,6 +94,10 @@ struct hvri_tls_context {
 struct hvri_tls_context *hvri_tls_context_new(bool kerberos);
 int32_t hvri_tls_context_load(struct hvri_tls_context *context,
 			      struct hvrepl_error *error);
+/* Whether our own certificate counts now: asked where it is new. New lists are
+ * taken also past its end, so that what they revoke goes. */
+int32_t hvri_tls_context_check_time(const struct hvri_tls_context *context,
+				    struct hvrepl_error *error);
 /* How sessions reach their descriptor. NULL: no memory. */
 BIO_METHOD *hvri_tls_socket_method(void);
 /* Those in use now, with a reference for the caller. */

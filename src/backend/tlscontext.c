@@ -161,14 +161,11 @@ static int32_t use_own(SSL_CTX *ctx, struct hvri_tls_context *context,
 	return HVREPL_E_INVALID;
 }
 
-static int32_t check_own(struct hvri_tls_context *context,
-			 struct hvrepl_error *error)
+int32_t hvri_tls_context_check_time(const struct hvri_tls_context *context,
+				    struct hvrepl_error *error)
 {
 	const char *path = context->sources->cert;
-	STACK_OF(X509) *chain = context->material.chain;
-	X509 *cert = context->material.cert;
-	struct hvri_tls_names names = { 0 };
-	int32_t rc;
+	const X509 *cert = context->material.cert;
 
 	if (X509_cmp_current_time(X509_get0_notAfter(cert)) < 0)
 		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
@@ -178,6 +175,18 @@ static int32_t check_own(struct hvri_tls_context *context,
 		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
 				     "the certificate in %s is not valid yet: "
 				     "check this machine's clock", path);
+	return HVREPL_OK;
+}
+
+static int32_t check_own(struct hvri_tls_context *context,
+			 struct hvrepl_error *error)
+{
+	const char *path = context->sources->cert;
+	STACK_OF(X509) *chain = context->material.chain;
+	X509 *cert = context->material.cert;
+	struct hvri_tls_names names = { 0 };
+	int32_t rc;
+
 	if (!hvri_tls_has_both_usages(cert))
 		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
 				     "the certificate in %s needs the extended "

@@ -120,12 +120,15 @@ static int32_t load(struct hvri_tls_sources *sources,
 	if (context == NULL)
 		return no_memory(error);
 	context->sources = hvri_tls_sources_hold(sources);
-	if (lists_only == NULL)
+	if (lists_only == NULL) {
 		rc = hvri_tls_material_read(sources, &context->material, error);
-	else
+		if (rc == HVREPL_OK)
+			rc = hvri_tls_context_check_time(context, error);
+	} else {
 		rc = hvri_tls_material_copy(&lists_only->material,
 					    &context->material) ?
 			     HVREPL_OK : no_memory(error);
+	}
 	if (rc == HVREPL_OK)
 		rc = hvri_tls_lists_read(sources, &context->lists, error);
 	if (rc == HVREPL_OK)

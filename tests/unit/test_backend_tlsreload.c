@@ -332,6 +332,40 @@ START_TEST(a_revocation_closes_what_lives_with_that_peer_and_nothing_else)
 }
 END_TEST
 
+/* Somebody who forgot to renew must still be able to put a peer out. */
+START_TEST(a_revocation_counts_also_past_the_end_of_ones_own_certificate)
+{
+	static const char *const revoked[] = { "primary.test" };
+	struct hvrepl_tls_options options = replica_options();
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	struct connection made;
+	char list[TEMPDIR_PATH_MAX];
+	uint64_t now;
+
+	pki_list(ca, &dir, "list.crl", NULL, 0, -60, 3600);
+	options.crl = tempdir_join(&dir, "list.crl", list);
+	pki_renew(ca, &dir, "replica.test", "DNS:replica.test", -60, 5);
+	ck_assert_int_eq(hvrepl_tls_replace(replica, &options, NULL),
+			 HVREPL_OK);
+	start_listening("127.0.0.1", 0);
+	made = join_from(primary);
+	do {
+		usleep(100000);
+		now = (uint64_t)time(NULL) * 1000000000u;
+	} while (now <= hvrepl_tls_expires(replica) + 1000000000u);
+	pki_list(ca, &dir, "list.crl", revoked, 1, -60, 3600);
+	ck_assert_msg(hvrepl_tls_refresh(replica, &error) == 1, "%s",
+		      error.sentence);
+	ck_assert_uint_eq(told.count, 1);
+	ck_assert_str_eq(told.peer, "primary.test");
+	check_closed(&made.server, &made.client);
+	/* As new it would not be taken. */
+	ck_assert_int_eq(hvrepl_tls_reload(replica, &error), HVREPL_E_INVALID);
+	ck_assert_ptr_nonnull(strstr(error.sentence, "has expired"));
+	part(&made);
+}
+END_TEST
+
 static int32_t judgement; /* Of everybody. */
 
 static int32_t answer(void *user,
@@ -467,6 +501,7 @@ int main(void)
 	tcase_add_test(tc, both_sites_renew_in_either_order_and_nothing_is_lost);
 	tcase_add_test(tc, a_ca_is_exchanged_in_either_order_and_nothing_is_lost);
 	tcase_add_test(tc, a_revocation_closes_what_lives_with_that_peer_and_nothing_else);
+	tcase_add_test(tc, a_revocation_counts_also_past_the_end_of_ones_own_certificate);
 	tcase_add_test(tc, the_applications_word_and_new_pins_count_for_what_lives);
 	tcase_add_test(tc, the_end_of_a_certificate_or_list_ends_no_connection);
 	tcase_add_test(tc, files_that_are_bad_leave_all_as_it_was);
