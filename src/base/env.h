@@ -25,9 +25,9 @@ HVRI_MUST_CHECK int32_t hvri_env_copy(struct hvri_env *env_out,
 void *hvri_alloc(const struct hvri_env *env, size_t size);
 /* count * size, checked. */
 void *hvri_alloc_array(const struct hvri_env *env, size_t count, size_t size);
-/* Page-aligned, not zeroed: I/O buffers. */
 /* Not cleared: for what is filled before anybody reads it. */
 void *hvri_alloc_raw(const struct hvri_env *env, size_t size);
+/* Page-aligned, not zeroed: I/O buffers. */
 void *hvri_alloc_io(const struct hvri_env *env, size_t size);
 /* NULL is fine. */
 void hvri_free(const struct hvri_env *env, void *memory, size_t size);

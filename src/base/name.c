@@ -34,11 +34,6 @@ static size_t host_length(const char *name)
 	return length;
 }
 
-bool hvri_name_is_host(const char *name)
-{
-	return host_length(name) != 0;
-}
-
 void hvri_name_fold(char *name)
 {
 	size_t length = host_length(name);

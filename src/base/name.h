@@ -14,7 +14,6 @@
 
 #include <stdbool.h>
 
-bool hvri_name_is_host(const char *name);
 /* The one spelling of a name, in place. */
 void hvri_name_fold(char *name);
 /* May it name a peer: 1 to HVREPL_PEER_NAME_MAX bytes of UTF-8, no control

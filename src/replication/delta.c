@@ -210,6 +210,14 @@ static void doubt_peer(struct hvri_step *s)
 		       "was down");
 }
 
+/* That point is the cut under way. */
+static bool is_at_our_cut(const struct hvri_relationship *r,
+			  const struct hvri_point *at)
+{
+	return r->cut.stage > HVRI_CUT_NAMING &&
+	       hvri_point_equal(at, &r->cut.begin.point);
+}
+
 /* The peer stands by in our epoch: is it where we believe it to be? */
 void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 {
@@ -224,16 +232,13 @@ void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 	/* An old primary that has not been reversed is no replica yet. */
 	if (claim->phase == HVRI_PHASE_WAITING)
 		return;
-	if (r->cut.stage > HVRI_CUT_NAMING &&
-	    hvri_point_equal(at, &r->cut.begin.point)) {
-		/* Nor is the VM given to disks that somebody else changed. */
-		if (claim->untrusted)
-			hvri_handover_abort(s, HVREPL_E_UNTRUSTED,
-					    "the other site's disks were "
-					    "changed outside");
-	}
-	if (r->cut.stage > HVRI_CUT_NAMING &&
-	    hvri_point_equal(at, &r->cut.begin.point)) {
+	/* Nor is the VM given to disks that somebody else changed. That may give
+	 * the cut up. */
+	if (claim->untrusted && is_at_our_cut(r, at))
+		hvri_handover_abort(s, HVREPL_E_UNTRUSTED,
+				    "the other site's disks were changed "
+				    "outside");
+	if (is_at_our_cut(r, at)) {
 		ready(s, &rec->last_acked);
 		hvri_cut_durable(s, at);
 		if (!claim->untrusted)

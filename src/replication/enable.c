@@ -144,7 +144,7 @@ void hvri_on_enable(struct hvri_step *s, const struct hvri_message *m)
 	int32_t code = HVREPL_E_DENIED;
 
 	r->peer_incarnation = m->from_incarnation;
-	if (!hvri_may(s, HVRI_VERB_ENABLE, lacks)) {
+	if (!hvri_may(s, HVREPL_VERB_ENABLE, lacks)) {
 		why = lacks;
 	} else if (rec->mode != HVREPL_MODE_NONE) {
 		if (hvri_uuid_equal(&rec->peer, &claim->site) &&
@@ -368,7 +368,7 @@ void hvri_on_remove(struct hvri_step *s, const struct hvri_message *m)
 	}
 	/* A replica goes with its points; an owner loses nothing. */
 	if (rec->ownership == HVREPL_OWNERSHIP_STANDBY &&
-	    (!hvri_may(s, HVRI_VERB_DELETE_POINTS, lacks) ||
+	    (!hvri_may(s, HVREPL_VERB_DELETE_POINTS, lacks) ||
 	     !hvri_names_epoch(s, &m->u.remove.epoch, "removing a replica",
 			       lacks))) {
 		hvri_send_answer(s, HVRI_MESSAGE_REMOVE, NULL, 0,

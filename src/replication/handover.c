@@ -58,7 +58,7 @@ static int32_t begin(struct hvri_step *s, const struct hvri_handover *h)
 
 int32_t hvri_planned_here(struct hvri_step *s, const struct hvri_operator *op)
 {
-	const uint32_t back = HVRI_VERB_REVERSE | HVRI_VERB_RECEIVE;
+	const uint32_t back = HVREPL_VERB_REVERSE | HVREPL_VERB_RECEIVE;
 	struct hvri_handover h;
 	int32_t rc;
 
@@ -230,8 +230,8 @@ static void on_request(struct hvri_step *s, const struct hvri_handover *h)
 		hvri_sentence(sentence, "this site does not own that epoch");
 	}
 	/* `receive` as well, or it could not be replicated back to here. */
-	if (rc == HVREPL_OK && (!hvri_may(s, HVRI_VERB_REVERSE, sentence) ||
-				!hvri_may(s, HVRI_VERB_RECEIVE, sentence)))
+	if (rc == HVREPL_OK && (!hvri_may(s, HVREPL_VERB_REVERSE, sentence) ||
+				!hvri_may(s, HVREPL_VERB_RECEIVE, sentence)))
 		rc = HVREPL_E_DENIED;
 	if (rc == HVREPL_OK) {
 		const struct hvri_epoch *parent =
@@ -343,7 +343,7 @@ static void on_check(struct hvri_step *s, const struct hvri_handover *h)
 	const struct hvri_epoch *child;
 	char sentence[HVRI_SENTENCE_MAX + 1];
 
-	if (!hvri_may(s, HVRI_VERB_RECEIVE, sentence)) {
+	if (!hvri_may(s, HVREPL_VERB_RECEIVE, sentence)) {
 		hvri_send_answer(s, HVRI_MESSAGE_HANDOVER_CHECK, &h->epoch, 0,
 				 HVREPL_E_DENIED, sentence);
 		return;

@@ -202,9 +202,9 @@ void hvri_on_join(struct hvri_step *s, const struct hvri_message *m)
 	char lacks[HVRI_SENTENCE_MAX + 1];
 
 	/* Where it is not known what differs, all of it is overwritten. */
-	if (!hvri_may(s, HVRI_VERB_REVERSE, lacks) ||
+	if (!hvri_may(s, HVREPL_VERB_REVERSE, lacks) ||
 	    ((rec->untrusted || rec->rolled_back) &&
-	     !hvri_may(s, HVRI_VERB_OVERWRITE, lacks))) {
+	     !hvri_may(s, HVREPL_VERB_OVERWRITE, lacks))) {
 		hvri_send_answer(s, HVRI_MESSAGE_JOIN, epoch, 0,
 				 HVREPL_E_DENIED, lacks);
 		return;
@@ -529,7 +529,7 @@ void hvri_on_discard(struct hvri_step *s, const struct hvri_message *m)
 		    hvri_uuid_equal(&rec->discard_loser, &d->loser) &&
 		    hvri_uuid_equal(&rec->discard_winner, &d->winner);
 
-	if (!hvri_may(s, HVRI_VERB_OVERWRITE, lacks)) {
+	if (!hvri_may(s, HVREPL_VERB_OVERWRITE, lacks)) {
 		hvri_send_answer(s, HVRI_MESSAGE_DISCARD, &d->loser, 0,
 				 HVREPL_E_DENIED, lacks);
 		return;

@@ -351,18 +351,18 @@ void hvri_operate(struct hvri_step *s, const struct hvri_operator *op,
 static bool may_ask(struct hvri_step *s, const struct hvri_operation *in,
 		    char sentence[HVRI_SENTENCE_MAX + 1])
 {
-	if (!hvri_may(s, HVRI_VERB_REVERSE, sentence))
+	if (!hvri_may(s, HVREPL_VERB_REVERSE, sentence))
 		return false;
 	switch (in->operation) {
 	case HVREPL_OPERATION_DISCARD: /* Names what is to go by itself. */
-		return hvri_may(s, HVRI_VERB_OVERWRITE, sentence);
+		return hvri_may(s, HVREPL_VERB_OVERWRITE, sentence);
 	case HVREPL_OPERATION_CANCEL:
 		return !hvri_has_overlay(s->rec) ||
-		       (hvri_may(s, HVRI_VERB_OVERWRITE, sentence) &&
+		       (hvri_may(s, HVREPL_VERB_OVERWRITE, sentence) &&
 			hvri_names_epoch(s, &in->epoch, "cancelling a failover",
 					 sentence));
 	case HVREPL_OPERATION_COMMIT:
-		return hvri_may(s, HVRI_VERB_DELETE_POINTS, sentence) &&
+		return hvri_may(s, HVREPL_VERB_DELETE_POINTS, sentence) &&
 		       hvri_names_epoch(s, &in->epoch, "committing a failover",
 					sentence);
 	default:

@@ -77,8 +77,8 @@ void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m)
 	struct hvri_action *act;
 
 	/* What comes over a replica in doubt costs its older points (T9). */
-	if (!hvri_may(s, HVRI_VERB_RECEIVE, lacks) ||
-	    (r->doubted && !hvri_may(s, HVRI_VERB_OVERWRITE, lacks))) {
+	if (!hvri_may(s, HVREPL_VERB_RECEIVE, lacks) ||
+	    (r->doubted && !hvri_may(s, HVREPL_VERB_OVERWRITE, lacks))) {
 		decline(s, cut, HVREPL_E_DENIED, lacks);
 		return;
 	}

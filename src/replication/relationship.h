@@ -33,6 +33,7 @@
 
 #include "format/message.h"
 
+#include <hvrepl/authorisation.h>
 #include <hvrepl/event.h>
 
 /* ---- What happened. ---- */
@@ -106,7 +107,7 @@ struct hvri_operator {
 	const struct hvri_setup *setup; /* ENABLE */
 	struct hvrepl_uuid peer;        /* ENABLE: id of the peer's site. */
 	/* PLANNED: what the peer may do here, once it has the VM. */
-	uint32_t authorised;
+	uint32_t authorised; /* HVREPL_VERB_* */
 };
 
 /* How an action ended. Members that an action does not name are ignored. */
@@ -157,14 +158,6 @@ struct hvri_event {
 		} data;
 	} u;
 };
-
-/* Bits of `authorised`; as HVREPL_VERB_* of the public header. */
-#define HVRI_VERB_ENABLE (1u << 0)
-#define HVRI_VERB_RECEIVE (1u << 1)
-#define HVRI_VERB_REVERSE (1u << 2)
-#define HVRI_VERB_OVERWRITE (1u << 3)
-#define HVRI_VERB_DELETE_POINTS (1u << 4)
-#define HVRI_VERB_VERIFY (1u << 5)
 
 /* ---- What is to be done. ---- */
 

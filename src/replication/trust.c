@@ -28,9 +28,10 @@ static enum stage stage_of(const struct hvri_validity *v, uint64_t utc_ns)
 	if (v->from_ns != 0 && v->from_ns < v->until_ns)
 		life = HVRI_MIN(life, v->until_ns - v->from_ns);
 	/* Of 90 days at most: nothing here overflows. */
-	if (left <= life / 90 * (CRITICAL_AHEAD / DAY))
+	if (left <= life / (WHOLE_LIFE / DAY) * (CRITICAL_AHEAD / DAY))
 		return NOW;
-	return left <= life / 3 ? SOON : FINE;
+	return left <= life / (WHOLE_LIFE / DAY) * (WARN_AHEAD / DAY) ? SOON :
+									FINE;
 }
 
 /* "in 12 days", "in 5 hours", "in 3 minutes". */

@@ -16,13 +16,15 @@ uint64_t hvri_store_capacity(hvrepl_store *store)
 		__atomic_load_n(&store->options.capacity, __ATOMIC_RELAXED);
 	bool receives;
 
+	if (capacity == 0)
+		return UINT64_MAX;
 	hvri_lock(&store->map);
 	receives = store->state.phase != HVRI_MANIFEST_BASE_ONLY &&
 		   store->state.commit == HVRI_COMMIT_NONE;
 	hvri_unlock(&store->map);
 	/* It bounds what is kept for a failover. A VM that runs here is held to
 	 * the volume only, and takes no recovery points for its writes. */
-	return receives && capacity != 0 ? capacity : UINT64_MAX;
+	return receives ? capacity : UINT64_MAX;
 }
 
 static uint64_t reserve_of(const hvrepl_store *store)

@@ -377,7 +377,8 @@ void hvri_group_process(hvrepl_group *group)
 	hvri_cut_clean(group);
 }
 
-/* How long writes wait for a mark on one tracker; NEVER: none does. */
+/* When the first write that waits for a mark on a tracker falls due; UINT64_MAX:
+ * none waits. */
 static uint64_t mark_due(struct hvrepl_tracker *tracker)
 {
 	uint64_t due = UINT64_MAX;

@@ -17,7 +17,7 @@ int32_t hvri_group_destroy(hvrepl_group *group);
 void hvri_group_process(hvrepl_group *group);
 uint64_t hvri_group_deadline(hvrepl_group *group);
 /*
- * Only what frees writes that have waited for a mark since before `up_to` (T8),
+ * Only what frees writes whose wait for a mark was due by `up_to` (T8),
  * without a call to disk or storage: for a thread that must not hang while
  * hvri_group_process() does. Returns when the next such write falls due;
  * UINT64_MAX: none waits.
