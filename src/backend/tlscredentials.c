@@ -275,6 +275,14 @@ static void put_in_force(hvrepl_tls *tls, struct hvri_tls_context *fresh,
 	hvri_tls_context_drop(fresh);
 }
 
+/* Nothing but a change of the files mends it; all else (memory, descriptors, a
+ * disk that cannot be read) may pass while they stay as they are. */
+static bool is_of_the_files(int32_t rc, const struct hvrepl_error *why)
+{
+	return rc == HVREPL_E_NOT_FOUND || rc == HVREPL_E_LIMIT ||
+	       (rc == HVREPL_E_INVALID && why->sys_errno == 0);
+}
+
 /* The end of reading: with OK `fresh` is taken, unless that fails. `signature`
  * of the lists, when they alone were read. */
 static int32_t settle(hvrepl_tls *tls, int32_t rc,
@@ -300,7 +308,7 @@ static int32_t settle(hvrepl_tls *tls, int32_t rc,
 	pthread_mutex_lock(&tls->mutex);
 	tls->last = *why;
 	tls->last.code = rc;
-	tls->tried_signature = signature;
+	tls->tried_signature = is_of_the_files(rc, why) ? signature : 0;
 	tls->last_of_lists = signature != 0;
 	pthread_mutex_unlock(&tls->mutex);
 	return hvri_sys_fail(error, rc, why->sys_errno, "%s", why->sentence);

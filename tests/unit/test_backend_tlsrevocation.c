@@ -3,6 +3,8 @@
 #define _GNU_SOURCE
 #include "tlspair.h"
 
+#include <errno.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 static char list_path[TEMPDIR_PATH_MAX];
@@ -268,6 +270,42 @@ START_TEST(a_changed_list_counts_and_a_damaged_one_leaves_the_old_in_force)
 }
 END_TEST
 
+/* No descriptor is to be had for a while: the list itself is in order. */
+START_TEST(a_list_that_could_not_be_read_for_a_moment_is_tried_again)
+{
+	static const char *const revoked[] = { "primary.test" };
+	struct hvrepl_tls_info info = HVREPL_TLS_INFO_INIT;
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	struct rlimit limit, none;
+	hvrepl_tls *ours;
+	struct link link;
+	uint32_t check;
+
+	pki_list(ca, &dir, "list.crl", NULL, 0, -60, 1800);
+	ours = looking_at("replica.test", "list.crl", 0);
+	pki_list(ca, &dir, "list.crl", revoked, 1, -60, 3600);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = limit;
+	none.rlim_cur = 0;
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+		ck_assert_int_lt(hvrepl_tls_refresh(ours, &error), 0);
+		ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+		ck_assert_int_eq(error.sys_errno, EMFILE);
+		error.sys_errno = 0;
+	}
+	ck_assert_int_eq(hvrepl_tls_get_info(ours, &info), HVREPL_OK);
+	ck_assert_int_lt(info.last_code, 0);
+	ck_assert_int_eq(hvrepl_tls_refresh(ours, &error), 1);
+	ck_assert_int_eq(judge(&link, ours, "primary.test", &check),
+			 HVREPL_E_UNAUTHENTICATED);
+	ck_assert_uint_eq(check, HVREPL_CHECK_REVOKED);
+	ck_assert_int_eq(hvrepl_tls_get_info(ours, &info), HVREPL_OK);
+	ck_assert_int_eq(info.last_code, HVREPL_OK);
+	hvrepl_tls_destroy(ours);
+}
+END_TEST
+
 START_TEST(a_directory_without_lists_is_refused_at_once)
 {
 	struct hvrepl_tls_options options = options_for("replica.test", "ca");
@@ -515,6 +553,7 @@ int main(void)
 	tcase_add_test(tc, a_list_past_its_end_keeps_all_out_unless_that_is_allowed);
 	tcase_add_test(tc, every_certificate_below_the_anchor_is_looked_up);
 	tcase_add_test(tc, a_changed_list_counts_and_a_damaged_one_leaves_the_old_in_force);
+	tcase_add_test(tc, a_list_that_could_not_be_read_for_a_moment_is_tried_again);
 	tcase_add_test(tc, a_directory_without_lists_is_refused_at_once);
 	tcase_add_test(tc, the_applications_word_counts_for_the_whole_chain);
 	tcase_add_test(tc, a_peer_with_pins_has_one_of_the_two_keys);

@@ -140,8 +140,9 @@ hvrepl_tls_replace(hvrepl_tls *tls, const struct hvrepl_tls_options *options,
  * alone, again, as hvrepl_tls_reload() does. Cheap when nothing changed: call it
  * every few seconds, so that a revocation ends connections that live.
  * @return 1: read; 0: nothing new, or no lists; negative: new ones cannot be
- *         read or are damaged, those in use stay, and they are tried again
- *         when they change once more.
+ *         read or are damaged, those in use stay. What is missing or damaged
+ *         is tried again when it changes once more; what could not be read
+ *         for another reason (memory, descriptors, the disk) at the next call.
  * @threadsafety Any thread; blocks on the files. @since 0.1
  */
 HVREPL_API int32_t hvrepl_tls_refresh(hvrepl_tls *tls,
