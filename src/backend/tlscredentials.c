@@ -362,6 +362,17 @@ int32_t hvrepl_tls_replace(hvrepl_tls *tls,
 	return rc;
 }
 
+/* The files are those in use again, as when their directory was away: nothing
+ * is wrong with lists any more, and what goes wrong next is said. */
+static void lists_are_back(hvrepl_tls *tls)
+{
+	pthread_mutex_lock(&tls->mutex);
+	tls->tried_signature = 0;
+	if (tls->last_of_lists)
+		tls->last.code = HVREPL_OK;
+	pthread_mutex_unlock(&tls->mutex);
+}
+
 int32_t hvrepl_tls_refresh(hvrepl_tls *tls, struct hvrepl_error *error)
 {
 	struct hvrepl_error why = HVREPL_ERROR_INIT;
@@ -378,8 +389,9 @@ int32_t hvrepl_tls_refresh(hvrepl_tls *tls, struct hvrepl_error *error)
 		signature = hvri_tls_lists_signature(sources->crl);
 		if (signature == 0)
 			signature = 1; /* Cannot be looked at: say so once. */
-		if (signature != tls->current->lists.signature &&
-		    signature != tls->tried_signature) {
+		if (signature == tls->current->lists.signature) {
+			lists_are_back(tls);
+		} else if (signature != tls->tried_signature) {
 			rc = load(sources, tls->current, &fresh, &why);
 			rc = settle(tls, rc, fresh, signature, &why, error);
 			rc = rc == HVREPL_OK ? 1 : rc;

@@ -306,6 +306,43 @@ START_TEST(a_list_that_could_not_be_read_for_a_moment_is_tried_again)
 }
 END_TEST
 
+START_TEST(lists_that_come_back_as_they_were_end_the_complaint)
+{
+	struct hvrepl_tls_info info = HVREPL_TLS_INFO_INIT;
+	char lists[TEMPDIR_PATH_MAX], away[TEMPDIR_PATH_MAX];
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	char path[TEMPDIR_PATH_MAX];
+	hvrepl_tls *ours;
+
+	ck_assert_int_eq(mkdir(tempdir_join(&dir, "lists", lists), 0700), 0);
+	pki_list(ca, &dir, "lists/ca.crl", NULL, 0, -60, 3600);
+	ours = looking_at("replica.test", "lists", 0);
+	tempdir_join(&dir, "away", away);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(rename(lists, away), 0);
+		ck_assert_int_eq(hvrepl_tls_refresh(ours, &error),
+				 HVREPL_E_NOT_FOUND);
+		ck_assert_int_eq(hvrepl_tls_refresh(ours, &error), 0);
+		ck_assert_int_eq(hvrepl_tls_get_info(ours, &info), HVREPL_OK);
+		ck_assert_int_eq(info.last_code, HVREPL_E_NOT_FOUND);
+		ck_assert_int_eq(rename(away, lists), 0);
+		ck_assert_int_eq(hvrepl_tls_refresh(ours, &error), 0);
+		ck_assert_int_eq(hvrepl_tls_get_info(ours, &info), HVREPL_OK);
+		ck_assert_int_eq(info.last_code, HVREPL_OK);
+	}
+	ck_assert_uint_eq(info.reads, 1);
+	/* That says nothing of a certificate that could not be read. */
+	ck_assert_int_eq(truncate(tempdir_join(&dir, "replica.test.pem", path),
+				  10),
+			 0);
+	ck_assert_int_eq(hvrepl_tls_reload(ours, NULL), HVREPL_E_INVALID);
+	ck_assert_int_eq(hvrepl_tls_refresh(ours, NULL), 0);
+	ck_assert_int_eq(hvrepl_tls_get_info(ours, &info), HVREPL_OK);
+	ck_assert_int_eq(info.last_code, HVREPL_E_INVALID);
+	hvrepl_tls_destroy(ours);
+}
+END_TEST
+
 START_TEST(a_directory_without_lists_is_refused_at_once)
 {
 	struct hvrepl_tls_options options = options_for("replica.test", "ca");
@@ -554,6 +591,7 @@ int main(void)
 	tcase_add_test(tc, every_certificate_below_the_anchor_is_looked_up);
 	tcase_add_test(tc, a_changed_list_counts_and_a_damaged_one_leaves_the_old_in_force);
 	tcase_add_test(tc, a_list_that_could_not_be_read_for_a_moment_is_tried_again);
+	tcase_add_test(tc, lists_that_come_back_as_they_were_end_the_complaint);
 	tcase_add_test(tc, a_directory_without_lists_is_refused_at_once);
 	tcase_add_test(tc, the_applications_word_counts_for_the_whole_chain);
 	tcase_add_test(tc, a_peer_with_pins_has_one_of_the_two_keys);
