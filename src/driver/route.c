@@ -132,11 +132,15 @@ static int32_t answer_stranger(struct hvri_vm *vm, struct hvri_session *session,
 		      "the VM's trust group");
 }
 
-/* An ENABLE that came to nothing left it, and its session is gone. */
+/* An ENABLE that came to nothing left it, and its session is gone. One that has
+ * its peer's disks, or is getting them, stays that peer's: whoever else it were
+ * bound to would get what lies in the other's place. */
 static bool is_left_over(const struct hvri_vm *vm)
 {
 	return vm->session == NULL && !vm->own && vm->opened && !vm->forget &&
-	       !vm->closing && vm->relationship.record.mode == HVREPL_MODE_NONE;
+	       !vm->closing && vm->disk_count == 0 &&
+	       vm->relationship.pending.create == 0 &&
+	       vm->relationship.record.mode == HVREPL_MODE_NONE;
 }
 
 static bool may_enable(struct hvri_session *session,
