@@ -28,6 +28,23 @@ static int is_list(const struct dirent *entry)
 		suffix[3] == 0);
 }
 
+static char *joined(const char *path, const char *name)
+{
+	size_t size = strlen(path) + strlen(name) + 2;
+	char *whole = malloc(size);
+
+	if (whole != NULL)
+		snprintf(whole, size, "%s/%s", path, name);
+	return whole;
+}
+
+static void free_files(char **files, int count)
+{
+	for (int i = 0; i < count; i++)
+		free(files[i]);
+	free(files);
+}
+
 /* The files meant by `path`, whole paths in order; negative: errno. */
 static int files_of(const char *path, char ***files_out)
 {
@@ -50,25 +67,22 @@ static int files_of(const char *path, char ***files_out)
 	if (count < 0)
 		return -errno;
 	files = calloc((size_t)count + 1, sizeof(*files));
-	for (int i = 0; i < count; i++) {
-		if (files != NULL &&
-		    asprintf(&files[made], "%s/%s", path,
-			     entries[i]->d_name) >= 0)
-			made++;
-		free(entries[i]);
+	while (files != NULL && made < count) {
+		files[made] = joined(path, entries[made]->d_name);
+		if (files[made] == NULL)
+			break;
+		made++;
 	}
+	for (int i = 0; i < count; i++)
+		free(entries[i]);
 	free(entries);
-	if (files == NULL)
+	/* All or none: a list that is left out would be a revocation unseen. */
+	if (files == NULL || made < count) {
+		free_files(files, made);
 		return -ENOMEM;
+	}
 	*files_out = files;
 	return made;
-}
-
-static void free_files(char **files, int count)
-{
-	for (int i = 0; i < count; i++)
-		free(files[i]);
-	free(files);
 }
 
 static void mix(uint64_t *hash, const void *bytes, size_t length)
@@ -110,6 +124,18 @@ uint64_t hvri_tls_lists_signature(const char *path)
 	return signature;
 }
 
+/* Takes OpenSSL's errors away; whether one is that memory was short: then the
+ * list may be in order. */
+static bool was_short_of_memory(void)
+{
+	unsigned long one;
+	bool found = false;
+
+	while ((one = ERR_get_error()) != 0)
+		found = found || ERR_GET_REASON(one) == ERR_R_MALLOC_FAILURE;
+	return found;
+}
+
 static int32_t read_file(const char *path, STACK_OF(X509_CRL) *into,
 			 struct hvrepl_error *error)
 {
@@ -135,7 +161,8 @@ static int32_t read_file(const char *path, STACK_OF(X509_CRL) *into,
 	}
 	BIO_free(bio);
 	last = ERR_peek_last_error();
-	ERR_clear_error();
+	if (was_short_of_memory())
+		rc = HVREPL_E_NOMEM;
 	if (rc < 0)
 		return hvri_sys_fail(error, rc, 0, "out of memory");
 	if (found > 0 && ERR_GET_LIB(last) == ERR_LIB_PEM &&

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 
 /* Linked with --wrap: what the backends allocate comes here. So does what
  * Check allocates: no assertion while fail_at is set. */
@@ -257,6 +258,19 @@ START_TEST(credentials_are_whole_or_refused)
 }
 END_TEST
 
+/* Not one list of a directory is left out: its revocations would be, too. */
+START_TEST(a_directory_of_lists_is_read_whole_or_refused)
+{
+	char file[TEMPDIR_PATH_MAX];
+
+	list_file = tempdir_join(&dir, "lists", file);
+	ck_assert_int_eq(mkdir(list_file, 0700), 0);
+	pki_list(ca, &dir, "lists/one.crl", NULL, 0, -60, 3600);
+	pki_list(ca, &dir, "lists/two.crl", NULL, 0, -60, 3600);
+	ck_assert_uint_ge(each_allocation(use_credentials), 10);
+}
+END_TEST
+
 /* Refused, and what is used now stays; or taken. */
 START_TEST(a_reload_is_whole_or_changes_nothing)
 {
@@ -394,6 +408,7 @@ int main(void)
 	tcase_add_test(tc, pool_and_loop_say_that_there_is_no_memory);
 	tcase_add_test(tc, a_memory_pair_breaks_rather_than_losing_bytes);
 	tcase_add_test(tc, credentials_are_whole_or_refused);
+	tcase_add_test(tc, a_directory_of_lists_is_read_whole_or_refused);
 	tcase_add_test(tc, a_reload_is_whole_or_changes_nothing);
 	tcase_add_test(tc, every_attempt_ends_without_memory_too);
 	tcase_add_test(tc, kerberos_ends_without_memory_too);
