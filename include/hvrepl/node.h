@@ -288,6 +288,7 @@ HVREPL_API int32_t hvrepl_vm_set_cycle(hvrepl_node *node,
  * Bind a VM to another trust group ("": none, then its peer alone may act for
  * it). It is bound to its peer's at first contact, and an entry whose group
  * differs is refused for it from then on: this is how an operator renames one.
+ * None is a decision too: an entry that gets a group later does not change it.
  * Durable with the VM's next record; sessions that no longer fit leave the VM,
  * others come to it. Control thread.
  * @return OK, INVALID, NOT_FOUND, CLOSED. @since 0.1

@@ -10,6 +10,7 @@
 #define BLOB_MAGIC 0x314d5648u /* "HVM1" */
 #define FLAG_OWN 1u
 #define FLAG_BOUND 2u /* What it is bound to follows the peer's name. */
+#define FLAG_GROUP 4u /* Its trust group was decided, also if that is none. */
 
 static void key_of(const struct hvri_vm *vm, char key[HVREPL_STATE_KEY_MAX + 1])
 {
@@ -42,10 +43,17 @@ static void write_binding(struct hvri_writer *writer,
 	hvri_write_uuid(writer, &binding->storage_id);
 }
 
-static bool is_bound(const struct hvri_binding *binding)
+static uint32_t flags_of(const struct hvri_vm *vm)
 {
-	return binding->trust_group[0] != 0 || binding->storage_root[0] != 0 ||
-	       !hvri_uuid_is_none(&binding->storage_id);
+	const struct hvri_binding *binding = &vm->binding;
+	uint32_t flags = vm->own ? FLAG_OWN : 0;
+
+	if (binding->trust_group[0] != 0 || binding->storage_root[0] != 0 ||
+	    !hvri_uuid_is_none(&binding->storage_id))
+		flags |= FLAG_BOUND;
+	if (binding->group_decided)
+		flags |= FLAG_GROUP;
+	return flags;
 }
 
 static int32_t decode(struct hvri_vm *vm, const uint8_t *blob, uint32_t length)
@@ -58,12 +66,15 @@ static int32_t decode(struct hvri_vm *vm, const uint8_t *blob, uint32_t length)
 	if (hvri_read_u32(&reader) != BLOB_MAGIC)
 		return HVREPL_E_CORRUPT;
 	flags = hvri_read_u32(&reader);
-	if ((flags & ~(FLAG_OWN | FLAG_BOUND)) != 0)
+	if ((flags & ~(FLAG_OWN | FLAG_BOUND | FLAG_GROUP)) != 0)
 		return HVREPL_E_FORMAT_TOO_NEW;
 	hvri_read_bytes(&reader, vm->peer_name, sizeof(vm->peer_name));
 	memset(&vm->binding, 0, sizeof(vm->binding));
 	if ((flags & FLAG_BOUND) != 0)
 		read_binding(&reader, &vm->binding);
+	/* A record from before there was the flag: a group in it counts. */
+	vm->binding.group_decided = (flags & FLAG_GROUP) != 0 ||
+				    vm->binding.trust_group[0] != 0;
 	vm->cycle_ns = hvri_read_u64(&reader);
 	vm->points_max = hvri_read_u32(&reader);
 	if (reader.bad || vm->peer_name[HVREPL_PEER_NAME_MAX] != 0)
@@ -164,11 +175,9 @@ int32_t hvri_vm_save(struct hvri_vm *vm, bool remove)
 	key_of(vm, key);
 	writer = hvri_writer_over(vm->blob, HVRI_VM_BLOB_MAX);
 	hvri_write_u32(&writer, BLOB_MAGIC);
-	hvri_write_u32(&writer, (vm->own ? FLAG_OWN : 0) |
-					(is_bound(&vm->binding) ? FLAG_BOUND :
-								  0));
+	hvri_write_u32(&writer, flags_of(vm));
 	hvri_write_bytes(&writer, vm->peer_name, sizeof(vm->peer_name));
-	if (is_bound(&vm->binding))
+	if ((flags_of(vm) & FLAG_BOUND) != 0)
 		write_binding(&writer, &vm->binding);
 	hvri_write_u64(&writer, vm->cycle_ns);
 	hvri_write_u32(&writer, vm->points_max);

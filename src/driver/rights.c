@@ -70,6 +70,13 @@ bool hvri_node_same_trust(const struct hvrepl_node *node, const char *peer,
 				       vm->binding.trust_group) == 0;
 }
 
+static void decide_group(struct hvri_vm *vm, const char *trust_group)
+{
+	snprintf(vm->binding.trust_group, sizeof(vm->binding.trust_group),
+		 "%s", trust_group);
+	vm->binding.group_decided = true;
+}
+
 void hvri_vm_bind(struct hvri_vm *vm, const char *peer)
 {
 	const struct hvri_entry *entry = hvri_node_entry(vm->node, peer);
@@ -78,8 +85,7 @@ void hvri_vm_bind(struct hvri_vm *vm, const char *peer)
 	memset(&vm->binding, 0, sizeof(vm->binding));
 	if (entry == NULL)
 		return;
-	snprintf(vm->binding.trust_group, sizeof(vm->binding.trust_group),
-		 "%s", entry->trust_group);
+	decide_group(vm, entry->trust_group);
 	snprintf(vm->binding.storage_root, sizeof(vm->binding.storage_root),
 		 "%s", entry->storage_root);
 }
@@ -87,17 +93,16 @@ void hvri_vm_bind(struct hvri_vm *vm, const char *peer)
 void hvri_vm_bind_late(struct hvri_vm *vm, const char *peer)
 {
 	const struct hvri_entry *entry = hvri_node_entry(vm->node, peer);
+	struct hvri_vm_event *save;
 
-	if (entry != NULL && vm->binding.trust_group[0] == 0 &&
-	    strcmp(peer, vm->peer_name) == 0)
-		snprintf(vm->binding.trust_group,
-			 sizeof(vm->binding.trust_group), "%s",
-			 entry->trust_group);
-}
-
-static void free_event(struct hvri_vm *vm, struct hvri_vm_event *event)
-{
-	hvri_free(&vm->node->env, event, sizeof(*event));
+	if (entry == NULL || vm->binding.group_decided || vm->closing ||
+	    vm->forget || strcmp(peer, vm->peer_name) != 0)
+		return;
+	save = hvri_vm_event_new(vm, HVRI_EVENT_SAVE);
+	if (save == NULL)
+		return; /* At the next session: until then its peer alone. */
+	decide_group(vm, entry->trust_group);
+	hvri_vm_feed(vm, save);
 }
 
 int32_t hvri_vm_set_trust_group(struct hvrepl_node *node,
@@ -117,13 +122,10 @@ int32_t hvri_vm_set_trust_group(struct hvrepl_node *node,
 				 HVREPL_TRUST_GROUP_MAX);
 	if (node->closing || vm->closing)
 		return hvri_fail_plain(error, HVREPL_E_CLOSED);
-	event = hvri_alloc(&node->env, sizeof(*event));
+	event = hvri_vm_event_new(vm, HVRI_EVENT_SAVE);
 	if (event == NULL)
 		return hvri_fail_plain(error, HVREPL_E_NOMEM);
-	snprintf(vm->binding.trust_group, sizeof(vm->binding.trust_group),
-		 "%s", trust_group);
-	event->event.type = HVRI_EVENT_SAVE;
-	event->release = free_event;
+	decide_group(vm, trust_group);
 	hvri_vm_feed(vm, event);
 	hvri_vm_find_session(vm);
 	return HVREPL_OK;

@@ -40,6 +40,7 @@ struct hvri_binding {
 	char trust_group[HVREPL_TRUST_GROUP_MAX + 1];
 	char storage_root[HVREPL_STORAGE_ROOT_MAX + 1];
 	struct hvrepl_uuid storage_id; /* None: not drawn. */
+	bool group_decided; /* Also for none: no session decides it anew. */
 };
 
 HVRI_MUST_CHECK int32_t
@@ -59,7 +60,8 @@ bool hvri_node_same_trust(const struct hvrepl_node *node, const char *peer,
 			  const struct hvri_vm *vm);
 /* First contact: bind the VM to `peer`, its entry's group and root. */
 void hvri_vm_bind(struct hvri_vm *vm, const char *peer);
-/* A VM bound before there were groups, or in none, joins its own peer's. */
+/* A VM whose group was never decided (bound before there were groups, or while
+ * no entry named its peer) joins its own peer's, durably. */
 void hvri_vm_bind_late(struct hvri_vm *vm, const char *peer);
 HVRI_MUST_CHECK int32_t hvri_vm_set_trust_group(struct hvrepl_node *node,
 						const struct hvrepl_uuid *vm,

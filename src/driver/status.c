@@ -506,11 +506,6 @@ int32_t hvri_node_add_vm(struct hvrepl_node *node,
 	return HVREPL_OK;
 }
 
-static void free_event(struct hvri_vm *vm, struct hvri_vm_event *event)
-{
-	hvri_free(&vm->node->env, event, sizeof(*event));
-}
-
 int32_t hvri_vm_set_cycle(struct hvrepl_node *node,
 			  const struct hvrepl_uuid *id, uint64_t cycle_ns,
 			  struct hvrepl_error *error)
@@ -531,13 +526,11 @@ int32_t hvri_vm_set_cycle(struct hvrepl_node *node,
 		return hvri_fail(error, vm->open_code,
 				 "VM %s could not be opened: %.150s", vm->name,
 				 why_not_open(vm));
-	event = hvri_alloc(&node->env, sizeof(*event));
+	event = hvri_vm_event_new(vm, HVRI_EVENT_CYCLE_SET);
 	if (event == NULL)
 		return hvri_fail_plain(error, HVREPL_E_NOMEM);
 	vm->cycle_ns = cycle_ns;
-	event->event.type = HVRI_EVENT_CYCLE_SET;
 	event->event.u.cycle_ns = cycle_ns;
-	event->release = free_event;
 	hvri_vm_feed(vm, event);
 	return HVREPL_OK;
 }

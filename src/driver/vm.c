@@ -12,6 +12,23 @@ enum perform_phase { AT_PERSIST, AT_ACTIONS, AT_SENDS, AT_REST };
 #define PERFORM_RETRY_NS 200000000ull
 #define OPERATE_TURNS 1000u
 
+static void free_event(struct hvri_vm *vm, struct hvri_vm_event *event)
+{
+	hvri_free(&vm->node->env, event, sizeof(*event));
+}
+
+struct hvri_vm_event *hvri_vm_event_new(struct hvri_vm *vm, uint32_t type)
+{
+	struct hvri_vm_event *event =
+		hvri_alloc(&vm->node->env, sizeof(*event));
+
+	if (event == NULL)
+		return NULL;
+	event->event.type = type;
+	event->release = free_event;
+	return event;
+}
+
 void hvri_vm_feed(struct hvri_vm *vm, struct hvri_vm_event *event)
 {
 	if (event->queued)

@@ -221,6 +221,8 @@ void hvri_vm_session_changed(struct hvri_vm *vm);
 /* Events are fed in order, one at a time, each after the one before was
  * performed. An embedded event that is queued already is not queued again. */
 void hvri_vm_feed(struct hvri_vm *vm, struct hvri_vm_event *event);
+/* One to feed that frees itself after its turn; NULL: no memory. */
+struct hvri_vm_event *hvri_vm_event_new(struct hvri_vm *vm, uint32_t type);
 /* Go on with performing, or with the next event. */
 void hvri_vm_go_on(struct hvri_vm *vm);
 /* Shut, and nothing of it is under way any more. */

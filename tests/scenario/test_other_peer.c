@@ -129,6 +129,119 @@ START_TEST(what_an_enable_left_without_disks_is_given_to_who_asks_next)
 }
 END_TEST
 
+/* ---- Another peer of the trust group: its node under another name. ---- */
+
+static void comes_as(const char *name)
+{
+	pair_stop(&pair, &pair.a);
+	pair.a.name = name;
+	pair_rights(&pair.b, HVREPL_VERB_ALL); /* Of group "pair". */
+	pair_start(&pair, &pair.a);
+	/* An owner that is not let in writes after start_wait only. */
+	pair_run(&pair, 15 * SECOND);
+}
+
+static void restart_replica(void)
+{
+	pair_stop(&pair, &pair.b);
+	pair_start(&pair, &pair.b);
+	pair_run(&pair, 60 * SECOND);
+}
+
+static void expect_replicating(void)
+{
+	shadow_scatter(&pair.a, 3, 10);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+}
+
+static void expect_refused(void)
+{
+	uint64_t newest = pair_newest_point(&pair.b);
+
+	shadow_scatter(&pair.a, 3, 10);
+	pair_run(&pair, 20 * SECOND);
+	ck_assert_uint_eq(pair_newest_point(&pair.b), newest);
+	ck_assert_uint_ne(at(&pair.a).reasons & HVREPL_REASON_PEER_REFUSES, 0);
+}
+
+static void leave_group(void)
+{
+	ck_assert_int_eq(hvrepl_vm_set_trust_group(pair.b.node, &pair_vm, "",
+						   NULL),
+			 HVREPL_OK);
+	pair_run(&pair, SECOND);
+}
+
+#define FLAG_BOUND 2u
+#define FLAG_GROUP 4u
+
+/* The flags of the replica's record: docs/formats.md. */
+static uint8_t *record_flags(void)
+{
+	for (unsigned i = 0; i < PAIR_KEYS; i++)
+		if (strncmp(pair.b.blobs[i].key, "vm/", 3) == 0 &&
+		    pair.b.blobs[i].length > 8)
+			return pair.b.blobs[i].bytes + 4;
+	ck_abort_msg("no record of a VM");
+	return NULL;
+}
+
+START_TEST(a_right_taken_from_a_group_does_not_come_back_by_itself)
+{
+	shadow_protect();
+	comes_as("site-a2");
+	expect_replicating(); /* As long as the group has it. */
+	comes_as("site-a");
+	leave_group();
+	pair_link_break(&pair);
+	pair_run(&pair, 5 * SECOND);
+	expect_replicating();
+	comes_as("site-a2");
+	expect_refused();
+	restart_replica();
+	expect_refused();
+	comes_as("site-a");
+	expect_replicating();
+	comes_as("site-a2");
+	expect_refused();
+}
+END_TEST
+
+START_TEST(a_vm_of_an_older_version_joins_its_peers_group_for_good)
+{
+	shadow_protect();
+	leave_group();
+	pair_stop(&pair, &pair.b);
+	ck_assert_uint_eq(*record_flags(), FLAG_GROUP);
+	*record_flags() = 0; /* As it was before there were groups. */
+	pair_start(&pair, &pair.b);
+	pair_run(&pair, 60 * SECOND);
+	expect_replicating();
+	ck_assert_uint_eq(*record_flags(), FLAG_GROUP | FLAG_BOUND);
+	pair_stop(&pair, &pair.b);
+	comes_as("site-a2");
+	pair_start(&pair, &pair.b);
+	pair_run(&pair, 60 * SECOND);
+	expect_replicating();
+}
+END_TEST
+
+START_TEST(a_group_in_a_record_of_an_older_version_counts)
+{
+	shadow_protect();
+	pair_stop(&pair, &pair.b);
+	ck_assert_uint_eq(*record_flags(), FLAG_GROUP | FLAG_BOUND);
+	*record_flags() = FLAG_BOUND;
+	comes_as("site-a2");
+	pair_start(&pair, &pair.b);
+	pair_run(&pair, 60 * SECOND);
+	expect_replicating();
+	leave_group();
+	restart_replica();
+	expect_refused();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("other_peer");
@@ -143,6 +256,11 @@ int main(void)
 		disks_of_a_replica_that_was_not_made_are_not_given_to_who_asks_next);
 	tcase_add_test(
 		tc, what_an_enable_left_without_disks_is_given_to_who_asks_next);
+	tcase_add_test(tc,
+		       a_right_taken_from_a_group_does_not_come_back_by_itself);
+	tcase_add_test(tc,
+		       a_vm_of_an_older_version_joins_its_peers_group_for_good);
+	tcase_add_test(tc, a_group_in_a_record_of_an_older_version_counts);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }
