@@ -291,7 +291,8 @@ HVREPL_API int32_t hvrepl_vm_set_cycle(hvrepl_node *node,
  * None is a decision too: an entry that gets a group later does not change it.
  * Durable with the VM's next record; sessions that no longer fit leave the VM,
  * others come to it. Control thread.
- * @return OK, INVALID, NOT_FOUND, CLOSED. @since 0.1
+ * @return OK, INVALID, NOT_FOUND, NOMEM, CLOSED, STATE: the VM is not replicated,
+ * or why the VM is not open. @since 0.1
  */
 HVREPL_API int32_t hvrepl_vm_set_trust_group(hvrepl_node *node,
 					     const struct hvrepl_uuid *vm,

@@ -120,8 +120,12 @@ int32_t hvri_vm_set_trust_group(struct hvrepl_node *node,
 		return hvri_fail(error, HVREPL_E_INVALID,
 				 "a trust group's name has at most %u bytes",
 				 HVREPL_TRUST_GROUP_MAX);
-	if (node->closing || vm->closing)
-		return hvri_fail_plain(error, HVREPL_E_CLOSED);
+	HVRI_TRY(hvri_vm_changeable(vm, error));
+	if (vm->relationship.record.mode == HVREPL_MODE_NONE)
+		return hvri_fail(error, HVREPL_E_STATE,
+				 "VM %s is not replicated: it is bound to a "
+				 "trust group when it is enabled",
+				 vm->name);
 	event = hvri_vm_event_new(vm, HVRI_EVENT_SAVE);
 	if (event == NULL)
 		return hvri_fail_plain(error, HVREPL_E_NOMEM);

@@ -506,6 +506,17 @@ int32_t hvri_node_add_vm(struct hvrepl_node *node,
 	return HVREPL_OK;
 }
 
+int32_t hvri_vm_changeable(const struct hvri_vm *vm, struct hvrepl_error *error)
+{
+	if (vm->node->closing || vm->closing)
+		return hvri_fail_plain(error, HVREPL_E_CLOSED);
+	if (vm->open_code < 0)
+		return hvri_fail(error, vm->open_code,
+				 "VM %s could not be opened: %.150s", vm->name,
+				 why_not_open(vm));
+	return HVREPL_OK;
+}
+
 int32_t hvri_vm_set_cycle(struct hvrepl_node *node,
 			  const struct hvrepl_uuid *id, uint64_t cycle_ns,
 			  struct hvrepl_error *error)
@@ -520,12 +531,7 @@ int32_t hvri_vm_set_cycle(struct hvrepl_node *node,
 		return hvri_fail(error, HVREPL_E_INVALID,
 				 "the interval of VM %s is 100 ms to 24 hours",
 				 vm->name);
-	if (node->closing || vm->closing)
-		return hvri_fail_plain(error, HVREPL_E_CLOSED);
-	if (vm->open_code < 0)
-		return hvri_fail(error, vm->open_code,
-				 "VM %s could not be opened: %.150s", vm->name,
-				 why_not_open(vm));
+	HVRI_TRY(hvri_vm_changeable(vm, error));
 	event = hvri_vm_event_new(vm, HVRI_EVENT_CYCLE_SET);
 	if (event == NULL)
 		return hvri_fail_plain(error, HVREPL_E_NOMEM);

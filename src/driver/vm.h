@@ -374,6 +374,9 @@ void hvri_standby_maintain(struct hvri_vm *vm);
 void hvri_standby_forget_tail(struct hvri_vm *vm);
 
 /* ---- status.c ---- */
+/* OK, or why nothing that its record keeps can be set just now. */
+HVRI_MUST_CHECK int32_t hvri_vm_changeable(const struct hvri_vm *vm,
+					   struct hvrepl_error *error);
 /* Changed here, in no cut; HVREPL_BYTES_UNKNOWN: cannot be said just now. */
 /* What the relationship is to see of the store. */
 void hvri_vm_look(struct hvri_vm *vm);

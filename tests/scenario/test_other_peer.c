@@ -242,6 +242,48 @@ START_TEST(a_group_in_a_record_of_an_older_version_counts)
 }
 END_TEST
 
+static int32_t set_group(struct pair_site *site, const char *group,
+			 const char *words)
+{
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	int32_t rc = hvrepl_vm_set_trust_group(site->node, &pair_vm, group,
+					       &error);
+
+	ck_assert_msg(strstr(error.sentence, words) != NULL, "%d %s", rc,
+		      error.sentence);
+	return rc;
+}
+
+START_TEST(a_vm_that_is_not_replicated_is_bound_to_no_group)
+{
+	ck_assert_int_eq(set_group(&pair.a, "other", "is not replicated"),
+			 HVREPL_E_STATE);
+	shadow_protect();
+	comes_as("site-a2"); /* Of the group that the enable bound it to. */
+	expect_replicating();
+	ck_assert_int_eq(set_group(&pair.a, "pair", ""), HVREPL_OK);
+}
+END_TEST
+
+START_TEST(a_vm_that_is_not_open_keeps_its_group)
+{
+	shadow_protect();
+	pair_stop(&pair, &pair.b);
+	pair.b.sim.fail_code = HVREPL_E_DISK_IO;
+	pair.b.sim.fail_at = pair.b.sim.call_count;
+	pair.b.sim.fail_on = true;
+	pair_start(&pair, &pair.b);
+	pair_run(&pair, SECOND);
+	ck_assert_int_eq(set_group(&pair.b, "", "could not be opened"),
+			 HVREPL_E_STORAGE_IO);
+	pair.b.sim.fail_at = UINT64_MAX;
+	pair.b.sim.fail_on = false;
+	pair_run(&pair, 60 * SECOND);
+	comes_as("site-a2");
+	expect_replicating();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("other_peer");
@@ -261,6 +303,8 @@ int main(void)
 	tcase_add_test(tc,
 		       a_vm_of_an_older_version_joins_its_peers_group_for_good);
 	tcase_add_test(tc, a_group_in_a_record_of_an_older_version_counts);
+	tcase_add_test(tc, a_vm_that_is_not_replicated_is_bound_to_no_group);
+	tcase_add_test(tc, a_vm_that_is_not_open_keeps_its_group);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }
