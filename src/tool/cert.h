@@ -39,9 +39,7 @@ bool cert_write_list(const struct tool_run *run, const char *path,
 /* NULL: said. */
 EVP_PKEY *cert_read_key(const struct tool_run *run, const char *path);
 X509 *cert_read_cert(const struct tool_run *run, const char *path);
-/* One that need not be there: false is a failure, *out may be NULL. */
-bool cert_read_list(const struct tool_run *run, const char *path,
-		    X509_CRL **out);
+X509_CRL *cert_read_list(const struct tool_run *run, const char *path);
 
 /* cert_make.c */
 

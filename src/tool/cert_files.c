@@ -194,20 +194,26 @@ X509 *cert_read_cert(const struct tool_run *run, const char *path)
 	return cert;
 }
 
-bool cert_read_list(const struct tool_run *run, const char *path,
-		    X509_CRL **out)
+X509_CRL *cert_read_list(const struct tool_run *run, const char *path)
 {
 	FILE *file = fopen(path, "re");
+	X509_CRL *list;
 
-	*out = NULL;
-	if (file == NULL)
-		return errno == ENOENT ||
-		       cannot(run, "cannot be read", path, errno);
-	*out = PEM_read_X509_CRL(file, NULL, NULL, NULL);
+	if (file == NULL && errno == ENOENT) {
+		tool_fail(run, TOOL_FAILED, HVREPL_E_NOT_FOUND,
+			  "There is no %s. Restore the last one, so that nobody who was revoked is let in again.",
+			  path);
+		return NULL;
+	}
+	if (file == NULL) {
+		cannot(run, "cannot be read", path, errno);
+		return NULL;
+	}
+	list = PEM_read_X509_CRL(file, NULL, NULL, NULL);
 	fclose(file);
-	if (*out == NULL)
+	if (list == NULL)
 		not_one(run, path, "a revocation list");
-	return *out != NULL;
+	return list;
 }
 
 bool cert_ca_open(const struct tool_run *run, struct cert_ca *ca)

@@ -224,12 +224,16 @@ static int run_init(struct tool_run *run)
 		cert_failed(run, "The CA");
 	/* The key first: without it the rest would be worth nothing. */
 	else if (cert_write_key(run, key_file, ca.key)) {
-		if (!cert_write_cert(run, cert_file, ca.cert))
+		if (!cert_write_cert(run, cert_file, ca.cert)) {
 			unlink(key_file); /* Ours, and for nothing. */
-		/* A list can be made later: 'cert revoke'. */
-		else if (cert_write_list(run, list_file, crl, false))
+		} else if (!cert_write_list(run, list_file, crl, false)) {
+			/* 'cert revoke' makes none where there was none. */
+			unlink(cert_file);
+			unlink(key_file);
+		} else {
 			status = done(run, cert_file, ca.cert,
 				      "Give it to every site as 'authority'; keep ca.key where no site reads it.");
+		}
 	}
 	X509_CRL_free(crl);
 	cert_ca_close(&ca);
@@ -480,10 +484,11 @@ static int run_revoke(struct tool_run *run)
 	if (!cert_ca_open(run, &ca))
 		return tool_option(run, "ca") == NULL ? TOOL_USAGE :
 							TOOL_FAILED;
+	/* Without the one before, all that was revoked would be let in again. */
 	fine = cert_path(run, tool_option(run, "ca"), "ca", ".crl", path) &&
-	       cert_read_list(run, path, &before);
+	       (before = cert_read_list(run, path)) != NULL;
 	/* A list that somebody else put there would be signed as ours. */
-	if (fine && before != NULL && X509_CRL_verify(before, ca.key) != 1) {
+	if (fine && X509_CRL_verify(before, ca.key) != 1) {
 		ERR_clear_error();
 		tool_fail(run, TOOL_FAILED, HVREPL_E_INVALID,
 			  "%s is not this CA's list. Restore the last one, so that nobody who was revoked is let in again.",
@@ -522,7 +527,8 @@ const struct tool_verb tool_verb_cert_revoke = {
 	.operands = "[CERTIFICATE...]",
 	.summary = "Revoke certificates, or make the CA's list anew",
 	.details = "Replaces DIR/ca.crl by one that also lists these files' certificates and ends later;\n"
-		   "without a file it only ends later. What was revoked stays revoked. Bring the list to\n"
+		   "without a file it only ends later. What was revoked stays revoked: without the list\n"
+		   "before there is no new one, restore DIR/ca.crl first. Bring the list to\n"
 		   "every site ('crl' in its configuration) before the old one ends: a site lets nobody\n"
 		   "in by a list that has ended.",
 	.options = revoke_options,
