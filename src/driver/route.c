@@ -118,10 +118,23 @@ static int32_t answer(struct hvri_session *session,
 }
 
 /* A message about a VM that is somebody else's, or bound to another trust
- * group: said to who greets or wants to enable it. */
+ * group: said to who greets or wants to enable it. One that nobody replicates
+ * here is as if it were not there: a peer that it was replicated with, and that
+ * asks to remove it or whether it is known, hears that. */
 static int32_t answer_stranger(struct hvri_vm *vm, struct hvri_session *session,
 			       const struct hvri_message *message)
 {
+	bool none = vm->relationship.record.mode == HVREPL_MODE_NONE;
+	uint32_t type = hvri_relationship_unknown_answer(message->type);
+
+	if (none && type != 0)
+		return answer(session, &vm->relationship.record.vm, message,
+			      type, NULL);
+	if (none && vm->own && message->type == HVRI_MESSAGE_ENABLE)
+		return answer(session, &vm->relationship.record.vm, message,
+			      HVRI_MESSAGE_ANSWER,
+			      "the other site has a VM of its own by this id: "
+			      "take it away there, or give this VM another id");
 	if (message->type != HVRI_MESSAGE_HELLO &&
 	    message->type != HVRI_MESSAGE_ENABLE)
 		return HVREPL_OK;

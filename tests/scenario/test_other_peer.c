@@ -284,6 +284,50 @@ START_TEST(a_vm_that_is_not_open_keeps_its_group)
 }
 END_TEST
 
+/* ---- A VM of the other site's own, of the same id. ---- */
+
+static void replica_site_brings_its_own(void)
+{
+	pair_stop(&pair, &pair.b);
+	for (unsigned i = 0; i < PAIR_KEYS; i++) {
+		struct pair_blob *blob = &pair.b.blobs[i];
+
+		if (strncmp(blob->key, "vm/", 3) != 0)
+			continue;
+		free(blob->bytes);
+		blob->bytes = NULL;
+		blob->length = 0;
+		blob->version = 0;
+	}
+	pair.b.storage = sim_storage_new(&pair.b.sim);
+	pair.b.brings_vm = true;
+	pair_start(&pair, &pair.b);
+	pair_run(&pair, 60 * SECOND);
+	ck_assert_uint_eq(at(&pair.b).mode, HVREPL_MODE_NONE);
+}
+
+START_TEST(who_enables_a_vm_that_the_other_site_has_itself_hears_so)
+{
+	replica_site_brings_its_own();
+	enable_refused("has a VM of its own by this id");
+	shadow_ok(&pair.a, HVREPL_OPERATION_REMOVE);
+	ck_assert_uint_eq(at(&pair.a).mode, HVREPL_MODE_NONE);
+	ck_assert_uint_eq(at(&pair.b).mode, HVREPL_MODE_NONE);
+}
+END_TEST
+
+START_TEST(a_replica_lost_to_a_vm_of_the_sites_own_is_known_to_be_gone)
+{
+	shadow_protect();
+	replica_site_brings_its_own();
+	ck_assert_uint_ne(at(&pair.a).state, HVREPL_STATE_REPLICATING);
+	ck_assert_uint_eq(at(&pair.a).reasons & HVREPL_REASON_PEER_REFUSES, 0);
+	shadow_scatter(&pair.a, 3, 10); /* Production goes on. */
+	shadow_ok(&pair.a, HVREPL_OPERATION_REMOVE);
+	ck_assert_uint_eq(at(&pair.a).mode, HVREPL_MODE_NONE);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("other_peer");
@@ -305,6 +349,11 @@ int main(void)
 	tcase_add_test(tc, a_group_in_a_record_of_an_older_version_counts);
 	tcase_add_test(tc, a_vm_that_is_not_replicated_is_bound_to_no_group);
 	tcase_add_test(tc, a_vm_that_is_not_open_keeps_its_group);
+	tcase_add_test(
+		tc, who_enables_a_vm_that_the_other_site_has_itself_hears_so);
+	tcase_add_test(
+		tc,
+		a_replica_lost_to_a_vm_of_the_sites_own_is_known_to_be_gone);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }
