@@ -11,6 +11,7 @@
 #include <time.h>
 
 #define TEXT_MAX 256
+#define PEM_BEGIN "-----BEGIN"
 
 static uint64_t seconds(const ASN1_TIME *time)
 {
@@ -188,15 +189,88 @@ static void print_one(const json_t *item)
 	       string_of(item, "pin"));
 }
 
-/* Every certificate and list of the file, in order; NULL after saying why. */
-static json_t *read_all(const struct tool_run *run, const char *path,
-			int *status_out)
+/* Of what is in one part of a PEM file; false: damaged. Other kinds are left
+ * out. */
+static bool add_item(json_t *items, const char *kind,
+		     const unsigned char *bytes, long length)
 {
-	FILE *file = fopen(path, "re");
-	json_t *items;
+	const unsigned char *at = bytes;
+	json_t *item = NULL;
+
+	if (strcmp(kind, PEM_STRING_X509) == 0) {
+		X509 *cert = d2i_X509(NULL, &at, length);
+
+		item = cert == NULL ? NULL : cert_json(cert);
+		X509_free(cert);
+	} else if (strcmp(kind, PEM_STRING_X509_CRL) == 0) {
+		X509_CRL *crl = d2i_X509_CRL(NULL, &at, length);
+
+		item = crl == NULL ? NULL : list_json(crl);
+		X509_CRL_free(crl);
+	} else {
+		return true;
+	}
+	return item != NULL && json_array_append_new(items, item) == 0;
+}
+
+/* `part` of a file, from its BEGIN to before the next one's, and leaves it empty.
+ * By itself, as OpenSSL would take the end of a later one for this one's. */
+static bool add_part(json_t *items, BIO *part)
+{
 	char *kind, *header;
 	unsigned char *bytes;
 	long length;
+	bool whole = PEM_read_bio(part, &kind, &header, &bytes, &length) == 1;
+
+	if (whole) {
+		whole = add_item(items, kind, bytes, length);
+		OPENSSL_free(kind);
+		OPENSSL_free(header);
+		OPENSSL_clear_free(bytes, (size_t)length);
+	}
+	ERR_clear_error();
+	return BIO_reset(part) == 1 && whole;
+}
+
+/* Every certificate and list that is whole, in order. Returns which part of the
+ * file, keys counted, is the first that is not, from 1; 0: none. */
+static int read_items(FILE *file, json_t *items)
+{
+	BIO *part = BIO_new(BIO_s_mem());
+	int parts = 0, damaged = 0;
+	char *line = NULL;
+	size_t size = 0;
+
+	for (;;) {
+		ssize_t length = getline(&line, &size, file);
+		bool begins = length > 0 &&
+			      strncmp(line, PEM_BEGIN, strlen(PEM_BEGIN)) == 0;
+
+		if (parts > 0 && (begins || length <= 0) &&
+		    !add_part(items, part) && damaged == 0)
+			damaged = parts;
+		if (length <= 0)
+			break;
+		parts += begins;
+		if (parts > 0 && BIO_write(part, line, (int)length) != length &&
+		    damaged == 0)
+			damaged = parts;
+	}
+	/* A file that cannot be read to its end is not whole either. */
+	if (ferror(file) && damaged == 0)
+		damaged = parts + 1;
+	OPENSSL_cleanse(line, size);
+	free(line);
+	BIO_free(part);
+	return damaged;
+}
+
+/* NULL after saying why. */
+static json_t *read_all(const struct tool_run *run, const char *path,
+			int *damaged_out, int *status_out)
+{
+	FILE *file = fopen(path, "re");
+	json_t *items;
 
 	if (file == NULL) {
 		*status_out = tool_fail(run, TOOL_FAILED,
@@ -206,28 +280,7 @@ static json_t *read_all(const struct tool_run *run, const char *path,
 		return NULL;
 	}
 	items = json_array();
-	while (PEM_read(file, &kind, &header, &bytes, &length) == 1) {
-		const unsigned char *at = bytes;
-		json_t *item = NULL;
-
-		if (strcmp(kind, PEM_STRING_X509) == 0) {
-			X509 *cert = d2i_X509(NULL, &at, length);
-
-			item = cert == NULL ? NULL : cert_json(cert);
-			X509_free(cert);
-		} else if (strcmp(kind, PEM_STRING_X509_CRL) == 0) {
-			X509_CRL *crl = d2i_X509_CRL(NULL, &at, length);
-
-			item = crl == NULL ? NULL : list_json(crl);
-			X509_CRL_free(crl);
-		}
-		if (item != NULL)
-			json_array_append_new(items, item);
-		OPENSSL_free(kind);
-		OPENSSL_free(header);
-		OPENSSL_clear_free(bytes, (size_t)length);
-	}
-	ERR_clear_error();
+	*damaged_out = read_items(file, items);
 	fclose(file);
 	if (json_array_size(items) > 0)
 		return items;
@@ -240,19 +293,32 @@ static json_t *read_all(const struct tool_run *run, const char *path,
 
 static int run_show(struct tool_run *run)
 {
-	int status = TOOL_OK;
-	json_t *items = read_all(run, run->operands[0], &status);
+	int status = TOOL_OK, damaged = 0;
+	const char *path = run->operands[0];
+	json_t *items = read_all(run, path, &damaged, &status);
 	const json_t *item;
 	size_t i;
 
 	if (items == NULL)
 		return status;
-	if (run->json)
-		return tool_print_json(json_pack("{s:o}", "items", items));
+	if (run->json) {
+		/* One document: so its words on the damage are in it. */
+		json_t *all = json_pack("{s:o}", "items", items);
+
+		if (damaged != 0)
+			json_object_set_new(all, "damaged_item",
+					    json_integer(damaged));
+		tool_print_json(all);
+		return damaged != 0 ? TOOL_DAMAGED : TOOL_OK;
+	}
 	json_array_foreach(items, i, item)
 		print_one(item);
 	json_decref(items);
-	return TOOL_OK;
+	if (damaged == 0)
+		return TOOL_OK;
+	return tool_fail(run, TOOL_DAMAGED, HVREPL_E_CORRUPT,
+			 "Item %d of %s is damaged. Get the file again from where it was made.",
+			 damaged, path);
 }
 
 const struct tool_verb tool_verb_cert_show = {
@@ -261,7 +327,8 @@ const struct tool_verb tool_verb_cert_show = {
 	.operands = "FILE",
 	.summary = "Show a certificate or revocation list, its end and its pin",
 	.details = "All of the file, in order. The pin is what 'pin' and 'backup-pin' of a peer take; a\n"
-		   "key that is in the file is not shown.",
+		   "key that is in the file is not shown. Where an item is damaged, the others are shown\n"
+		   "and the exit status is 5.",
 	.operands_min = 1,
 	.operands_max = 1,
 	.run = run_show,
