@@ -234,8 +234,7 @@ static void link_up(struct hvri_link *link)
 	struct hvri_peer *peer = find_peer(node, link->info.peer);
 
 	if (!hvri_session_rights_take(session)) {
-		hvri_session_denied(session, HVREPL_VERB_ALL,
-				    &link->peer.node);
+		hvri_session_denied(session, HVREPL_VERB_ALL, NULL);
 		hvri_link_close(link, HVREPL_E_DENIED,
 				session->rights.entry == NULL ?
 					"no authorisation entry names you here" :

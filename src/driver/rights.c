@@ -420,7 +420,8 @@ void hvri_session_denied(struct hvri_session *session, uint32_t verbs,
 	event.type = HVREPL_EVENT_AUDIT;
 	event.severity = HVREPL_SEVERITY_WARNING;
 	event.code = HVREPL_E_DENIED;
-	event.vm = *vm;
+	if (vm != NULL)
+		event.vm = *vm;
 	snprintf(event.sentence, sizeof(event.sentence),
 		 "denied %.60s: %.50s; %.110s", session->link.info.peer, names,
 		 status.sentence);

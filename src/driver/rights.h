@@ -78,7 +78,7 @@ uint64_t hvri_rights_allow(struct hvrepl_node *node, const char *peer,
 			   uint64_t bytes);
 /* The session is up by these rights; false: by none. */
 bool hvri_session_rights_take(struct hvri_session *session);
-/* Note once a session what was refused: the audit's. */
+/* Note once a session what was refused: the audit's. `vm` NULL: of none. */
 void hvri_session_denied(struct hvri_session *session, uint32_t verbs,
 			 const struct hvrepl_uuid *vm);
 /* Entries changed: sessions that lost something end. */

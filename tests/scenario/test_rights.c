@@ -10,6 +10,7 @@
 
 static char audit[HVREPL_SENTENCE_MAX]; /* The last of either site. */
 static unsigned audits, sessions_down;
+static struct hvrepl_uuid audit_vm; /* What it was about. */
 
 static void seen(struct pair_site *site, const struct hvrepl_event *event)
 {
@@ -17,6 +18,7 @@ static void seen(struct pair_site *site, const struct hvrepl_event *event)
 	if (event->type == HVREPL_EVENT_AUDIT &&
 	    event->code == HVREPL_E_DENIED) {
 		snprintf(audit, sizeof(audit), "%s", event->sentence);
+		audit_vm = event->vm;
 		audits++;
 	}
 	if (event->type == HVREPL_EVENT_SESSION && event->value == 0)
@@ -82,6 +84,8 @@ START_TEST(without_an_entry_there_is_no_session_and_it_is_said_why)
 			      strstr(audit, "no authorisation entry of site "
 					    "site-b names site-a"),
 		      "%s", audit);
+	ck_assert_mem_eq(&audit_vm, &(struct hvrepl_uuid){ { 0 } },
+			 sizeof(audit_vm)); /* Of no VM. */
 	ck_assert_int_eq(hvrepl_node_get_authorisation(pair.b.node, "site-a",
 						       &status),
 			 HVREPL_E_NOT_FOUND);
@@ -109,6 +113,7 @@ START_TEST(each_refusal_names_the_entry_and_the_verb_that_it_lacks)
 	rights(&pair.a, ALL_BUT(HVREPL_VERB_VERIFY));
 	expect_denied(&pair.b, HVREPL_OPERATION_VERIFY, "");
 	ck_assert_msg(strstr(audit, "denied site-b: verify"), "%s", audit);
+	ck_assert_mem_eq(&audit_vm, &pair_vm, sizeof(audit_vm));
 	rights(&pair.a, HVREPL_VERB_ALL);
 	shadow_ok(&pair.b, HVREPL_OPERATION_VERIFY);
 }
