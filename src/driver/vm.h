@@ -377,9 +377,9 @@ void hvri_standby_forget_tail(struct hvri_vm *vm);
 /* OK, or why nothing that its record keeps can be set just now. */
 HVRI_MUST_CHECK int32_t hvri_vm_changeable(const struct hvri_vm *vm,
 					   struct hvrepl_error *error);
-/* Changed here, in no cut; HVREPL_BYTES_UNKNOWN: cannot be said just now. */
 /* What the relationship is to see of the store. */
 void hvri_vm_look(struct hvri_vm *vm);
+/* Changed here, in no cut; HVREPL_BYTES_UNKNOWN: cannot be said just now. */
 uint64_t hvri_vm_changed_bytes(const struct hvri_vm *vm);
 /* Of the points as last listed, for a failover to `point`. */
 void hvri_vm_point_facts(const struct hvri_vm *vm,
