@@ -220,6 +220,9 @@ static int32_t check(const struct hvrepl_node_config *config,
 	if (config->flags != 0 || config->start_without_peer > 1)
 		return hvri_fail(error, HVREPL_E_TOO_NEW,
 				 "a flag of the node's config is not known");
+	if (config->reserved != 0)
+		return hvri_fail(error, HVREPL_E_INVALID,
+				 "reserved of the node's config must be zero");
 	if (config->site == NULL || config->site[0] == 0 ||
 	    strlen(config->site) > HVREPL_NAME_MAX)
 		return hvri_fail(error, HVREPL_E_INVALID,

@@ -413,6 +413,9 @@ static int32_t check_vm(struct hvrepl_node *node,
 	if (config->flags != 0)
 		return hvri_fail(error, HVREPL_E_TOO_NEW,
 				 "a flag of the VM's config is not known");
+	if (config->reserved != 0)
+		return hvri_fail(error, HVREPL_E_INVALID,
+				 "reserved of the VM's config must be zero");
 	if (config->name == NULL || config->name[0] == 0 ||
 	    strlen(config->name) > HVREPL_NAME_MAX)
 		return hvri_fail(error, HVREPL_E_INVALID,

@@ -2,6 +2,8 @@
 /* Two sites: enable, initial, deltas, suspend and resume, broken links. */
 #include "guestshadow.h"
 
+#include <string.h>
+
 START_TEST(initial_replication_gives_a_point_equal_to_the_disks)
 {
 	shadow_scatter(&pair.a, 1, 200);
@@ -149,6 +151,65 @@ START_TEST(either_site_may_be_killed_and_nothing_acknowledged_is_lost)
 }
 END_TEST
 
+static unsigned released;
+
+static void release(void *user)
+{
+	(void)user;
+	released++;
+}
+
+START_TEST(a_nodes_config_of_a_later_meaning_is_refused)
+{
+	struct hvrepl_node_config config = HVREPL_NODE_CONFIG_INIT;
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	hvrepl_node *node = NULL;
+
+	released = 0;
+	config.env = &pair.a.env.env;
+	config.site = "site-d";
+	config.state.release = release;
+	config.release = release;
+	config.reserved = 1;
+	ck_assert_int_eq(hvrepl_node_create(&config, &node, &error),
+			 HVREPL_E_INVALID);
+	ck_assert_ptr_nonnull(strstr(error.sentence, "reserved"));
+	ck_assert_ptr_null(node);
+	ck_assert_uint_eq(released, 2);
+}
+END_TEST
+
+START_TEST(a_vms_config_of_a_later_meaning_is_refused)
+{
+	static const struct hvrepl_uuid id = { { 0x5e, 3 } };
+	struct hvrepl_vm_config config = HVREPL_VM_CONFIG_INIT;
+	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	struct hvrepl_disk_spec spec = { { { 0x5d } }, 65536, "root" };
+	struct sim_disk *given = sim_disk_new(&pair.a.sim, spec.size);
+	struct hvrepl_disk disk = sim_disk_handle(given);
+	struct sim_storage *storage = sim_storage_new(&pair.a.sim);
+
+	config.id = id;
+	config.name = "mail";
+	config.specs = &spec;
+	config.disks = &disk;
+	config.disk_count = 1;
+	config.storage = sim_storage_handle(storage);
+	config.reserved = 1;
+	ck_assert_int_eq(hvrepl_node_add_vm(pair.a.node, &config, &error),
+			 HVREPL_E_INVALID);
+	ck_assert_ptr_nonnull(strstr(error.sentence, "reserved"));
+	ck_assert_uint_eq(given->released, 1);
+	ck_assert_uint_eq(storage->released, 1);
+	ck_assert_int_eq(hvrepl_vm_get_status(pair.a.node, &id, &status),
+			 HVREPL_E_NOT_FOUND);
+	config.reserved = 0;
+	ck_assert_int_eq(hvrepl_node_add_vm(pair.a.node, &config, &error),
+			 HVREPL_OK);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("pair");
@@ -166,6 +227,8 @@ int main(void)
 	tcase_add_test(tc, short_of_memory_nobody_is_sent_for_a_backup);
 	tcase_add_loop_test(tc, either_site_may_be_killed_and_nothing_acknowledged_is_lost,
 			    0, 16);
+	tcase_add_test(tc, a_nodes_config_of_a_later_meaning_is_refused);
+	tcase_add_test(tc, a_vms_config_of_a_later_meaning_is_refused);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }
