@@ -107,6 +107,13 @@ static int32_t explain_status(const struct hvri_tls_session *session,
 				     "the revocation list of %.80s is not "
 				     "signed by that CA: get it from the CA "
 				     "again", about);
+	case X509_V_ERR_UNHANDLED_CRITICAL_CRL_EXTENSION:
+	case X509_V_ERR_DIFFERENT_CRL_SCOPE:
+		return hvri_sys_fail(error, code, 0,
+				     "whether %.64s is revoked is not known: the "
+				     "list of %.64s here is a part (of some "
+				     "certificates); get that CA's full list",
+				     who, about);
 	case HVRI_VERIFY_UNKNOWN:
 		return hvri_sys_fail(error, code, 0,
 				     "whether %.64s is revoked (%.64s) is not "

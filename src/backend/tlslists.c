@@ -136,6 +136,13 @@ static bool was_short_of_memory(void)
 	return found;
 }
 
+/* OpenSSL would take what changed since a list for the list itself, as it is the
+ * newest, and let in who was revoked before. */
+static bool is_delta(const X509_CRL *crl)
+{
+	return X509_CRL_get_ext_by_NID(crl, NID_delta_crl, -1) >= 0;
+}
+
 static int32_t read_file(const char *path, STACK_OF(X509_CRL) *into,
 			 struct hvrepl_error *error)
 {
@@ -143,6 +150,7 @@ static int32_t read_file(const char *path, STACK_OF(X509_CRL) *into,
 	int32_t rc = hvri_tls_file(path, "revocation list", LIST_MAX, &bio,
 				   error);
 	unsigned long last;
+	bool delta = false;
 	int found = 0;
 
 	if (rc < 0)
@@ -153,6 +161,7 @@ static int32_t read_file(const char *path, STACK_OF(X509_CRL) *into,
 		if (crl == NULL)
 			break;
 		found++;
+		delta = delta || is_delta(crl);
 		if (sk_X509_CRL_push(into, crl) <= 0) {
 			X509_CRL_free(crl);
 			rc = HVREPL_E_NOMEM;
@@ -165,6 +174,10 @@ static int32_t read_file(const char *path, STACK_OF(X509_CRL) *into,
 		rc = HVREPL_E_NOMEM;
 	if (rc < 0)
 		return hvri_sys_fail(error, rc, 0, "out of memory");
+	if (delta)
+		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
+				     "%s is a delta list, only what changed since "
+				     "another: get that CA's full list", path);
 	if (found > 0 && ERR_GET_LIB(last) == ERR_LIB_PEM &&
 	    ERR_GET_REASON(last) == PEM_R_NO_START_LINE)
 		return HVREPL_OK;

@@ -219,6 +219,48 @@ void pki_list(const struct pki_ca *ca, const struct tempdir *dir,
 	X509_CRL_free(crl);
 }
 
+static void add_part(X509_CRL *crl, enum pki_part part)
+{
+	ISSUING_DIST_POINT *point = ISSUING_DIST_POINT_new();
+	ASN1_INTEGER *base = ASN1_INTEGER_new();
+	ASN1_OCTET_STRING *bytes = ASN1_OCTET_STRING_new();
+	X509_EXTENSION *unknown;
+
+	must(point != NULL && base != NULL && bytes != NULL);
+	point->onlyattr = 1;
+	must(ASN1_INTEGER_set(base, 1) == 1);
+	must(ASN1_OCTET_STRING_set(bytes, (const unsigned char *)"\5", 2) == 1);
+	/* No list has it. */
+	unknown = X509_EXTENSION_create_by_NID(NULL, NID_netscape_comment, 1,
+					       bytes);
+	must(unknown != NULL);
+	if (part == PKI_PART_ATTRIBUTES)
+		must(X509_CRL_add1_ext_i2d(crl, NID_issuing_distribution_point,
+					   point, 1, 0) == 1);
+	else if (part == PKI_PART_DELTA)
+		must(X509_CRL_add1_ext_i2d(crl, NID_delta_crl, base, 1, 0) == 1);
+	else
+		must(X509_CRL_add_ext(crl, unknown, -1) == 1);
+	X509_EXTENSION_free(unknown);
+	ASN1_OCTET_STRING_free(bytes);
+	ASN1_INTEGER_free(base);
+	ISSUING_DIST_POINT_free(point);
+}
+
+void pki_list_part(const struct pki_ca *ca, const struct tempdir *dir,
+		   const char *file, enum pki_part part)
+{
+	FILE *stream = open_file(dir, file, "", "r");
+	X509_CRL *crl = PEM_read_X509_CRL(stream, NULL, NULL, NULL);
+
+	must(crl != NULL && fclose(stream) == 0);
+	add_part(crl, part);
+	must(X509_CRL_sign(crl, ca->key, EVP_sha256()) > 0);
+	stream = open_file(dir, file, "", "w");
+	must(PEM_write_X509_CRL(stream, crl) == 1 && fclose(stream) == 0);
+	X509_CRL_free(crl);
+}
+
 void pki_append(const struct tempdir *dir, const char *to, const char *from)
 {
 	FILE *in = open_file(dir, from, "", "r");

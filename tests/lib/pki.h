@@ -40,6 +40,12 @@ void pki_renew(const struct pki_ca *ca, const struct tempdir *dir,
 void pki_list(const struct pki_ca *ca, const struct tempdir *dir,
 	      const char *file, const char *const *names, unsigned count,
 	      long first, long last);
+/* What says of a list, in a critical extension, that it is not all of it: for
+ * attribute certificates, what nobody knows, what changed since list 1. */
+enum pki_part { PKI_PART_ATTRIBUTES, PKI_PART_UNKNOWN, PKI_PART_DELTA };
+/* DIR/FILE, a list of `ca`, says so, signed again. */
+void pki_list_part(const struct pki_ca *ca, const struct tempdir *dir,
+		   const char *file, enum pki_part part);
 /* DIR/TO gets DIR/FROM at its end; it need not be there. */
 void pki_append(const struct tempdir *dir, const char *to, const char *from);
 /* "sha256:..." of the key of DIR/NAME.pem. */

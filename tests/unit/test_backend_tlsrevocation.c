@@ -161,6 +161,54 @@ START_TEST(a_list_past_its_end_keeps_all_out_unless_that_is_allowed)
 }
 END_TEST
 
+START_TEST(a_part_of_a_list_is_no_word_and_is_called_so)
+{
+	static const enum pki_part parts[] = { PKI_PART_ATTRIBUTES,
+					       PKI_PART_UNKNOWN };
+
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		hvrepl_tls *ours;
+		struct link link;
+		uint32_t check;
+
+		pki_list(ca, &dir, "list.crl", NULL, 0, -60, 3600);
+		pki_list_part(ca, &dir, "list.crl", parts[i]);
+		ours = looking_at("replica.test", "list.crl", 0);
+		ck_assert_int_eq(judge(&link, ours, "primary.test", &check),
+				 HVREPL_E_UNAUTHENTICATED);
+		ck_assert_uint_eq(check, HVREPL_CHECK_REVOCATION_UNKNOWN);
+		assert_says(link.server_error, "get that CA's full list");
+		hvrepl_tls_destroy(ours);
+	}
+}
+END_TEST
+
+/* By a delta alone, whoever was revoked before it would be let in. */
+START_TEST(a_delta_list_is_not_taken_and_the_list_before_stays_in_force)
+{
+	static const char *const revoked[] = { "primary.test" };
+	struct hvrepl_tls_options options = options_for("replica.test", "ca");
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	hvrepl_tls *ours, *other;
+	struct link link;
+	uint32_t check;
+
+	pki_list(ca, &dir, "list.crl", revoked, 1, -60, 3600);
+	ours = looking_at("replica.test", "list.crl", 0);
+	pki_list(ca, &dir, "list.crl", NULL, 0, -30, 3600);
+	pki_list_part(ca, &dir, "list.crl", PKI_PART_DELTA);
+	ck_assert_int_eq(hvrepl_tls_refresh(ours, &error), HVREPL_E_INVALID);
+	assert_says(error, "list.crl is a delta list");
+	ck_assert_int_eq(judge(&link, ours, "primary.test", &check),
+			 HVREPL_E_UNAUTHENTICATED);
+	ck_assert_uint_eq(check, HVREPL_CHECK_REVOKED);
+	hvrepl_tls_destroy(ours);
+	options.crl = list_path;
+	ck_assert_int_eq(hvrepl_tls_create(&options, &other, &error),
+			 HVREPL_E_INVALID);
+}
+END_TEST
+
 START_TEST(every_certificate_below_the_anchor_is_looked_up)
 {
 	static const char *const middle_name[] = { "middle" };
@@ -588,6 +636,8 @@ int main(void)
 	tcase_add_test(tc, a_revoked_certificate_is_refused_on_either_side);
 	tcase_add_test(tc, without_word_from_its_ca_a_peer_is_refused_unless_that_is_allowed);
 	tcase_add_test(tc, a_list_past_its_end_keeps_all_out_unless_that_is_allowed);
+	tcase_add_test(tc, a_part_of_a_list_is_no_word_and_is_called_so);
+	tcase_add_test(tc, a_delta_list_is_not_taken_and_the_list_before_stays_in_force);
 	tcase_add_test(tc, every_certificate_below_the_anchor_is_looked_up);
 	tcase_add_test(tc, a_changed_list_counts_and_a_damaged_one_leaves_the_old_in_force);
 	tcase_add_test(tc, a_list_that_could_not_be_read_for_a_moment_is_tried_again);

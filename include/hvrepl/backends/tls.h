@@ -74,7 +74,8 @@ struct hvrepl_tls_options {
 	/* Below: since 0.1, later than the rest; may be left out by size. */
 	/**
 	 * Certificate revocation lists, PEM: a file with one or more, or a
-	 * directory of such files (*.pem, *.crl, *.r0 to *.r9). Every
+	 * directory of such files (*.pem, *.crl, *.r0 to *.r9). Whole lists:
+	 * a delta is refused. Every
 	 * certificate of a peer's chain below the trust anchor is looked up in
 	 * the list of its issuer. Changed files are read again at the next
 	 * handshake and by hvrepl_tls_refresh(). NULL: no lists. Copied.
