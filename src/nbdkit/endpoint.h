@@ -117,7 +117,9 @@ int32_t endpoint_audit_operation(struct endpoint *endpoint, uint32_t operation,
 				 const struct hvrepl_vm_status *vm,
 				 struct hvrepl_error *error);
 
-/* endpoint_rights.c: the entry of that very name or pattern; NULL: none. */
+/* endpoint_rights.c: the configuration whose entries count. */
+const struct site_config *endpoint_rights(const struct endpoint *endpoint);
+/* The entry of that very name or pattern; NULL: none. */
 const struct site_authorisation *
 endpoint_entry_of(const struct site_config *config, const char *peer);
 /* Control thread: the entries of `now`, without those that

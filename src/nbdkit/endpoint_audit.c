@@ -69,9 +69,7 @@ int32_t endpoint_audit_code(struct endpoint *endpoint)
 
 void endpoint_audit_turn(struct endpoint *endpoint)
 {
-	const struct site_config *rights = endpoint->rights != NULL ?
-						   endpoint->rights :
-						   endpoint->config;
+	const struct site_config *rights = endpoint_rights(endpoint);
 	int32_t code = endpoint_audit_code(endpoint);
 	struct hvrepl_error error = HVREPL_ERROR_INIT;
 	char line[HVREPL_SENTENCE_MAX];

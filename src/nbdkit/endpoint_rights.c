@@ -4,6 +4,11 @@
 
 #include <string.h>
 
+const struct site_config *endpoint_rights(const struct endpoint *endpoint)
+{
+	return endpoint->rights != NULL ? endpoint->rights : endpoint->config;
+}
+
 static int32_t authorise(struct endpoint *endpoint,
 			 const struct site_authorisation *from,
 			 struct hvrepl_error *error)

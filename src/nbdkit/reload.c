@@ -72,16 +72,16 @@ static void add_entry(struct endpoint *endpoint, json_t *changed,
 	json_array_append_new(changed, json_pack("{s:s}", "authorise", peer));
 }
 
-/* Entries that are others now. What is compared with is kept: the file of the
- * start stays in use otherwise. */
-static int32_t take_rights(struct endpoint *endpoint,
-			   const struct site_config *fresh, json_t *changed,
-			   struct hvrepl_error *error)
+/* Entries that are others now. `fresh` is the endpoint's from then on, for the
+ * next reload to compare with: the file of the start stays in use otherwise. */
+static int32_t take_rights(struct endpoint *endpoint, struct site_config *fresh,
+			   json_t *changed, struct hvrepl_error *error)
 {
-	const struct site_config *before = endpoint->rights != NULL ?
-						   endpoint->rights :
-						   endpoint->config;
+	const struct site_config *before = endpoint_rights(endpoint);
+	int32_t rc = endpoint_take_rights(endpoint, before, fresh, error);
 
+	if (rc < 0)
+		return rc;
 	for (size_t i = 0; i < before->authorisation_count; i++)
 		if (endpoint_entry_of(fresh, before->authorisations[i].peer) == NULL)
 			add_entry(endpoint, changed, before->authorisations[i].peer);
@@ -89,7 +89,9 @@ static int32_t take_rights(struct endpoint *endpoint,
 		if (!same_entry(endpoint_entry_of(before, fresh->authorisations[i].peer),
 				&fresh->authorisations[i]))
 			add_entry(endpoint, changed, fresh->authorisations[i].peer);
-	return endpoint_take_rights(endpoint, before, fresh, error);
+	site_config_free(endpoint->rights);
+	endpoint->rights = fresh;
+	return HVREPL_OK;
 }
 
 /* All of a VM that is not its interval or quota. */
@@ -207,6 +209,16 @@ static int32_t take_quotas(struct endpoint *endpoint,
 	return rc;
 }
 
+static void say_what_counts(struct hvrepl_error *error)
+{
+	struct hvrepl_error was = *error;
+
+	snprintf(error->sentence, sizeof(error->sentence),
+		 "certificates and rights of the file count now, its other "
+		 "changes not all: %.160s",
+		 was.sentence);
+}
+
 void endpoint_post_reload(struct endpoint *endpoint,
 			  struct control_request *request)
 {
@@ -221,14 +233,17 @@ void endpoint_post_reload(struct endpoint *endpoint,
 	}
 	changed = json_array();
 	rc = trust_reload(endpoint, fresh, &error);
+	/* Before what may be refused: a right that was taken away is gone. */
+	if (rc == HVREPL_OK)
+		rc = take_rights(endpoint, fresh, changed, &error);
 	for (size_t i = 0; rc == HVREPL_OK && i < fresh->vm_count; i++)
 		rc = take_interval(endpoint, &fresh->vms[i], changed, &error);
 	if (rc == HVREPL_OK)
 		rc = take_quotas(endpoint, fresh, &error);
-	if (rc == HVREPL_OK)
-		rc = take_rights(endpoint, fresh, changed, &error);
 	if (rc < 0) {
 		json_decref(changed);
+		if (endpoint->rights == fresh)
+			say_what_counts(&error);
 		control_fail_error(request, &error);
 	} else {
 		control_reply(request,
@@ -239,9 +254,7 @@ void endpoint_post_reload(struct endpoint *endpoint,
 					trust_json(endpoint), "needs_restart",
 					needs_restart(endpoint->config,
 						      fresh)));
-		site_config_free(endpoint->rights);
-		endpoint->rights = fresh;
-		fresh = NULL;
 	}
-	site_config_free(fresh);
+	if (endpoint->rights != fresh)
+		site_config_free(fresh);
 }
