@@ -49,6 +49,7 @@ context.load_verify_locations(authority)
 context.verify_mode = ssl.CERT_REQUIRED
 context.set_alpn_protocols(["hvrepl/1"])
 listener = socket.create_server(("127.0.0.1", int(port)))
+print("listening", flush=True)
 while True:
     try:
         plain, _ = listener.accept()

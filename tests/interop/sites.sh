@@ -21,11 +21,18 @@ make_cert() {
 		-extfile "$1/$2.ext" 2>/dev/null
 }
 
+# A port that nothing listens on now, below the ones that the kernel gives to whoever
+# connects: one of those may be taken by a connection before the site asks for it.
 free_port() {
-	/usr/bin/python3 -c 'import socket
-s = socket.socket()
-s.bind(("127.0.0.1", 0))
-print(s.getsockname()[1])'
+	/usr/bin/python3 -c 'import random, socket
+while True:
+    with socket.socket() as s:
+        try:
+            s.bind(("127.0.0.1", random.randrange(12000, 32000)))
+        except OSError:
+            continue
+        print(s.getsockname()[1])
+        break'
 }
 
 # site_conf NAME PORT PEER PEER_PORT [MORE]: writes $work/NAME.conf.
