@@ -44,12 +44,28 @@ static void append(struct hvri_lane *lane, struct hvri_lane_job *job)
 	lane->last = &job->next;
 }
 
+/* The lane ran out of work with this job, and rests once it is home: not before,
+ * or another thread could bring home the one after it first. */
+static void rest(struct hvri_lane *lane)
+{
+	bool more;
+
+	hvri_lock(&lane->mutex);
+	more = lane->first != NULL;
+	lane->running = more;
+	hvri_unlock(&lane->mutex);
+	if (more)
+		next_turn(lane);
+}
+
 static void job_done(struct hvri_item *item)
 {
 	struct hvri_lane_job *job = (struct hvri_lane_job *)item;
 
 	job->lane->pending--;
-	job->done(job);
+	if (job->was_last)
+		rest(job->lane);
+	job->done(job); /* May end the lane. */
 }
 
 /* One job per call of the executor, so that lanes share its threads. */
@@ -72,18 +88,14 @@ static void run_one(void *argument)
 	if (again)
 		append(lane, job);
 	more = lane->first != NULL;
-	lane->running = more;
-	if (!again && !more) {
-		/* Nothing of the lane is touched after the last put: the
-		 * control thread may free it then. */
-		hvri_unlock(&lane->mutex);
-		hvri_queue_put(lane->home, &job->item);
-		return;
-	}
 	hvri_unlock(&lane->mutex);
+	job->was_last = !more;
+	/* Nothing of the lane is touched after the last put: the control thread
+	 * may free it then. */
 	if (!again)
 		hvri_queue_put(lane->home, &job->item);
-	next_turn(lane);
+	if (more)
+		next_turn(lane);
 }
 
 void hvri_lane_submit(struct hvri_lane *lane, struct hvri_lane_job *job)

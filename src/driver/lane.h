@@ -18,6 +18,7 @@ struct hvri_lane_job {
 	struct hvri_item item;
 	struct hvri_lane_job *next;
 	struct hvri_lane *lane;
+	bool was_last; /* Nothing was behind it: the lane rests when it is home. */
 	/* On the executor; true: run me again after the others (more to do). */
 	bool (*work)(struct hvri_lane_job *job);
 	/* On the control thread, once. */

@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 
 static struct test_env env;
 static struct hvri_env in;
@@ -22,11 +23,12 @@ static int inside;
 static bool work(struct hvri_lane_job *job)
 {
 	struct job *one = (struct job *)job;
+	int left;
 
 	ck_assert_int_eq(__atomic_add_fetch(&inside, 1, __ATOMIC_SEQ_CST), 1);
-	one->pieces--;
+	left = __atomic_sub_fetch(&one->pieces, 1, __ATOMIC_SEQ_CST);
 	__atomic_sub_fetch(&inside, 1, __ATOMIC_SEQ_CST);
-	return one->pieces > 0;
+	return left > 0;
 }
 
 static void done(struct hvri_lane_job *job)
@@ -114,6 +116,32 @@ START_TEST(with_threads_jobs_of_one_lane_never_overlap)
 }
 END_TEST
 
+/* Whoever runs on what an earlier job left behind hears of that one first: a chunk
+ * that found no room is why the next does not follow, not the other way round. */
+START_TEST(no_job_begins_before_the_one_before_it_is_on_its_way_home)
+{
+	struct job a = { .job = { .work = work, .done = done }, .pieces = 1 };
+	struct job b = a;
+	const struct timespec moment = { .tv_nsec = 1000000 };
+
+	in.app.execute = execute;
+	hvri_lock(&home.mutex); /* Nothing comes home. */
+	hvri_lane_submit(&lane, &a.job);
+	while (__atomic_load_n(&a.pieces, __ATOMIC_SEQ_CST) > 0)
+		nanosleep(&moment, NULL);
+	for (int i = 0; i < 20; i++)
+		nanosleep(&moment, NULL); /* a is through with the lane. */
+	hvri_lane_submit(&lane, &b.job);
+	for (int i = 0; i < 50; i++)
+		nanosleep(&moment, NULL); /* b could be, too. */
+	ck_assert_int_eq(__atomic_load_n(&b.pieces, __ATOMIC_SEQ_CST), 1);
+	hvri_unlock(&home.mutex);
+	while (!hvri_lane_idle(&lane))
+		hvri_queue_run(&home, 1);
+	ck_assert(a.done && b.done);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("lane");
@@ -122,6 +150,8 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, without_an_executor_one_piece_is_one_turn);
 	tcase_add_test(tc, with_threads_jobs_of_one_lane_never_overlap);
+	tcase_add_test(
+		tc, no_job_begins_before_the_one_before_it_is_on_its_way_home);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }
