@@ -218,6 +218,7 @@ static int32_t not_of_its_session(struct hvrepl_node *node,
 	struct hvri_message_storage *storage;
 	struct hvri_message message;
 	struct hvri_vm *vm = *vm_inout;
+	char why[HVRI_SENTENCE_MAX + 1];
 	int32_t rc;
 
 	*vm_inout = NULL;
@@ -229,10 +230,16 @@ static int32_t not_of_its_session(struct hvrepl_node *node,
 		rc = unknown_vm(node, session, id, &message, vm_inout);
 	} else if (rc == HVREPL_OK && is_left_over(vm) &&
 		   message.type == HVRI_MESSAGE_ENABLE) {
-		hvri_vm_bind(vm, session->link.info.peer);
-		vm->session = session;
-		hvri_vm_session_changed(vm);
-		*vm_inout = vm;
+		/* First whether it may: who may not binds nothing. */
+		if (may_enable(session, id, why)) {
+			hvri_vm_bind(vm, session->link.info.peer);
+			vm->session = session;
+			hvri_vm_session_changed(vm);
+			*vm_inout = vm;
+		} else {
+			rc = answer(session, id, &message, HVRI_MESSAGE_ANSWER,
+				    why);
+		}
 	} else if (rc == HVREPL_OK) {
 		rc = answer_stranger(vm, session, &message);
 	}

@@ -577,6 +577,7 @@ void endpoint_close(struct endpoint *endpoint)
 	pthread_mutex_destroy(&endpoint->audit_mutex);
 	endpoint_forget_places(endpoint);
 	site_config_free(endpoint->rights);
+	trust_free(endpoint);
 	free(endpoint->peers);
 	free(endpoint->peer_names);
 	free(endpoint);

@@ -50,6 +50,9 @@ struct endpoint {
 	hvrepl_loop_attachment *attachment;
 	hvrepl_tls *tls;
 	hvrepl_listener *listener;
+	/* Of peers, as they count: trust.c. The strings are ours. */
+	struct hvrepl_tls_pin *pins;
+	uint32_t pin_count;
 	struct endpoint_peer *peers;
 	const char **peer_names; /* And patterns. */
 	uint32_t peer_name_count;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* Between two looks at the revocation lists' files. */
 #define LOOK_NS 2000000000u
@@ -33,15 +34,73 @@ static void on_distrusted(void *user, const char *peer,
 	    error->sentence);
 }
 
-static int32_t fill(struct endpoint *endpoint, const struct site_config *config,
-		    struct hvrepl_tls_options *tls,
-		    struct hvrepl_tls_pin **pins_out)
-{
-	struct hvrepl_tls_pin *pins = calloc(config->peer_count + 1,
-					     sizeof(*pins));
+/* Pins of peers, their strings our own. */
+struct pins {
+	struct hvrepl_tls_pin *all;
+	uint32_t count;
+};
 
-	if (pins == NULL)
-		return HVREPL_E_NOMEM;
+static void free_pins(struct pins *pins)
+{
+	for (uint32_t i = 0; i < pins->count; i++) {
+		free((char *)(uintptr_t)pins->all[i].peer);
+		free((char *)(uintptr_t)pins->all[i].pin);
+		free((char *)(uintptr_t)pins->all[i].backup_pin);
+	}
+	free(pins->all);
+	pins->all = NULL;
+	pins->count = 0;
+}
+
+static bool add_pin(struct pins *pins, const char *peer, const char *pin,
+		    const char *backup_pin)
+{
+	struct hvrepl_tls_pin *own = &pins->all[pins->count++];
+
+	own->peer = strdup(peer);
+	own->pin = strdup(pin);
+	own->backup_pin = strdup(backup_pin);
+	return own->peer != NULL && own->pin != NULL && own->backup_pin != NULL;
+}
+
+static bool names(const struct site_config *config, const char *peer)
+{
+	for (size_t i = 0; i < config->peer_count; i++)
+		if (strcasecmp(config->peers[i].name, peer) == 0)
+			return true;
+	return false;
+}
+
+/* As `config` says. A peer of the start that it no longer names runs on until a
+ * restart, and its pins with it: or whoever has a certificate of its name would
+ * be let in by an edit that was to keep it out. */
+static bool collect(const struct endpoint *endpoint,
+		    const struct site_config *config, struct pins *pins)
+{
+	bool fine;
+
+	pins->all = calloc(config->peer_count + endpoint->pin_count + 1,
+			   sizeof(*pins->all));
+	fine = pins->all != NULL;
+	for (size_t i = 0; fine && i < config->peer_count; i++)
+		if (config->peers[i].pin != NULL)
+			fine = add_pin(pins, config->peers[i].name,
+				       config->peers[i].pin,
+				       config->peers[i].backup_pin);
+	for (uint32_t i = 0; fine && i < endpoint->pin_count; i++) {
+		const struct hvrepl_tls_pin *pin = &endpoint->pins[i];
+
+		if (!names(config, pin->peer) &&
+		    names(endpoint->config, pin->peer))
+			fine = add_pin(pins, pin->peer, pin->pin,
+				       pin->backup_pin);
+	}
+	return fine;
+}
+
+static int32_t fill(struct endpoint *endpoint, const struct site_config *config,
+		    struct hvrepl_tls_options *tls, struct pins *pins)
+{
 	tls->ca_file = config->authority;
 	tls->cert_file = config->certificate;
 	tls->key_file = config->key;
@@ -49,15 +108,32 @@ static int32_t fill(struct endpoint *endpoint, const struct site_config *config,
 	tls->flags = config->tls_flags;
 	tls->distrusted = on_distrusted;
 	tls->user = endpoint;
-	tls->pins = pins;
-	for (size_t i = 0; i < config->peer_count; i++)
-		if (config->peers[i].pin != NULL)
-			pins[tls->pin_count++] = (struct hvrepl_tls_pin){
-				config->peers[i].name, config->peers[i].pin,
-				config->peers[i].backup_pin
-			};
-	*pins_out = pins;
+	if (!collect(endpoint, config, pins)) {
+		free_pins(pins);
+		return HVREPL_E_NOMEM;
+	}
+	tls->pins = pins->all;
+	tls->pin_count = pins->count;
 	return HVREPL_OK;
+}
+
+/* They count now. */
+static void keep_pins(struct endpoint *endpoint, struct pins *pins)
+{
+	struct pins old = { endpoint->pins, endpoint->pin_count };
+
+	free_pins(&old);
+	endpoint->pins = pins->all;
+	endpoint->pin_count = pins->count;
+	pins->all = NULL;
+	pins->count = 0;
+}
+
+void trust_free(struct endpoint *endpoint)
+{
+	struct pins none = { NULL, 0 };
+
+	keep_pins(endpoint, &none);
 }
 
 /* A renewal that failed, or did not after all, on its way to the node. */
@@ -117,7 +193,7 @@ int32_t trust_make(struct endpoint *endpoint, struct hvrepl_error *error)
 	const struct site_config *config = endpoint->config;
 	struct hvrepl_kerberos_options kerberos = HVREPL_KERBEROS_OPTIONS_INIT;
 	struct hvrepl_tls_options tls = HVREPL_TLS_OPTIONS_INIT;
-	struct hvrepl_tls_pin *pins;
+	struct pins pins = { NULL, 0 };
 	int32_t rc;
 
 	if (config->keytab != NULL) {
@@ -136,7 +212,9 @@ int32_t trust_make(struct endpoint *endpoint, struct hvrepl_error *error)
 	if (rc < 0)
 		return site_fail(error, rc, 0, "Not enough memory.");
 	rc = hvrepl_tls_create(&tls, &endpoint->tls, error);
-	free(pins);
+	if (rc == HVREPL_OK)
+		keep_pins(endpoint, &pins);
+	free_pins(&pins);
 	return rc;
 }
 
@@ -185,7 +263,7 @@ int32_t trust_reload(struct endpoint *endpoint, const struct site_config *fresh,
 		     struct hvrepl_error *error)
 {
 	struct hvrepl_tls_options tls = HVREPL_TLS_OPTIONS_INIT;
-	struct hvrepl_tls_pin *pins;
+	struct pins pins = { NULL, 0 };
 	int32_t rc;
 
 	if (endpoint->tls == NULL ||
@@ -199,7 +277,9 @@ int32_t trust_reload(struct endpoint *endpoint, const struct site_config *fresh,
 		if (rc < 0)
 			return site_fail(error, rc, 0, "Not enough memory.");
 		rc = hvrepl_tls_replace(endpoint->tls, &tls, error);
-		free(pins);
+		if (rc == HVREPL_OK)
+			keep_pins(endpoint, &pins);
+		free_pins(&pins);
 	}
 	if (rc == HVREPL_OK)
 		tell(endpoint);

@@ -16,6 +16,7 @@ int32_t trust_make(struct endpoint *endpoint, struct hvrepl_error *error);
  */
 int32_t trust_reload(struct endpoint *endpoint, const struct site_config *fresh,
 		     struct hvrepl_error *error);
+void trust_free(struct endpoint *endpoint);
 /* When trust_turn() is due; it takes changed revocation lists, and tells. */
 uint64_t trust_deadline(const struct endpoint *endpoint);
 void trust_turn(struct endpoint *endpoint);

@@ -129,6 +129,41 @@ START_TEST(what_an_enable_left_without_disks_is_given_to_who_asks_next)
 }
 END_TEST
 
+static void let_in(const char *group, uint32_t verbs)
+{
+	struct hvrepl_authorisation entry = HVREPL_AUTHORISATION_INIT;
+
+	entry.peer = pair.a.name;
+	entry.trust_group = group;
+	entry.verbs = verbs;
+	ck_assert_int_eq(hvrepl_node_authorise(pair.b.node, &entry), HVREPL_OK);
+	pair_run(&pair, 3 * SECOND);
+}
+
+START_TEST(who_may_not_enable_is_not_bound_to_what_an_enable_left)
+{
+	struct hvrepl_authorisation entry = HVREPL_AUTHORISATION_INIT;
+
+	entry.peer = "site-a";
+	entry.trust_group = "pair";
+	entry.verbs = HVREPL_VERB_ALL;
+	entry.points_max = 7; /* The VM asks for 8. */
+	ck_assert_int_eq(hvrepl_node_authorise(pair.b.node, &entry), HVREPL_OK);
+	pair_run(&pair, 3 * SECOND);
+	ck_assert_int_eq(pair_operate(&pair, &pair.a, HVREPL_OPERATION_ENABLE,
+				      0),
+			 HVREPL_E_LIMIT);
+	change_places("site-c");
+	let_in("strangers", HVREPL_VERB_ALL & ~HVREPL_VERB_ENABLE);
+	enable_refused("lacks the verb 'enable'");
+	ck_assert_str_eq(at(&pair.b).peer_name, "site-a");
+	let_in("strangers", HVREPL_VERB_ALL);
+	shadow_ok(&pair.a, HVREPL_OPERATION_REMOVE);
+	shadow_protect();
+	ck_assert_str_eq(at(&pair.b).peer_name, "site-c");
+}
+END_TEST
+
 /* ---- Another peer of the trust group: its node under another name. ---- */
 
 static void comes_as(const char *name)
@@ -342,6 +377,8 @@ int main(void)
 		disks_of_a_replica_that_was_not_made_are_not_given_to_who_asks_next);
 	tcase_add_test(
 		tc, what_an_enable_left_without_disks_is_given_to_who_asks_next);
+	tcase_add_test(tc,
+		       who_may_not_enable_is_not_bound_to_what_an_enable_left);
 	tcase_add_test(tc,
 		       a_right_taken_from_a_group_does_not_come_back_by_itself);
 	tcase_add_test(tc,
