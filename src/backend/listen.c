@@ -8,6 +8,7 @@
 #include <hvrepl/authorisation.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +17,15 @@
 #define BACKLOG 128
 #define HANDSHAKES_DEFAULT 64u
 #define HANDSHAKES_LIMIT 4096u
+#define HANDSHAKES_SOURCE_DEFAULT 16u
 #define ACCEPTS_AT_ONCE 16
 /* Out of descriptors or memory: some may have come free by then. */
 #define PAUSE_NS 200000000ull
+
+struct place {
+	struct hvri_connection *connection; /* NULL: free. */
+	struct hvri_tcp_source source;
+};
 
 struct hvrepl_listener {
 	struct hvri_loop_member member;
@@ -35,7 +42,7 @@ struct hvrepl_listener {
 	/* A callback that closes us finds the memory still there. */
 	uint32_t in_callback;
 	bool closed;
-	struct hvri_connection *connections[]; /* handshakes_max; NULL: free. */
+	struct place places[]; /* handshakes_max */
 };
 
 static void free_listener(hvrepl_listener *listener)
@@ -70,8 +77,8 @@ static void settled(void *user, struct hvri_connection *connection,
 	hvrepl_listener *listener = user;
 
 	for (uint32_t i = 0; i < listener->options.handshakes_max; i++)
-		if (listener->connections[i] == connection)
-			listener->connections[i] = NULL;
+		if (listener->places[i].connection == connection)
+			listener->places[i].connection = NULL;
 	listener->handshakes--;
 	watch_again(listener);
 	listener->in_callback++;
@@ -83,9 +90,47 @@ static void settled(void *user, struct hvri_connection *connection,
 	leave_callback(listener);
 }
 
+/* So many of this one's are under way already: it gets no further, and takes
+ * nobody else's place. */
+static bool has_its_share(const hvrepl_listener *listener,
+			  const struct hvri_tcp_source *source)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < listener->options.handshakes_max; i++)
+		count += listener->places[i].connection != NULL &&
+			 hvri_tcp_same_source(&listener->places[i].source,
+					      source);
+	return count >= listener->options.handshakes_per_source;
+}
+
+static void turn_away(hvrepl_listener *listener, int fd, const char *address)
+{
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	struct hvrepl_connect_result result = {
+		.struct_size = sizeof(result),
+		.code = HVREPL_E_LIMIT,
+		.step = HVREPL_STEP_TCP,
+		.address = address,
+		.error = &error,
+	};
+
+	close(fd);
+	if (listener->options.refused == NULL)
+		return;
+	hvri_sys_fail(&error, HVREPL_E_LIMIT, 0,
+		      "%u handshakes of this address are under way: is "
+		      "somebody knocking without coming in?",
+		      listener->options.handshakes_per_source);
+	listener->in_callback++;
+	listener->options.refused(listener->options.user, &result);
+	leave_callback(listener);
+}
+
 static void begin(hvrepl_listener *listener, int fd,
 		  const struct sockaddr *address, socklen_t length)
 {
+	struct hvri_tcp_source source;
 	struct hvri_connection_setup setup = {
 		.loop = listener->loop,
 		.tls = listener->tls,
@@ -99,10 +144,16 @@ static void begin(hvrepl_listener *listener, int fd,
 	uint32_t at = 0;
 
 	hvri_tcp_format(address, length, setup.address);
-	while (listener->connections[at] != NULL)
+	hvri_tcp_source(address, length, &source);
+	if (has_its_share(listener, &source)) {
+		turn_away(listener, fd, setup.address);
+		return;
+	}
+	while (listener->places[at].connection != NULL)
 		at++;
+	listener->places[at].source = source;
 	/* Without memory for it the peer sees a closed connection. */
-	if (hvri_connection_start(&setup, &listener->connections[at]) ==
+	if (hvri_connection_start(&setup, &listener->places[at].connection) ==
 	    HVREPL_OK)
 		listener->handshakes++;
 }
@@ -127,8 +178,9 @@ static void incoming(void *user, uint32_t events)
 	hvrepl_listener *listener = user;
 
 	(void)events;
-	for (int i = 0; i < ACCEPTS_AT_ONCE && listener->handshakes <
-					      listener->options.handshakes_max;
+	listener->in_callback++; /* Whoever is told may close us. */
+	for (int i = 0; i < ACCEPTS_AT_ONCE && !listener->closed &&
+			listener->handshakes < listener->options.handshakes_max;
 	     i++) {
 		struct sockaddr_storage address;
 		socklen_t length = sizeof(address);
@@ -141,13 +193,15 @@ static void incoming(void *user, uint32_t events)
 		} else if (errno == EMFILE || errno == ENFILE ||
 			   errno == ENOMEM || errno == ENOBUFS) {
 			pause_listening(listener);
-			return;
+			break;
 		} else if (errno == EAGAIN) {
 			break;
 		}
 		/* Other failures concern one connection that is gone. */
 	}
-	watch_again(listener);
+	if (!listener->closed)
+		watch_again(listener);
+	leave_callback(listener);
 }
 
 void hvrepl_listener_close(hvrepl_listener *listener)
@@ -160,8 +214,8 @@ void hvrepl_listener_close(hvrepl_listener *listener)
 	hvrepl_loop_timer_free(listener->pause);
 	close(listener->fd);
 	for (uint32_t i = 0; i < listener->options.handshakes_max; i++)
-		if (listener->connections[i] != NULL)
-			hvri_connection_abort(listener->connections[i]);
+		if (listener->places[i].connection != NULL)
+			hvri_connection_abort(listener->places[i].connection);
 	if (listener->in_callback == 0)
 		free_listener(listener);
 }
@@ -300,40 +354,67 @@ static int32_t set_up(hvrepl_listener *listener,
 	return rc;
 }
 
+/* By its size, and with what is left out made definite. */
+static int32_t take_options(const struct hvrepl_tls_listen *from,
+			    struct hvrepl_tls_listen *out,
+			    struct hvrepl_error *error)
+{
+	const size_t first = offsetof(struct hvrepl_tls_listen,
+				      handshakes_per_source);
+	int32_t rc;
+
+	if (from == NULL || from->struct_size < first ||
+	    from->accepted == NULL || from->port > 65535 ||
+	    from->handshakes_max > HANDSHAKES_LIMIT)
+		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
+				     "accepted and a port from 0 to 65535 are "
+				     "needed, and at most %u handshakes",
+				     HANDSHAKES_LIMIT);
+	rc = hvri_tls_copy_sized(from, from->struct_size, out, sizeof(*out),
+				 error);
+	if (rc < 0)
+		return rc;
+	if (out->reserved != 0)
+		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
+				     "what is reserved must be zero");
+	if (out->handshakes_max == 0)
+		out->handshakes_max = HANDSHAKES_DEFAULT;
+	if (out->handshakes_per_source == 0)
+		out->handshakes_per_source = HANDSHAKES_SOURCE_DEFAULT;
+	return HVREPL_OK;
+}
+
 int32_t hvrepl_tls_listen(hvrepl_loop *loop, hvrepl_tls *tls,
 			  const struct hvrepl_tls_listen *options,
 			  hvrepl_listener **listener_out,
 			  struct hvrepl_error *error)
 {
-	uint32_t handshakes = HANDSHAKES_DEFAULT;
+	struct hvrepl_tls_listen own;
 	hvrepl_listener *listener;
 	int32_t rc;
 
-	if (loop == NULL || tls == NULL || options == NULL ||
-	    options->struct_size != sizeof(*options) ||
-	    options->accepted == NULL || listener_out == NULL ||
-	    options->port > 65535 || options->handshakes_max > HANDSHAKES_LIMIT)
+	if (loop == NULL || tls == NULL || listener_out == NULL)
 		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
-				     "accepted and a port from 0 to 65535 are "
-				     "needed");
+				     "a loop, credentials and a place for the "
+				     "listener are needed");
+	rc = take_options(options, &own, error);
+	if (rc < 0)
+		return rc;
 	if (hvri_tls_kerberos(tls) != NULL &&
 	    hvri_tls_kerberos(tls)->keytab == NULL)
 		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
 				     "to be called with Kerberos a site needs "
 				     "a keytab; tickets are for calling");
-	if (options->handshakes_max != 0)
-		handshakes = options->handshakes_max;
 	listener = calloc(1, sizeof(*listener) +
-				     handshakes * sizeof(void *));
+				     own.handshakes_max * sizeof(struct place));
 	if (listener == NULL)
 		return hvri_sys_fail(error, HVREPL_E_NOMEM, 0, "out of memory");
 	listener->loop = loop;
 	listener->tls = hvri_tls_hold(tls);
-	listener->options = *options;
-	listener->options.handshakes_max = handshakes;
+	listener->options = own;
 	listener->fd = -1;
 	listener->member.loop_gone = loop_gone;
-	rc = set_up(listener, options, error);
+	rc = set_up(listener, &own, error);
 	if (rc < 0) {
 		hvrepl_loop_timer_free(listener->pause);
 		if (listener->fd >= 0)

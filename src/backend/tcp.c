@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <string.h>
 
 #define KEEPALIVE_IDLE_S 15
 #define KEEPALIVE_INTERVAL_S 5
@@ -24,6 +25,36 @@ void hvri_tcp_format(const struct sockaddr *address, socklen_t length,
 		snprintf(text_out, HVRI_ADDRESS_TEXT, "[%s]:%s", host, port);
 	else
 		snprintf(text_out, HVRI_ADDRESS_TEXT, "%s:%s", host, port);
+}
+
+void hvri_tcp_source(const struct sockaddr *address, socklen_t length,
+		     struct hvri_tcp_source *source_out)
+{
+	static const uint8_t mapped[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff,
+					    0xff };
+	struct sockaddr_in four;
+	struct sockaddr_in6 six;
+
+	memset(source_out, 0, sizeof(*source_out));
+	if (address->sa_family == AF_INET && (size_t)length >= sizeof(four)) {
+		memcpy(&four, address, sizeof(four));
+		memcpy(source_out->bytes, mapped, sizeof(mapped));
+		memcpy(source_out->bytes + sizeof(mapped), &four.sin_addr, 4);
+	} else if (address->sa_family == AF_INET6 &&
+		   (size_t)length >= sizeof(six)) {
+		memcpy(&six, address, sizeof(six));
+		memcpy(source_out->bytes, &six.sin6_addr, 16);
+		if (!IN6_IS_ADDR_V4MAPPED(&six.sin6_addr) &&
+		    !IN6_IS_ADDR_LINKLOCAL(&six.sin6_addr) &&
+		    !IN6_IS_ADDR_LOOPBACK(&six.sin6_addr))
+			memset(source_out->bytes + 8, 0, 8);
+	}
+}
+
+bool hvri_tcp_same_source(const struct hvri_tcp_source *a,
+			  const struct hvri_tcp_source *b)
+{
+	return memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
 }
 
 static void set(int fd, int level, int option, int value)

@@ -112,6 +112,10 @@ struct hvri_kerberos *hvri_tls_kerberos(const hvrepl_tls *tls);
 int32_t hvri_tls_new(const struct hvrepl_tls_options *options,
 		     struct hvri_kerberos *kerberos, hvrepl_tls **tls_out,
 		     struct hvrepl_error *error);
+/* A caller's struct of `size` bytes: what an older caller leaves out is zero; what
+ * a newer one adds must be. */
+int32_t hvri_tls_copy_sized(const void *from, size_t size, void *out,
+			    size_t out_size, struct hvrepl_error *error);
 /* The one spelling of a peer's name: a certificate's or a principal. False when
  * it cannot be one. */
 bool hvri_tls_peer_name(const hvrepl_tls *tls, const char *name,

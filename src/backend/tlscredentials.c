@@ -153,9 +153,8 @@ static void take_limits(struct hvrepl_tls_options *to,
 	to->rekey_ns = from->rekey_ns != 0 ? from->rekey_ns : REKEY_NS;
 }
 
-/* What an older caller leaves out is zero; what a newer one adds must be. */
-static int32_t copy_sized(const void *from, size_t size, void *out,
-			  size_t out_size, struct hvrepl_error *error)
+int32_t hvri_tls_copy_sized(const void *from, size_t size, void *out,
+			    size_t out_size, struct hvrepl_error *error)
 {
 	for (size_t i = out_size; i < size; i++)
 		if (((const unsigned char *)from)[i] != 0)
@@ -177,7 +176,7 @@ static int32_t copy_in(const struct hvrepl_tls_options *from,
 		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
 				     "ca_file, cert_file and key_file are "
 				     "needed");
-	return copy_sized(from, size, out, sizeof(*out), error);
+	return hvri_tls_copy_sized(from, size, out, sizeof(*out), error);
 }
 
 int32_t hvrepl_tls_create(const struct hvrepl_tls_options *options,
@@ -206,7 +205,8 @@ int32_t hvrepl_kerberos_create(const struct hvrepl_kerberos_options *options,
 	    tls_out == NULL)
 		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
 				     "a keytab or a ccache is needed");
-	rc = copy_sized(options, size, &copy, sizeof(copy), error);
+	rc = hvri_tls_copy_sized(options, size, &copy, sizeof(copy),
+					 error);
 	if (rc == HVREPL_OK)
 		rc = hvri_kerberos_new(&copy, &kerberos, error);
 	if (rc < 0)

@@ -155,6 +155,9 @@ void hvri_source_leave(struct hvri_source *source);
 /* Say BYE with a sentence (may be NULL) and close; `closed` follows later. */
 void hvri_link_close(struct hvri_link *link, int32_t code,
 		     const char *sentence);
+/* Close at once, without a BYE: the channel failed, or the peer is not to hold the
+ * link until it has read one. */
+void hvri_link_broke(struct hvri_link *link, int32_t code);
 /* After `closed`. */
 void hvri_link_free(struct hvri_link *link);
 #endif

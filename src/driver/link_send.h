@@ -10,7 +10,6 @@ void hvri_link_send_init(struct hvri_link *link);
 void hvri_link_pump(struct hvri_link *link);
 /* Nothing more will be sent: forget what waits, tell the sources. */
 void hvri_link_drop_output(struct hvri_link *link);
-/* From the sending half: the channel failed; something ended. */
-void hvri_link_broke(struct hvri_link *link, int32_t code);
+/* From the sending half: something ended. */
 void hvri_link_settled(struct hvri_link *link);
 #endif

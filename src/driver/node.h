@@ -19,6 +19,10 @@ struct hvri_vm;
 #define HVRI_CREDIT_POOL (256ull << 20)
 #define HVRI_CREDIT_VM (32ull << 20)
 
+/* Links that one identity may have at once, whatever node ids they say; each holds a
+ * megabyte and more. Two sites that connect to each other have two for a moment. */
+#define HVRI_LINKS_MAX 16u
+
 /* A peer to be connected to. */
 struct hvri_peer {
 	struct hvri_peer *next;
@@ -43,6 +47,7 @@ struct hvri_session {
 	uint64_t serial; /* 1, 2, 3... of this node. */
 	bool up;
 	struct hvri_session_rights rights;
+	uint64_t lent; /* Credit that its VMs have; wraps below zero. */
 	struct hvri_item free_item; /* Frees it outside its own calls. */
 };
 
@@ -78,6 +83,7 @@ struct hvrepl_node {
 	struct hvri_vm *vms;
 	struct hvri_validity own_validity, list_validity;
 	uint64_t credit_left;
+	bool credit_wanted; /* Somebody got less than it asked for. */
 	uint64_t session_serial;
 	struct hvri_item lost_item; /* An attempt was lost for want of memory. */
 	bool lost_queued;

@@ -366,6 +366,16 @@ struct arrival {
 	char peer[HVREPL_PEER_NAME_MAX + 1];
 };
 
+static uint32_t links_of(const struct hvrepl_node *node, const char *peer)
+{
+	uint32_t count = 0;
+
+	for (const struct hvri_session *session = node->sessions;
+	     session != NULL; session = session->next)
+		count += strcmp(session->link.info.peer, peer) == 0;
+	return count;
+}
+
 static void take_channel(struct hvrepl_node *node, struct arrival *arrival)
 {
 	struct hvri_hello hello = {
@@ -410,6 +420,12 @@ static void take_channel(struct hvrepl_node *node, struct arrival *arrival)
 	}
 	session->next = node->sessions;
 	node->sessions = session;
+	if (links_of(node, session->link.info.peer) > HVRI_LINKS_MAX) {
+		snprintf(session->link.close_sentence,
+			 sizeof(session->link.close_sentence),
+			 "it has %u connections already", HVRI_LINKS_MAX);
+		hvri_link_broke(&session->link, HVREPL_E_LIMIT);
+	}
 }
 
 static void arrived(struct hvri_item *item)

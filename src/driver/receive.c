@@ -73,59 +73,6 @@ static void fail(struct hvri_vm *vm, int32_t code,
 		hvri_standby_maintain(vm);
 }
 
-/* ---- Credit (F1). ---- */
-
-static void grant(struct hvri_vm *vm)
-{
-	struct hvri_reception *reception = &vm->reception;
-	struct hvrepl_node *node = vm->node;
-	/* The last chunk may go beyond what was granted. */
-	uint64_t outstanding = reception->granted > reception->consumed ?
-				       reception->granted - reception->consumed :
-				       0;
-	uint8_t payload[HVRI_CREDIT_SIZE];
-	struct hvri_credit credit = { .cut = reception->begin.point.cut };
-	uint64_t more;
-
-	if (!reception->open || reception->failed || vm->session == NULL ||
-	    outstanding > HVRI_CREDIT_VM / 2)
-		return;
-	more = HVRI_MIN(HVRI_CREDIT_VM - outstanding, node->credit_left);
-	if (more < HVRI_FRAME_CHUNK_MAX)
-		return; /* The pool is lent out; its return asks again. */
-	more = hvri_rights_allow(node, vm->session->link.info.peer, more);
-	if (more == 0)
-		return; /* Over its rate; the next report asks again. */
-	node->credit_left -= more;
-	reception->granted += more;
-	credit.bytes = reception->granted;
-	hvri_credit_encode(&credit, payload);
-	if (hvri_link_send(&vm->session->link, HVRI_FRAME_CREDIT,
-			   &vm->relationship.record.vm, payload,
-			   sizeof(payload)) < 0)
-		hvri_link_close(&vm->session->link, HVREPL_E_NOMEM, NULL);
-}
-
-static void give_back(struct hvri_vm *vm, uint64_t bytes)
-{
-	struct hvrepl_node *node = vm->node;
-	bool was_short = node->credit_left < HVRI_CREDIT_VM;
-
-	node->credit_left += bytes;
-	for (struct hvri_vm *other = node->vms; was_short && other != NULL;
-	     other = other->next)
-		if (other != vm && other->reception.open)
-			grant(other);
-}
-
-static void reclaim(struct hvri_vm *vm)
-{
-	struct hvri_reception *reception = &vm->reception;
-
-	give_back(vm, reception->granted - reception->consumed);
-	reception->granted = reception->consumed = 0;
-}
-
 /* ---- Reporting what is durable. ---- */
 
 static bool flush_work(struct hvri_lane_job *job)
@@ -182,7 +129,7 @@ static void on_report(struct hvri_alarm *timer)
 
 	if (vm->reception.appended != vm->reception.reported)
 		report(vm);
-	grant(vm);
+	hvri_lend(vm);
 	if (vm->reception.open)
 		hvri_alarm_set(&vm->node->timers, timer,
 			       hvri_now(&vm->node->env) + HVRI_REPORT_NS);
@@ -264,7 +211,7 @@ static void commit_done(struct hvri_lane_job *job)
 			reception->open = false;
 			hvri_alarm_set(&vm->node->timers, &reception->report,
 				       HVRI_NEVER);
-			reclaim(vm);
+			hvri_lend_end(vm);
 			event->type = HVRI_EVENT_POINT_COMPLETE;
 			event->u.data.cut = reception->begin.point.cut;
 			hvri_vm_list_points(vm);
@@ -350,8 +297,8 @@ static void arrival_done(struct hvri_lane_job *job)
 
 		reception->consumed += length;
 		reception->appended += length;
-		give_back(vm, length);
-		grant(vm);
+		hvri_lend_back(vm, length);
+		hvri_lend(vm);
 		if (reception->appended - reception->reported >=
 		    HVRI_REPORT_BYTES)
 			report(vm);
@@ -487,7 +434,7 @@ static void start_finish(struct hvri_task *task)
 	reception->appended = reception->reported = 0;
 	hvri_alarm_set(&vm->node->timers, &reception->report,
 		       hvri_now(&vm->node->env) + HVRI_REPORT_NS);
-	grant(vm);
+	hvri_lend(vm);
 }
 
 int32_t hvri_receive_start(struct hvri_vm *vm, const struct hvri_action *action)
@@ -514,7 +461,7 @@ void hvri_receive_stop(struct hvri_vm *vm, const struct hvrepl_uuid *cut,
 	(void)drop; /* A partial cut goes when the next one begins (T6). */
 	__atomic_add_fetch(&reception->generation, 1, __ATOMIC_RELEASE);
 	if (reception->open)
-		reclaim(vm);
+		hvri_lend_end(vm);
 	reception->open = false;
 	hvri_alarm_set(&vm->node->timers, &reception->report, HVRI_NEVER);
 }

@@ -89,6 +89,7 @@ struct hvri_reception {
 	struct hvri_cut_begin begin;
 	uint32_t generation; /* Jobs of an older one are void. */
 	uint64_t granted, arrived, consumed;
+	struct hvri_session *lender; /* Whose credit that is; NULL: none's. */
 	uint32_t next_disk;  /* Disks before it are complete. */
 	bool failed;
 	bool completing;
@@ -334,6 +335,15 @@ void hvri_ship_read(struct hvri_vm *vm); /* Begin reading the new cut. */
 int32_t hvri_ship_credit(struct hvri_vm *vm, const uint8_t *payload,
 			 size_t length);
 bool hvri_ship_idle(const struct hvri_vm *vm);
+
+/* ---- lend.c ---- */
+
+/* Credit for what the VM receives, as much as there is for it. */
+void hvri_lend(struct hvri_vm *vm);
+/* So many bytes of it were used. Others may have them. */
+void hvri_lend_back(struct hvri_vm *vm, uint64_t bytes);
+/* Nothing more comes by what it was given. */
+void hvri_lend_end(struct hvri_vm *vm);
 
 /* ---- receive.c ---- */
 void hvri_receive_init(struct hvri_vm *vm);

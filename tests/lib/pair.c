@@ -162,10 +162,18 @@ static int32_t open_replica(void *user, const struct hvrepl_uuid *vm,
 			    struct hvrepl_storage *storage)
 {
 	struct pair_site *site = user;
+	struct pair_more *more;
 
-	(void)vm, (void)vm_name, (void)peer, (void)specs, (void)flags;
+	(void)vm_name, (void)peer, (void)specs, (void)flags;
 	if (test_refuses(site->refusals))
 		return HVREPL_E_NO_SPACE;
+	more = memcmp(vm, &pair_vm, sizeof(*vm)) == 0 ? NULL :
+							pair_find_more(site, vm);
+	if (more != NULL && disk_count == 1) {
+		disks[0] = sim_disk_handle(more->disk);
+		*storage = sim_storage_handle(more->storage);
+		return HVREPL_OK;
+	}
 	if (disk_count != PAIR_DISKS)
 		return HVREPL_E_INVALID;
 	for (unsigned i = 0; i < PAIR_DISKS; i++)
@@ -179,8 +187,8 @@ static const struct hvrepl_vmm_ops vmm_ops = {
 	.open_replica = open_replica,
 };
 
-static void site_init(struct pair *pair, struct pair_site *site,
-		      const char *name, uint64_t seed)
+void pair_site_init(struct pair *pair, struct pair_site *site, const char *name,
+		    uint64_t seed)
 {
 	site->pair = pair;
 	site->name = name;
@@ -207,8 +215,8 @@ void pair_init(struct pair *pair, uint64_t seed, uint64_t disk_size)
 	pair->refuse_at = UINT64_MAX;
 	pair->tracing = getenv("PAIR_TRACE") != NULL;
 	pair->now_ns = 1000000000ull;
-	site_init(pair, &pair->a, "site-a", seed);
-	site_init(pair, &pair->b, "site-b", seed + 1000);
+	pair_site_init(pair, &pair->a, "site-a", seed);
+	pair_site_init(pair, &pair->b, "site-b", seed + 1000);
 	pair->a.brings_vm = true;
 	pair->a.connects = true;
 }
@@ -232,7 +240,7 @@ static void end_node(struct pair *pair, struct pair_site *site)
 
 struct pair_site *pair_other(struct pair_site *site)
 {
-	return site == &site->pair->a ? &site->pair->b : &site->pair->a;
+	return site == &site->pair->b ? &site->pair->a : &site->pair->b;
 }
 
 void pair_rights(struct pair_site *site, uint32_t verbs)
@@ -249,7 +257,7 @@ void pair_rights(struct pair_site *site, uint32_t verbs)
 
 void pair_start(struct pair *pair, struct pair_site *site)
 {
-	struct pair_site *other = site == &pair->a ? &pair->b : &pair->a;
+	struct pair_site *other = pair_other(site);
 	struct hvrepl_node_config config;
 	struct hvrepl_authorisation entry;
 	struct hvrepl_peer_config peer;
@@ -344,13 +352,13 @@ static void take_events(struct pair_site *site)
 /* One round of everything that can be done now. */
 static bool turn(struct pair *pair)
 {
-	struct pair_site *sites[2] = { &pair->a, &pair->b };
+	struct pair_site *sites[3] = { &pair->a, &pair->b, pair->c };
 	bool busy = false;
 
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
 		struct pair_site *site = sites[i];
 
-		if (site->node == NULL)
+		if (site == NULL || site->node == NULL)
 			continue;
 		site->env.now_ns = pair->now_ns;
 		site->env.utc_ns = 1700000000000000000ull + pair->now_ns +
@@ -406,6 +414,11 @@ bool pair_until(struct pair *pair, uint64_t ns, bool (*done)(struct pair *pair))
 		if (pair->b.node != NULL &&
 		    hvrepl_node_deadline(pair->b.node) < next)
 			next = hvrepl_node_deadline(pair->b.node);
+		if (pair->c != NULL && pair_jobs_next(pair->c) < next)
+			next = pair_jobs_next(pair->c);
+		if (pair->c != NULL && pair->c->node != NULL &&
+		    hvrepl_node_deadline(pair->c->node) < next)
+			next = hvrepl_node_deadline(pair->c->node);
 		if (pair->now_ns >= end)
 			return false;
 		pair->now_ns = next > pair->now_ns ? next : pair->now_ns + 1;
@@ -460,14 +473,15 @@ void pair_init_sparse(struct pair *pair, uint64_t seed, uint64_t disk_size)
 
 void pair_free(struct pair *pair)
 {
-	struct pair_site *sites[2] = { &pair->a, &pair->b };
+	struct pair_site *sites[3] = { &pair->a, &pair->b, pair->c };
+	int count = pair->c == NULL ? 2 : 3;
 
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < count; i++)
 		if (sites[i]->node != NULL)
 			pair_stop(pair, sites[i]);
 	while (turn(pair))
 		;
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < count; i++) {
 		ck_assert_int_eq(sites[i]->env.alloc_live, 0);
 		sim_free(&sites[i]->sim);
 		for (unsigned k = 0; k < PAIR_DISKS; k++)
@@ -477,11 +491,14 @@ void pair_free(struct pair *pair)
 			free(sites[i]->blobs[k].bytes);
 			free(sites[i]->saved[k].bytes);
 		}
+		free(sites[i]->more);
 	}
+	free(pair->c);
 }
 
-int32_t pair_ask(struct pair_site *site, uint32_t type, uint64_t point,
-		 const struct hvrepl_uuid *epoch)
+static int32_t ask(struct pair_site *site, const struct hvrepl_uuid *vm,
+		   uint32_t type, uint64_t point,
+		   const struct hvrepl_uuid *epoch)
 {
 	struct pair *pair = site->pair;
 	struct hvrepl_operation operation;
@@ -491,9 +508,9 @@ int32_t pair_ask(struct pair_site *site, uint32_t type, uint64_t point,
 	memset(&operation, 0, sizeof(operation));
 	operation.struct_size = sizeof(operation);
 	operation.type = type;
-	operation.vm = pair_vm;
+	operation.vm = *vm;
 	operation.point = point;
-	operation.peer = (site == &pair->a ? &pair->b : &pair->a)->name;
+	operation.peer = pair_other(site)->name;
 	if (epoch != NULL)
 		operation.epoch = *epoch;
 	for (int i = 0; i < 1000; i++) {
@@ -512,11 +529,18 @@ int32_t pair_ask(struct pair_site *site, uint32_t type, uint64_t point,
 	return rc;
 }
 
-int32_t pair_operate(struct pair *pair, struct pair_site *site, uint32_t type,
-		     uint64_t point)
+int32_t pair_ask(struct pair_site *site, uint32_t type, uint64_t point,
+		 const struct hvrepl_uuid *epoch)
+{
+	return ask(site, &pair_vm, type, point, epoch);
+}
+
+int32_t pair_operate_vm(struct pair *pair, struct pair_site *site,
+			const struct hvrepl_uuid *vm, uint32_t type,
+			uint64_t point)
 {
 	uint64_t end = pair->now_ns + 60000000000ull;
-	int32_t rc = pair_ask(site, type, point, NULL);
+	int32_t rc = ask(site, vm, type, point, NULL);
 
 	while (rc == HVREPL_OK && site->job_code == HVREPL_PENDING &&
 	       pair->now_ns < end)
@@ -525,6 +549,12 @@ int32_t pair_operate(struct pair *pair, struct pair_site *site, uint32_t type,
 		printf("%s: operation %u: %d %s\n", site->name, type,
 		       site->job_code, site->job_sentence);
 	return site->job_code;
+}
+
+int32_t pair_operate(struct pair *pair, struct pair_site *site, uint32_t type,
+		     uint64_t point)
+{
+	return pair_operate_vm(pair, site, &pair_vm, type, point);
 }
 
 void pair_status(struct pair_site *site, struct hvrepl_vm_status *status)

@@ -33,6 +33,14 @@ struct pair_blob {
 	uint64_t version;
 };
 
+/* A VM beside the usual one, with disks and a storage of its own at the site. */
+#define PAIR_MORE_VMS 10u
+struct pair_more {
+	struct hvrepl_uuid id; /* None: free. */
+	struct sim_disk *disk;
+	struct sim_storage *storage;
+};
+
 struct pair_site {
 	struct pair *pair;
 	const char *name;
@@ -66,15 +74,18 @@ struct pair_site {
 	 * up to so long, as its seed says. */
 	bool holds_jobs;
 	uint64_t jobs_take_ns, jobs_random;
+	struct pair_more *more; /* PAIR_MORE_VMS; NULL: none. */
 	struct pair_job jobs[PAIR_JOBS];
 	unsigned job_count;
 };
+
 
 struct pair_pipe; /* One connection. */
 struct pair_end;
 
 struct pair {
 	struct pair_site a, b;
+	struct pair_site *c; /* A third, whose peer is b; NULL: none. */
 	uint64_t disk_size;
 	bool link_up;
 	struct pair_pipe *pipes;
@@ -124,10 +135,19 @@ void pair_start(struct pair *pair, struct pair_site *site);
 void pair_stop(struct pair *pair, struct pair_site *site);
 /* The process dies; with `power_loss` its unflushed writes too. */
 void pair_kill(struct pair *pair, struct pair_site *site, bool power_loss);
+/* One more, down as yet; b lets it in. */
+void pair_add_third(struct pair *pair, const char *name, uint64_t seed);
+/* A VM of one disk, the site's own, that it has beside the usual one. */
+void pair_add_vm(struct pair_site *site, unsigned number);
+/* What that one is asked for; its job's code as it ends. */
+int32_t pair_operate_more(struct pair *pair, struct pair_site *site,
+			  unsigned number, uint32_t type);
 /* Both directions, from now on. */
 void pair_link(struct pair *pair, bool up);
 /* From tamper(): these bytes come next at that end. */
 void pair_deliver(struct pair_end *end, const void *bytes, size_t length);
+/* Whose bytes come in at that end; NULL: an intruder's. */
+struct pair_site *pair_sender(struct pair_end *end);
 struct pair_site *pair_other(struct pair_site *site);
 /* What the other site may do here: HVREPL_VERB_*. */
 void pair_rights(struct pair_site *site, uint32_t verbs);
@@ -138,7 +158,14 @@ void pair_intrude(struct pair *pair, struct pair_site *to, const char *peer,
 /* Jobs that are held are done, and those that they begin, before the node's
  * thread gets a turn. */
 void pair_do_jobs(struct pair_site *site);
-/* For pair.c. */
+/* For pair.c, and what is split off it. */
+void pair_site_init(struct pair *pair, struct pair_site *site, const char *name,
+		    uint64_t seed);
+struct pair_more *pair_find_more(struct pair_site *site,
+				 const struct hvrepl_uuid *vm);
+int32_t pair_operate_vm(struct pair *pair, struct pair_site *site,
+			const struct hvrepl_uuid *vm, uint32_t type,
+			uint64_t point);
 int32_t pair_execute(void *user, void (*job)(void *argument), void *argument);
 bool pair_jobs_turn(struct pair_site *site);
 uint64_t pair_jobs_next(const struct pair_site *site);

@@ -93,6 +93,11 @@ void pair_deliver(struct pair_end *end, const void *bytes, size_t length)
 	memcpy(packet->bytes, bytes, length);
 }
 
+struct pair_site *pair_sender(struct pair_end *end)
+{
+	return end->other->site;
+}
+
 /* The link sends one frame at a time; what comes of it is put back. */
 static void tamper(struct pair_end *to, const struct packet *packet)
 {
@@ -279,7 +284,7 @@ int32_t pair_connect(void *user)
 {
 	struct pair_site *from = user;
 	struct pair *pair = from->pair;
-	struct pair_site *to = from == &pair->a ? &pair->b : &pair->a;
+	struct pair_site *to = pair_other(from);
 	struct pair_pipe *pipe;
 
 	if (!pair->link_up || to->node == NULL || test_refuses(from->refusals))

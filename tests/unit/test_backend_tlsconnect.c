@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Connecting and listening: families, limits, deadlines, failed steps. */
 #define _GNU_SOURCE
+#include "backend/tcp.h"
 #include "tlsrig.h"
 
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -70,16 +72,229 @@ START_TEST(ipv6_works_too)
 }
 END_TEST
 
-static int raw_connect(uint32_t port)
+/* From 127.0.0.`source`. */
+static int raw_connect_from(uint32_t port, uint32_t source)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET,
 				  .sin_port = htons((uint16_t)port) };
+	struct sockaddr_in from = { .sin_family = AF_INET };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	from.sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + source);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&from, sizeof(from)), 0);
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
 	return fd;
 }
+
+static int raw_connect(uint32_t port)
+{
+	return raw_connect_from(port, 1);
+}
+
+#define SILENT_MAX 80
+static int silent_ones[SILENT_MAX];
+static int silent_count;
+
+static void knock(int count, uint32_t source)
+{
+	for (int i = 0; i < count; i++)
+		silent_ones[silent_count++] = raw_connect_from(
+			hvrepl_listener_port(listener), source);
+}
+
+static void hang_up(void)
+{
+	while (silent_count > 0)
+		close(silent_ones[--silent_count]);
+}
+
+/* An honest one calls, from 127.0.0.1. */
+static void call(void)
+{
+	dial("127.0.0.1", hvrepl_listener_port(listener), "replica.test", 0);
+}
+
+START_TEST(one_source_has_sixteen_handshakes_at_once)
+{
+	start_listening("127.0.0.1", 0);
+	knock(15, 1);
+	call();
+	await(2);
+	ck_assert_msg(client.code == HVREPL_OK, "%s", client.sentence);
+	ck_assert_uint_eq(server.settled, 1);
+	hang_up();
+}
+END_TEST
+
+START_TEST(the_seventeenth_of_a_source_is_closed_and_told)
+{
+	start_listening("127.0.0.1", 0);
+	knock(16, 1);
+	call();
+	await(2);
+	ck_assert_int_eq(server.code, HVREPL_E_LIMIT);
+	ck_assert_uint_eq(server.step, HVREPL_STEP_TCP);
+	ck_assert_ptr_nonnull(strstr(server.sentence, "16 handshakes of this"));
+	ck_assert_ptr_nonnull(strstr(server.address, "127.0.0.1:"));
+	ck_assert_int_ne(client.code, HVREPL_OK);
+	ck_assert_uint_eq(server.settled, 1);
+	hang_up();
+}
+END_TEST
+
+/* ...and takes nobody else's place. */
+START_TEST(who_knocks_without_end_keeps_no_other_source_out)
+{
+	start_listening("127.0.0.1", 0);
+	knock(SILENT_MAX, 2);
+	call();
+	/* All but sixteen of them are turned away at once. */
+	await(SILENT_MAX - 16 + 2);
+	ck_assert_msg(client.code == HVREPL_OK, "%s", client.sentence);
+	ck_assert_ptr_nonnull(server.channel.ops);
+	hang_up();
+}
+END_TEST
+
+static void listen_with(uint32_t handshakes, uint32_t per_source, int32_t code)
+{
+	struct hvrepl_tls_listen listen = HVREPL_TLS_LISTEN_INIT;
+
+	listen.address = "127.0.0.1";
+	listen.handshakes_max = handshakes;
+	listen.handshakes_per_source = per_source;
+	listen.accepted = on_accepted;
+	listen.refused = on_refused;
+	ck_assert_int_eq(hvrepl_tls_listen(loop, replica, &listen, &listener,
+					   NULL),
+			 code);
+}
+
+START_TEST(a_share_is_what_the_listener_says)
+{
+	listen_with(8, 2, HVREPL_OK);
+	knock(2, 1);
+	call();
+	await(2);
+	ck_assert_int_eq(server.code, HVREPL_E_LIMIT);
+	hang_up();
+	/* Those two go, and there is room again. */
+	await(2);
+	call();
+	await(2);
+	ck_assert_msg(client.code == HVREPL_OK, "%s", client.sentence);
+}
+END_TEST
+
+START_TEST(sixty_three_handshakes_leave_room_for_one_more)
+{
+	start_listening("127.0.0.1", 0);
+	for (uint32_t source = 2; source < 5; source++)
+		knock(16, source);
+	knock(15, 5);
+	call();
+	await(2);
+	ck_assert_msg(client.code == HVREPL_OK, "%s", client.sentence);
+	ck_assert_uint_eq(server.settled, 1);
+	hang_up();
+}
+END_TEST
+
+START_TEST(the_sixty_fifth_handshake_waits_until_another_ended)
+{
+	tear_down();
+	set_up(SECOND / 2);
+	start_listening("127.0.0.1", 0);
+	for (uint32_t source = 2; source < 6; source++)
+		knock(16, source);
+	call();
+	while (client.settled == 0) {
+		await(1);
+		if (server.settled == 1)
+			ck_assert_int_eq(server.code, HVREPL_E_TIMEOUT);
+	}
+	ck_assert_msg(client.code == HVREPL_OK, "%s", client.sentence);
+	hang_up();
+}
+END_TEST
+
+START_TEST(a_listener_may_ask_for_4096_handshakes_and_not_for_more)
+{
+	listen_with(4096, 4096, HVREPL_OK);
+	hvrepl_listener_close(listener);
+	listener = NULL;
+	listen_with(4097, 0, HVREPL_E_INVALID);
+}
+END_TEST
+
+START_TEST(a_callers_options_of_an_older_size_count)
+{
+	struct hvrepl_tls_listen listen = HVREPL_TLS_LISTEN_INIT;
+
+	listen.accepted = on_accepted;
+	listen.struct_size = offsetof(struct hvrepl_tls_listen,
+				      handshakes_per_source);
+	listen.handshakes_per_source = 1; /* Not there for the library. */
+	listen.refused = on_refused;
+	listen.address = "127.0.0.1";
+	ck_assert_int_eq(hvrepl_tls_listen(loop, replica, &listen, &listener,
+					   NULL),
+			 HVREPL_OK);
+	knock(1, 1);
+	call();
+	await(2);
+	ck_assert_msg(client.code == HVREPL_OK, "%s", client.sentence);
+	hang_up();
+	hvrepl_listener_close(listener);
+	listener = NULL;
+	listen.struct_size--;
+	ck_assert_int_eq(hvrepl_tls_listen(loop, replica, &listen, &listener,
+					   NULL),
+			 HVREPL_E_INVALID);
+	listen.struct_size = sizeof(listen);
+	listen.reserved = 1;
+	ck_assert_int_eq(hvrepl_tls_listen(loop, replica, &listen, &listener,
+					   NULL),
+			 HVREPL_E_INVALID);
+}
+END_TEST
+
+static struct hvri_tcp_source source_of(const char *text)
+{
+	struct sockaddr_in four = { .sin_family = AF_INET };
+	struct sockaddr_in6 six = { .sin6_family = AF_INET6 };
+	struct hvri_tcp_source source;
+
+	if (inet_pton(AF_INET, text, &four.sin_addr) == 1) {
+		hvri_tcp_source((struct sockaddr *)&four, sizeof(four),
+				&source);
+	} else {
+		ck_assert_int_eq(inet_pton(AF_INET6, text, &six.sin6_addr), 1);
+		hvri_tcp_source((struct sockaddr *)&six, sizeof(six), &source);
+	}
+	return source;
+}
+
+static bool one_source(const char *a, const char *b)
+{
+	struct hvri_tcp_source x = source_of(a), y = source_of(b);
+
+	return hvri_tcp_same_source(&x, &y);
+}
+
+START_TEST(a_source_is_an_ipv4_address_or_64_bits_of_ipv6)
+{
+	ck_assert(one_source("192.0.2.1", "::ffff:192.0.2.1"));
+	ck_assert(!one_source("192.0.2.1", "192.0.2.2"));
+	ck_assert(!one_source("192.0.2.1", "::ffff:192.0.2.2"));
+	ck_assert(one_source("2001:db8:1:2::1", "2001:db8:1:2:ffff::9"));
+	ck_assert(!one_source("2001:db8:1:2::1", "2001:db8:1:3::1"));
+	/* A whole link has that prefix. */
+	ck_assert(!one_source("fe80::1", "fe80::2"));
+	ck_assert(!one_source("::1", "::2"));
+}
+END_TEST
 
 /* Slowloris: silent connections take no handshake place for ever. */
 START_TEST(silent_connections_are_dropped_at_the_deadline)
@@ -234,6 +449,17 @@ int main(void)
 	tcase_add_test(tc, a_connection_gives_two_channels_bound_to_each_other);
 	tcase_add_test(tc, a_name_is_looked_up);
 	tcase_add_test(tc, ipv6_works_too);
+	tcase_add_test(tc, one_source_has_sixteen_handshakes_at_once);
+	tcase_add_test(tc, the_seventeenth_of_a_source_is_closed_and_told);
+	tcase_add_test(tc, who_knocks_without_end_keeps_no_other_source_out);
+	tcase_add_test(tc, a_share_is_what_the_listener_says);
+	tcase_add_test(tc, sixty_three_handshakes_leave_room_for_one_more);
+	tcase_add_test(tc,
+		       the_sixty_fifth_handshake_waits_until_another_ended);
+	tcase_add_test(
+		tc, a_listener_may_ask_for_4096_handshakes_and_not_for_more);
+	tcase_add_test(tc, a_callers_options_of_an_older_size_count);
+	tcase_add_test(tc, a_source_is_an_ipv4_address_or_64_bits_of_ipv6);
 	tcase_add_test(tc, silent_connections_are_dropped_at_the_deadline);
 	tcase_add_test(tc, each_failed_step_is_named);
 	tcase_add_test(tc, an_unanswered_connect_ends_at_its_deadline);

@@ -231,6 +231,34 @@ START_TEST(limits_and_versions_are_checked_before_use)
 }
 END_TEST
 
+START_TEST(a_message_has_1024_ranges_at_most)
+{
+	static uint8_t many[(HVRI_RANGES_MAX + 1) * 16];
+	struct hvri_message m, back;
+	size_t length = 0, at = 0;
+
+	make(&m, HVRI_MESSAGE_RANGES, 1);
+	for (uint32_t i = 0; i <= HVRI_RANGES_MAX; i++)
+		hvri_ranges_put(many, i,
+				(struct hvrepl_extent){ i * 8192ull, 4096 });
+	m.u.ranges.extents = many;
+	m.u.ranges.count = HVRI_RANGES_MAX;
+	ck_assert_int_eq(hvri_message_encode(&m, bytes, sizeof(bytes), &length),
+			 HVREPL_OK);
+	ck_assert_int_eq(hvri_message_decode(bytes, length, &storage, &back),
+			 HVREPL_OK);
+	ck_assert_uint_eq(back.u.ranges.count, HVRI_RANGES_MAX);
+	/* Ours says no more; somebody else might: one more, and its extent. */
+	while (memcmp(bytes + at, "\0\4\0\0", 4) != 0)
+		at++;
+	bytes[at]++;
+	memcpy(bytes + length, many + HVRI_RANGES_MAX * 16, 16);
+	ck_assert_int_eq(hvri_message_decode(bytes, length + 16, &storage,
+					     &back),
+			 HVREPL_E_PROTOCOL);
+}
+END_TEST
+
 START_TEST(the_digest_of_ranges_sees_order_and_place)
 {
 	uint8_t a[16] = { 0 }, b[16] = { 0 }, c[16] = { 0 };
@@ -261,6 +289,7 @@ int main(void)
 	tcase_add_test(
 		tc, random_damage_is_refused_or_means_something_else_in_bounds);
 	tcase_add_test(tc, limits_and_versions_are_checked_before_use);
+	tcase_add_test(tc, a_message_has_1024_ranges_at_most);
 	tcase_add_test(tc, the_digest_of_ranges_sees_order_and_place);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);

@@ -285,9 +285,21 @@ struct hvrepl_tls_listen {
 	void (*refused)(void *user,
 			const struct hvrepl_connect_result *result);
 	void *user;
+	/* Below: since 0.1, later than the rest; may be left out by size. */
+	/**
+	 * Of those handshakes, how many one source may have under way: an IPv4
+	 * address, or the first 64 bits of an IPv6 address. One more is closed
+	 * at once and told to `refused` (LIMIT at STEP_TCP), so that nobody
+	 * keeps others out by knocking. 0: 16.
+	 */
+	uint32_t handshakes_per_source;
+	uint32_t reserved; /* Must be zero. */
 };
-#define HVREPL_TLS_LISTEN_INIT \
-	{ sizeof(struct hvrepl_tls_listen), 0, 0, 0, 0, 0, 0, 0, 0 }
+#define HVREPL_TLS_LISTEN_INIT                                          \
+	{                                                               \
+		sizeof(struct hvrepl_tls_listen), 0, 0, 0, 0, 0, 0, 0, 0, \
+			0, 0                                            \
+	}
 
 /**
  * Listen. Loop thread.

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Credit (F1): how much of a VM's content may be on its way here. */
+#include "driver/vm.h"
+
+#include <string.h>
+
+/* What one peer has, by whatever sessions. A chunk may go beyond its credit, so
+ * that a session's part can be less than nothing for a moment. */
+static uint64_t lent_to(const struct hvrepl_node *node, const char *peer)
+{
+	int64_t lent = 0;
+
+	for (const struct hvri_session *session = node->sessions;
+	     session != NULL; session = session->next)
+		if (strcmp(session->link.info.peer, peer) == 0)
+			lent += (int64_t)session->lent;
+	return lent < 0 ? 0 : (uint64_t)lent;
+}
+
+/* A peer never has more than is left for the others: one that takes all it gets
+ * and sends nothing leaves half of the pool, the next such one a quarter, and
+ * who sends gets it back. */
+static uint64_t most_for(const struct hvrepl_node *node, const char *peer)
+{
+	uint64_t lent = lent_to(node, peer);
+
+	return node->credit_left > lent ? (node->credit_left - lent) / 2 : 0;
+}
+
+void hvri_lend(struct hvri_vm *vm)
+{
+	struct hvri_reception *reception = &vm->reception;
+	struct hvrepl_node *node = vm->node;
+	struct hvri_session *session = vm->session;
+	/* The last chunk may go beyond what was granted. */
+	uint64_t outstanding = reception->granted > reception->consumed ?
+				       reception->granted - reception->consumed :
+				       0;
+	struct hvri_credit credit = { .cut = reception->begin.point.cut };
+	uint8_t payload[HVRI_CREDIT_SIZE];
+	uint64_t more;
+
+	if (!reception->open || reception->failed || session == NULL ||
+	    outstanding > HVRI_CREDIT_VM / 2)
+		return;
+	more = HVRI_MIN(HVRI_CREDIT_VM - outstanding,
+			most_for(node, session->link.info.peer));
+	if (more < HVRI_FRAME_CHUNK_MAX) {
+		node->credit_wanted = true;
+		return; /* What others give back asks again. */
+	}
+	more = hvri_rights_allow(node, session->link.info.peer, more);
+	if (more == 0)
+		return; /* Over its rate; the next report asks again. */
+	node->credit_left -= more;
+	session->lent += more;
+	reception->lender = session;
+	reception->granted += more;
+	credit.bytes = reception->granted;
+	hvri_credit_encode(&credit, payload);
+	if (hvri_link_send(&session->link, HVRI_FRAME_CREDIT,
+			   &vm->relationship.record.vm, payload,
+			   sizeof(payload)) < 0)
+		hvri_link_close(&session->link, HVREPL_E_NOMEM, NULL);
+}
+
+/* Those behind it in the list first, then those before it: with each return the
+ * turn goes on. */
+void hvri_lend_back(struct hvri_vm *vm, uint64_t bytes)
+{
+	struct hvrepl_node *node = vm->node;
+	bool wanted = node->credit_wanted;
+
+	node->credit_left += bytes;
+	if (vm->reception.lender != NULL)
+		vm->reception.lender->lent -= bytes;
+	node->credit_wanted = false;
+	for (struct hvri_vm *other = vm->next; wanted && other != NULL;
+	     other = other->next)
+		hvri_lend(other);
+	for (struct hvri_vm *other = node->vms;
+	     wanted && other != vm && other != NULL; other = other->next)
+		hvri_lend(other);
+}
+
+void hvri_lend_end(struct hvri_vm *vm)
+{
+	struct hvri_reception *reception = &vm->reception;
+	uint64_t rest = reception->granted - reception->consumed;
+
+	reception->granted = reception->consumed = 0;
+	hvri_lend_back(vm, rest);
+	reception->lender = NULL;
+}
