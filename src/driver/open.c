@@ -238,20 +238,31 @@ int32_t hvri_vm_open_store(struct hvri_vm *vm, uint32_t flags,
 	return HVREPL_OK;
 }
 
+/* The guest's own disk: a point that an adoption left behind, of which the record
+ * knows nothing, is of what was there before. That of the adoption under way is
+ * known by its cut. */
+static bool is_shown(const struct hvri_vm *vm, const struct hvrepl_point *point)
+{
+	const struct hvri_record *record = &vm->relationship.record;
+
+	return record->form != HVRI_FORM_LIVE ||
+	       (vm->relationship.pending.adopt != 0 &&
+		(hvri_uuid_equal(&point->cut, &record->tail.cut) ||
+		 hvri_uuid_equal(&point->cut, &record->position.cut)));
+}
+
 void hvri_vm_list_points(struct hvri_vm *vm)
 {
 	uint32_t count = 0;
-	/* The guest's own disk: a point that an adoption left behind, of which the
-	 * record knows nothing, is of what was there before. */
-	bool live = vm->relationship.record.form == HVRI_FORM_LIVE &&
-		    vm->relationship.pending.adopt == 0;
 
-	while (vm->store != NULL && !live && count < HVRI_ARRAY_LEN(vm->points)) {
-		vm->points[count] = (struct hvrepl_point)HVREPL_POINT_INIT;
-		if (hvri_store_point_at(vm->store, count, &vm->points[count]) <
-		    0)
+	for (uint32_t i = 0;
+	     vm->store != NULL && count < HVRI_ARRAY_LEN(vm->points); i++) {
+		struct hvrepl_point *point = &vm->points[count];
+
+		*point = (struct hvrepl_point)HVREPL_POINT_INIT;
+		if (hvri_store_point_at(vm->store, i, point) < 0)
 			break;
-		count++;
+		count += is_shown(vm, point);
 	}
 	vm->point_count = count;
 }

@@ -219,6 +219,92 @@ START_TEST(a_kept_end_is_let_go_where_the_vm_runs_and_the_commit_goes_on)
 }
 END_TEST
 
+/* No end of before is shown: what is listed at a, at any moment, is of the epoch in
+ * which its guest wrote last. */
+static bool no_stale_end(struct pair *p)
+{
+	struct hvrepl_point point = HVREPL_POINT_INIT;
+
+	for (uint32_t i = 0;
+	     p->a.node != NULL &&
+	     hvrepl_vm_get_point(p->a.node, &pair_vm, i, &point) == HVREPL_OK;
+	     i++)
+		ck_assert_msg((point.pins & HVREPL_PIN_TAIL) == 0 ||
+				      memcmp(&point.epoch, &lost,
+					     sizeof(lost)) == 0,
+			      "the end of another epoch is shown as point %llu",
+			      (unsigned long long)point.number);
+	return false;
+}
+
+/* a was superseded, and fails to become a replica of b; it is forced, its guest
+ * writes, and it is superseded again. The end that the first adoption left in its
+ * store is of no interest to anybody while the second is under way. */
+START_TEST(the_end_of_a_failed_adoption_is_not_shown_during_the_next_one)
+{
+	unsigned failed = 0;
+
+	for (unsigned step = 0; step < 60; step++) {
+		struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
+
+		shadow_setup();
+		shadow_scatter(&pair.a, 1, 20);
+		shadow_protect();
+		shadow_scatter(&pair.a, 2, 10);
+		pair_kill(&pair, &pair.a, false);
+		shadow_ok(&pair.b, HVREPL_OPERATION_UNPLANNED);
+		shadow_ok(&pair.b, HVREPL_OPERATION_COMMIT);
+		pair_start(&pair, &pair.a);
+		pair_run(&pair, 3 * SECOND);
+		pair.a.sim.fail_code = HVREPL_E_NO_SPACE;
+		pair.a.sim.fail_at = pair.a.sim.call_count + step;
+		(void)pair_ask(&pair.b, HVREPL_OPERATION_REVERSE, 0, NULL);
+		pair_run(&pair, SECOND);
+		pair.a.sim.fail_at = UINT64_MAX;
+		pair_link(&pair, false);
+		pair_run(&pair, SECOND);
+		pair_status(&pair.a, &status);
+		/* It is a replica already. */
+		if (status.ownership != HVREPL_OWNERSHIP_SUPERSEDED ||
+		    pair_operate(&pair, &pair.a, HVREPL_OPERATION_FORCE, 0) !=
+			    HVREPL_OK) {
+			shadow_teardown();
+			continue;
+		}
+		failed++;
+		pair_run(&pair, 15 * SECOND);
+		for (unsigned i = 0; i < PAIR_DISKS; i++) {
+			/* One that failed meanwhile is told once. */
+			(void)pair_flush(&pair.a, i);
+			ck_assert_int_eq(pair_read(&pair.a, i, 0,
+						   shadow.disks[i],
+						   SHADOW_SIZE),
+					 HVREPL_OK);
+		}
+		shadow_scatter(&pair.a, 5, 20);
+		shadow_flush(&pair.a);
+		pair_link(&pair, true);
+		shadow_await(&pair.a, HVREPL_STATE_ERROR,
+			     HVREPL_OWNERSHIP_DIVERGED);
+		pair_status(&pair.a, &status);
+		ck_assert_int_eq(pair_ask(&pair.b, HVREPL_OPERATION_DISCARD, 0,
+					  &status.epoch),
+				 HVREPL_OK);
+		pair_run(&pair, 3 * SECOND);
+		(void)pair_ask(&pair.b, HVREPL_OPERATION_REVERSE, 0, NULL);
+		lost = status.epoch;
+		pair.a.jobs_take_ns = SECOND / 20;
+		(void)pair_until(&pair, 5 * SECOND, no_stale_end);
+		pair.a.jobs_take_ns = 0;
+		shadow_await(&pair.a, HVREPL_STATE_REPLICATING,
+			     HVREPL_OWNERSHIP_STANDBY);
+		ck_assert(keeps_an_end(&pair.a));
+		shadow_teardown();
+	}
+	ck_assert_uint_gt(failed, 3);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("kept end");
@@ -231,6 +317,8 @@ int main(void)
 			    LOSSES);
 	tcase_add_test(tc,
 		       a_kept_end_is_let_go_where_the_vm_runs_and_the_commit_goes_on);
+	tcase_add_test(
+		tc, the_end_of_a_failed_adoption_is_not_shown_during_the_next_one);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }
