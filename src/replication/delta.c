@@ -4,8 +4,6 @@
 
 #include "base/plant.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 /* Point numbers are reserved durably in blocks (T6). */
@@ -76,6 +74,16 @@ static void ready(struct hvri_step *s, const struct hvri_point *position)
 	if (rec->phase == HVRI_PHASE_RESYNC_WANTED && rec->untrusted &&
 	    !rec->policy.manual_resync && rec->pause == 0)
 		hvri_start_resync(s);
+	/* What was asked for has become something that an operator starts, who
+	 * cannot while its job is under way. */
+	if (rec->phase == HVRI_PHASE_RESYNC_WANTED &&
+	    (hvri_job_is(s, HVREPL_OPERATION_START_INITIAL) ||
+	     hvri_job_is(s, HVREPL_OPERATION_RESYNC) ||
+	     hvri_job_is(s, HVREPL_OPERATION_REVERSE)))
+		hvri_job_end(s, HVREPL_E_UNTRUSTED,
+			     "the other site holds points that have to be "
+			     "compared with this site's disks first: resume, or "
+			     "resync");
 }
 
 /* Windows that the peer lost (an older backup of it) count as never sent; and all
@@ -120,6 +128,7 @@ void hvri_meet_empty(struct hvri_step *s, const struct hvri_claim *claim)
 			    "initial replication starts over");
 		s->r->peer_ready = true;
 		hvri_start_initial(s);
+		s->rec->peer_has_points = false;
 		return;
 	default:
 		return;
@@ -228,6 +237,11 @@ void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 	if (claim->phase == HVRI_PHASE_INITIAL && at->number == 0) {
 		hvri_meet_empty(s, claim);
 		return;
+	}
+	/* Of a cut that was given up while it arrived, or of before a backup. */
+	if (at->number != 0 && !rec->peer_has_points) {
+		rec->peer_has_points = true;
+		hvri_save(s);
 	}
 	/* An old primary that has not been reversed is no replica yet. */
 	if (claim->phase == HVRI_PHASE_WAITING)
@@ -446,7 +460,10 @@ void hvri_cut_named(struct hvri_step *s, const struct hvri_done *done)
 		cut->frontier = done->frontier;
 		cut->closed = hvri_frontier_closed(s->rec, cut->frontier);
 	}
-	/* Before anybody hears of it: see hvri_named_here. */
+	/* Before anybody hears of it: see hvri_named_here. A cut that may become a
+	 * point lets the peer fail over, whether we hear of the point or not. */
+	if (cut->closed)
+		s->rec->peer_has_points = true;
 	s->rec->last_cut = cut->point;
 	hvri_save(s);
 	r->cut.stage = HVRI_CUT_OFFERED;
@@ -526,26 +543,6 @@ static void initial_durable(struct hvri_step *s,
 	if (!cut->closed)
 		return;
 	first_point(s, cut->point.number);
-}
-
-void hvri_cut_job_end(struct hvri_step *s, int32_t code, const char *format,
-		      ...)
-{
-	struct hvri_relationship *r = s->r;
-	char sentence[HVRI_SENTENCE_MAX + 1];
-	va_list args;
-
-	if (r->cut_job == 0)
-		return;
-	va_start(args, format);
-	vsnprintf(sentence, sizeof(sentence), format, args);
-	va_end(args);
-	if (r->cut_asked)
-		hvri_send_answer(s, HVRI_MESSAGE_OPERATION, NULL, r->cut_job,
-				 code, sentence);
-	else
-		hvri_job_end_id(s, r->cut_job, code, "%s", sentence);
-	r->cut_job = 0;
 }
 
 /* A resynchronization or a join is over. */

@@ -60,7 +60,6 @@ void hvri_start_initial(struct hvri_step *s)
 	rec->phase = HVRI_PHASE_INITIAL;
 	rec->mode = HVREPL_MODE_PRIMARY;
 	rec->untrusted = false;
-	rec->peer_has_points = false;
 	s->r->base_marked = false;
 	s->r->holding = false;
 	hvri_save(s);

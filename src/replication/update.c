@@ -207,6 +207,26 @@ void hvri_job_end(struct hvri_step *s, int32_t code, const char *format, ...)
 	hvri_save(s);
 }
 
+void hvri_cut_job_end(struct hvri_step *s, int32_t code, const char *format,
+		      ...)
+{
+	struct hvri_relationship *r = s->r;
+	char sentence[HVRI_SENTENCE_MAX + 1];
+	va_list args;
+
+	if (r->cut_job == 0)
+		return;
+	va_start(args, format);
+	vsnprintf(sentence, sizeof(sentence), format, args);
+	va_end(args);
+	if (r->cut_asked)
+		hvri_send_answer(s, HVRI_MESSAGE_OPERATION, NULL, r->cut_job,
+				 code, sentence);
+	else
+		hvri_job_end_id(s, r->cut_job, code, "%s", sentence);
+	r->cut_job = 0;
+}
+
 bool hvri_job_is(const struct hvri_step *s, uint32_t operation)
 {
 	return s->rec->job.id != 0 && s->rec->job.operation == operation;

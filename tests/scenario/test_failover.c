@@ -392,6 +392,41 @@ START_TEST(both_sites_writing_ends_in_diverged_and_nothing_is_overwritten)
 }
 END_TEST
 
+static bool b_has_a_point(struct pair *p)
+{
+	return pair_newest_point(&p->b) != 0;
+}
+
+/* O3: a has not heard that its first content has become a point, and dies. b may
+ * have failed over from it by now: a waits, as any former owner does. */
+START_TEST(an_owner_that_has_not_heard_of_the_first_point_waits_all_the_same)
+{
+	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
+
+	shadow_scatter(&pair.a, 1, 20);
+	shadow_ok(&pair.a, HVREPL_OPERATION_ENABLE);
+	pair_run(&pair, 2 * SECOND);
+	pair.delay_ns[0] = SECOND / 4;
+	ck_assert_int_eq(pair_ask(&pair.a, HVREPL_OPERATION_START_INITIAL, 0,
+				  NULL),
+			 HVREPL_OK);
+	ck_assert(pair_until(&pair, 10 * SECOND, b_has_a_point));
+	pair_status(&pair.a, &status);
+	ck_assert_uint_eq(status.last_point, 0);
+	pair_kill(&pair, &pair.a, false);
+	pair_link(&pair, false);
+	shadow_ok(&pair.b, HVREPL_OPERATION_UNPLANNED);
+	pair_start(&pair, &pair.a);
+	pair_run(&pair, 6 * SECOND);
+	pair_status(&pair.a, &status);
+	ck_assert(!status.writable);
+	/* For what it waited it hears, and gives way. */
+	pair_link(&pair, true);
+	shadow_await(&pair.a, HVREPL_STATE_ERROR,
+		     HVREPL_OWNERSHIP_SUPERSEDED);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("failover");
@@ -411,6 +446,9 @@ int main(void)
 	tcase_add_test(tc, a_failed_flush_under_a_failover_asks_for_a_restart_and_goes_on_after_it);
 	tcase_add_test(tc, whether_a_former_owner_starts_alone_is_each_sites_own_word_of_today);
 	tcase_add_test(tc, both_sites_writing_ends_in_diverged_and_nothing_is_overwritten);
+	tcase_add_test(
+		tc,
+		an_owner_that_has_not_heard_of_the_first_point_waits_all_the_same);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }

@@ -177,6 +177,16 @@ static void watch_writer(struct teller *t, const struct hvrepl_vm_status *s)
 	}
 }
 
+/* The other site holds a point, or is known here to: it could have failed over.
+ * A record of before that is excused: it cannot know (O3). */
+static bool peer_could_own(const struct teller *t,
+			   const struct hvrepl_vm_status *s)
+{
+	const struct teller *other = &tellers[t == &tellers[0]];
+
+	return s->last_point > 0 || (other->seen_count > 0 && !t->brought_back);
+}
+
 static void watch_owner(struct teller *t, const struct hvrepl_vm_status *s)
 {
 	struct guest *g = &t->guest;
@@ -188,7 +198,7 @@ static void watch_owner(struct teller *t, const struct hvrepl_vm_status *s)
 	/* A former owner waits for its peer first (O3: 10 s). */
 	if (t->revived > 0 && t->heard_life != t->site->restarts + 1 &&
 	    s->mode == HVREPL_MODE_PRIMARY &&
-	    s->last_point > 0 && pair.now_ns - t->up_since < 6 * SECOND)
+	    peer_could_own(t, s) && pair.now_ns - t->up_since < 6 * SECOND)
 		HOLDS(24, !s->writable,
 		      "%s writes %llu ms after its start and has not heard of "
 		      "its peer",
