@@ -96,8 +96,13 @@ static void remember(struct hvri_step *s, const struct hvri_claim *claim)
 	r->peer_frontier = claim->frontier;
 	r->peer_status.pause = claim->pause;
 	hvri_peer_paused(s);
+	/* A claimant that tells an older state of its record than one it told
+	 * before was restored, and learns that from what we have seen. The HELLO
+	 * that says it may be lost with the session: it is not forgotten. */
 	if (!hvri_uuid_equal(&rec->peer_id, &claim->record_id) ||
-	    rec->peer_generation != claim->generation) {
+	    rec->peer_generation < claim->generation ||
+	    (rec->peer_generation != claim->generation &&
+	     claim->ownership == HVREPL_OWNERSHIP_STANDBY)) {
 		rec->peer_id = claim->record_id;
 		rec->peer_generation = claim->generation;
 		hvri_save(s);

@@ -195,8 +195,8 @@ void hvri_rolled_back(struct hvri_step *s, const struct hvrepl_uuid *peer)
  * it stands on the overlay of that failover; later it has none in our epoch, and
  * then whatever lies beyond the fork counts as lost with it.
  */
-static bool lost_acknowledged(const struct hvri_record *rec,
-			      const struct hvri_claim *claim)
+static bool peer_lost_acknowledged(const struct hvri_record *rec,
+				   const struct hvri_claim *claim)
 {
 	const struct hvri_point *acked = &rec->last_acked;
 
@@ -211,10 +211,36 @@ static bool lost_acknowledged(const struct hvri_record *rec,
 				 &claim->current) < acked->number;
 }
 
+/*
+ * And where the other left an epoch of ours at a cut beyond those that this record
+ * has named, or beyond where we left it ourselves, it is this site that was brought
+ * back: what it wrote up to that cut is at the other site, and marked at neither.
+ */
+static bool left_beyond(const struct hvri_record *rec,
+			const struct hvri_claim *claim)
+{
+	const struct hvri_lineage *lineage = &rec->lineage;
+	const struct hvri_epoch *epoch;
+	struct hvrepl_uuid common;
+	uint64_t known;
+
+	if (!hvri_lineage_common(lineage, &rec->current, &claim->current,
+				 &common) ||
+	    hvri_uuid_equal(&common, &claim->current))
+		return false;
+	epoch = hvri_lineage_look(lineage, &common);
+	known = hvri_uuid_equal(&common, &rec->current) ?
+			hvri_newest_number(rec) :
+			hvri_lineage_fork(lineage, &common, &rec->current);
+	return epoch && hvri_uuid_equal(&epoch->owner, &rec->site) &&
+	       hvri_lineage_fork(lineage, &common, &claim->current) > known;
+}
+
 /* The compare that this asks for is for a join; a claim that is lifted has none. */
 static void doubt_claim(struct hvri_step *s, const struct hvri_claim *claim)
 {
-	if (s->rec->untrusted || !lost_acknowledged(s->rec, claim))
+	if (s->rec->untrusted || (!peer_lost_acknowledged(s->rec, claim) &&
+				  !left_beyond(s->rec, claim)))
 		return;
 	hvri_distrust(s);
 	s->r->lost_by_claim = true;
@@ -359,9 +385,12 @@ static void keep(struct hvri_step *s, const struct hvri_claim *claim)
 {
 	struct hvri_record *rec = s->rec;
 
+	/* One that came back from a backup claims nothing, whatever it knew or
+	 * did before: it follows, or is forced, and then in another epoch. */
 	if (claim->ownership != HVREPL_OWNERSHIP_SUPERSEDED ||
-	    rec->ownership != HVREPL_OWNERSHIP_DIVERGED ||
-	    !hvri_uuid_equal(&claim->verdict_peer, &rec->current))
+	    hvri_shown_ownership(rec) != HVREPL_OWNERSHIP_DIVERGED ||
+	    (!claim->rolled_back &&
+	     !hvri_uuid_equal(&claim->verdict_peer, &rec->current)))
 		return;
 	rec->ownership = hvri_uuid_is_none(&rec->relinquished) ?
 				 HVREPL_OWNERSHIP_OWNER :

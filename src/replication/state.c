@@ -4,6 +4,7 @@
 
 #include "base/plant.h"
 #include "replication/rules.h"
+#include "replication/verdict.h"
 
 #include <string.h>
 
@@ -143,13 +144,7 @@ uint32_t hvri_relationship_state(const struct hvri_relationship *r)
 
 uint32_t hvri_relationship_ownership(const struct hvri_relationship *r)
 {
-	const struct hvri_record *rec = &r->record;
-
-	if (rec->ownership == HVREPL_OWNERSHIP_OWNER &&
-	    rec->verdict == HVRI_VERDICT_DIVERGED &&
-	    hvri_uuid_equal(&rec->verdict_mine, &rec->current))
-		return HVREPL_OWNERSHIP_DIVERGED;
-	return rec->ownership;
+	return hvri_shown_ownership(&r->record);
 }
 
 static uint32_t needs_held(const struct hvri_relationship *r)

@@ -22,6 +22,9 @@ static const struct row rows[] = {
 	{ ANY, ANY, ANY, F(ROLLED_BACK), 0, HVRI_STANDING_ROLLED_BACK,
 	  "the peer knows more of this site's own epochs than this site does: "
 	  "its record was restored from a backup" },
+	{ NOT(REL(SAME) | REL(UNRELATED)), OWN(DIVERGED), OWN(SUPERSEDED),
+	  F(PEER_BACK) | F(MINE), 0, HVRI_STANDING_KEEP,
+	  "the peer was restored from a backup and claims nothing any more" },
 	{ ANY, ANY, ANY, F(STALE), 0, HVRI_STANDING_STALE,
 	  "the peer's claim rests on an epoch that was abandoned" },
 	{ REL(SAME), ANY, ANY, 0, 0, HVRI_STANDING_NORMAL,
@@ -159,6 +162,15 @@ static uint64_t newest(const struct hvri_record *record)
 	return HVRI_MAX(record->position.number, record->last_cut.number);
 }
 
+uint8_t hvri_shown_ownership(const struct hvri_record *record)
+{
+	if (record->ownership == HVREPL_OWNERSHIP_OWNER &&
+	    record->verdict == HVRI_VERDICT_DIVERGED &&
+	    hvri_uuid_equal(&record->verdict_mine, &record->current))
+		return HVREPL_OWNERSHIP_DIVERGED;
+	return record->ownership;
+}
+
 void hvri_verdict_look(const struct hvri_record *mine, bool armed,
 		       const struct hvri_claim *peer, bool knows_more,
 		       struct hvri_verdict_facts *facts_out)
@@ -168,7 +180,7 @@ void hvri_verdict_look(const struct hvri_record *mine, bool armed,
 	uint32_t set = 0;
 
 	facts_out->relation = relation(lineage, &mine->current, theirs);
-	facts_out->ownership = mine->ownership;
+	facts_out->ownership = hvri_shown_ownership(mine);
 	facts_out->peer_ownership = peer->ownership;
 	if (knows_more)
 		set |= F(ROLLED_BACK);
@@ -189,6 +201,8 @@ void hvri_verdict_look(const struct hvri_record *mine, bool armed,
 	    hvri_uuid_equal(&mine->discard_winner, &mine->current) &&
 	    !HVRI_PLANT(deadcl))
 		set |= F(DISCARDED);
+	if (peer->rolled_back)
+		set |= F(PEER_BACK);
 	if (armed)
 		set |= F(ARMED);
 	if (peer->armed)

@@ -30,11 +30,12 @@ enum hvri_relation {
 #define HVRI_FACT_PEER_ARMED (1u << 8)
 #define HVRI_FACT_ECHO (1u << 9)      /* Its standing verdict is about mine. */
 #define HVRI_FACT_HELD (1u << 10)     /* I hold "superseded" for this pair. */
-#define HVRI_FACT_COUNT 11u
+#define HVRI_FACT_PEER_BACK (1u << 11) /* It was restored: claims nothing. */
+#define HVRI_FACT_COUNT 12u
 
 struct hvri_verdict_facts {
 	uint8_t relation;       /* enum hvri_relation */
-	uint8_t ownership;      /* HVREPL_OWNERSHIP_*, mine. */
+	uint8_t ownership;      /* HVREPL_OWNERSHIP_*, mine as shown. */
 	uint8_t peer_ownership; /* The peer's. */
 	uint32_t set;           /* HVRI_FACT_* */
 };
@@ -64,6 +65,10 @@ bool hvri_verdict_row_matches(uint32_t row,
 enum hvri_standing hvri_verdict_standing(uint32_t row);
 /* The rule in words, for explanations. */
 const char *hvri_verdict_rule(uint32_t row);
+
+/* As stored, except that the new side of a divergence, which stays the owner,
+ * shows it too. */
+uint8_t hvri_shown_ownership(const struct hvri_record *record);
 
 /* Facts from my record (the peer's lineage already merged into it) and the
  * peer's claim. `knows_more` was computed before merging. */

@@ -26,6 +26,12 @@ static enum hvri_standing reference(const struct hvri_verdict_facts *facts)
 
 	if (HAS(ROLLED_BACK))
 		return HVRI_STANDING_ROLLED_BACK;
+	/* Whatever it claimed before: it came back, and fences itself. */
+	if (HAS(PEER_BACK) && peer_lost && HAS(MINE) &&
+	    facts->ownership == HVREPL_OWNERSHIP_DIVERGED &&
+	    facts->relation != HVRI_RELATION_SAME &&
+	    facts->relation != HVRI_RELATION_UNRELATED)
+		return HVRI_STANDING_KEEP;
 	if (HAS(STALE))
 		return HVRI_STANDING_STALE;
 	if (facts->relation == HVRI_RELATION_SAME)

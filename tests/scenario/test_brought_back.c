@@ -148,6 +148,116 @@ START_TEST(a_disk_forced_while_it_became_a_replica_keeps_no_end_of_before)
 }
 END_TEST
 
+/* Both failed over; then b is brought back from before its epoch, in which nobody
+ * stands any more: the divergence has ended, and a goes on as owner. */
+START_TEST(a_divergence_ends_when_the_other_site_is_brought_back_from_before_it)
+{
+	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
+
+	shadow_setup();
+	shadow_scatter(&pair.a, 1, 20);
+	shadow_protect();
+	shadow_scatter(&pair.a, 2, 10);
+	shadow_flush(&pair.a);
+	(void)shadow_next_point(&pair.a, &pair.b);
+	pair_backup(&pair.b);
+	shadow_ok(&pair.a, HVREPL_OPERATION_PLANNED);
+	pair_run(&pair, 2 * SECOND);
+	shadow_ok(&pair.a, HVREPL_OPERATION_UNPLANNED);
+	shadow_await(&pair.a, HVREPL_STATE_FAILED_OVER,
+		     HVREPL_OWNERSHIP_DIVERGED);
+	bring_back(&pair.b);
+	pair_status(&pair.b, &status);
+	ck_assert(status.reasons & HVREPL_REASON_ROLLED_BACK);
+	shadow_await(&pair.a, HVREPL_STATE_FAILED_OVER, HVREPL_OWNERSHIP_OWNER);
+	shadow_scatter(&pair.a, 3, 10);
+	shadow_ok(&pair.a, HVREPL_OPERATION_REVERSE);
+	shadow_await(&pair.b, HVREPL_STATE_REPLICATING,
+		     HVREPL_OWNERSHIP_STANDBY);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+	shadow_expect_disks(&pair.a);
+	shadow_teardown();
+}
+END_TEST
+
+/* What a had acknowledged since its backup is at b alone, which failed over with
+ * it; a wins all the same, and no tracker knows what differs. */
+START_TEST(a_primary_brought_back_and_forced_is_compared_after_the_divergence)
+{
+	struct hvrepl_vm_status b = HVREPL_VM_STATUS_INIT;
+
+	shadow_setup();
+	shadow_scatter(&pair.a, 1, 20);
+	shadow_protect();
+	shadow_scatter(&pair.a, 2, 10);
+	(void)shadow_next_point(&pair.a, &pair.b);
+	shadow_flush(&pair.a);
+	pair_run(&pair, 300 * SECOND);
+	back_up(&pair.a);
+	shadow_scatter(&pair.a, 3, 20);
+	(void)shadow_next_point(&pair.a, &pair.b);
+	pair_link(&pair, false);
+	pair_kill(&pair, &pair.a, false);
+	pair_restore(&pair.a);
+	memcpy(shadow.disks, disks_then, sizeof(disks_then));
+	shadow_ok(&pair.b, HVREPL_OPERATION_UNPLANNED);
+	shadow_ok(&pair.b, HVREPL_OPERATION_COMMIT);
+	pair_start(&pair, &pair.a);
+	pair_run(&pair, SECOND);
+	shadow_ok(&pair.a, HVREPL_OPERATION_FORCE);
+	pair_run(&pair, SECOND);
+	pair_link(&pair, true);
+	pair_run(&pair, 5 * SECOND);
+	pair_status(&pair.b, &b);
+	ck_assert_uint_eq(b.ownership, HVREPL_OWNERSHIP_DIVERGED);
+	ck_assert_int_eq(pair_ask(&pair.a, HVREPL_OPERATION_DISCARD, 0,
+				  &b.epoch),
+			 HVREPL_OK);
+	pair_run(&pair, 3 * SECOND);
+	shadow_ok(&pair.a, HVREPL_OPERATION_RESYNC);
+	shadow_await(&pair.b, HVREPL_STATE_REPLICATING,
+		     HVREPL_OWNERSHIP_STANDBY);
+	shadow_scatter(&pair.a, 4, 2);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+	shadow_teardown();
+}
+END_TEST
+
+/* Brought back while its first content was suspended, and b has points by now. The
+ * job of then has nothing more to do, and is not in the operator's way. */
+START_TEST(a_primary_brought_back_from_its_first_content_can_be_resumed)
+{
+	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
+
+	shadow_setup();
+	shadow_scatter(&pair.a, 1, 20);
+	shadow_flush(&pair.a);
+	shadow_ok(&pair.a, HVREPL_OPERATION_ENABLE);
+	pair_run(&pair, 2 * SECOND);
+	ck_assert_int_eq(pair_ask(&pair.a, HVREPL_OPERATION_START_INITIAL, 0,
+				  NULL),
+			 HVREPL_OK);
+	ck_assert_int_eq(pair_ask(&pair.a, HVREPL_OPERATION_SUSPEND, 0, NULL),
+			 HVREPL_OK);
+	pair_run(&pair, SECOND);
+	pair_status(&pair.a, &status);
+	ck_assert(status.state == HVREPL_STATE_SUSPENDED && status.job != 0);
+	pair_backup(&pair.a);
+	shadow_ok(&pair.a, HVREPL_OPERATION_RESUME);
+	shadow_await(&pair.a, HVREPL_STATE_REPLICATING, HVREPL_OWNERSHIP_OWNER);
+	bring_back(&pair.a);
+	shadow_await(&pair.a, HVREPL_STATE_WAITING_FOR_RESYNC,
+		     HVREPL_OWNERSHIP_OWNER);
+	pair_status(&pair.a, &status);
+	ck_assert_uint_eq(status.job, 0);
+	shadow_ok(&pair.a, HVREPL_OPERATION_RESUME);
+	shadow_await(&pair.a, HVREPL_STATE_REPLICATING, HVREPL_OWNERSHIP_OWNER);
+	shadow_scatter(&pair.a, 2, 5);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+	shadow_teardown();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("brought back");
@@ -160,6 +270,13 @@ int main(void)
 		tc, a_replica_brought_back_from_before_its_first_point_can_follow);
 	tcase_add_test(
 		tc, a_disk_forced_while_it_became_a_replica_keeps_no_end_of_before);
+	tcase_add_test(
+		tc,
+		a_divergence_ends_when_the_other_site_is_brought_back_from_before_it);
+	tcase_add_test(
+		tc, a_primary_brought_back_and_forced_is_compared_after_the_divergence);
+	tcase_add_test(
+		tc, a_primary_brought_back_from_its_first_content_can_be_resumed);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }

@@ -529,6 +529,56 @@ START_TEST(two_discards_at_the_same_time_are_both_refused_and_say_what_to_do)
 }
 END_TEST
 
+/* O1: both sites diverge, B is superseded by a discard, and comes back from before
+ * it. A's HELLO, by which B would see that, is lost once; the next one says it. */
+START_TEST(a_hello_that_is_lost_leaves_no_site_that_forgot_its_discard)
+{
+	struct one_site *b = &world.site[1];
+	struct hvrepl_uuid at_b;
+	bool any = true;
+
+	story_begin(&world);
+	world.tracing = false;
+	sites_cut_link(&world);
+	operate(&world, 1, HVREPL_OPERATION_UNPLANNED);
+	sites_write(&world, 1);
+	sites_write(&world, 0);
+	sites_connect(&world);
+	sites_settle(&world, 4000);
+	operate(&world, 1, HVREPL_OPERATION_COMMIT);
+	at_b = b->r.record.current;
+	sites_backup(&world, 1);
+	ck_assert_int_eq(sites_operate(&world, 0, HVREPL_OPERATION_DISCARD, 0,
+				       &at_b),
+			 HVREPL_OK);
+	sites_settle(&world, 4000);
+	ck_assert_uint_eq(b->r.record.ownership, HVREPL_OWNERSHIP_SUPERSEDED);
+	sites_restore(&world, 1);
+	sites_connect(&world);
+	/* A hears all that B says; B no more than who is there. */
+	for (uint32_t heard = 0; any;) {
+		any = false;
+		for (uint32_t k = 0; k < world.wire_count && !any; k++) {
+			if (world.wire[k].to == 1 && heard++ > 0)
+				continue;
+			sites_deliver(&world, k, false);
+			any = true;
+		}
+	}
+	ck_assert(!b->r.record.rolled_back && b->r.session);
+	sites_cut_link(&world);
+	sites_connect(&world);
+	sites_settle(&world, 4000);
+	ck_assert(b->r.record.rolled_back);
+	ck_assert(sites_write(&world, 0) && !sites_write(&world, 1));
+	operate(&world, 0, HVREPL_OPERATION_REVERSE);
+	sites_wait(&world, UINT64_C(5000000000));
+	ck_assert(sites_is_replicating(&world));
+	ck_assert_msg(world.broken == NULL, "%s", world.broken);
+	sites_free(&world);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("relationship");
@@ -542,6 +592,8 @@ int main(void)
 		tc, where_both_wrote_nothing_is_overwritten_before_a_discard);
 	tcase_add_test(tc, a_cancelled_failover_gives_the_vm_back);
 	tcase_add_test(tc, two_discards_at_the_same_time_are_both_refused_and_say_what_to_do);
+	tcase_add_test(
+		tc, a_hello_that_is_lost_leaves_no_site_that_forgot_its_discard);
 	tcase_add_test(
 		tc, a_handover_that_was_granted_is_not_cancelled_behind_its_back);
 	suite_add_tcase(suite, tc);

@@ -20,6 +20,12 @@ static enum hvri_standing model(const struct hvri_verdict_facts *f)
 
 	if (HAS(ROLLED_BACK))
 		return HVRI_STANDING_ROLLED_BACK;
+	/* Not in the searched model, which restores nothing. */
+	if (st == HVREPL_OWNERSHIP_DIVERGED &&
+	    fo == HVREPL_OWNERSHIP_SUPERSEDED && HAS(PEER_BACK) && HAS(MINE) &&
+	    f->relation != HVRI_RELATION_SAME &&
+	    f->relation != HVRI_RELATION_UNRELATED)
+		return HVRI_STANDING_KEEP;
 	if (HAS(STALE))
 		return HVRI_STANDING_STALE;
 	if (f->relation == HVRI_RELATION_SAME)

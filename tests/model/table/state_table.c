@@ -160,7 +160,8 @@ static const char *const fact_names[HVRI_FACT_COUNT] = {
 	"my epoch is mine", "its epoch is not mine",
 	"its path holds the child I gave away", "I am beyond its fork",
 	"I discarded its epoch", "I am armed", "it is armed",
-	"its verdict is about my epoch", "I hold it superseded"
+	"its verdict is about my epoch", "I hold it superseded",
+	"it was restored from a backup"
 };
 static const char *const standing_names[HVRI_STANDING_COUNT] = {
 	"nothing", "rolled back", "ignored", "normal", "refused",
@@ -233,8 +234,11 @@ static void verdict_md(void)
 			printf("any");
 		else
 			for (uint32_t i = 0; i < HVRI_RELATION_COUNT; i++)
-				if (seen.relations >> i & 1)
-					printf("%s", relation_names[i]);
+				if (seen.relations >> i & 1) {
+					printf("%s%s", comma,
+					       relation_names[i]);
+					comma = "; ";
+				}
 		printf(" | ");
 		print_ownerships(seen.mine);
 		printf(" | ");
