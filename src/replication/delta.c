@@ -100,7 +100,7 @@ static bool windows_known(const struct hvri_record *rec,
 		 hvri_uuid_equal(&claim->position.cut, &rec->last_cut.cut)));
 }
 
-void hvri_meet_empty(struct hvri_step *s, const struct hvri_claim *claim)
+static void meet_empty(struct hvri_step *s, const struct hvri_claim *claim)
 {
 	struct hvri_record *rec = s->rec;
 
@@ -228,14 +228,14 @@ static bool is_at_our_cut(const struct hvri_relationship *r,
 }
 
 /* The peer stands by in our epoch: is it where we believe it to be? */
-void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
+static void meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 {
 	struct hvri_relationship *r = s->r;
 	struct hvri_record *rec = s->rec;
 	const struct hvri_point *at = &claim->position;
 
 	if (claim->phase == HVRI_PHASE_INITIAL && at->number == 0) {
-		hvri_meet_empty(s, claim);
+		meet_empty(s, claim);
 		return;
 	}
 	/* Of a cut that was given up while it arrived, or of before a backup. */
@@ -317,6 +317,16 @@ void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 		r->pending.compare = 0;
 	}
 	ready(s, at);
+}
+
+void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
+{
+	hvri_behind_error(s, claim, meet_standby);
+}
+
+void hvri_meet_empty(struct hvri_step *s, const struct hvri_claim *claim)
+{
+	hvri_behind_error(s, claim, meet_empty);
 }
 
 static void begin_cut(struct hvri_step *s, uint8_t kind)

@@ -215,13 +215,22 @@ void hvri_become_standby(struct hvri_step *s, const struct hvrepl_uuid *epoch)
 static void on_request(struct hvri_step *s, const struct hvri_handover *h)
 {
 	struct hvri_record *rec = s->rec;
+	const struct hvri_epoch *known;
 	char sentence[HVRI_SENTENCE_MAX + 1];
 	int32_t rc;
 
-	/* Once: an id known already was used or given up (O4). */
-	if (hvri_lineage_look(&rec->lineage, &h->epoch) &&
-	    !HVRI_PLANT(reqonce))
+	/* Once: an id known already was used or given up (O4). Who asks again has
+	 * not heard which. */
+	known = hvri_lineage_look(&rec->lineage, &h->epoch);
+	if (known != NULL && !HVRI_PLANT(reqonce)) {
+		if (hvri_outcome_dead(known->outcome) &&
+		    !HVRI_PLANT(given_up_in_silence))
+			hvri_send_answer(s, HVRI_MESSAGE_HANDOVER_REQUEST,
+					 &h->epoch, 0, HVREPL_E_CANCELLED,
+					 "the planned failover was given up; "
+					 "the VM stays at its site");
 		return;
+	}
 	rc = hvri_relationship_may(s->r, HVREPL_OPERATION_PLANNED, sentence);
 	if (rc == HVREPL_OK &&
 	    (rec->ownership != HVREPL_OWNERSHIP_OWNER ||

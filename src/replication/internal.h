@@ -111,6 +111,10 @@ void hvri_lift(struct hvri_step *s, const struct hvri_claim *claim);
 void hvri_apply_claim(struct hvri_step *s, const struct hvri_claim *claim);
 
 /* ---- Cuts and receiving (delta.c). ---- */
+/* An error waits for the operator, who resumes the phase before it: `as` meets the
+ * peer in that one meanwhile, for it will not say again where it stands. */
+void hvri_behind_error(struct hvri_step *s, const struct hvri_claim *claim,
+		       void (*as)(struct hvri_step *, const struct hvri_claim *));
 void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim);
 void hvri_meet_empty(struct hvri_step *s, const struct hvri_claim *claim);
 void hvri_maybe_cut(struct hvri_step *s);

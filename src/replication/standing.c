@@ -428,15 +428,77 @@ static bool cannot_follow(const struct hvri_record *rec,
 		!hvri_point_ours(rec, &claim->position));
 }
 
-static void initial_waits(struct hvri_step *s)
+void hvri_behind_error(struct hvri_step *s, const struct hvri_claim *claim,
+		       void (*as)(struct hvri_step *, const struct hvri_claim *))
+{
+	struct hvri_record *rec = s->rec;
+	bool error = rec->phase == HVRI_PHASE_ERROR &&
+		     !HVRI_PLANT(error_meets_nobody);
+
+	if (error)
+		rec->phase = rec->phase_before;
+	as(s, claim);
+	if (!error)
+		return;
+	rec->phase_before = rec->phase;
+	rec->phase = HVRI_PHASE_ERROR;
+}
+
+/* Nothing is sent to who does not stand by: that waits for an operator. */
+static void wait_for_reverse(struct hvri_step *s, uint32_t operation)
 {
 	hvri_drop_cut(s, HVREPL_E_CANCELLED);
 	s->rec->phase = HVRI_PHASE_RESYNC_WANTED;
+	s->r->pending.compare = 0;
 	hvri_save(s);
-	if (hvri_job_is(s, HVREPL_OPERATION_START_INITIAL))
+	if (operation != 0 && hvri_job_is(s, operation))
 		hvri_job_end(s, HVREPL_E_PEER_REFUSED,
 			     "the other site was restored from a backup: resync "
 			     "or reverse makes it follow this one");
+}
+
+/* Where this site owns the VM and the other one may not stand by yet. */
+static void meet_no_standby(struct hvri_step *s, const struct hvri_claim *claim)
+{
+	struct hvri_relationship *r = s->r;
+	struct hvri_record *rec = s->rec;
+	bool superseded = claim->ownership == HVREPL_OWNERSHIP_SUPERSEDED;
+	bool joins = hvri_uuid_equal(&claim->joining, &rec->current);
+
+	switch (rec->phase) {
+	case HVRI_PHASE_DELTA:
+		/* It follows only when an operator says so; nor does a replica
+		 * that came back from a time when it stood by in an epoch
+		 * beside ours. */
+		if (superseded ||
+		    (claim->ownership == HVREPL_OWNERSHIP_STANDBY &&
+		     cannot_follow(rec, claim)))
+			wait_for_reverse(s, 0);
+		break;
+	case HVRI_PHASE_READY:
+	case HVRI_PHASE_INITIAL:
+		/* Neither does one from before its first point. */
+		if (superseded && joins)
+			hvri_meet_empty(s, claim);
+		else if (superseded)
+			wait_for_reverse(s, HVREPL_OPERATION_START_INITIAL);
+		break;
+	case HVRI_PHASE_RESYNC:
+		/* It is on its way into our epoch, by a compare of everything. */
+		if (joins &&
+		    hvri_point_equal(&claim->position, &rec->last_acked)) {
+			r->peer_ready = true;
+		} else if (joins) {
+			hvri_drop_cut(s, HVREPL_E_CANCELLED);
+			rec->phase = HVRI_PHASE_JOIN;
+			hvri_save(s);
+		} else if (superseded && !HVRI_PLANT(compare_goes_on)) {
+			wait_for_reverse(s, HVREPL_OPERATION_RESYNC);
+		}
+		break;
+	default:
+		break;
+	}
 }
 
 void hvri_apply_claim(struct hvri_step *s, const struct hvri_claim *claim)
@@ -488,37 +550,6 @@ void hvri_apply_claim(struct hvri_step *s, const struct hvri_claim *claim)
 	case HVRI_STANDING_COUNT:
 		break;
 	}
-	/* It follows only when an operator says so; nor does a replica that came
-	 * back from a time when it stood by in an epoch beside ours. */
-	if (s->rec->ownership == HVREPL_OWNERSHIP_OWNER &&
-	    s->rec->phase == HVRI_PHASE_DELTA &&
-	    (claim->ownership == HVREPL_OWNERSHIP_SUPERSEDED ||
-	     (claim->ownership == HVREPL_OWNERSHIP_STANDBY &&
-	      cannot_follow(s->rec, claim)))) {
-		hvri_drop_cut(s, HVREPL_E_CANCELLED);
-		s->rec->phase = HVRI_PHASE_RESYNC_WANTED;
-		hvri_save(s);
-	}
-	/* Neither does a replica that came back from before its first point. */
-	if (s->rec->ownership == HVREPL_OWNERSHIP_OWNER &&
-	    (s->rec->phase == HVRI_PHASE_READY ||
-	     s->rec->phase == HVRI_PHASE_INITIAL) &&
-	    claim->ownership == HVREPL_OWNERSHIP_SUPERSEDED) {
-		if (hvri_uuid_equal(&claim->joining, &s->rec->current))
-			hvri_meet_empty(s, claim);
-		else
-			initial_waits(s);
-	}
-	/* It is on its way into our epoch, by a compare of everything. */
-	if (s->rec->ownership == HVREPL_OWNERSHIP_OWNER &&
-	    s->rec->phase == HVRI_PHASE_RESYNC &&
-	    hvri_uuid_equal(&claim->joining, &s->rec->current)) {
-		if (hvri_point_equal(&claim->position, &s->rec->last_acked)) {
-			r->peer_ready = true;
-		} else {
-			hvri_drop_cut(s, HVREPL_E_CANCELLED);
-			s->rec->phase = HVRI_PHASE_JOIN;
-			hvri_save(s);
-		}
-	}
+	if (s->rec->ownership == HVREPL_OWNERSHIP_OWNER)
+		hvri_behind_error(s, claim, meet_no_standby);
 }

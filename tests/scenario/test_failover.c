@@ -53,6 +53,32 @@ START_TEST(planned_failover_may_be_typed_at_either_site)
 }
 END_TEST
 
+/* The owner knows of it, and gave it up, before the replica heard that it does. */
+START_TEST(a_planned_failover_cancelled_over_there_ends_here_too)
+{
+	struct hvrepl_vm_status a, b;
+
+	shadow_protect();
+	pair.stalled[1] = true; /* From a to b. */
+	ck_assert_int_eq(pair_ask(&pair.b, HVREPL_OPERATION_PLANNED, 0, NULL),
+			 HVREPL_OK);
+	pair_run(&pair, SECOND / 2);
+	pair_status(&pair.a, &a);
+	ck_assert_uint_eq(a.state, HVREPL_STATE_PREPARED_FOR_FAILOVER);
+	shadow_ok(&pair.a, HVREPL_OPERATION_CANCEL);
+	pair_link_break(&pair);
+	pair.stalled[1] = false;
+	pair_run(&pair, 20 * SECOND);
+	pair_status(&pair.a, &a);
+	pair_status(&pair.b, &b);
+	ck_assert(a.connected && b.connected && a.writable);
+	ck_assert_uint_eq(b.job, 0);
+	ck_assert_int_eq(pair.b.job_code, HVREPL_E_CANCELLED);
+	shadow_ok(&pair.b, HVREPL_OPERATION_PLANNED);
+	shadow_expect_disks(&pair.b);
+}
+END_TEST
+
 START_TEST(reverse_after_a_planned_failover_ships_what_changed_not_the_disk)
 {
 	uint64_t moved;
@@ -435,6 +461,8 @@ int main(void)
 	tcase_add_checked_fixture(tc, shadow_setup, shadow_teardown);
 	tcase_add_test(tc, planned_failover_loses_no_acknowledged_write);
 	tcase_add_test(tc, planned_failover_may_be_typed_at_either_site);
+	tcase_add_test(tc,
+		       a_planned_failover_cancelled_over_there_ends_here_too);
 	tcase_add_test(tc, reverse_after_a_planned_failover_ships_what_changed_not_the_disk);
 	tcase_add_test(tc, failback_the_same_way_ends_where_it_began);
 	tcase_add_test(tc, unplanned_failover_gives_exactly_the_chosen_point);

@@ -148,6 +148,27 @@ START_TEST(a_verb_that_is_taken_away_ends_what_is_under_way)
 }
 END_TEST
 
+/* The session in which it is put right begins while the error stands. */
+START_TEST(initial_replication_that_was_denied_goes_on_when_it_is_resumed)
+{
+	shadow_scatter(&pair.a, 3, 10);
+	shadow_ok(&pair.a, HVREPL_OPERATION_ENABLE);
+	rights(&pair.b, ALL_BUT(HVREPL_VERB_RECEIVE));
+	ck_assert_int_eq(pair_ask(&pair.a, HVREPL_OPERATION_START_INITIAL, 0,
+				  NULL),
+			 HVREPL_OK);
+	pair_run(&pair, 5 * SECOND);
+	ck_assert_uint_eq(look(&pair.a).state, HVREPL_STATE_ERROR);
+	pair_rights(&pair.b, HVREPL_VERB_ALL);
+	pair_link_break(&pair);
+	pair_run(&pair, 30 * SECOND);
+	ck_assert_uint_eq(look(&pair.a).state, HVREPL_STATE_ERROR);
+	shadow_ok(&pair.a, HVREPL_OPERATION_RESUME);
+	shadow_await(&pair.a, HVREPL_STATE_REPLICATING, HVREPL_OWNERSHIP_OWNER);
+	shadow_expect_point(&pair.b, pair_newest_point(&pair.b));
+}
+END_TEST
+
 /* A peer that asks again and again is not noted again and again. */
 START_TEST(a_denial_is_noted_once_a_session)
 {
@@ -487,6 +508,9 @@ int main(void)
 	tcase_add_test(tc,
 		       each_refusal_names_the_entry_and_the_verb_that_it_lacks);
 	tcase_add_test(tc, a_verb_that_is_taken_away_ends_what_is_under_way);
+	tcase_add_test(
+		tc,
+		initial_replication_that_was_denied_goes_on_when_it_is_resumed);
 	tcase_add_test(tc, a_denial_is_noted_once_a_session);
 	tcase_add_test(tc,
 		       nobody_fails_over_by_plan_to_where_there_is_no_way_back);

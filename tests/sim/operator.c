@@ -263,6 +263,19 @@ static bool stays_protected(struct teller **owner, struct teller **copy)
 	return false;
 }
 
+/* "Close and open again", as a store says that failed a flush under a running VM. */
+static bool restart_asked_for(void)
+{
+	struct hvrepl_vm_status s;
+
+	for (int i = 0; i < 2; i++)
+		if (look(tellers[i].site, &s) &&
+		    ((s.reasons & HVREPL_REASON_STORAGE_FAILED) != 0 ||
+		     s.open_code < 0))
+			return true;
+	return false;
+}
+
 static void restart_both(void)
 {
 	SAY("both sites are restarted");
@@ -293,11 +306,9 @@ void heal(void)
 	for (; round < 400 && !stays_protected(&owner, &copy); round++) {
 		/* The longest pause after a storage fault is 30 minutes (L4). */
 		pass(round < 200 ? SECOND / 2 : 20 * SECOND);
-		if (pair.a.node != NULL)
-			(void)hvrepl_node_connect_now(pair.a.node);
-		/* "Close and open again", as a store that failed a flush under
-		 * a running VM says. */
-		if (round == 120)
+		/* Only where health asks for it: what stands still for another
+		 * reason is a dead end. */
+		if (round >= 120 && round % 40 == 0 && restart_asked_for())
 			restart_both();
 		if (round % 2 == 1)
 			sensible_operation(round);
