@@ -309,7 +309,8 @@ hvrepl_tracker_save(hvrepl_tracker *tracker,
 #define HVREPL_RECOVERY_WHOLE 3u   /* Cannot be trusted: all is dirty. */
 
 #define HVREPL_REASON_NONE 0u
-#define HVREPL_REASON_CRASH 1u      /* The file said "open". */
+/* The file said "open", or the half of it that would say so is damaged. */
+#define HVREPL_REASON_CRASH 1u
 #define HVREPL_REASON_TOKEN 2u      /* The disk was changed untracked (T9). */
 #define HVREPL_REASON_UNTRUSTED 3u  /* HVREPL_TRACKER_UNTRUSTED. */
 #define HVREPL_REASON_REBUILT 4u    /* HVREPL_TRACKER_REBUILD. */

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#define VERSION 1u
+#define VERSION 2u /* 1 had one copy of the coarse map. */
 #define DIGEST 16u
 #define BODY (HVRI_HVT_HEADER_SIZE - DIGEST)
 #define SIZE_MAX_DISK (UINT64_C(1) << 60)
@@ -18,6 +18,11 @@
 
 static const uint8_t magic[8] = { 'H', 'V', 'R', 'T', 'R', 'A', 'C', 'K' };
 
+static uint64_t round_up(uint64_t value, uint64_t step)
+{
+	return (value + step - 1) / step * step;
+}
+
 static bool power_of_two(uint32_t value)
 {
 	return value != 0 && (value & (value - 1)) == 0;
@@ -25,7 +30,7 @@ static bool power_of_two(uint32_t value)
 
 int32_t hvri_hvt_plan(struct hvri_hvt_header *header)
 {
-	uint64_t size = header->disk_size;
+	uint64_t size = header->disk_size, length;
 
 	if (!power_of_two(header->block_size) || header->block_size < 512 ||
 	    header->block_size > 65536 || !power_of_two(header->region_size) ||
@@ -41,10 +46,11 @@ int32_t hvri_hvt_plan(struct hvri_hvt_header *header)
 	header->sectors =
 		(uint32_t)((header->regions + HVRI_HVT_SECTOR_REGIONS - 1) /
 			   HVRI_HVT_SECTOR_REGIONS);
-	header->fine_offset = HVRI_HVT_COARSE_OFFSET +
-			      (uint64_t)header->sectors * HVRI_HVT_SECTOR_SIZE;
-	header->fine_offset = (header->fine_offset + HVRI_HVT_FINE_BLOCK - 1) /
-			      HVRI_HVT_FINE_BLOCK * HVRI_HVT_FINE_BLOCK;
+	length = (uint64_t)header->sectors * HVRI_HVT_SECTOR_SIZE;
+	header->second_offset =
+		round_up(HVRI_HVT_COARSE_OFFSET + length, HVRI_HVT_APART);
+	header->fine_offset = round_up(header->second_offset + length,
+				       HVRI_HVT_FINE_BLOCK);
 	return HVREPL_OK;
 }
 
@@ -100,6 +106,7 @@ void hvri_hvt_header_encode(const struct hvri_hvt_header *header,
 	hvri_write_u32(&to, header->token_length);
 	hvri_write_u32(&to, 0);
 	hvri_write_bytes(&to, header->token, sizeof(header->token));
+	hvri_write_u64(&to, header->second_offset);
 	hvri_write_pad(&to, to.left);
 	header_digest(out, out + BODY);
 }
@@ -110,14 +117,15 @@ int32_t hvri_hvt_header_decode(const uint8_t bytes[HVRI_HVT_HEADER_SIZE],
 	struct hvri_reader from = hvri_reader_over(bytes, BODY);
 	struct hvri_hvt_header header = { 0 };
 	uint8_t found[sizeof(magic)], digest[DIGEST];
-	uint64_t coarse, fine, reserved;
+	uint64_t coarse, second, fine, reserved;
 	uint32_t version, sectors;
 
 	header_digest(bytes, digest);
 	hvri_read_bytes(&from, found, sizeof(found));
 	version = hvri_read_u32(&from);
 	if (memcmp(found, magic, sizeof(magic)) != 0 ||
-	    memcmp(digest, bytes + BODY, DIGEST) != 0 || version == 0)
+	    memcmp(digest, bytes + BODY, DIGEST) != 0 ||
+	    version < VERSION)
 		return HVREPL_E_CORRUPT;
 	if (version > VERSION)
 		return HVREPL_E_FORMAT_TOO_NEW;
@@ -146,12 +154,13 @@ int32_t hvri_hvt_header_decode(const uint8_t bytes[HVRI_HVT_HEADER_SIZE],
 	header.token_length = hvri_read_u32(&from);
 	reserved |= hvri_read_u32(&from);
 	hvri_read_bytes(&from, header.token, sizeof(header.token));
+	second = hvri_read_u64(&from);
 	hvri_read_pad(&from, from.left, true);
 	HVRI_TRY(hvri_reader_end(&from, HVREPL_E_CORRUPT));
 	if (hvri_hvt_plan(&header) < 0 || reserved != 0 ||
 	    (header.flags & ~(HVRI_HVT_OPEN | HVRI_HVT_FINE)) != 0 ||
 	    coarse != HVRI_HVT_COARSE_OFFSET || sectors != header.sectors ||
-	    fine != header.fine_offset ||
+	    second != header.second_offset || fine != header.fine_offset ||
 	    header.token_length > HVREPL_TOKEN_MAX ||
 	    /* Each block describes at least one leaf or run between leaves. */
 	    header.fine_blocks > header.blocks / HVRI_HVT_FINE_BITS * 2 + 2)
@@ -170,6 +179,7 @@ static bool all_zero(const uint8_t *bytes, size_t length)
 
 int32_t hvri_hvt_newest(const uint8_t slot0[HVRI_HVT_HEADER_SIZE],
 			const uint8_t slot1[HVRI_HVT_HEADER_SIZE],
+			const struct hvrepl_uuid *disk,
 			struct hvri_hvt_header *header_out, bool *damaged_out)
 {
 	struct hvri_hvt_header header[2] = { { 0 }, { 0 } };
@@ -186,6 +196,11 @@ int32_t hvri_hvt_newest(const uint8_t slot0[HVRI_HVT_HEADER_SIZE],
 				       all_zero(slot1, HVRI_HVT_HEADER_SIZE) ?
 			       HVREPL_E_NOT_FOUND :
 			       HVREPL_E_CORRUPT;
+	for (int i = 0; i < 2 && disk != NULL; i++)
+		if (rc[0] == HVREPL_OK && rc[1] == HVREPL_OK &&
+		    !hvri_uuid_equal(&header[i].disk, disk) &&
+		    hvri_uuid_equal(&header[1 - i].disk, disk))
+			rc[i] = HVREPL_E_CORRUPT;
 	newer = rc[0] < 0 ? 1 : rc[1] < 0 ? 0 :
 		header[1].sequence > header[0].sequence;
 	*header_out = header[newer];
@@ -193,7 +208,12 @@ int32_t hvri_hvt_newest(const uint8_t slot0[HVRI_HVT_HEADER_SIZE],
 	return HVREPL_OK;
 }
 
-void hvri_hvt_sector_encode(const struct hvri_hvt_header *header,
+static uint64_t sector_place(uint32_t copy, uint32_t index)
+{
+	return (uint64_t)copy << 32 | index;
+}
+
+void hvri_hvt_sector_encode(const struct hvri_hvt_header *header, uint32_t copy,
 			    uint32_t index,
 			    const uint8_t bits[HVRI_HVT_SECTOR_BYTES],
 			    uint8_t out[HVRI_HVT_SECTOR_SIZE])
@@ -202,26 +222,50 @@ void hvri_hvt_sector_encode(const struct hvri_hvt_header *header,
 						 HVRI_HVT_SECTOR_SIZE - DIGEST);
 
 	hvri_write_u32(&to, index);
-	hvri_write_pad(&to, 12);
+	hvri_write_u32(&to, copy);
+	hvri_write_pad(&to, 8);
 	hvri_write_bytes(&to, bits, HVRI_HVT_SECTOR_BYTES);
-	digest_of(&header->file, index, out + DIGEST,
+	digest_of(&header->file, sector_place(copy, index), out + DIGEST,
 		  HVRI_HVT_SECTOR_SIZE - DIGEST, out);
 }
 
 int32_t hvri_hvt_sector_decode(const struct hvri_hvt_header *header,
-			       uint32_t index,
+			       uint32_t copy, uint32_t index,
 			       const uint8_t bytes[HVRI_HVT_SECTOR_SIZE],
 			       uint8_t bits_out[HVRI_HVT_SECTOR_BYTES])
 {
 	uint8_t digest[DIGEST];
 
-	digest_of(&header->file, index, bytes + DIGEST,
+	digest_of(&header->file, sector_place(copy, index), bytes + DIGEST,
 		  HVRI_HVT_SECTOR_SIZE - DIGEST, digest);
 	if (memcmp(digest, bytes, DIGEST) != 0)
 		return HVREPL_E_CORRUPT;
 	memcpy(bits_out, bytes + HVRI_HVT_SECTOR_SIZE - HVRI_HVT_SECTOR_BYTES,
 	       HVRI_HVT_SECTOR_BYTES);
 	return HVREPL_OK;
+}
+
+uint32_t hvri_hvt_sector_join(const struct hvri_hvt_header *header,
+			      uint32_t index,
+			      const uint8_t first[HVRI_HVT_SECTOR_SIZE],
+			      const uint8_t second[HVRI_HVT_SECTOR_SIZE],
+			      uint8_t bits_out[HVRI_HVT_SECTOR_BYTES],
+			      bool *unequal_out)
+{
+	uint8_t other[HVRI_HVT_SECTOR_BYTES];
+	uint32_t damaged = 0;
+
+	damaged += hvri_hvt_sector_decode(header, 0, index, first, bits_out) < 0;
+	damaged += hvri_hvt_sector_decode(header, 1, index, second, other) < 0;
+	*unequal_out = damaged == 0 && memcmp(bits_out, other,
+					      sizeof(other)) != 0;
+	if (damaged > 0) {
+		memset(bits_out, 0xff, HVRI_HVT_SECTOR_BYTES);
+		return damaged;
+	}
+	for (size_t i = 0; i < sizeof(other); i++)
+		bits_out[i] |= other[i];
+	return 0;
 }
 
 static void fine_start(struct hvri_hvt_fine *fine)
@@ -266,12 +310,13 @@ void hvri_hvt_fine_bits(struct hvri_hvt_fine *fine, uint64_t first,
 	fine->entries++;
 }
 
-/* The incarnation that saved it is in the digest: blocks of an earlier close
- * are no blocks of this one. */
+/* The sequence of the header that closed it is in the digest: blocks of an
+ * earlier close are no blocks of this one, not even where that close failed and
+ * the same incarnation closes again. */
 static void fine_digest(const struct hvri_hvt_header *header,
 			const uint8_t *block, uint8_t out[DIGEST])
 {
-	digest_of(&header->file, header->incarnation, block + DIGEST,
+	digest_of(&header->file, header->sequence, block + DIGEST,
 		  HVRI_HVT_FINE_BLOCK - DIGEST, out);
 }
 

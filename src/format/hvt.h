@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The tracker file, DISK.hvt: header (two slots), coarse map, fine map.
+ * The tracker file, DISK.hvt: header (two slots), coarse map (two copies), fine
+ * map.
  *
  *   0      header slot 0, 512 bytes     4096   header slot 1
  *   8192   coarse map: sectors of 512 bytes, a bit for each hot region
+ *   then, 64 KiB aligned: the same once more
  *   then, 4 KiB aligned: fine map blocks, only after a clean close
  *
  * The newest valid header counts. Every sector and block has its own digest,
- * so that a torn write is seen: a torn coarse sector means "all hot" (T7).
+ * so that a torn write is seen: a torn coarse sector means "all hot" (T7). A
+ * write that was lost leaves a sound sector of before; that is what the second
+ * copy is for.
  * Pure: bytes <-> structs. docs/formats.md has every byte.
  */
 #ifndef HVRI_FORMAT_HVT_H
@@ -21,6 +25,8 @@
 #define HVRI_HVT_HEADER_SIZE 512u
 #define HVRI_HVT_SLOT_STRIDE 4096u
 #define HVRI_HVT_COARSE_OFFSET 8192u
+#define HVRI_HVT_COPIES 2u     /* Of the coarse map. */
+#define HVRI_HVT_APART 65536u /* The second one starts at a multiple of it. */
 #define HVRI_HVT_SECTOR_SIZE 512u
 #define HVRI_HVT_SECTOR_BYTES 480u /* Of bits. */
 #define HVRI_HVT_SECTOR_REGIONS (HVRI_HVT_SECTOR_BYTES * 8u)
@@ -51,7 +57,8 @@ struct hvri_hvt_header {
 	uint8_t token[HVREPL_TOKEN_MAX];
 	/* Follow from the sizes; set by hvri_hvt_plan() and decode. */
 	uint64_t blocks, regions;
-	uint32_t sectors;
+	uint32_t sectors;       /* Of each copy of the coarse map. */
+	uint64_t second_offset; /* Of its second copy. */
 	uint64_t fine_offset;
 };
 
@@ -63,21 +70,42 @@ void hvri_hvt_header_encode(const struct hvri_hvt_header *header,
 HVRI_MUST_CHECK int32_t
 hvri_hvt_header_decode(const uint8_t bytes[HVRI_HVT_HEADER_SIZE],
 		       struct hvri_hvt_header *header_out);
-/* The newer valid one of both slots. `damaged_out`: one is not valid.
- * NOT_FOUND when both are all zeroes (never finished). */
+/* The newer valid one of both slots. `damaged_out`: one is not valid. One of
+ * another disk beside one of `disk` (optional) is not: it is the header of
+ * another file, whose write landed here. NOT_FOUND when both are all zeroes
+ * (never finished). */
 HVRI_MUST_CHECK int32_t
 hvri_hvt_newest(const uint8_t slot0[HVRI_HVT_HEADER_SIZE],
 		const uint8_t slot1[HVRI_HVT_HEADER_SIZE],
+		const struct hvrepl_uuid *disk,
 		struct hvri_hvt_header *header_out, bool *damaged_out);
 
-void hvri_hvt_sector_encode(const struct hvri_hvt_header *header,
+/* Where coarse sector `index` lies in that copy. */
+static inline uint64_t hvri_hvt_sector_at(const struct hvri_hvt_header *header,
+					  uint32_t copy, uint32_t index)
+{
+	return (copy == 0 ? HVRI_HVT_COARSE_OFFSET : header->second_offset) +
+	       (uint64_t)index * HVRI_HVT_SECTOR_SIZE;
+}
+
+void hvri_hvt_sector_encode(const struct hvri_hvt_header *header, uint32_t copy,
 			    uint32_t index,
 			    const uint8_t bits[HVRI_HVT_SECTOR_BYTES],
 			    uint8_t out[HVRI_HVT_SECTOR_SIZE]);
 HVRI_MUST_CHECK int32_t
-hvri_hvt_sector_decode(const struct hvri_hvt_header *header, uint32_t index,
+hvri_hvt_sector_decode(const struct hvri_hvt_header *header, uint32_t copy,
+		       uint32_t index,
 		       const uint8_t bytes[HVRI_HVT_SECTOR_SIZE],
 		       uint8_t bits_out[HVRI_HVT_SECTOR_BYTES]);
+/* What both copies of a sector say together (T7): a region is cold only if both
+ * are sound and both say so; if either is damaged, all are hot. Returns how
+ * many are damaged. `unequal_out`: both are sound, and differ. */
+HVRI_MUST_CHECK uint32_t
+hvri_hvt_sector_join(const struct hvri_hvt_header *header, uint32_t index,
+		     const uint8_t first[HVRI_HVT_SECTOR_SIZE],
+		     const uint8_t second[HVRI_HVT_SECTOR_SIZE],
+		     uint8_t bits_out[HVRI_HVT_SECTOR_BYTES],
+		     bool *unequal_out);
 
 /* Fills fine map blocks. */
 struct hvri_hvt_fine {
@@ -87,6 +115,8 @@ struct hvri_hvt_fine {
 	uint32_t entries;
 	uint64_t index;
 };
+/* `header` as it will be written after these blocks: its sequence is part of
+ * their digest. Lent until the last block is complete. */
 void hvri_hvt_fine_begin(struct hvri_hvt_fine *fine,
 			 const struct hvri_hvt_header *header);
 /* Room for one more entry of either kind? If not: finish, write, begin. */

@@ -131,35 +131,61 @@ static void take_hot(struct hvrepl_tracker *tracker)
 	tracker->recovery = HVREPL_RECOVERY_HOT;
 }
 
+/* One sector of the coarse map, from both copies; how many are damaged. */
+static int32_t read_sector(struct hvrepl_tracker *tracker, uint32_t index,
+			   uint32_t *damaged_out)
+{
+	uint8_t bytes[HVRI_HVT_COPIES][HVRI_HVT_SECTOR_SIZE];
+	uint8_t *bits =
+		tracker->image + (size_t)index * HVRI_HVT_SECTOR_BYTES;
+	bool unequal;
+
+	for (uint32_t copy = 0; copy < HVRI_HVT_COPIES; copy++)
+		HVRI_TRY(hvri_object_read(
+			&tracker->file,
+			hvri_hvt_sector_at(&tracker->header, copy, index),
+			bytes[copy], HVRI_HVT_SECTOR_SIZE));
+	*damaged_out = hvri_hvt_sector_join(&tracker->header, index, bytes[0],
+					    bytes[1], bits, &unequal);
+	if (HVRI_PLANT(one_copy_of_marks))
+		*damaged_out = hvri_hvt_sector_decode(&tracker->header, 0,
+						      index, bytes[0],
+						      bits) < 0;
+	/* From here on both say it. */
+	if (*damaged_out > 0 || unequal)
+		tracker->sector_dirty[index] = 1;
+	return HVREPL_OK;
+}
+
 /* T7: the marks that were read become durable before they count, and every
  * hot region counts as written. */
 static int32_t read_coarse(struct hvrepl_tracker *tracker, bool clean,
 			   bool rebuild, bool *damaged_out)
 {
-	struct hvri_hvt_header *header = &tracker->header;
-	uint8_t bytes[HVRI_HVT_SECTOR_SIZE];
+	const struct hvri_hvt_header *header = &tracker->header;
+	uint32_t mended = 0;
 
 	HVRI_TRY(hvri_file_flush(tracker));
 	for (uint32_t i = 0; i < header->sectors; i++) {
-		uint8_t *bits = tracker->image +
-				(size_t)i * HVRI_HVT_SECTOR_BYTES;
+		uint32_t damaged;
 
-		HVRI_TRY(hvri_object_read(
-			&tracker->file,
-			HVRI_HVT_COARSE_OFFSET +
-				(uint64_t)i * HVRI_HVT_SECTOR_SIZE,
-			bytes, sizeof(bytes)));
-		if (hvri_hvt_sector_decode(header, i, bytes, bits) ==
-		    HVREPL_OK)
+		HVRI_TRY(read_sector(tracker, i, &damaged));
+		mended += tracker->sector_dirty[i];
+		if (damaged < HVRI_HVT_COPIES)
 			continue;
 		/* Torn by a crash: all of it counts as hot. In a file that was
 		 * closed cleanly it is damage. */
 		if (clean && !rebuild)
 			return HVREPL_E_CORRUPT;
 		*damaged_out = true;
-		memset(bits, 0xff, HVRI_HVT_SECTOR_BYTES);
-		tracker->sector_dirty[i] = 1;
 	}
+	/* After a crash that is how they may be; else storage lost something. */
+	if (clean && mended > 0)
+		hvri_log(&tracker->group->env, HVREPL_LOG_WARNING,
+			 "tracker file %s: the copies of its coarse map differ "
+			 "or one is damaged, in %u places: what either says "
+			 "counts",
+			 tracker->object_id, (unsigned)mended);
 	for (uint32_t i = 0; i < tracker->regions; i++) {
 		if (!hvri_image_get(tracker, i))
 			continue;
@@ -325,6 +351,7 @@ static int32_t create_file(struct hvrepl_tracker *tracker, bool exists)
 
 /* Both slots, or how they fail to be there. */
 static int32_t read_header(struct hvrepl_tracker *tracker,
+			   const struct hvrepl_uuid *disk,
 			   struct hvri_hvt_header *header_out)
 {
 	uint8_t slot[2][HVRI_HVT_HEADER_SIZE];
@@ -343,14 +370,19 @@ static int32_t read_header(struct hvrepl_tracker *tracker,
 				      (uint64_t)i * HVRI_HVT_SLOT_STRIDE,
 				      slot[i], sizeof(slot[i]));
 	if (rc == HVREPL_OK)
-		rc = hvri_hvt_newest(slot[0], slot[1], header_out, &damaged);
+		rc = hvri_hvt_newest(slot[0], slot[1], disk, header_out,
+				     &damaged);
 	if (rc < 0)
 		return rc;
-	if (damaged)
+	if (damaged) {
 		hvri_log(&tracker->group->env, HVREPL_LOG_WARNING,
 			 "tracker file %s: one header is damaged, the other "
 			 "serves",
 			 tracker->object_id);
+		/* The damaged one may have said "open" (T8). */
+		header_out->flags = HVRI_HVT_OPEN;
+		header_out->fine_blocks = 0;
+	}
 	if (size < header_out->fine_offset +
 			   header_out->fine_blocks * HVRI_HVT_FINE_BLOCK)
 		return HVREPL_E_TRUNCATED;
@@ -395,7 +427,7 @@ static int32_t load(struct hvrepl_tracker *tracker,
 	bool rebuild = (options->flags & HVREPL_TRACKER_REBUILD) != 0;
 	bool create = (options->flags & HVREPL_TRACKER_CREATE) != 0;
 	struct hvri_hvt_header found = { 0 };
-	int32_t rc = read_header(tracker, &found);
+	int32_t rc = read_header(tracker, &options->disk, &found);
 	bool exists = tracker->file.object != NULL, usable = rc == HVREPL_OK;
 
 	if (rc == HVREPL_E_NOT_FOUND && !create && !rebuild)
@@ -446,8 +478,11 @@ static int32_t say_open(struct hvrepl_tracker *tracker,
 {
 	struct hvri_hvt_header *header = &tracker->header;
 
-	HVRI_TRY(hvri_sectors_write(tracker));
-	HVRI_TRY(hvri_file_flush(tracker));
+	/* One copy after the other: what is torn here is not both of them. */
+	for (uint32_t copy = 0; copy < HVRI_HVT_COPIES; copy++) {
+		HVRI_TRY(hvri_sectors_copy(tracker, copy));
+		HVRI_TRY(hvri_file_flush(tracker));
+	}
 	memset(tracker->sector_dirty, 0, header->sectors);
 	if (!HVRI_PLANT(open_not_said)) {
 		header->flags = HVRI_HVT_OPEN;

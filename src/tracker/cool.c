@@ -351,7 +351,9 @@ static int32_t still_ours(struct hvrepl_tracker *tracker)
 		HVRI_TRY(hvri_object_read(&tracker->file,
 					  (uint64_t)i * HVRI_HVT_SLOT_STRIDE,
 					  slot[i], sizeof(slot[i])));
-	if (hvri_hvt_newest(slot[0], slot[1], &found, &damaged) == HVREPL_OK &&
+	if (hvri_hvt_newest(slot[0], slot[1], &tracker->header.disk, &found,
+			    &damaged) == HVREPL_OK &&
+	    hvri_uuid_equal(&found.disk, &tracker->header.disk) &&
 	    found.incarnation > tracker->header.incarnation)
 		return HVREPL_E_BUSY;
 	return HVREPL_OK;

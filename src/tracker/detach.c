@@ -40,8 +40,11 @@ static int32_t fine_write(struct hvrepl_tracker *tracker,
 			  struct hvri_hvt_fine *fine, uint64_t *blocks_out)
 {
 	uint64_t at = 0, first, count, words[HVRI_HVT_FINE_BITS / 64];
+	struct hvri_hvt_header closing = tracker->header;
 
-	hvri_hvt_fine_begin(fine, &tracker->header);
+	/* The one that hvri_header_write() makes next. */
+	closing.sequence++;
+	hvri_hvt_fine_begin(fine, &closing);
 	while (hvri_bitmap_next(map, at, tracker->blocks, UINT64_MAX, &first,
 				&count)) {
 		uint64_t start = first - first % HVRI_HVT_FINE_BITS;
@@ -111,6 +114,14 @@ static void say_trusted(struct hvrepl_tracker *tracker)
 			 "next attach compares the whole disk");
 }
 
+/* Blocks may have been written, and no header counts them: the next ones must
+ * have another sequence, in the same slot. */
+static void give_up_fine(struct hvri_hvt_header *header)
+{
+	header->fine_blocks = 0;
+	header->sequence += 2;
+}
+
 static int32_t close_clean(struct hvrepl_tracker *tracker)
 {
 	struct hvri_hvt_header *header = &tracker->header;
@@ -123,7 +134,7 @@ static int32_t close_clean(struct hvrepl_tracker *tracker)
 	HVRI_TRY(marks_again(tracker));
 	rc = fine_save(tracker);
 	if (rc < 0) {
-		header->fine_blocks = 0;
+		give_up_fine(header);
 		return rc;
 	}
 	header->flags = HVRI_HVT_FINE;
@@ -136,10 +147,11 @@ static int32_t close_clean(struct hvrepl_tracker *tracker)
 		say_trusted(tracker);
 		return HVREPL_OK;
 	}
-	/* It may say "closed" now, and must not while writes go on. */
+	/* It may say "closed" now, and must not while writes go on: in both
+	 * slots, as when it was opened. */
 	header->flags = HVRI_HVT_OPEN;
-	header->fine_blocks = 0;
-	if (hvri_header_write(tracker) < 0) {
+	give_up_fine(header);
+	if (hvri_header_write(tracker) < 0 || hvri_header_write(tracker) < 0) {
 		(void)hvri_tracker_fence(tracker);
 		return HVREPL_E_POISONED;
 	}

@@ -338,7 +338,9 @@ void hvri_file_give(struct hvrepl_tracker *tracker);
 void hvri_marks_serve(struct hvrepl_tracker *tracker);
 HVRI_MUST_CHECK int32_t hvri_marks_make(struct hvrepl_tracker *tracker,
 					uint32_t region, uint32_t count);
-/* With the file taken: write the dirty sectors; flush. */
+/* With the file taken: write the dirty sectors, to one copy or to both; flush. */
+HVRI_MUST_CHECK int32_t hvri_sectors_copy(struct hvrepl_tracker *tracker,
+					  uint32_t copy);
 HVRI_MUST_CHECK int32_t hvri_sectors_write(struct hvrepl_tracker *tracker);
 HVRI_MUST_CHECK int32_t hvri_file_flush(struct hvrepl_tracker *tracker);
 /* With the file taken: write the next header slot and flush. */

@@ -89,7 +89,7 @@ int32_t hvri_file_flush(struct hvrepl_tracker *tracker)
 	return hvri_object_flush(&tracker->file);
 }
 
-int32_t hvri_sectors_write(struct hvrepl_tracker *tracker)
+int32_t hvri_sectors_copy(struct hvrepl_tracker *tracker, uint32_t copy)
 {
 	uint8_t bytes[BATCH * HVRI_HVT_SECTOR_SIZE];
 	uint32_t sector = 0, sectors = tracker->header.sectors;
@@ -106,7 +106,7 @@ int32_t hvri_sectors_write(struct hvrepl_tracker *tracker)
 			uint32_t index = sector + count;
 
 			hvri_hvt_sector_encode(
-				&tracker->header, index,
+				&tracker->header, copy, index,
 				tracker->image +
 					(size_t)index * HVRI_HVT_SECTOR_BYTES,
 				bytes + (size_t)count * HVRI_HVT_SECTOR_SIZE);
@@ -114,11 +114,17 @@ int32_t hvri_sectors_write(struct hvrepl_tracker *tracker)
 		}
 		HVRI_TRY(hvri_object_write(
 			&tracker->file,
-			HVRI_HVT_COARSE_OFFSET +
-				(uint64_t)sector * HVRI_HVT_SECTOR_SIZE,
+			hvri_hvt_sector_at(&tracker->header, copy, sector),
 			bytes, (size_t)count * HVRI_HVT_SECTOR_SIZE));
 		sector += count;
 	}
+	return HVREPL_OK;
+}
+
+int32_t hvri_sectors_write(struct hvrepl_tracker *tracker)
+{
+	for (uint32_t copy = 0; copy < HVRI_HVT_COPIES; copy++)
+		HVRI_TRY(hvri_sectors_copy(tracker, copy));
 	return HVREPL_OK;
 }
 

@@ -12,14 +12,14 @@ struct tally {
 	struct hvri_walk *walk;
 	const struct hvri_hvt_header *header;
 	bool details;
-	uint64_t hot, damaged_sectors;
+	uint64_t hot, damaged_sectors, unequal_sectors;
 	uint64_t dirty, damaged_fine;
 };
 
 static void give_header(struct hvri_walk *walk,
 			const struct hvri_hvt_header *header, bool damaged)
 {
-	hvri_walk_number(walk, "version", 1);
+	hvri_walk_number(walk, "version", 2);
 	hvri_walk_uuid(walk, "vm", &header->vm);
 	hvri_walk_uuid(walk, "disk", &header->disk);
 	hvri_walk_uuid(walk, "file", &header->file);
@@ -67,26 +67,30 @@ static int32_t walk_coarse(struct tally *tally, uint8_t *buffer)
 {
 	const struct hvri_hvt_header *header = tally->header;
 	uint8_t bits[HVRI_HVT_SECTOR_BYTES];
-	uint32_t batch = BUFFER / HVRI_HVT_SECTOR_SIZE;
+	uint32_t batch = BUFFER / HVRI_HVT_COPIES / HVRI_HVT_SECTOR_SIZE;
+	uint8_t *second = buffer + BUFFER / HVRI_HVT_COPIES;
 
 	if (tally->details)
 		hvri_walk_begin(tally->walk, "hot", HVREPL_NODE_LIST);
 	for (uint32_t at = 0; at < header->sectors; at += batch) {
 		uint32_t count = HVRI_MIN(batch, header->sectors - at);
+		size_t length = (size_t)count * HVRI_HVT_SECTOR_SIZE;
 
-		HVRI_TRY(hvri_walk_read(
-			tally->walk,
-			HVRI_HVT_COARSE_OFFSET +
-				(uint64_t)at * HVRI_HVT_SECTOR_SIZE,
-			buffer, (size_t)count * HVRI_HVT_SECTOR_SIZE));
+		HVRI_TRY(hvri_walk_read(tally->walk,
+					hvri_hvt_sector_at(header, 0, at),
+					buffer, length));
+		HVRI_TRY(hvri_walk_read(tally->walk,
+					hvri_hvt_sector_at(header, 1, at),
+					second, length));
 		for (uint32_t i = 0; i < count; i++) {
-			if (hvri_hvt_sector_decode(
-				    header, at + i,
-				    buffer + (size_t)i * HVRI_HVT_SECTOR_SIZE,
-				    bits) == HVREPL_OK)
-				count_hot(tally, at + i, bits);
-			else
-				tally->damaged_sectors++;
+			size_t place = (size_t)i * HVRI_HVT_SECTOR_SIZE;
+			bool unequal;
+
+			tally->damaged_sectors += hvri_hvt_sector_join(
+				header, at + i, buffer + place, second + place,
+				bits, &unequal);
+			tally->unequal_sectors += unequal;
+			count_hot(tally, at + i, bits);
 		}
 	}
 	if (tally->details)
@@ -140,6 +144,8 @@ static int32_t walk_maps(struct hvri_walk *walk,
 
 	HVRI_TRY(walk_coarse(&tally, buffer));
 	hvri_walk_number(walk, "hot_regions", tally.hot);
+	/* Normal after a crash: what either copy says counts. */
+	hvri_walk_number(walk, "unequal_sectors", tally.unequal_sectors);
 	if ((header->flags & HVRI_HVT_FINE) != 0) {
 		HVRI_TRY(walk_fine(&tally, buffer));
 		hvri_walk_number(walk, "dirty_blocks", tally.dirty);
@@ -166,7 +172,7 @@ int32_t hvri_inspect_tracker(struct hvri_walk *walk,
 	for (unsigned i = 0; i < 2; i++)
 		HVRI_TRY(hvri_walk_read(walk, i * HVRI_HVT_SLOT_STRIDE,
 					slots[i], sizeof(slots[i])));
-	rc = hvri_hvt_newest(slots[0], slots[1], &header, &damaged);
+	rc = hvri_hvt_newest(slots[0], slots[1], NULL, &header, &damaged);
 	if (rc == HVREPL_E_NOT_FOUND)
 		return HVREPL_E_CORRUPT;
 	HVRI_TRY(rc);

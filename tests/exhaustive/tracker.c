@@ -21,10 +21,11 @@
 
 static struct bed bed;
 static bool grew; /* A disk got larger: its file may be refused. */
+static bool astray; /* A write of storage was lost: it may be damaged. */
 static struct {
 	uint8_t replica[BED_DISKS][SIZE_1 + BED_GROWS];
 	uint64_t size[BED_DISKS];
-	bool grew;
+	bool grew, astray;
 } kept;
 
 enum {
@@ -49,6 +50,7 @@ enum {
 	REATTACH,
 	MARK,
 	RESIZE,
+	LOSE,
 	OPS
 };
 
@@ -74,6 +76,7 @@ static const char *const op_names[OPS] = {
 	[REATTACH] = "detach, attach",
 	[MARK] = "mark a range",
 	[RESIZE] = "detach, grow a disk, attach",
+	[LOSE] = "the next write of storage will be lost",
 };
 
 static const char *const prefix_names[] = {
@@ -167,12 +170,13 @@ static void cool(void)
 	}
 }
 
-/* Other sizes than the file says are refused, and then all is to compare. */
+/* Other sizes than the file says are refused, and a fine map of which a write
+ * was lost; then all is to compare, or all that was hot. */
 static void open_again(void)
 {
 	int32_t rc = bed_attach(&bed, 0);
 
-	if (rc < 0 && grew && !bed.sim.crashed)
+	if (rc < 0 && (grew || astray) && !bed.sim.crashed)
 		rc = bed_attach(&bed, HVREPL_TRACKER_REBUILD);
 	ck_assert(rc == HVREPL_OK || bed.sim.crashed);
 }
@@ -216,6 +220,17 @@ static enum done mark(void)
 	int32_t rc = hvrepl_tracker_mark(bed.tracker[1], &extent, 1);
 
 	ck_assert(rc == HVREPL_OK || bed.sim.crashed);
+	return DONE;
+}
+
+static enum done lose(void)
+{
+	if (astray)
+		return NOT_NOW;
+	bed.sim.stray = SIM_STRAY_LOST;
+	bed.sim.stray_at = bed.sim.io_count;
+	bed.sim.stray_in = bed.files;
+	astray = true;
 	return DONE;
 }
 
@@ -297,8 +312,10 @@ static enum done op(unsigned what)
 		return reattach(false);
 	case MARK:
 		return mark();
-	default:
+	case RESIZE:
 		return reattach(true);
+	default:
+		return lose();
 	}
 }
 
@@ -313,7 +330,7 @@ static void start(unsigned prefix)
 	static const uint64_t sizes[BED_DISKS] = { SIZE_0, SIZE_1 };
 
 	bed_init_sized(&bed, 3, sizes);
-	grew = false;
+	grew = astray = false;
 	showing(1);
 	attach(HVREPL_TRACKER_CREATE);
 	if (prefix == 0)
@@ -363,6 +380,7 @@ static void remember(void)
 		kept.size[i] = bed.size[i];
 	}
 	kept.grew = grew;
+	kept.astray = astray;
 }
 
 static void recall(void)
@@ -372,6 +390,9 @@ static void recall(void)
 		bed.size[i] = kept.size[i];
 	}
 	grew = kept.grew;
+	astray = kept.astray;
+	/* Lost before the crash, or not at all. */
+	bed.sim.stray = SIM_STRAY_NONE;
 }
 
 static bool recover(void)

@@ -68,9 +68,10 @@ static bool do_damage(enum damage damage, struct fuzz_in *in)
 	for (unsigned n = 1 + fuzz_u8(in) % 8; n-- > 0;) {
 		/* Either header, the marks of the regions, or anywhere. */
 		static const uint32_t places[] = { 0, HVRI_HVT_SLOT_STRIDE,
-						   HVRI_HVT_COARSE_OFFSET };
-		uint8_t place = fuzz_u8(in) % 4;
-		uint64_t at = place < 3 ? places[place] + fuzz_u16(in) % 512u :
+						   HVRI_HVT_COARSE_OFFSET,
+						   HVRI_HVT_APART };
+		uint8_t place = fuzz_u8(in) % 5;
+		uint64_t at = place < 4 ? places[place] + fuzz_u16(in) % 512u :
 					  fuzz_u32(in);
 
 		bytes[at % size] ^= (uint8_t)(1 + fuzz_u8(in) % 255);

@@ -205,7 +205,7 @@ static size_t sample_hvt_fine(uint8_t *out, uint64_t *random)
 static void sign_hvt_fine(uint8_t *bytes, size_t length, uint64_t *random)
 {
 	struct hvri_hvt_header header = hvt_of();
-	uint8_t place[8] = { 0 }; /* The incarnation, which is zero. */
+	uint8_t place[8] = { 7 }; /* The sequence. */
 	struct hvri_part parts[3] = { { header.file.bytes, 16 },
 				      { place, sizeof(place) },
 				      { bytes + 16, length - 16 } };

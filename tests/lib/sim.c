@@ -135,7 +135,8 @@ static bool is_guests(const struct sim_image *image)
 	return strncmp(image->id, "store.ovl.", 10) == 0;
 }
 
-static struct sim_image *any_object(struct sim *sim)
+static struct sim_image *any_object(struct sim *sim,
+				    const struct sim_storage *storage)
 {
 	struct sim_image *found = NULL;
 	uint64_t seen = 0;
@@ -143,6 +144,7 @@ static struct sim_image *any_object(struct sim *sim)
 	for (struct sim_image *i = sim->images; i != NULL; i = i->next)
 		if (i->storage != NULL && i->exists && i->size > 0 &&
 		    !is_guests(i) &&
+		    (storage == NULL || i->storage == storage) &&
 		    test_random(&sim->random) % ++seen == 0)
 			found = i;
 	return found;
@@ -150,7 +152,7 @@ static struct sim_image *any_object(struct sim *sim)
 
 const char *sim_rot(struct sim *sim)
 {
-	struct sim_image *image = any_object(sim);
+	struct sim_image *image = any_object(sim, NULL);
 	uint64_t at;
 	uint8_t bit;
 
@@ -168,7 +170,7 @@ const char *sim_rot(struct sim *sim)
 /* A write of an object that goes nowhere, or elsewhere. */
 static void stray(struct sim *sim, const uint8_t *bytes, uint64_t length)
 {
-	struct sim_image *victim = any_object(sim);
+	struct sim_image *victim = any_object(sim, sim->stray_in);
 	uint64_t at;
 
 	sim->hurt++;
@@ -199,6 +201,7 @@ int32_t sim_image_write(struct sim *sim, struct sim_image *image,
 	trace(sim, offset << 24 ^ length);
 	lost = image->storage != NULL && !is_guests(image) &&
 	       sim->stray != SIM_STRAY_NONE &&
+	       (sim->stray_in == NULL || image->storage == sim->stray_in) &&
 	       sim->io_count > sim->stray_at && !crash;
 	sim_make_room(image, offset + length);
 	one = sim_add_pending(image, offset, length, false);

@@ -56,6 +56,7 @@ struct sim {
 	/* The first object write from this I/O on goes astray: SIM_STRAY_*. */
 	unsigned stray;
 	uint64_t stray_at;
+	struct sim_storage *stray_in; /* Of this storage only; NULL: of any. */
 	bool improper; /* An object id was none. */
 	struct test_refusals *refusals; /* NULL: nothing is refused. */
 	uint64_t events, failed; /* Callbacks that did I/O; that failed. */

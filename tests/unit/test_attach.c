@@ -186,11 +186,13 @@ static uint64_t hash(const uint8_t *bytes, uint64_t size)
 /* A code, a sentence, nothing changed; then REBUILD helps. */
 START_TEST(damaged_files_are_refused_and_left_alone)
 {
-	uint8_t *bytes, keep;
+	uint8_t *bytes;
 	uint64_t size, before;
 	struct hvrepl_tracker_options other = base_options(0);
-	/* Both headers are hit through one; the coarse map; the fine map. */
-	const uint64_t places[] = { 40, 8192 + 100, 12288 + 40 };
+	/* Both headers; both copies of the coarse map; the fine map. */
+	const uint64_t places[3][2] = { { 40, 4096 + 40 },
+					{ 8192 + 100, 65536 + 100 },
+					{ 69632 + 40, 69632 + 50 } };
 
 	ck_assert_int_eq(attach(0), HVREPL_E_NOT_FOUND);
 	ck_assert_int_eq(attach(HVREPL_TRACKER_CREATE), HVREPL_OK);
@@ -199,17 +201,14 @@ START_TEST(damaged_files_are_refused_and_left_alone)
 	ck_assert_int_eq(attach(HVREPL_TRACKER_CREATE), HVREPL_E_EXISTS);
 	for (size_t i = 0; i < 3; i++) {
 		bytes = sim_object_bytes(files, "d.hvt", &size);
-		keep = bytes[places[i]];
-		bytes[places[i]] ^= 4;
-		if (i == 0)
-			bytes[4096 + 40] ^= 4;
+		bytes[places[i][0]] ^= 4;
+		bytes[places[i][1]] ^= 4;
 		before = hash(bytes, size);
 		ck_assert_int_eq(attach(0), HVREPL_E_CORRUPT);
 		bytes = sim_object_bytes(files, "d.hvt", &size);
 		ck_assert_uint_eq(hash(bytes, size), before);
-		bytes[places[i]] = keep;
-		if (i == 0)
-			bytes[4096 + 40] ^= 4;
+		bytes[places[i][0]] ^= 4;
+		bytes[places[i][1]] ^= 4;
 	}
 	other.disk.bytes[0] = 9;
 	ck_assert_int_eq(attach_with(&other), HVREPL_E_WRONG_DISK);
@@ -222,7 +221,7 @@ START_TEST(damaged_files_are_refused_and_left_alone)
 	ck_assert_int_eq(attach_with(&other), HVREPL_E_INVALID);
 	other.flags = 1u << 20;
 	ck_assert_int_eq(attach_with(&other), HVREPL_E_TOO_NEW);
-	sim_object_bytes(files, "d.hvt", &size)[12288 + 40] ^= 1;
+	sim_object_bytes(files, "d.hvt", &size)[69632 + 40] ^= 1;
 	ck_assert_int_eq(attach(HVREPL_TRACKER_REBUILD), HVREPL_OK);
 	ck_assert_uint_eq(info().reason, HVREPL_REASON_FINE_MAP);
 	ck_assert_uint_eq(info().dirty_bytes, REGION);

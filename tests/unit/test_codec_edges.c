@@ -75,11 +75,13 @@ START_TEST(a_tracker_file_of_a_newer_program_is_left_alone_in_either_slot)
 
 	hvri_hvt_header_encode(&header, slot[0]);
 	hvri_hvt_header_encode(&header, slot[1]);
-	slot[0][8] = 2;
+	slot[0][8] = 3;
 	hvri_xxh3(&body, 1, slot[0] + HVRI_HVT_HEADER_SIZE - 16);
-	ck_assert_int_eq(hvri_hvt_newest(slot[0], slot[1], &found, &damaged),
+	ck_assert_int_eq(hvri_hvt_newest(slot[0], slot[1], NULL, &found,
+					 &damaged),
 			 HVREPL_E_FORMAT_TOO_NEW);
-	ck_assert_int_eq(hvri_hvt_newest(slot[1], slot[0], &found, &damaged),
+	ck_assert_int_eq(hvri_hvt_newest(slot[1], slot[0], NULL, &found,
+					 &damaged),
 			 HVREPL_E_FORMAT_TOO_NEW);
 }
 END_TEST

@@ -44,7 +44,8 @@ START_TEST(header_comes_back_as_it_went)
 	ck_assert_uint_eq(header.blocks, (UINT64_C(1) << 28) + 1);
 	ck_assert_uint_eq(header.regions, 65537);
 	ck_assert_uint_eq(header.sectors, 18);
-	ck_assert_uint_eq(header.fine_offset, 20480);
+	ck_assert_uint_eq(header.second_offset, 65536);
+	ck_assert_uint_eq(header.fine_offset, 77824);
 	hvri_hvt_header_encode(&header, bytes);
 	ck_assert_int_eq(hvri_hvt_header_decode(bytes, &back), HVREPL_OK);
 	ck_assert_mem_eq(&back, &header, sizeof(back));
@@ -61,7 +62,7 @@ END_TEST
 START_TEST(header_lies_as_documented)
 {
 	static const uint8_t head[16] = { 'H', 'V', 'R', 'T', 'R', 'A',
-					  'C', 'K', 1,	 0,   0,   0,
+					  'C', 'K', 2,	 0,   0,   0,
 					  2,   0,   0,	 0 };
 	struct hvri_hvt_header header = sample();
 	uint8_t bytes[HVRI_HVT_HEADER_SIZE], digest[16];
@@ -79,7 +80,8 @@ START_TEST(header_lies_as_documented)
 	ck_assert_uint_eq(bytes[87], 1);   /* region size */
 	ck_assert_uint_eq(bytes[89], 32);  /* coarse offset */
 	ck_assert_uint_eq(bytes[96], 18);  /* sectors */
-	ck_assert_uint_eq(bytes[105], 80); /* fine offset */
+	ck_assert_uint_eq(bytes[105], 48); /* fine offset: 0x13000 */
+	ck_assert_uint_eq(bytes[106], 1);
 	ck_assert_uint_eq(bytes[112], 3);  /* fine blocks */
 	ck_assert_uint_eq(bytes[123], 4);  /* owner */
 	ck_assert_uint_eq(bytes[136], 5);  /* incarnation */
@@ -92,22 +94,32 @@ START_TEST(header_lies_as_documented)
 	ck_assert_uint_eq(bytes[224], 99); /* saved at */
 	ck_assert_uint_eq(bytes[232], 3);  /* token length */
 	ck_assert_uint_eq(bytes[240], 'a');
+	ck_assert_uint_eq(bytes[306], 1); /* second copy */
 	hvri_xxh3(&body, 1, digest);
 	ck_assert_mem_eq(bytes + 496, digest, 16);
 }
 END_TEST
 
-START_TEST(newer_versions_and_impossible_sizes_are_refused)
+START_TEST(other_versions_and_impossible_sizes_are_refused)
 {
 	struct hvri_hvt_header header = sample(), back;
 	uint8_t bytes[HVRI_HVT_HEADER_SIZE];
 	struct hvri_part body = { bytes, 496 };
 
 	hvri_hvt_header_encode(&header, bytes);
-	bytes[8] = 2;
+	bytes[8] = 3;
 	hvri_xxh3(&body, 1, bytes + 496);
 	ck_assert_int_eq(hvri_hvt_header_decode(bytes, &back),
 			 HVREPL_E_FORMAT_TOO_NEW);
+	bytes[8] = 1; /* Never released. */
+	hvri_xxh3(&body, 1, bytes + 496);
+	ck_assert_int_eq(hvri_hvt_header_decode(bytes, &back),
+			 HVREPL_E_CORRUPT);
+	hvri_hvt_header_encode(&header, bytes);
+	bytes[306] = 2; /* The second copy elsewhere. */
+	hvri_xxh3(&body, 1, bytes + 496);
+	ck_assert_int_eq(hvri_hvt_header_decode(bytes, &back),
+			 HVREPL_E_CORRUPT);
 	hvri_hvt_header_encode(&header, bytes);
 	bytes[96] = 17; /* A sector too few. */
 	hvri_xxh3(&body, 1, bytes + 496);
@@ -135,19 +147,23 @@ START_TEST(the_newer_valid_slot_counts)
 	new.sequence = 8;
 	hvri_hvt_header_encode(&new, slot[0]);
 	hvri_hvt_header_encode(&old, slot[1]);
-	ck_assert_int_eq(hvri_hvt_newest(slot[0], slot[1], &found, &damaged),
+	ck_assert_int_eq(hvri_hvt_newest(slot[0], slot[1], NULL, &found,
+					 &damaged),
 			 HVREPL_OK);
 	ck_assert_uint_eq(found.sequence, 8);
 	ck_assert(!damaged);
 	slot[0][300] ^= 1;
-	ck_assert_int_eq(hvri_hvt_newest(slot[0], slot[1], &found, &damaged),
+	ck_assert_int_eq(hvri_hvt_newest(slot[0], slot[1], NULL, &found,
+					 &damaged),
 			 HVREPL_OK);
 	ck_assert_uint_eq(found.sequence, 7);
 	ck_assert(damaged);
 	slot[1][3] ^= 1;
-	ck_assert_int_eq(hvri_hvt_newest(slot[0], slot[1], &found, &damaged),
+	ck_assert_int_eq(hvri_hvt_newest(slot[0], slot[1], NULL, &found,
+					 &damaged),
 			 HVREPL_E_CORRUPT);
-	ck_assert_int_eq(hvri_hvt_newest(none, none, &found, &damaged),
+	ck_assert_int_eq(hvri_hvt_newest(none, none, NULL, &found,
+					 &damaged),
 			 HVREPL_E_NOT_FOUND);
 }
 END_TEST
@@ -159,22 +175,69 @@ START_TEST(a_coarse_sector_is_its_own_file_and_place)
 	uint8_t bytes[HVRI_HVT_SECTOR_SIZE];
 
 	test_fill(bits, sizeof(bits), 3);
-	hvri_hvt_sector_encode(&header, 9, bits, bytes);
-	ck_assert_int_eq(hvri_hvt_sector_decode(&header, 9, bytes, back),
+	ck_assert_uint_eq(hvri_hvt_sector_at(&header, 0, 9), 8192 + 9 * 512);
+	ck_assert_uint_eq(hvri_hvt_sector_at(&header, 1, 9), 65536 + 9 * 512);
+	hvri_hvt_sector_encode(&header, 1, 9, bits, bytes);
+	ck_assert_uint_eq(bytes[16], 9);
+	ck_assert_uint_eq(bytes[20], 1);
+	ck_assert_int_eq(hvri_hvt_sector_decode(&header, 1, 9, bytes, back),
 			 HVREPL_OK);
 	ck_assert_mem_eq(back, bits, sizeof(bits));
-	ck_assert_int_eq(hvri_hvt_sector_decode(&header, 8, bytes, back),
+	ck_assert_int_eq(hvri_hvt_sector_decode(&header, 1, 8, bytes, back),
+			 HVREPL_E_CORRUPT);
+	ck_assert_int_eq(hvri_hvt_sector_decode(&header, 0, 9, bytes, back),
 			 HVREPL_E_CORRUPT);
 	other.file.bytes[9] = 1;
-	ck_assert_int_eq(hvri_hvt_sector_decode(&other, 9, bytes, back),
+	ck_assert_int_eq(hvri_hvt_sector_decode(&other, 1, 9, bytes, back),
 			 HVREPL_E_CORRUPT);
 	for (size_t i = 0; i < sizeof(bytes); i++) {
 		bytes[i] ^= 0x10;
-		ck_assert_int_eq(hvri_hvt_sector_decode(&header, 9, bytes,
+		ck_assert_int_eq(hvri_hvt_sector_decode(&header, 1, 9, bytes,
 							back),
 				 HVREPL_E_CORRUPT);
 		bytes[i] ^= 0x10;
 	}
+}
+END_TEST
+
+/* T7: cold is what two sound copies call cold. */
+START_TEST(a_region_is_cold_only_if_both_copies_say_so)
+{
+	struct hvri_hvt_header header = sample();
+	uint8_t one[HVRI_HVT_SECTOR_BYTES] = { 0x05 };
+	uint8_t two[HVRI_HVT_SECTOR_BYTES] = { 0x11 };
+	uint8_t found[HVRI_HVT_SECTOR_BYTES];
+	uint8_t bytes[2][HVRI_HVT_SECTOR_SIZE];
+	bool unequal;
+
+	hvri_hvt_sector_encode(&header, 0, 3, one, bytes[0]);
+	hvri_hvt_sector_encode(&header, 1, 3, two, bytes[1]);
+	ck_assert_uint_eq(hvri_hvt_sector_join(&header, 3, bytes[0], bytes[1],
+					       found, &unequal),
+			  0);
+	ck_assert(unequal);
+	ck_assert_uint_eq(found[0], 0x15);
+	ck_assert_uint_eq(found[1], 0);
+	/* Where one is damaged the other may be of before: nothing is cold. */
+	for (unsigned damage = 1; damage < 4; damage++) {
+		for (unsigned i = 0; i < 2; i++)
+			bytes[i][100] ^= (uint8_t)(damage >> i & 1);
+		ck_assert_uint_eq(
+			hvri_hvt_sector_join(&header, 3, bytes[0], bytes[1],
+					     found, &unequal),
+			damage == 3 ? 2 : 1);
+		ck_assert(!unequal);
+		for (size_t i = 0; i < sizeof(found); i++)
+			ck_assert_uint_eq(found[i], 0xff);
+		for (unsigned i = 0; i < 2; i++)
+			bytes[i][100] ^= (uint8_t)(damage >> i & 1);
+	}
+	hvri_hvt_sector_encode(&header, 1, 3, one, bytes[1]);
+	ck_assert_uint_eq(hvri_hvt_sector_join(&header, 3, bytes[0], bytes[1],
+					       found, &unequal),
+			  0);
+	ck_assert(!unequal);
+	ck_assert_mem_eq(found, one, sizeof(one));
 }
 END_TEST
 
@@ -220,10 +283,10 @@ START_TEST(fine_blocks_give_back_runs_and_bits)
 	ck_assert_uint_eq(runs.first[2], (UINT64_C(1) << 27) + 64);
 	ck_assert_uint_eq(runs.count[2], 66);
 	ck_assert_uint_eq(runs.first[3], (UINT64_C(1) << 27) + 4095);
-	/* Of another place, or saved by another incarnation: not this map. */
+	/* Of another place, or saved by an earlier close: not this map. */
 	ck_assert_int_eq(hvri_hvt_fine_decode(&header, 1, bytes, found, &runs),
 			 HVREPL_E_CORRUPT);
-	later.incarnation++;
+	later.sequence++;
 	ck_assert_int_eq(hvri_hvt_fine_decode(&later, 0, bytes, found, &runs),
 			 HVREPL_E_CORRUPT);
 	for (size_t i = 0; i < sizeof(bytes); i++) {
@@ -244,9 +307,10 @@ int main(void)
 
 	tcase_add_test(tcase, header_comes_back_as_it_went);
 	tcase_add_test(tcase, header_lies_as_documented);
-	tcase_add_test(tcase, newer_versions_and_impossible_sizes_are_refused);
+	tcase_add_test(tcase, other_versions_and_impossible_sizes_are_refused);
 	tcase_add_test(tcase, the_newer_valid_slot_counts);
 	tcase_add_test(tcase, a_coarse_sector_is_its_own_file_and_place);
+	tcase_add_test(tcase, a_region_is_cold_only_if_both_copies_say_so);
 	tcase_add_test(tcase, fine_blocks_give_back_runs_and_bits);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);

@@ -221,7 +221,7 @@ START_TEST(apply_record_is_described)
 }
 END_TEST
 
-static void make_tracker_file(void)
+static struct hvri_hvt_header tracker_header(void)
 {
 	struct hvri_hvt_header header = {
 		.flags = HVRI_HVT_FINE,
@@ -233,11 +233,29 @@ static void make_tracker_file(void)
 		.ack_point = 33,
 		.token_length = 3,
 	};
-	uint8_t bits[HVRI_HVT_SECTOR_BYTES] = { 0x81 };
+
+	ck_assert_int_eq(hvri_hvt_plan(&header), HVREPL_OK);
+	return header;
+}
+
+/* One copy of the coarse map: region 9, the last one, and some of the first
+ * eight. */
+static void make_sector(uint32_t copy, uint8_t first)
+{
+	struct hvri_hvt_header header = tracker_header();
+	uint8_t bits[HVRI_HVT_SECTOR_BYTES] = { first, 0x02 };
+
+	hvri_hvt_sector_encode(&header, copy, 0, bits,
+			       buffer.bytes +
+				       hvri_hvt_sector_at(&header, copy, 0));
+}
+
+static void make_tracker_file(void)
+{
+	struct hvri_hvt_header header = tracker_header();
 	struct hvri_hvt_fine fine;
 	uint64_t index;
 
-	ck_assert_int_eq(hvri_hvt_plan(&header), HVREPL_OK);
 	buffer.length = (size_t)header.fine_offset + HVRI_HVT_FINE_BLOCK;
 	buffer.bytes = realloc(buffer.bytes, buffer.length);
 	buffer.capacity = buffer.length;
@@ -245,9 +263,8 @@ static void make_tracker_file(void)
 	hvri_hvt_header_encode(&header, buffer.bytes);
 	header.sequence = 13;
 	hvri_hvt_header_encode(&header, buffer.bytes + HVRI_HVT_SLOT_STRIDE);
-	bits[1] = 0x02; /* Region 9, the last one. */
-	hvri_hvt_sector_encode(&header, 0, bits,
-			       buffer.bytes + HVRI_HVT_COARSE_OFFSET);
+	for (uint32_t copy = 0; copy < HVRI_HVT_COPIES; copy++)
+		make_sector(copy, 0x81);
 	hvri_hvt_fine_begin(&fine, &header);
 	hvri_hvt_fine_run(&fine, 2, 5);
 	hvri_hvt_fine_finish(&fine, buffer.bytes + header.fine_offset, &index);
@@ -264,7 +281,8 @@ START_TEST(tracker_file_is_described)
 	assert_told("acknowledged_point=33 ");
 	assert_told("hot[ -{ offset=0 length=1048576 } -{ offset=7340032 "
 		    "length=1048576 } -{ offset=9437184 length=1048576 } } "
-		    "hot_regions=3 dirty[ -{ offset=8192 length=20480 } } "
+		    "hot_regions=3 unequal_sectors=0 dirty[ -{ offset=8192 "
+		    "length=20480 } } "
 		    "dirty_blocks=5 valid=1 ");
 	/* One slot torn: the other one counts, and it is still found. */
 	buffer.bytes[3] ^= 1;
@@ -272,19 +290,27 @@ START_TEST(tracker_file_is_described)
 	assert_told("slot_torn=1 sequence=13 ");
 	buffer.bytes[3] ^= 1;
 	buffer.bytes[HVRI_HVT_SLOT_STRIDE + 300] ^= 1;
-	ck_assert_int_eq(inspect(0, NULL), HVREPL_OK);
+	/* The fine map is that of the newer one. */
+	ck_assert_int_eq(inspect(0, NULL), HVREPL_E_CORRUPT);
 	assert_told("slot_torn=1 sequence=12 ");
 	buffer.bytes[300] ^= 1;
 	ck_assert_int_eq(inspect(0, &error), HVREPL_E_CORRUPT);
 	buffer.bytes[300] ^= 1;
+	buffer.bytes[HVRI_HVT_SLOT_STRIDE + 300] ^= 1;
 	buffer.bytes[HVRI_HVT_COARSE_OFFSET + 100] ^= 1;
 	ck_assert_int_eq(inspect(0, &error), HVREPL_E_CORRUPT);
-	assert_told("hot_regions=0 dirty_blocks=5 damage=1 sectors of the");
+	assert_told("hot_regions=10 unequal_sectors=0 dirty_blocks=5 damage=1 "
+		    "sectors of the");
 	buffer.bytes[HVRI_HVT_COARSE_OFFSET + 100] ^= 1;
 	buffer.bytes[buffer.length - 1] ^= 1;
 	ck_assert_int_eq(inspect(0, &error), HVREPL_E_CORRUPT);
-	assert_told("hot_regions=3 dirty_blocks=0 damage=0 sectors of the "
-		    "coarse map and 1 blocks");
+	assert_told("hot_regions=3 unequal_sectors=0 dirty_blocks=0 damage=0 "
+		    "sectors of the coarse map and 1 blocks");
+	buffer.bytes[buffer.length - 1] ^= 1;
+	/* A mark whose other write was lost counts, and is shown. */
+	make_sector(1, 0x91);
+	ck_assert_int_eq(inspect(0, &error), HVREPL_OK);
+	assert_told("hot_regions=4 unequal_sectors=1 dirty_blocks=5 ");
 	buffer.length = 9000;
 	ck_assert_int_eq(inspect(0, &error), HVREPL_E_TRUNCATED);
 }

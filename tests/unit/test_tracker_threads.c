@@ -63,7 +63,7 @@ static const struct hvrepl_disk_ops disk_ops = {
 /* One object in memory is storage enough. */
 struct store {
 	pthread_mutex_t mutex;
-	uint8_t bytes[65536];
+	uint8_t bytes[262144];
 	uint64_t size;
 };
 
@@ -112,6 +112,8 @@ static int32_t store_write(void *user, hvrepl_op *op, void *object,
 	(void)user, (void)op;
 	pthread_mutex_lock(&store->mutex);
 	for (uint32_t i = 0; i < count; i++) {
+		ck_assert_uint_le(offset + iov[i].length,
+				  sizeof(store->bytes));
 		memcpy(store->bytes + offset, iov[i].base, iov[i].length);
 		offset += iov[i].length;
 	}
