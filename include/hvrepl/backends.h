@@ -9,6 +9,7 @@
  * libhvrepl, and none of it is needed by an application that brings its own.
  * Linux. Not fork-safe after the first create or open.
  */
+#include <hvrepl/backends/authenticator.h>
 #include <hvrepl/backends/kerberos.h>
 #include <hvrepl/backends/local.h>
 #include <hvrepl/backends/loop.h>

@@ -4,6 +4,7 @@
 #define HVREPL_HVREPL_H
 
 #include <hvrepl/audit.h>
+#include <hvrepl/authenticator.h>
 #include <hvrepl/authorisation.h>
 #include <hvrepl/channel.h>
 #include <hvrepl/cut.h>

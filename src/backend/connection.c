@@ -3,7 +3,7 @@
 #include "backend/connection.h"
 
 #include "backend/fileio.h"
-#include "backend/gss/proof.h"
+#include "backend/proof.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -417,6 +417,9 @@ static void timed_out(void *user)
 			      c->session.step == HVREPL_STEP_KERBEROS ?
 				      "Kerberos took too long: does the KDC "
 				      "answer, and the peer?" :
+			      c->session.step == HVREPL_STEP_PROOF ?
+				      "the proof took too long: does what it "
+				      "asks answer, and the peer?" :
 				      "the TLS handshake took too long: is the "
 				      "peer overloaded, or something else on "
 				      "that port?");
@@ -454,7 +457,7 @@ static void loop_gone(struct hvri_loop_member *member)
 	drop(c);
 }
 
-/* A call of Kerberos has ended on its thread. */
+/* A call of the authenticator has ended on its thread. */
 static void proof_wakes(void *user)
 {
 	ready(user, 0);
@@ -484,7 +487,7 @@ int32_t hvri_connection_start(const struct hvri_connection_setup *setup,
 	rc = hvri_tls_session_init(&c->session, setup->tls, setup->fd,
 				   setup->expected, setup->known,
 				   setup->known_count);
-	if (rc == HVREPL_OK && hvri_tls_kerberos(setup->tls) != NULL)
+	if (rc == HVREPL_OK && hvri_tls_mechanism(setup->tls) != NULL)
 		rc = hvri_proof_create(&c->session, setup->tls, setup->loop,
 				       proof_wakes, c, &c->proof);
 	if (rc == HVREPL_OK)
@@ -617,8 +620,9 @@ static int32_t channel_info(void *user, struct hvrepl_channel_info *out)
 {
 	const struct hvri_connection *c = user;
 
-	out->mechanism = c->proof != NULL ? HVREPL_MECHANISM_KERBEROS :
-					    HVREPL_MECHANISM_X509;
+	out->mechanism = c->proof != NULL ?
+				 hvri_tls_mechanism(c->setup.tls)->channel :
+				 HVREPL_MECHANISM_X509;
 	memcpy(out->peer, c->session.peer, sizeof(out->peer));
 	memcpy(out->exporter, c->exporter, sizeof(out->exporter));
 	if (out->struct_size >= sizeof(*out)) {

@@ -2,7 +2,7 @@
 /* Incoming TLS connections: so many handshakes at once, none for ever. */
 #include "backend/connection.h"
 #include "backend/fileio.h"
-#include "backend/gss/gss.h"
+#include "backend/mechanism.h"
 
 #include <errno.h>
 #include <hvrepl/authorisation.h>
@@ -244,9 +244,9 @@ static int32_t copy_peers(hvrepl_listener *listener,
 		return HVREPL_E_NOMEM;
 	for (uint32_t i = 0; i < options->peer_count; i++) {
 		name = options->peers[i];
-		/* Certificates have names of hosts, and those have patterns. */
+		/* Names of hosts have patterns, and principals have none. */
 		if (name != NULL && name[0] == '*' &&
-		    hvri_tls_kerberos(listener->tls) == NULL &&
+		    !hvri_tls_is_kerberos(listener->tls) &&
 		    hvrepl_peer_pattern_check(name, NULL) == HVREPL_OK)
 			snprintf(canonical, sizeof(canonical), "%s", name);
 		else if (name == NULL ||
@@ -389,6 +389,7 @@ int32_t hvrepl_tls_listen(hvrepl_loop *loop, hvrepl_tls *tls,
 			  hvrepl_listener **listener_out,
 			  struct hvrepl_error *error)
 {
+	const struct hvri_mechanism *mechanism;
 	struct hvrepl_tls_listen own;
 	hvrepl_listener *listener;
 	int32_t rc;
@@ -400,11 +401,10 @@ int32_t hvrepl_tls_listen(hvrepl_loop *loop, hvrepl_tls *tls,
 	rc = take_options(options, &own, error);
 	if (rc < 0)
 		return rc;
-	if (hvri_tls_kerberos(tls) != NULL &&
-	    hvri_tls_kerberos(tls)->keytab == NULL)
-		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
-				     "to be called with Kerberos a site needs "
-				     "a keytab; tickets are for calling");
+	mechanism = hvri_tls_mechanism(tls);
+	if (mechanism != NULL && mechanism->cannot_listen != NULL)
+		return hvri_sys_fail(error, HVREPL_E_INVALID, 0, "%s",
+				     mechanism->cannot_listen);
 	listener = calloc(1, sizeof(*listener) +
 				     own.handshakes_max * sizeof(struct place));
 	if (listener == NULL)

@@ -3,6 +3,8 @@
 #ifndef HVRI_BACKEND_TLS_H
 #define HVRI_BACKEND_TLS_H
 
+#include "backend/mechanism.h"
+
 #include <hvrepl/backends/tls.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
@@ -10,7 +12,6 @@
 #include <stdbool.h>
 
 #define HVRI_TLS_ALPN "\x08hvrepl/1" /* As on the wire: length first. */
-#define HVRI_TLS_ALPN_KERBEROS "\x0dhvrepl/1-krb5"
 #define HVRI_TLS_GREETING "hvrepl/1"
 #define HVRI_TLS_GREETING_LENGTH 8u
 #define HVRI_TLS_RECORD 16384u
@@ -82,7 +83,7 @@ struct hvri_tls_context {
 	atomic_int references;
 	SSL_CTX *client, *server;
 	BIO_METHOD *socket;
-	/* With Kerberos none of the following. */
+	/* With an authenticator none of the following. */
 	struct hvri_tls_sources *sources;
 	struct hvri_tls_material material;
 	struct hvri_tls_lists lists;
@@ -91,7 +92,10 @@ struct hvri_tls_context {
 	char name[HVREPL_PEER_NAME_MAX + 1];
 };
 /* Two SSL_CTX with what all connections have in common; NULL: no memory. */
-struct hvri_tls_context *hvri_tls_context_new(bool kerberos);
+struct hvri_tls_context *
+hvri_tls_context_new(const struct hvri_mechanism *mechanism);
+/* As on the wire: length first. */
+const char *hvri_tls_alpn(const struct hvri_mechanism *mechanism);
 int32_t hvri_tls_context_load(struct hvri_tls_context *context,
 			      struct hvrepl_error *error);
 /* Whether our own certificate counts now: asked where it is new. New lists are
@@ -105,12 +109,12 @@ struct hvri_tls_context *hvri_tls_current(hvrepl_tls *tls);
 void hvri_tls_context_drop(struct hvri_tls_context *context);
 const struct hvrepl_tls_options *hvri_tls_options(const hvrepl_tls *tls);
 hvrepl_tls *hvri_tls_hold(hvrepl_tls *tls);
-/* What Kerberos needs, borrowed from `tls`; NULL: certificates prove. */
-struct hvri_kerberos;
-struct hvri_kerberos *hvri_tls_kerberos(const hvrepl_tls *tls);
-/* `kerberos` is taken, also on failure. */
+/* What proves a site, borrowed from `tls`; NULL: certificates do. */
+struct hvri_mechanism *hvri_tls_mechanism(const hvrepl_tls *tls);
+bool hvri_tls_is_kerberos(const hvrepl_tls *tls);
+/* `mechanism` is taken, also on failure; NULL: certificates. */
 int32_t hvri_tls_new(const struct hvrepl_tls_options *options,
-		     struct hvri_kerberos *kerberos, hvrepl_tls **tls_out,
+		     struct hvri_mechanism *mechanism, hvrepl_tls **tls_out,
 		     struct hvrepl_error *error);
 /* A caller's struct of `size` bytes: what an older caller leaves out is zero; what
  * a newer one adds must be. */
@@ -149,7 +153,8 @@ struct hvri_tls_session {
 	SSL *ssl;
 	struct hvri_tls_context *context;
 	bool server;
-	bool kerberos; /* Certificates prove nothing; no greeting. */
+	/* Then certificates prove nothing; no greeting. NULL: they do. */
+	const struct hvri_mechanism *mechanism;
 	int fd;
 	uint32_t want;       /* HVREPL_LOOP_*: what the last call waits for. */
 	uint32_t step;       /* HVREPL_STEP_* */

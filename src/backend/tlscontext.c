@@ -59,9 +59,14 @@ static bool set_groups(SSL_CTX *ctx)
 	return SSL_CTX_set1_groups_list(ctx, GROUPS) == 1;
 }
 
-static SSL_CTX *new_ctx(bool server, bool kerberos)
+const char *hvri_tls_alpn(const struct hvri_mechanism *mechanism)
 {
-	const char *alpn = kerberos ? HVRI_TLS_ALPN_KERBEROS : HVRI_TLS_ALPN;
+	return mechanism == NULL ? HVRI_TLS_ALPN : mechanism->alpn;
+}
+
+static SSL_CTX *new_ctx(bool server, const struct hvri_mechanism *mechanism)
+{
+	const char *alpn = hvri_tls_alpn(mechanism);
 	SSL_CTX *ctx = SSL_CTX_new(server ? TLS_server_method() :
 					    TLS_client_method());
 
@@ -89,20 +94,21 @@ static SSL_CTX *new_ctx(bool server, bool kerberos)
 	if (server)
 		SSL_CTX_set_alpn_select_cb(ctx, choose_alpn,
 					   (void *)(uintptr_t)alpn);
-	if (!kerberos)
+	if (mechanism == NULL)
 		hvri_tls_verify_with(ctx);
 	return ctx;
 }
 
-struct hvri_tls_context *hvri_tls_context_new(bool kerberos)
+struct hvri_tls_context *
+hvri_tls_context_new(const struct hvri_mechanism *mechanism)
 {
 	struct hvri_tls_context *context = calloc(1, sizeof(*context));
 
 	if (context == NULL)
 		return NULL;
 	atomic_init(&context->references, 1);
-	context->client = new_ctx(false, kerberos);
-	context->server = new_ctx(true, kerberos);
+	context->client = new_ctx(false, mechanism);
+	context->server = new_ctx(true, mechanism);
 	context->socket = hvri_tls_socket_method();
 	if (context->client == NULL || context->server == NULL ||
 	    context->socket == NULL) {

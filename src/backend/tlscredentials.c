@@ -35,7 +35,7 @@ struct hvrepl_tls {
 	bool last_of_lists; /* The failure was of lists alone. */
 	struct hvri_tls_registry registry;
 	struct hvrepl_tls_options options; /* Limits; no pointer of it is used. */
-	struct hvri_kerberos *kerberos;    /* Then there are no files. */
+	struct hvri_mechanism *mechanism;  /* Then there are no files. */
 };
 
 const struct hvrepl_tls_options *hvri_tls_options(const hvrepl_tls *tls)
@@ -43,9 +43,15 @@ const struct hvrepl_tls_options *hvri_tls_options(const hvrepl_tls *tls)
 	return &tls->options;
 }
 
-struct hvri_kerberos *hvri_tls_kerberos(const hvrepl_tls *tls)
+struct hvri_mechanism *hvri_tls_mechanism(const hvrepl_tls *tls)
 {
-	return tls->kerberos;
+	return tls->mechanism;
+}
+
+bool hvri_tls_is_kerberos(const hvrepl_tls *tls)
+{
+	return tls->mechanism != NULL &&
+	       tls->mechanism->channel == HVREPL_MECHANISM_KERBEROS;
 }
 
 struct hvri_tls_registry *hvri_tls_registry(hvrepl_tls *tls)
@@ -56,10 +62,9 @@ struct hvri_tls_registry *hvri_tls_registry(hvrepl_tls *tls)
 bool hvri_tls_peer_name(const hvrepl_tls *tls, const char *name,
 			char out[HVREPL_PEER_NAME_MAX + 1])
 {
-	return tls->kerberos == NULL ?
+	return tls->mechanism == NULL ?
 		       hvri_tls_canonical(name, out) :
-		       hvri_kerberos_canonical(tls->kerberos, name, out) ==
-			       HVREPL_OK;
+		       hvri_mechanism_canonical(tls->mechanism, name, out);
 }
 
 hvrepl_tls *hvri_tls_hold(hvrepl_tls *tls)
@@ -89,21 +94,23 @@ static int32_t no_memory(struct hvrepl_error *error)
 	return HVREPL_E_NOMEM;
 }
 
-static int32_t load_kerberos(const struct hvri_kerberos *kerberos,
-			     struct hvri_tls_context **out,
-			     struct hvrepl_error *error)
+static int32_t load_mechanism(const struct hvri_mechanism *mechanism,
+			      struct hvri_tls_context **out,
+			      struct hvrepl_error *error)
 {
-	int32_t rc = hvri_kerberos_check(kerberos, error);
+	int32_t rc = mechanism->check == NULL ?
+			     HVREPL_OK :
+			     mechanism->check(mechanism->user, error);
 	struct hvri_tls_context *context;
 
 	if (rc < 0)
 		return rc;
-	context = hvri_tls_context_new(true);
-	if (context == NULL || !hvri_gss_certificate(context->server)) {
+	context = hvri_tls_context_new(mechanism);
+	if (context == NULL || !hvri_mechanism_certificate(context->server)) {
 		hvri_tls_context_drop(context);
 		return no_memory(error);
 	}
-	memcpy(context->name, kerberos->principal, sizeof(context->name));
+	memcpy(context->name, mechanism->self, sizeof(context->name));
 	*out = context;
 	return HVREPL_OK;
 }
@@ -114,7 +121,7 @@ static int32_t load(struct hvri_tls_sources *sources,
 		    const struct hvri_tls_context *lists_only,
 		    struct hvri_tls_context **out, struct hvrepl_error *error)
 {
-	struct hvri_tls_context *context = hvri_tls_context_new(false);
+	struct hvri_tls_context *context = hvri_tls_context_new(NULL);
 	int32_t rc;
 
 	if (context == NULL)
@@ -197,6 +204,7 @@ int32_t hvrepl_kerberos_create(const struct hvrepl_kerberos_options *options,
 	struct hvrepl_tls_options tls = HVREPL_TLS_OPTIONS_INIT;
 	size_t size = options == NULL ? 0 : options->struct_size;
 	struct hvrepl_kerberos_options copy;
+	struct hvri_mechanism *mechanism;
 	struct hvri_kerberos *kerberos;
 	int32_t rc;
 
@@ -211,15 +219,18 @@ int32_t hvrepl_kerberos_create(const struct hvrepl_kerberos_options *options,
 		rc = hvri_kerberos_new(&copy, &kerberos, error);
 	if (rc < 0)
 		return rc;
+	mechanism = hvri_kerberos_mechanism(kerberos);
+	if (mechanism == NULL)
+		return hvri_sys_fail(error, HVREPL_E_NOMEM, 0, "out of memory");
 	tls.handshake_timeout_ns = options->handshake_timeout_ns;
 	tls.rekey_bytes = options->rekey_bytes;
 	tls.rekey_records = options->rekey_records;
 	tls.rekey_ns = options->rekey_ns;
-	return hvri_tls_new(&tls, kerberos, tls_out, error);
+	return hvri_tls_new(&tls, mechanism, tls_out, error);
 }
 
 int32_t hvri_tls_new(const struct hvrepl_tls_options *options,
-		     struct hvri_kerberos *kerberos, hvrepl_tls **tls_out,
+		     struct hvri_mechanism *mechanism, hvrepl_tls **tls_out,
 		     struct hvrepl_error *error)
 {
 	hvrepl_tls *tls = calloc(1, sizeof(*tls));
@@ -227,21 +238,21 @@ int32_t hvri_tls_new(const struct hvrepl_tls_options *options,
 	int32_t rc = HVREPL_OK;
 
 	if (tls == NULL) {
-		hvri_kerberos_free(kerberos);
+		hvri_mechanism_free(mechanism);
 		return hvri_sys_fail(error, HVREPL_E_NOMEM, 0, "out of memory");
 	}
-	tls->kerberos = kerberos;
+	tls->mechanism = mechanism;
 	tls->reads = 1;
 	atomic_init(&tls->references, 1);
 	pthread_mutex_init(&tls->reading, NULL);
 	pthread_mutex_init(&tls->mutex, NULL);
 	pthread_mutex_init(&tls->registry.mutex, NULL);
 	take_limits(&tls->options, options);
-	if (kerberos != NULL)
-		rc = load_kerberos(kerberos, &tls->current, error);
+	if (mechanism != NULL)
+		rc = load_mechanism(mechanism, &tls->current, error);
 	else
 		rc = hvri_tls_sources_new(options, &sources, error);
-	if (rc == HVREPL_OK && kerberos == NULL)
+	if (rc == HVREPL_OK && mechanism == NULL)
 		rc = load(sources, NULL, &tls->current, error);
 	hvri_tls_sources_drop(sources);
 	if (rc < 0) {
@@ -270,7 +281,7 @@ static void put_in_force(hvrepl_tls *tls, struct hvri_tls_context *fresh,
 		tls->last.code = HVREPL_OK;
 	pthread_mutex_unlock(&tls->mutex);
 	hvri_tls_context_drop(old);
-	if (tls->kerberos == NULL)
+	if (tls->mechanism == NULL)
 		hvri_tls_living_recheck(tls, fresh, scratch);
 	hvri_tls_context_drop(fresh);
 }
@@ -321,8 +332,8 @@ static int32_t read_again(hvrepl_tls *tls, struct hvri_tls_sources *sources,
 	struct hvri_tls_context *fresh = NULL;
 	int32_t rc;
 
-	rc = tls->kerberos != NULL ?
-		     load_kerberos(tls->kerberos, &fresh, &why) :
+	rc = tls->mechanism != NULL ?
+		     load_mechanism(tls->mechanism, &fresh, &why) :
 		     load(sources, NULL, &fresh, &why);
 	return settle(tls, rc, fresh, 0, &why, error);
 }
@@ -346,7 +357,7 @@ int32_t hvrepl_tls_replace(hvrepl_tls *tls,
 	struct hvrepl_tls_options copy;
 	int32_t rc;
 
-	if (tls->kerberos != NULL)
+	if (tls->mechanism != NULL)
 		return hvri_sys_fail(error, HVREPL_E_STATE, 0,
 				     "these credentials are Kerberos': make "
 				     "new ones");
@@ -381,7 +392,7 @@ int32_t hvrepl_tls_refresh(hvrepl_tls *tls, struct hvrepl_error *error)
 	uint64_t signature;
 	int32_t rc = 0;
 
-	if (tls->kerberos != NULL)
+	if (tls->mechanism != NULL)
 		return 0;
 	pthread_mutex_lock(&tls->reading);
 	sources = tls->current->sources;
@@ -476,7 +487,7 @@ void hvrepl_tls_destroy(hvrepl_tls *tls)
 	if (tls == NULL || atomic_fetch_sub(&tls->references, 1) > 1)
 		return;
 	hvri_tls_context_drop(tls->current);
-	hvri_kerberos_free(tls->kerberos);
+	hvri_mechanism_free(tls->mechanism);
 	pthread_mutex_destroy(&tls->registry.mutex);
 	pthread_mutex_destroy(&tls->mutex);
 	pthread_mutex_destroy(&tls->reading);

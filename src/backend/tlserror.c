@@ -11,7 +11,7 @@ const char *hvrepl_step_name(uint32_t step)
 	static const char *const names[] = {
 		"nothing", "name lookup", "TCP connection", "TLS handshake",
 		"their certificate", "our certificate at the peer", "done",
-		"Kerberos", "Kerberos at the peer",
+		"Kerberos", "Kerberos at the peer", "proof", "proof at the peer",
 	};
 
 	return names[step < HVRI_COUNT_OF(names) ? step : 0];
@@ -219,7 +219,14 @@ static const char *meaning_of_alert(int alert)
 int32_t hvri_tls_other_protocol(const struct hvri_tls_session *session,
 				struct hvrepl_error *error)
 {
-	if (session->kerberos)
+	if (session->mechanism != NULL &&
+	    session->mechanism->channel != HVREPL_MECHANISM_KERBEROS)
+		return hvri_sys_fail(error, HVREPL_E_PEER_VERSION, 0,
+				     "the peer speaks TLS, but not hvrepl/1 "
+				     "with %s: is that the right port, and does "
+				     "that site prove itself by the same "
+				     "mechanism?", session->mechanism->name);
+	if (session->mechanism != NULL)
 		return hvri_sys_fail(error, HVREPL_E_PEER_VERSION, 0,
 				     "the peer speaks TLS, but not hvrepl/1 "
 				     "with Kerberos: is that the right port, "

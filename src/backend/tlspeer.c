@@ -99,10 +99,10 @@ int32_t hvrepl_tls_add_peer(hvrepl_loop *loop, hvrepl_tls *tls,
 				     "%.160s is neither a DNS name nor an "
 				     "address, nor a principal where those are "
 				     "wanted", options->name);
-	if (hvri_tls_kerberos(tls) != NULL && options->host == NULL)
+	if (hvri_tls_mechanism(tls) != NULL && options->host == NULL)
 		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
-				     "with Kerberos a peer needs a host beside "
-				     "its principal");
+				     "with Kerberos, or an authenticator, a "
+				     "peer needs a host beside its name");
 	peer = calloc(1, sizeof(*peer));
 	if (peer == NULL)
 		return hvri_sys_fail(error, HVREPL_E_NOMEM, 0, "out of memory");

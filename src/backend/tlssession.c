@@ -96,7 +96,7 @@ int32_t hvri_tls_session_init(struct hvri_tls_session *session, hvrepl_tls *tls,
 	session->rekey_records = options->rekey_records;
 	session->rekey_ns = options->rekey_ns;
 	session->keyed_ns = hvrepl_loop_now();
-	session->kerberos = hvri_tls_kerberos(tls) != NULL;
+	session->mechanism = hvri_tls_mechanism(tls);
 	if (expected != NULL &&
 	    !hvri_tls_peer_name(tls, expected, session->expected))
 		return HVREPL_E_INVALID;
@@ -114,7 +114,7 @@ int32_t hvri_tls_session_init(struct hvri_tls_session *session, hvrepl_tls *tls,
 	BIO_set_init(bio, 1);
 	SSL_set_bio(session->ssl, bio, bio);
 	SSL_set_app_data(session->ssl, session);
-	if (session->kerberos)
+	if (session->mechanism != NULL)
 		SSL_set_verify(session->ssl, SSL_VERIFY_NONE, NULL);
 	else
 		SSL_set_verify(session->ssl,
@@ -126,8 +126,8 @@ int32_t hvri_tls_session_init(struct hvri_tls_session *session, hvrepl_tls *tls,
 	} else {
 		SSL_set_connect_state(session->ssl);
 		/* Addresses are not sent as server names (RFC 6066), and a
-		 * principal is none. */
-		if (!session->kerberos &&
+		 * principal or another identity is none. */
+		if (session->mechanism == NULL &&
 		    inet_pton(AF_INET, session->expected, address) != 1 &&
 		    inet_pton(AF_INET6, session->expected, address) != 1)
 			(void)SSL_set_tlsext_host_name(session->ssl,
@@ -165,8 +165,7 @@ static int32_t wait_or_fail(struct hvri_tls_session *session, int result,
 
 static bool has_alpn(const struct hvri_tls_session *session)
 {
-	const char *ours = session->kerberos ? HVRI_TLS_ALPN_KERBEROS :
-					       HVRI_TLS_ALPN;
+	const char *ours = hvri_tls_alpn(session->mechanism);
 	const unsigned char *chosen;
 	unsigned int length;
 
@@ -224,7 +223,7 @@ int32_t hvri_tls_handshake(struct hvri_tls_session *session,
 	}
 	if (!has_alpn(session))
 		return hvri_tls_other_protocol(session, error);
-	if (session->kerberos) {
+	if (session->mechanism != NULL) {
 		session->greeting_done = true;
 		return HVREPL_OK;
 	}

@@ -2,7 +2,7 @@
 /* Channels that Kerberos proves: steps, limits, relays, renewal, transfers. */
 #define _GNU_SOURCE
 #include "backend/gss/gss.h"
-#include "backend/gss/proof.h"
+#include "backend/proof.h"
 #include "kdc.h"
 #include "tlsrig.h"
 #include "tlsstream.h"
@@ -243,11 +243,11 @@ static SSL *tls_over(int fd, bool server_side)
 	SSL_CTX *ctx = SSL_CTX_new(TLS_method());
 	SSL *ssl;
 
-	ck_assert(!server_side || hvri_gss_certificate(ctx));
+	ck_assert(!server_side || hvri_mechanism_certificate(ctx));
 	ssl = SSL_new(ctx);
 	SSL_CTX_free(ctx);
 	SSL_set_fd(ssl, fd);
-	SSL_set_alpn_protos(ssl, (const uint8_t *)HVRI_TLS_ALPN_KERBEROS, 14);
+	SSL_set_alpn_protos(ssl, (const uint8_t *)"\x0dhvrepl/1-krb5", 14);
 	return ssl;
 }
 
@@ -503,7 +503,7 @@ static void send_proof(SSL *ssl, hvrepl_tls *tls, const uint8_t *binding)
 	static uint8_t frame[HVRI_PROOF_HEADER + HVRI_GSS_TOKEN_MAX];
 	static struct hvri_gss gss;
 
-	hvri_gss_init(&gss, hvri_tls_kerberos(tls), SHORT, binding);
+	hvri_gss_init(&gss, hvri_tls_mechanism(tls)->user, SHORT, binding);
 	ck_assert_int_eq(hvri_gss_begin(&gss), HVREPL_OK);
 	frame[0] = (uint8_t)gss.token_length;
 	frame[1] = (uint8_t)(gss.token_length >> 8);

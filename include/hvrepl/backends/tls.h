@@ -195,6 +195,8 @@ HVREPL_API void hvrepl_tls_destroy(hvrepl_tls *tls);
 #define HVREPL_STEP_DONE 6u
 #define HVREPL_STEP_KERBEROS 7u            /* Tickets, and their proof here. */
 #define HVREPL_STEP_KERBEROS_ACCEPTANCE 8u /* Our proof, checked there. */
+#define HVREPL_STEP_PROOF 9u             /* Their proof, by an authenticator. */
+#define HVREPL_STEP_PROOF_ACCEPTANCE 10u /* Our proof, checked there. */
 
 /** "name lookup", "TCP connection", ...; static. Any thread. @since 0.1 */
 HVREPL_API const char *hvrepl_step_name(uint32_t step);

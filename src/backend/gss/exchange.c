@@ -7,8 +7,6 @@
 #include <gssapi/gssapi_krb5.h>
 #include <krb5.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <string.h>
 
 #define MECH ((gss_OID)(uintptr_t)gss_mech_krb5)
@@ -67,6 +65,7 @@ void hvri_gss_free(struct hvri_gss *gss)
 		(void)gss_delete_sec_context(&minor, &gss->context,
 					     GSS_C_NO_BUFFER);
 	OPENSSL_cleanse(gss->token, sizeof(gss->token));
+	OPENSSL_cleanse(gss->key, sizeof(gss->key));
 	OPENSSL_cleanse(gss->exporter, sizeof(gss->exporter));
 }
 
@@ -300,45 +299,31 @@ static bool take_names(struct hvri_gss *gss)
 	return strcmp(acceptor, gss->peer) == 0;
 }
 
-/*
- * What the session is bound to from here on (docs/formats.md): the connection,
- * both principals, and a key that only holders of the ticket's key have.
- */
+/* A key that only holders of the ticket's key have, for what the session is bound
+ * to from here on. */
 static bool derive(struct hvri_gss *gss)
 {
 	static const char label[] = "hvrepl/1 krb5";
-	const char *names[] = { gss->acceptor ? gss->peer : gss->self,
-				gss->acceptor ? gss->self : gss->peer };
-	uint8_t text[sizeof(label) + 2 * (2 + HVREPL_PEER_NAME_MAX) + 32];
-	gss_buffer_desc in, out = GSS_C_EMPTY_BUFFER;
-	size_t length = sizeof(label);
-	unsigned written = 0;
+	uint8_t text[sizeof(label) + HVREPL_EXPORTER_SIZE];
+	gss_buffer_desc in = { sizeof(text), text }, out = GSS_C_EMPTY_BUFFER;
 	uint32_t minor;
 	bool fine;
 
-	memcpy(text, label, length);
-	memcpy(text + length, gss->binding, HVREPL_EXPORTER_SIZE);
-	in.length = length + HVREPL_EXPORTER_SIZE;
-	in.value = text;
-	if (gss_pseudo_random(&minor, gss->context, GSS_C_PRF_KEY_FULL, &in, 32,
-			      &out) != GSS_S_COMPLETE || out.length != 32)
+	memcpy(text, label, sizeof(label));
+	memcpy(text + sizeof(label), gss->binding, HVREPL_EXPORTER_SIZE);
+	if (gss_pseudo_random(&minor, gss->context, GSS_C_PRF_KEY_FULL, &in,
+			      sizeof(gss->key), &out) != GSS_S_COMPLETE)
 		return false;
-	for (size_t i = 0; i < 2; i++) {
-		size_t size = strlen(names[i]);
-
-		text[length++] = (uint8_t)size;
-		text[length++] = (uint8_t)(size >> 8);
-		memcpy(text + length, names[i], size);
-		length += size;
-	}
-	memcpy(text + length, out.value, 32);
-	length += 32;
-	fine = HMAC(EVP_sha256(), gss->binding, HVREPL_EXPORTER_SIZE, text,
-		    length, gss->exporter, &written) != NULL && written == 32;
+	fine = out.length == sizeof(gss->key);
+	if (fine)
+		memcpy(gss->key, out.value, sizeof(gss->key));
 	OPENSSL_cleanse(out.value, out.length);
-	OPENSSL_cleanse(text, sizeof(text));
 	(void)gss_release_buffer(&minor, &out);
-	return fine;
+	return fine && hvri_mechanism_exporter(
+			       "krb5", gss->binding,
+			       gss->acceptor ? gss->peer : gss->self,
+			       gss->acceptor ? gss->self : gss->peer, gss->key,
+			       gss->exporter);
 }
 
 /* The context is complete: is it as it must be? */

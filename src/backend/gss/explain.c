@@ -38,10 +38,15 @@ static void reason_of(uint32_t major, uint32_t minor, char out[REASON])
 		append_status(major, GSS_C_GSS_CODE, out);
 }
 
+static const char *name_of(const struct hvri_kerberos *kerberos)
+{
+	return kerberos->principal[0] != 0 ? kerberos->principal :
+					     "our principal";
+}
+
 static const char *self_of(const struct hvri_gss *gss)
 {
-	return gss->kerberos->principal[0] != 0 ? gss->kerberos->principal :
-						  "our principal";
+	return name_of(gss->kerberos);
 }
 
 static const char *store_of(const struct hvri_gss *gss)
@@ -219,8 +224,8 @@ int32_t hvri_gss_lacks(struct hvri_gss *gss, uint32_t refusal)
 		   texts[refusal]);
 }
 
-int32_t hvri_gss_refused(const struct hvri_gss *gss, uint32_t refusal,
-			 struct hvrepl_error *error)
+int32_t hvri_gss_refused(const struct hvri_kerberos *kerberos, const char *peer,
+			 uint32_t refusal, struct hvrepl_error *error)
 {
 	static const char *const texts[] = {
 		"for a reason we do not know: look there",
@@ -241,8 +246,8 @@ int32_t hvri_gss_refused(const struct hvri_gss *gss, uint32_t refusal,
 	};
 
 	return hvri_sys_fail(error, HVREPL_E_PEER_REFUSED, 0,
-			     "%.60s refused us as %.60s: %s", gss->peer,
-			     self_of(gss),
+			     "%.60s refused us as %.60s: %s", peer,
+			     name_of(kerberos),
 			     texts[refusal < HVRI_COUNT_OF(texts) ? refusal :
 								    0]);
 }

@@ -3,6 +3,8 @@
 #ifndef HVRI_BACKEND_GSS_GSS_H
 #define HVRI_BACKEND_GSS_GSS_H
 
+#include "backend/mechanism.h"
+
 #include <gssapi/gssapi.h>
 #include <hvrepl/backends/kerberos.h>
 #include <pthread.h>
@@ -11,10 +13,7 @@
 
 /* Longest token of a peer that has not proved itself: room for a ticket with a
  * directory's list of groups, and still less than one TLS record. */
-#define HVRI_GSS_TOKEN_MAX 12288u
-/* Proofs under way at once on threads of their own, per credentials; who is
- * proved already, and our own calls, are not held back by it. */
-#define HVRI_GSS_THREADS_MAX 64u
+#define HVRI_GSS_TOKEN_MAX HVREPL_PROOF_TOKEN_MAX
 
 /* Tickets for one peer, in a credential cache in memory. */
 struct hvri_gss_tickets {
@@ -33,7 +32,6 @@ struct hvri_kerberos {
 	void *user;
 	char service[64];
 	char principal[HVREPL_PEER_NAME_MAX + 1]; /* "": as in the ccache. */
-	atomic_uint threads;
 	atomic_uint_fast64_t last_cache;
 	pthread_mutex_t mutex;
 	struct hvri_gss_tickets *tickets; /* Grows only. */
@@ -102,7 +100,8 @@ struct hvri_gss {
 	uint32_t token_length;
 	uint32_t refusal; /* HVRI_REFUSE_*, with a failure of the acceptor. */
 	uint64_t lifetime_ns; /* Of the proof, from now; UINT64_MAX: no end. */
-	uint8_t exporter[HVREPL_EXPORTER_SIZE]; /* When proved: see proof.h */
+	uint8_t key[HVREPL_PROOF_KEY_SIZE]; /* When proved; and what follows: */
+	uint8_t exporter[HVREPL_EXPORTER_SIZE]; /* hvri_mechanism_exporter() */
 	struct hvrepl_error error;              /* With a failure. */
 };
 void hvri_gss_init(struct hvri_gss *gss, struct hvri_kerberos *kerberos,
@@ -119,10 +118,10 @@ int32_t hvri_gss_explain(struct hvri_gss *gss, const char *call,
 			 uint32_t major, uint32_t minor);
 int32_t hvri_gss_lacks(struct hvri_gss *gss, uint32_t refusal);
 /* What a REFUSED of the peer means for us. */
-int32_t hvri_gss_refused(const struct hvri_gss *gss, uint32_t refusal,
-			 struct hvrepl_error *error);
+int32_t hvri_gss_refused(const struct hvri_kerberos *kerberos, const char *peer,
+			 uint32_t refusal, struct hvrepl_error *error);
 
-/* Sign a certificate of this process and have `server` use it: an SSL_CTX.
- * False: no memory or no entropy. */
-bool hvri_gss_certificate(void *server);
+/* As an authenticator: what a connection knows of it. `kerberos` is taken, also
+ * on failure. NULL: no memory. */
+struct hvri_mechanism *hvri_kerberos_mechanism(struct hvri_kerberos *kerberos);
 #endif

@@ -267,7 +267,6 @@ int32_t hvri_kerberos_new(const struct hvrepl_kerberos_options *options,
 
 	if (kerberos == NULL)
 		return hvri_sys_fail(error, HVREPL_E_NOMEM, 0, "out of memory");
-	atomic_init(&kerberos->threads, 0);
 	atomic_init(&kerberos->last_cache, 0);
 	pthread_mutex_init(&kerberos->mutex, NULL);
 	kerberos->renewal_failed = options->renewal_failed;

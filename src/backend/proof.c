@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Frames of a connection that Kerberos proves, once and again. */
-#include "backend/gss/proof.h"
+/* Frames of a connection that an authenticator proves, once and again. */
+#include "backend/proof.h"
 
 #include "backend/fileio.h"
-#include "backend/gss/job.h"
+#include "backend/proofjob.h"
+
+#include <hvrepl/authorisation.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +16,8 @@
 
 enum stage {
 	START,    /* Of the first proof. */
-	CALLING,  /* The thread has it. */
-	FLUSHING, /* A token or a REFUSED is on its way out. */
+	CALLING,  /* The authenticator has it. */
+	FLUSHING, /* A token, or that all is well, is on its way out. */
 	READING,  /* The peer's frame is awaited. */
 	REFUSING, /* FLUSHING, and then it has failed. */
 	PROVED,
@@ -23,13 +25,13 @@ enum stage {
 
 struct hvri_proof {
 	struct hvri_tls_session *session;
-	struct hvri_kerberos *kerberos;
+	struct hvri_mechanism *mechanism;
 	hvrepl_tls *tls;
 	hvrepl_loop *loop;
 	void (*wake)(void *user);
 	void *user;
 	enum stage stage;
-	struct hvri_gss_job *job; /* An exchange under way, or NULL. */
+	struct hvri_proof_job *job; /* An exchange under way, or NULL. */
 	uint8_t binding[HVREPL_EXPORTER_SIZE];
 	uint8_t exporter[HVREPL_EXPORTER_SIZE];
 	uint64_t next_ns, ends_ns; /* Client's next proof; end of this one. */
@@ -40,7 +42,7 @@ struct hvri_proof {
 	uint32_t header_at;
 	uint32_t kind;
 	uint64_t left;
-	uint8_t token[HVRI_GSS_TOKEN_MAX];
+	uint8_t token[HVREPL_PROOF_TOKEN_MAX];
 	uint32_t token_at;
 	/* Sending. */
 	bool in_data; /* Between two DATA frames otherwise. */
@@ -56,7 +58,7 @@ int32_t hvri_proof_create(struct hvri_tls_session *session, hvrepl_tls *tls,
 	if (proof == NULL)
 		return HVREPL_E_NOMEM;
 	proof->session = session;
-	proof->kerberos = hvri_tls_kerberos(tls);
+	proof->mechanism = hvri_tls_mechanism(tls);
 	proof->tls = tls;
 	proof->loop = loop;
 	proof->wake = wake;
@@ -70,14 +72,14 @@ void hvri_proof_free(struct hvri_proof *proof)
 {
 	if (proof == NULL)
 		return;
-	hvri_gss_job_drop(proof->job);
+	hvri_proof_job_drop(proof->job);
 	OPENSSL_cleanse(proof, sizeof(*proof));
 	free(proof);
 }
 
 void hvri_proof_stop(struct hvri_proof *proof)
 {
-	hvri_gss_job_drop(proof->job);
+	hvri_proof_job_drop(proof->job);
 	proof->job = NULL;
 }
 
@@ -91,46 +93,55 @@ uint64_t hvri_proof_count(const struct hvri_proof *proof)
 	return proof->count;
 }
 
-/* A new exchange, and its call on a thread. */
-static int32_t start_job(struct hvri_proof *proof, bool fresh)
+/* What the peer sent goes to the authenticator; nothing for the first of ours. */
+static int32_t next_step(struct hvri_proof *proof)
 {
 	bool server = proof->session->server;
-	struct hvri_gss *gss;
 
-	proof->job = hvri_gss_job_new(proof->tls, proof->kerberos,
-				      server ? NULL : proof->session->expected,
-				      proof->binding);
+	/* Who knocks for the first time is one of many. */
+	return hvri_proof_job_step(proof->job, proof->token, proof->token_at,
+				   proof->loop,
+				   server && proof->stage != PROVED,
+				   proof->wake, proof->user);
+}
+
+/* A new exchange, and its first step. */
+static int32_t start_job(struct hvri_proof *proof, bool again)
+{
+	bool server = proof->session->server;
+
+	proof->job = hvri_proof_job_new(proof->tls,
+					server ? NULL : proof->session->expected,
+					proof->binding, again);
 	if (proof->job == NULL)
 		return HVREPL_E_NOMEM;
-	gss = &proof->job->gss;
-	gss->fresh = fresh;
-	if (server) {
-		memcpy(gss->token, proof->token, proof->token_at);
-		gss->token_length = proof->token_at;
-	}
-	/* Who knocks for the first time is one of many. */
-	return hvri_gss_job_start(proof->job, proof->loop,
-				  server ? hvri_gss_answer : hvri_gss_begin,
-				  server && proof->stage != PROVED,
-				  proof->wake, proof->user);
+	if (!server)
+		proof->token_at = 0;
+	proof->job->heard = server;
+	return next_step(proof);
+}
+
+/* The exchange goes on with the token that came; LIMIT: there were too many. */
+static int32_t step_on(struct hvri_proof *proof)
+{
+	return ++proof->job->heard > HVREPL_PROOF_TOKENS_MAX ? HVREPL_E_LIMIT :
+							 next_step(proof);
 }
 
 /* The exchange is over and good. */
 static void take_result(struct hvri_proof *proof)
 {
-	const struct hvri_gss *gss = &proof->job->gss;
-	uint64_t now = hvrepl_loop_now(), life = gss->lifetime_ns;
+	const struct hvrepl_proof_step *step = &proof->job->step;
+	const struct hvri_mechanism *mechanism = proof->mechanism;
+	uint64_t now = hvrepl_loop_now(), life = step->lifetime_ns;
 	/* The client's next proof may come so much late. */
 	uint64_t late = hvri_tls_options(proof->tls)->handshake_timeout_ns;
 	bool ends = life < UINT64_MAX - now && late < UINT64_MAX - now - life;
 
-	if (proof->count++ == 0) {
-		memcpy(proof->exporter, gss->exporter, sizeof(gss->exporter));
-		strcpy(proof->session->peer, gss->peer);
-	}
-	if (proof->renewal_failed && proof->kerberos->renewed != NULL)
-		proof->kerberos->renewed(proof->kerberos->user,
-					 proof->session->peer);
+	if (proof->count++ == 0)
+		strcpy(proof->session->peer, step->peer);
+	if (proof->renewal_failed && mechanism->renewed != NULL)
+		mechanism->renewed(mechanism->notify, proof->session->peer);
 	proof->renewal_failed = false;
 	proof->next_ns = proof->ends_ns = UINT64_MAX;
 	if (!ends)
@@ -179,8 +190,9 @@ static int32_t take_header(struct hvri_proof *proof)
 		return HVREPL_E_PROTOCOL;
 	switch (proof->kind) {
 	case HVRI_PROOF_TOKEN:
-		return proof->left <= HVRI_GSS_TOKEN_MAX ? HVREPL_OK :
-							   HVREPL_E_LIMIT;
+		return proof->left <= HVREPL_PROOF_TOKEN_MAX ? HVREPL_OK :
+							 HVREPL_E_LIMIT;
+	case HVRI_PROOF_ACCEPTED:
 	case HVRI_PROOF_REFUSED:
 		return proof->left == 4 && !proof->session->server ?
 			       HVREPL_OK : HVREPL_E_PROTOCOL;
@@ -249,117 +261,183 @@ static bool is_known(const struct hvri_tls_session *session, const char *peer)
 	if (session->known == NULL)
 		return true;
 	for (uint32_t i = 0; i < session->known_count; i++)
-		if (strcmp(session->known[i], peer) == 0)
+		if (strcmp(session->known[i], peer) == 0 ||
+		    (session->known[i][0] == '*' &&
+		     hvrepl_peer_pattern_matches(session->known[i], peer) != 0))
 			return true;
 	return false;
 }
 
-/* The server says no; why is in the job. */
-static void refuse(struct hvri_proof *proof, uint32_t refusal)
+/* Between two frames: what the step that ended well has to say. */
+static void put_step(struct hvri_proof *proof)
 {
-	uint8_t bytes[4] = { (uint8_t)refusal };
+	static const uint8_t zeroes[4];
+	const struct hvrepl_proof_step *step = &proof->job->step;
 
+	if (step->token_length > 0)
+		put_frame(proof, HVRI_PROOF_TOKEN, step->token,
+			  step->token_length);
+	else
+		put_frame(proof, HVRI_PROOF_ACCEPTED, zeroes, sizeof(zeroes));
+}
+
+/* Does it end here, without another word? Only at the client: the server has the
+ * last one. */
+static bool ends_silently(const struct hvri_proof *proof)
+{
+	return !proof->session->server && proof->job->result == HVREPL_OK &&
+	       proof->job->step.token_length == 0;
+}
+
+/* The server says no; why is in the job. */
+static void refuse(struct hvri_proof *proof, uint32_t reason)
+{
+	uint8_t bytes[4];
+
+	for (unsigned i = 0; i < 4; i++)
+		bytes[i] = (uint8_t)(reason >> (8 * i));
 	put_frame(proof, HVRI_PROOF_REFUSED, bytes, sizeof(bytes));
 	proof->stage = REFUSING;
 }
 
-static void called(struct hvri_proof *proof)
+static int32_t settled(struct hvri_proof *proof, struct hvrepl_error *error)
 {
-	struct hvri_gss_job *job = proof->job;
-
-	if (job->result == HVREPL_OK && proof->session->server &&
-	    !is_known(proof->session, job->gss.peer)) {
-		job->result = hvri_sys_fail(&job->gss.error,
-					    HVREPL_E_UNAUTHENTICATED, 0,
-					    "%.180s is not among the peers of "
-					    "this site: add it if it should be",
-					    job->gss.peer);
-		job->gss.refusal = HVRI_REFUSE_NAME;
-	}
-	if (job->result == HVREPL_OK) {
-		put_frame(proof, HVRI_PROOF_TOKEN, job->gss.token,
-			  job->gss.token_length);
-		proof->stage = FLUSHING;
-	} else if (proof->session->server) {
-		refuse(proof, job->gss.refusal);
-	} else {
-		proof->stage = REFUSING; /* Nobody to be told. */
-	}
-}
-
-static int32_t fail_like_job(struct hvri_proof *proof,
-			     struct hvrepl_error *error)
-{
-	const struct hvri_gss_job *job = proof->job;
-
-	return hvri_sys_fail(error, job->result, job->gss.error.sys_errno, "%s",
-			     job->gss.error.sentence);
-}
-
-static int32_t broken(struct hvri_proof *proof, int32_t code,
-		      struct hvrepl_error *error)
-{
-	proof->session->step = HVREPL_STEP_KERBEROS;
-	if (code == HVREPL_E_LIMIT)
-		return hvri_sys_fail(error, code, 0,
-				     "the peer's Kerberos token has more than "
-				     "%u bytes: has its principal too many "
-				     "groups?", HVRI_GSS_TOKEN_MAX);
-	if (code == HVREPL_E_PROTOCOL)
-		return hvri_sys_fail(error, code, 0,
-				     "the peer sent something else than a "
-				     "Kerberos token: is that hvrepl, and the "
-				     "same version?");
-	return hvri_sys_fail(error, HVREPL_E_DISCONNECTED, 0,
-			     "the peer closed the connection during the "
-			     "Kerberos exchange: look at its log");
-}
-
-/* A frame of the peer is here. */
-static int32_t first_heard(struct hvri_proof *proof, struct hvrepl_error *error)
-{
-	struct hvri_gss *gss;
-	int32_t rc;
-
-	if (proof->session->server) {
-		proof->stage = CALLING;
-		rc = start_job(proof, false);
-		if (rc == HVREPL_OK)
-			return HVREPL_OK;
-		if (proof->job == NULL)
-			return hvri_sys_fail(error, rc, 0, "out of memory");
-		proof->job->result = rc;
-		refuse(proof, HVRI_REFUSE_BUSY);
-		return HVREPL_OK;
-	}
-	gss = &proof->job->gss;
-	if (proof->kind == HVRI_PROOF_REFUSED) {
-		proof->session->step = HVREPL_STEP_KERBEROS_ACCEPTANCE;
-		return hvri_gss_refused(gss, refusal_of(proof), error);
-	}
-	memcpy(gss->token, proof->token, proof->token_at);
-	gss->token_length = proof->token_at;
-	rc = hvri_gss_finish(gss);
-	proof->job->result = rc;
-	if (rc < 0)
-		return fail_like_job(proof, error);
+	if (!hvri_proof_job_exporter(proof->job, proof->exporter))
+		return hvri_sys_fail(error, HVREPL_E_NOMEM, 0,
+				     "out of memory");
 	take_result(proof);
 	hvri_proof_stop(proof);
 	proof->stage = PROVED;
 	return HVREPL_OK;
 }
 
+static int32_t called(struct hvri_proof *proof, struct hvrepl_error *error)
+{
+	struct hvri_proof_job *job = proof->job;
+
+	if (job->result == HVREPL_OK && proof->session->server &&
+	    !is_known(proof->session, job->step.peer)) {
+		job->result = hvri_sys_fail(&job->error,
+					    HVREPL_E_UNAUTHENTICATED, 0,
+					    "%.180s is not among the peers of "
+					    "this site: add it if it should be",
+					    job->step.peer);
+		job->step.reason = HVREPL_REFUSED_NAME;
+	}
+	if (job->result < 0 && proof->session->server) {
+		refuse(proof, job->step.reason);
+	} else if (job->result < 0) {
+		proof->stage = REFUSING; /* Nobody to be told. */
+	} else if (ends_silently(proof)) {
+		return settled(proof, error);
+	} else {
+		put_step(proof);
+		proof->stage = FLUSHING;
+	}
+	return HVREPL_OK;
+}
+
+static int32_t fail_like_job(struct hvri_proof *proof,
+			     struct hvrepl_error *error)
+{
+	const struct hvri_proof_job *job = proof->job;
+
+	return hvri_sys_fail(error, job->result, job->error.sys_errno, "%s",
+			     job->error.sentence);
+}
+
+static int32_t broken(struct hvri_proof *proof, int32_t code,
+		      struct hvrepl_error *error)
+{
+	const struct hvri_mechanism *mechanism = proof->mechanism;
+
+	proof->session->step = mechanism->step;
+	if (code == HVREPL_E_LIMIT &&
+	    (proof->job == NULL || proof->job->heard <= HVREPL_PROOF_TOKENS_MAX))
+		return hvri_sys_fail(error, code, 0,
+				     "the peer's %s token has more than %u "
+				     "bytes%s", mechanism->word,
+				     HVREPL_PROOF_TOKEN_MAX, mechanism->long_hint);
+	if (code == HVREPL_E_LIMIT)
+		return hvri_sys_fail(error, code, 0,
+				     "the peer sent more than %u tokens of %s "
+				     "and is not proved: is it the same version "
+				     "of that mechanism?", HVREPL_PROOF_TOKENS_MAX,
+				     mechanism->word);
+	if (code == HVREPL_E_PROTOCOL)
+		return hvri_sys_fail(error, code, 0,
+				     "the peer sent something else than a "
+				     "%s token: is that hvrepl, and the "
+				     "same version?", mechanism->word);
+	return hvri_sys_fail(error, HVREPL_E_DISCONNECTED, 0,
+			     "the peer closed the connection during the "
+			     "%s exchange: look at its log", mechanism->word);
+}
+
+/* The step could not even be begun. */
+static int32_t not_begun(struct hvri_proof *proof, int32_t rc,
+			 struct hvrepl_error *error)
+{
+	if (proof->job == NULL)
+		return hvri_sys_fail(error, rc, 0, "out of memory");
+	if (rc == HVREPL_E_LIMIT)
+		return broken(proof, rc, error);
+	proof->job->result = rc;
+	if (!proof->session->server)
+		return fail_like_job(proof, error);
+	refuse(proof, HVREPL_REFUSED_BUSY);
+	return HVREPL_OK;
+}
+
+static int32_t refused(struct hvri_proof *proof, struct hvrepl_error *error)
+{
+	const struct hvri_mechanism *mechanism = proof->mechanism;
+	char own[HVREPL_SENTENCE_MAX] = "";
+	uint32_t reason = refusal_of(proof);
+
+	proof->session->step = mechanism->acceptance;
+	if (mechanism->explain != NULL)
+		return mechanism->explain(mechanism->user,
+					  proof->session->expected, reason,
+					  error);
+	if (reason == HVREPL_REFUSED_NAME)
+		strcpy(own, "we are not among its peers: add us there");
+	else if (reason == HVREPL_REFUSED_BUSY)
+		strcpy(own, "it is busy proving others: try again");
+	else if (reason >= HVREPL_REFUSED_OWN && mechanism->ops.refused != NULL)
+		mechanism->ops.refused(mechanism->user, reason, own);
+	own[sizeof(own) - 1] = 0;
+	return hvri_sys_fail(error, HVREPL_E_PEER_REFUSED, 0,
+			     "%.80s refused our proof by %s: %s",
+			     proof->session->expected, mechanism->word,
+			     own[0] != 0 ? own : "its log says why");
+}
+
+/* A frame of the peer is here. */
+static int32_t first_heard(struct hvri_proof *proof, struct hvrepl_error *error)
+{
+	bool over = proof->job != NULL && proof->job->result == HVREPL_OK;
+	int32_t rc;
+
+	if (proof->kind == HVRI_PROOF_REFUSED)
+		return refused(proof, error);
+	/* Who has ended waits to be accepted, and for nothing else. */
+	if (over != (proof->kind == HVRI_PROOF_ACCEPTED))
+		return broken(proof, HVREPL_E_PROTOCOL, error);
+	if (over)
+		return settled(proof, error);
+	proof->stage = CALLING;
+	rc = proof->job == NULL ? start_job(proof, false) : step_on(proof);
+	return rc < 0 ? not_begun(proof, rc, error) : HVREPL_OK;
+}
+
 static int32_t flushed(struct hvri_proof *proof, struct hvrepl_error *error)
 {
 	if (proof->stage == REFUSING)
 		return fail_like_job(proof, error);
-	if (!proof->session->server) {
-		proof->stage = READING;
-		return HVREPL_OK;
-	}
-	take_result(proof);
-	hvri_proof_stop(proof);
-	proof->stage = PROVED;
+	if (proof->session->server && proof->job->result == HVREPL_OK)
+		return settled(proof, error);
+	proof->stage = READING;
 	return HVREPL_OK;
 }
 
@@ -369,23 +447,18 @@ static int32_t start(struct hvri_proof *proof, struct hvrepl_error *error)
 
 	if (rc < 0)
 		return hvri_sys_fail(error, rc, 0,
-				     "TLS gave no value to bind Kerberos to");
+				     "TLS gave no value to bind %s to",
+				     proof->mechanism->word);
 	proof->stage = proof->session->server ? READING : CALLING;
 	rc = proof->session->server ? HVREPL_OK : start_job(proof, false);
-	if (rc < 0 && proof->job == NULL)
-		return hvri_sys_fail(error, rc, 0, "out of memory");
-	if (rc < 0) {
-		proof->job->result = rc;
-		return fail_like_job(proof, error);
-	}
-	return HVREPL_OK;
+	return rc < 0 ? not_begun(proof, rc, error) : HVREPL_OK;
 }
 
 int32_t hvri_proof_step(struct hvri_proof *proof, struct hvrepl_error *error)
 {
 	int32_t rc = HVREPL_OK;
 
-	proof->session->step = HVREPL_STEP_KERBEROS;
+	proof->session->step = proof->mechanism->step;
 	while (rc == HVREPL_OK && proof->stage != PROVED) {
 		switch (proof->stage) {
 		case START:
@@ -395,8 +468,7 @@ int32_t hvri_proof_step(struct hvri_proof *proof, struct hvrepl_error *error)
 			proof->session->want = 0;
 			rc = HVREPL_PENDING;
 			if (proof->job->done) {
-				rc = HVREPL_OK;
-				called(proof);
+				rc = called(proof, error);
 			}
 			break;
 		case FLUSHING:
@@ -433,6 +505,7 @@ uint64_t hvri_proof_deadline(const struct hvri_proof *proof)
 
 static void try_later(struct hvri_proof *proof)
 {
+	const struct hvri_mechanism *mechanism = proof->mechanism;
 	uint64_t now = hvrepl_loop_now();
 	uint64_t left = proof->ends_ns > now ? proof->ends_ns - now : 0;
 	uint64_t pause = left / 8;
@@ -442,10 +515,10 @@ static void try_later(struct hvri_proof *proof)
 	if (pause > RETRY_MAX_NS)
 		pause = RETRY_MAX_NS;
 	proof->renewal_failed |= proof->job != NULL;
-	if (proof->kerberos->renewal_failed != NULL && proof->job != NULL)
-		proof->kerberos->renewal_failed(proof->kerberos->user,
-						proof->session->peer, left,
-						&proof->job->gss.error);
+	if (mechanism->renewal_failed != NULL && proof->job != NULL)
+		mechanism->renewal_failed(mechanism->notify,
+					  proof->session->peer, left,
+					  &proof->job->error);
 	hvri_proof_stop(proof);
 	proof->next_ns = now + pause;
 }
@@ -464,22 +537,31 @@ int32_t hvri_proof_due(struct hvri_proof *proof)
 	return HVREPL_OK;
 }
 
-/* What the thread made of it. */
+static void over_again(struct hvri_proof *proof)
+{
+	take_result(proof);
+	hvri_proof_stop(proof);
+}
+
+/* What the authenticator made of it. */
 static int32_t called_again(struct hvri_proof *proof)
 {
-	struct hvri_gss_job *job = proof->job;
+	struct hvri_proof_job *job = proof->job;
+	bool server = proof->session->server;
 
-	if (job->result == HVREPL_OK && proof->session->server &&
-	    strcmp(job->gss.peer, proof->session->peer) != 0)
-		job->result = HVREPL_E_UNAUTHENTICATED;
 	job->done = false;
-	if (job->result == HVREPL_OK) {
+	if (job->result == HVREPL_OK &&
+	    strcmp(job->step.peer, proof->session->peer) != 0)
+		job->result = HVREPL_E_UNAUTHENTICATED;
+	if (job->result >= 0 && !ends_silently(proof)) {
 		proof->token_waits = true;
-		return HVREPL_OK;
-	}
-	if (proof->session->server)
+	} else if (job->result >= 0) {
+		over_again(proof);
+	} else if (server || job->heard > 0) {
 		return HVREPL_E_UNAUTHENTICATED;
-	try_later(proof);
+	} else {
+		try_later(proof); /* The peer has not heard of it. */
+	}
 	return HVREPL_OK;
 }
 
@@ -492,8 +574,7 @@ int32_t hvri_proof_pump(struct hvri_proof *proof)
 	if (rc < 0 || proof->in_data)
 		return rc;
 	if (proof->token_waits) {
-		put_frame(proof, HVRI_PROOF_TOKEN, proof->job->gss.token,
-			  proof->job->gss.token_length);
+		put_step(proof);
 		proof->token_waits = false;
 		proof->token_leaves = true;
 	}
@@ -503,10 +584,10 @@ int32_t hvri_proof_pump(struct hvri_proof *proof)
 	if (rc != HVREPL_OK)
 		return rc;
 	proof->token_leaves = false;
-	if (proof->session->server) {
-		take_result(proof);
-		hvri_proof_stop(proof);
-	}
+	if (proof->session->server && proof->job->result == HVREPL_OK)
+		over_again(proof);
+	else
+		proof->job->awaits = true;
 	return HVREPL_OK;
 }
 
@@ -538,27 +619,22 @@ int32_t hvri_proof_send(struct hvri_proof *proof, struct hvri_tls_out *out,
 
 static int32_t heard_again(struct hvri_proof *proof)
 {
-	struct hvri_gss *gss;
+	struct hvri_proof_job *job = proof->job;
 
-	if (proof->session->server) {
-		if (proof->job != NULL)
-			return HVREPL_E_PROTOCOL;
-		return start_job(proof, false);
-	}
-	/* Nothing is due to us unless our token is out. */
-	if (proof->kind != HVRI_PROOF_TOKEN || proof->job == NULL ||
-	    proof->job->gss.token_length == 0 || proof->token_waits ||
-	    proof->token_leaves)
-		return proof->kind == HVRI_PROOF_REFUSED ?
-			       HVREPL_E_UNAUTHENTICATED : HVREPL_E_PROTOCOL;
-	gss = &proof->job->gss;
-	memcpy(gss->token, proof->token, proof->token_at);
-	gss->token_length = proof->token_at;
-	if (hvri_gss_finish(gss) < 0)
+	if (proof->kind == HVRI_PROOF_REFUSED)
 		return HVREPL_E_UNAUTHENTICATED;
-	take_result(proof);
-	hvri_proof_stop(proof);
-	return HVREPL_OK;
+	if (job == NULL && proof->session->server)
+		return start_job(proof, true);
+	/* Nothing is due to us unless ours is out; who has ended waits to be
+	 * accepted, and for nothing else. */
+	if (job == NULL || !job->awaits ||
+	    (job->result == HVREPL_OK) != (proof->kind == HVRI_PROOF_ACCEPTED))
+		return HVREPL_E_PROTOCOL;
+	if (proof->kind == HVRI_PROOF_ACCEPTED) {
+		over_again(proof);
+		return HVREPL_OK;
+	}
+	return step_on(proof);
 }
 
 int32_t hvri_proof_receive(struct hvri_proof *proof, void *buffer,

@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Kerberos inside one TLS connection: frames, the proof, and the next one. */
-#ifndef HVRI_BACKEND_GSS_PROOF_H
-#define HVRI_BACKEND_GSS_PROOF_H
+/* A proof inside one TLS connection: its frames, and the proofs that follow. */
+#ifndef HVRI_BACKEND_PROOF_H
+#define HVRI_BACKEND_PROOF_H
 
-#include "backend/gss/gss.h"
+#include "backend/mechanism.h"
 #include "backend/tls.h"
 
 /*
  * Everything in such a TLS connection is in frames (docs/formats.md): eight
  * bytes, little-endian, the length in the lower 56 bits and the kind in the
- * upper 8, then so many bytes. Before the peer is proved, one TOKEN each way or
- * a REFUSED is all there may be; then DATA, and a TOKEN each way between DATA
- * whenever the client proves itself anew.
+ * upper 8, then so many bytes. Before the peer is proved, the client's TOKEN, then
+ * one each way in turn, or a REFUSED is all there may be. The server has the last
+ * word: ACCEPTED where it has no token to say it with. Then DATA, and the same
+ * between DATA whenever the client proves itself anew.
  */
 #define HVRI_PROOF_HEADER 8u
 #define HVRI_PROOF_TOKEN 1u
-#define HVRI_PROOF_REFUSED 2u /* 4 bytes: HVRI_REFUSE_* */
+#define HVRI_PROOF_REFUSED 2u /* 4 bytes: why; HVREPL_REFUSED_* */
 #define HVRI_PROOF_DATA 3u
+#define HVRI_PROOF_ACCEPTED 4u /* 4 bytes, zero. */
 
 /* Everything on the loop's thread; calls that may block run on their own. */
 struct hvri_proof;

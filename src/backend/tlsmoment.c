@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A certificate of the moment: TLS wants one where Kerberos proves the site. */
-#include "backend/gss/gss.h"
+/* A certificate of the moment: TLS wants one where something else proves the site. */
+#include "backend/mechanism.h"
 
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
@@ -29,7 +29,7 @@ static bool fill(X509 *cert, EVP_PKEY *key)
 	       X509_sign(cert, key, EVP_sha256()) > 0;
 }
 
-bool hvri_gss_certificate(void *server)
+bool hvri_mechanism_certificate(void *server)
 {
 	EVP_PKEY *key = EVP_EC_gen("P-256");
 	X509 *cert = X509_new();

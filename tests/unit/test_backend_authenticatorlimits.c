@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Authenticators of the application's: how much and how often, mechanisms that do
+ * it wrong, and proofs that are made anew. */
+#define _GNU_SOURCE
+#include "backend/proofjob.h"
+#include "backend/tls.h"
+#include "pskrig.h"
+
+/* ---- How much, and how often. ---- */
+
+/* Each side says `left` tokens, of `size` bytes; the acceptor's last ends it. */
+static unsigned tokens_each_way;
+static uint32_t token_size;
+
+struct counting {
+	bool initiator;
+	unsigned said;
+};
+
+static int32_t count_begin(void *user, const struct hvrepl_proof_begin *begin,
+			   void **proof_out, struct hvrepl_proof_step *step)
+{
+	struct counting *counting = calloc(1, sizeof(*counting));
+
+	(void)step;
+	if (counting == NULL)
+		return HVREPL_E_NOMEM;
+	counting->initiator = begin->initiator != 0;
+	((struct psk *)user)->begun++;
+	*proof_out = counting;
+	return HVREPL_OK;
+}
+
+static int32_t count_step(void *user, void *proof, const void *token,
+			  size_t length, struct hvrepl_proof_step *step)
+{
+	struct counting *counting = proof;
+	bool over;
+
+	(void)user;
+	if (token != NULL && length != token_size)
+		return HVREPL_E_UNAUTHENTICATED;
+	over = counting->said + (counting->initiator ? 0 : 1) ==
+	       tokens_each_way;
+	if (over) {
+		strcpy(step->self, counting->initiator ? "east" : "west");
+		strcpy(step->peer, counting->initiator ? "west" : "east");
+	}
+	if (!over || !counting->initiator) {
+		memset(step->token, 'x', token_size);
+		step->token_length = token_size;
+		counting->said++;
+	}
+	return over ? HVREPL_OK : HVREPL_PENDING;
+}
+
+static const struct hvrepl_authenticator_ops count_ops = {
+	.struct_size = sizeof(count_ops),
+	.begin = count_begin,
+	.step = count_step,
+	.end = psk_end,
+};
+
+START_TEST(a_proof_may_take_eight_tokens_each_way_of_12288_bytes)
+{
+	tokens_each_way = HVREPL_PROOF_TOKENS_MAX;
+	token_size = HVREPL_PROOF_TOKEN_MAX;
+	again_with(&count_ops, &count_ops);
+	join();
+}
+END_TEST
+
+START_TEST(a_ninth_token_ends_it)
+{
+	tokens_each_way = HVREPL_PROOF_TOKENS_MAX + 1;
+	token_size = 5;
+	again_with(&count_ops, &count_ops);
+	try_to_join();
+	steps(HVREPL_STEP_PROOF, HVREPL_STEP_PROOF);
+	ck_assert(client.code == HVREPL_E_LIMIT ||
+		  server.code == HVREPL_E_LIMIT);
+	SAID(server, "more than 8 tokens");
+}
+END_TEST
+
+START_TEST(sixty_four_strangers_are_proved_at_once_and_not_one_more)
+{
+	static const uint8_t binding[HVREPL_EXPORTER_SIZE] = { 1 };
+	struct hvrepl_authenticator_ops ops = blocking();
+	struct hvri_mechanism *mechanism;
+	struct hvri_proof_job *job;
+	int32_t rc;
+
+	again_with(&ops, &ops);
+	mechanism = hvri_tls_mechanism(replica);
+	job = hvri_proof_job_new(replica, NULL, binding, false);
+	atomic_store(&mechanism->threads, HVRI_PROOF_THREADS_MAX);
+	rc = hvri_proof_job_step(job, "x", 1, loop, true, NULL, NULL);
+	ck_assert_int_eq(rc, HVREPL_E_BUSY);
+	ck_assert_ptr_nonnull(strstr(job->error.sentence, "more than 64"));
+	hvri_proof_job_drop(job);
+	/* The listener says so to whom it turns away. */
+	try_to_join();
+	ck_assert_int_eq(server.code, HVREPL_E_BUSY);
+	SAID(client, "busy proving others");
+	hvrepl_listener_close(listener);
+	atomic_store(&mechanism->threads, HVRI_PROOF_THREADS_MAX - 1);
+	join();
+	ck_assert_uint_eq(atomic_load(&mechanism->threads),
+			  HVRI_PROOF_THREADS_MAX - 1);
+}
+END_TEST
+
+/* ---- Mechanisms that do it wrong. ---- */
+
+static unsigned mistake;
+
+static int32_t mistaken_step(void *user, void *proof, const void *token,
+			     size_t length, struct hvrepl_proof_step *step)
+{
+	(void)user, (void)proof, (void)token, (void)length;
+	strcpy(step->self, "east");
+	strcpy(step->peer, "west");
+	switch (mistake) {
+	case 0:
+		return HVREPL_PENDING; /* Without a token. */
+	case 1:
+		step->token_length = HVREPL_PROOF_TOKEN_MAX + 1;
+		return HVREPL_OK;
+	case 2:
+		step->peer[0] = 0;
+		return HVREPL_OK;
+	case 3:
+		strcpy(step->self, "*.example.com");
+		return HVREPL_OK;
+	case 4:
+		memset(step->peer, 'x', sizeof(step->peer));
+		return HVREPL_OK;
+	default:
+		return 42;
+	}
+}
+
+START_TEST(a_mistake_of_the_mechanism_is_an_error_of_the_callback)
+{
+	struct hvrepl_authenticator_ops ops = psk_ops;
+
+	mistake = (unsigned)_i;
+	ops.step = mistaken_step;
+	again_with(&ops, &psk_ops);
+	try_to_join();
+	ck_assert_int_eq(client.code, HVREPL_E_CALLBACK);
+	ck_assert_uint_eq(client.step, HVREPL_STEP_PROOF);
+	SAID(client, "the authenticator of psk-1");
+}
+END_TEST
+
+START_TEST(what_cannot_begin_says_why)
+{
+	east.fails = true;
+	try_to_join();
+	ck_assert_int_eq(client.code, HVREPL_E_UNAVAILABLE);
+	SAID(client, "the safe with the key is shut");
+	ck_assert_uint_eq(east.begun, 0);
+}
+END_TEST
+
+START_TEST(an_authenticator_is_released_once_also_when_it_is_not_taken)
+{
+	struct hvrepl_authenticator_options options =
+		HVREPL_AUTHENTICATOR_OPTIONS_INIT;
+	struct hvrepl_authenticator_ops ops = psk_ops;
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	static const char *const names[] = { "", "krb5", "Psk", "p/1", "p 1",
+		"abcdefghijklmnopqrstuvwxyz0123456", NULL };
+	struct psk lone = { .released = 0 };
+	hvrepl_tls *tls = NULL;
+	unsigned expected = 0;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		ck_assert_int_eq(make(&psk_ops, &lone, names[i], &tls, &error),
+				 HVREPL_E_INVALID);
+		ck_assert_uint_eq(lone.released, ++expected);
+	}
+	ops.step = NULL;
+	ck_assert_int_eq(make(&ops, &lone, "p", &tls, &error),
+			 HVREPL_E_INVALID);
+	ck_assert_int_eq(make(NULL, &lone, "p", &tls, &error),
+			 HVREPL_E_INVALID);
+	ops = psk_ops;
+	ops.flags = 2;
+	ck_assert_int_eq(make(&ops, &lone, "p", &tls, &error),
+			 HVREPL_E_TOO_NEW);
+	ops = psk_ops;
+	ops.struct_size = 8;
+	ck_assert_int_eq(make(&ops, &lone, "p", &tls, &error),
+			 HVREPL_E_INVALID);
+	ck_assert_uint_eq(lone.released, expected += 4);
+	options.authenticator.user = &lone;
+	options.authenticator.release = psk_release;
+	options.authenticator.ops = &psk_ops;
+	options.mechanism = "p";
+	options.reserved = 1;
+	ck_assert_int_eq(hvrepl_authenticator_create(&options, &tls, NULL),
+			 HVREPL_E_INVALID);
+	options.reserved = 0;
+	options.self = "a\nb";
+	ck_assert_int_eq(hvrepl_authenticator_create(&options, &tls, NULL),
+			 HVREPL_E_INVALID);
+	options.self = NULL;
+	ck_assert_int_eq(hvrepl_authenticator_create(&options, NULL, NULL),
+			 HVREPL_E_INVALID);
+	ck_assert_uint_eq(lone.released, expected += 3);
+	ck_assert_int_eq(hvrepl_authenticator_create(&options, &tls, NULL),
+			 HVREPL_OK);
+	ck_assert_uint_eq(lone.released, expected);
+	hvrepl_tls_destroy(tls);
+	ck_assert_uint_eq(lone.released, expected + 1);
+}
+END_TEST
+
+/* ---- Time. ---- */
+
+/* A reader on each side, as a node has one. */
+static struct reader {
+	struct hvrepl_op op;
+	uint8_t byte;
+	size_t got;
+	int32_t rc;
+} readers[2];
+
+static void read_ended(struct hvrepl_op *op, int32_t result)
+{
+	((struct reader *)op)->rc = result;
+}
+
+static void start_readers(void *argument)
+{
+	struct side *const sides[] = { &client, &server };
+
+	(void)argument;
+	for (int i = 0; i < 2; i++) {
+		readers[i] = (struct reader){ .op.complete = read_ended };
+		readers[i].rc = sides[i]->channel.ops->receive(
+			sides[i]->channel.user, &readers[i].op,
+			&readers[i].byte, 1, &readers[i].got);
+	}
+}
+
+static void until(bool (*is)(void))
+{
+	for (int i = 0; i < 400 && !is(); i++)
+		run_for(SECOND / 20);
+	ck_assert(is());
+}
+
+static bool proved_thrice(void)
+{
+	return west.ended >= 3 && east.ended >= 3;
+}
+
+START_TEST(a_proof_is_made_anew_on_the_same_connection)
+{
+	struct hvrepl_authenticator_ops ops = blocking();
+
+	if (_i == 1)
+		again_with(&ops, &ops);
+	east.lifetime_ns = 2 * SECOND;
+	west.lifetime_ns = 30 * SECOND;
+	join();
+	while (!proved_thrice()) /* Under load, of three tokens each. */
+		transfer(1000000, 50000);
+	ck_assert_uint_ge(east.again, 2);
+	ck_assert_uint_ge(west.again, 2);
+	ck_assert_int_eq(hvrepl_loop_post(loop, start_readers, NULL), 0);
+	east.begun = east.ended = west.begun = west.ended = 0;
+	until(proved_thrice); /* ...and idle. */
+	ck_assert_int_eq(readers[0].rc, HVREPL_PENDING);
+	ck_assert_int_eq(readers[1].rc, HVREPL_PENDING);
+}
+END_TEST
+
+static bool client_is_out(void)
+{
+	return readers[0].rc < 0 && readers[1].rc < 0;
+}
+
+START_TEST(a_proof_that_cannot_be_made_anew_ends_with_its_lifetime)
+{
+	east.lifetime_ns = 3 * SECOND;
+	west.lifetime_ns = 60 * SECOND;
+	join();
+	east.fails = true;
+	ck_assert_int_eq(hvrepl_loop_post(loop, start_readers, NULL), 0);
+	until(client_is_out);
+	ck_assert_int_eq(readers[0].rc, HVREPL_E_UNAUTHENTICATED);
+	ck_assert_uint_ge(failed_renewals, 1);
+}
+END_TEST
+
+static bool renewal_failed_once(void)
+{
+	return failed_renewals > 0;
+}
+static bool renewal_mended(void)
+{
+	return mended_renewals > 0;
+}
+
+START_TEST(a_renewal_that_comes_late_is_in_time)
+{
+	east.lifetime_ns = 6 * SECOND;
+	west.lifetime_ns = 60 * SECOND;
+	join();
+	east.fails = true;
+	ck_assert_int_eq(hvrepl_loop_post(loop, start_readers, NULL), 0);
+	until(renewal_failed_once);
+	east.fails = false;
+	until(renewal_mended);
+	ck_assert_int_eq(readers[0].rc, HVREPL_PENDING);
+}
+END_TEST
+
+START_TEST(nobody_else_proves_himself_on_a_proved_connection)
+{
+	east.lifetime_ns = 2 * SECOND;
+	west.lifetime_ns = 60 * SECOND;
+	join();
+	strcpy(east.name, "north");
+	ck_assert_int_eq(hvrepl_loop_post(loop, start_readers, NULL), 0);
+	until(client_is_out);
+	ck_assert_int_eq(readers[1].rc, HVREPL_E_UNAUTHENTICATED);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("authenticator limits");
+	TCase *tc = tcase_create("authenticator");
+
+	tcase_set_timeout(tc, 60);
+	tcase_add_checked_fixture(tc, open_ends, close_ends);
+	tcase_add_test(
+		tc, a_proof_may_take_eight_tokens_each_way_of_12288_bytes);
+	tcase_add_test(tc, a_ninth_token_ends_it);
+	tcase_add_test(
+		tc, sixty_four_strangers_are_proved_at_once_and_not_one_more);
+	tcase_add_loop_test(
+		tc, a_mistake_of_the_mechanism_is_an_error_of_the_callback, 0,
+		6);
+	tcase_add_test(tc, what_cannot_begin_says_why);
+	tcase_add_test(
+		tc, an_authenticator_is_released_once_also_when_it_is_not_taken);
+	tcase_add_loop_test(tc, a_proof_is_made_anew_on_the_same_connection, 0,
+			    2);
+	tcase_add_test(
+		tc, a_proof_that_cannot_be_made_anew_ends_with_its_lifetime);
+	tcase_add_test(tc, a_renewal_that_comes_late_is_in_time);
+	tcase_add_test(tc, nobody_else_proves_himself_on_a_proved_connection);
+	suite_add_tcase(suite, tc);
+	return test_run(suite);
+}
