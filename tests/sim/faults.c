@@ -167,7 +167,7 @@ static void back_up(struct teller *t)
 	pair_restore(t->site);
 	copy_guest(&t->guest, &t->saved);
 	t->has_backup = t->tame = false;
-	t->returning = t->brought_back = true;
+	t->returning = t->brought_back = t->unmet = true;
 	t->committed = false; /* The backup may be from before it. */
 	blur_images(&t->guest.epoch, t->guest.last_cut);
 	t->restart_at = pair.now_ns + dice(5) * SECOND;

@@ -193,8 +193,10 @@ static void watch_owner(struct teller *t, const struct hvrepl_vm_status *s)
 
 	note_crash(t);
 	note_reverts(t);
-	if (s->connected)
+	if (s->connected) {
 		t->heard_life = t->site->restarts + 1;
+		t->unmet = false;
+	}
 	/* A former owner waits for its peer first (O3: 10 s). */
 	if (t->revived > 0 && t->heard_life != t->site->restarts + 1 &&
 	    s->mode == HVREPL_MODE_PRIMARY &&

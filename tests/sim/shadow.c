@@ -169,6 +169,9 @@ bool read_point(struct teller *t, uint64_t number, struct content *into)
 	if (view != NULL && hvrepl_view_close(view) != HVREPL_OK)
 		violated(44, "a view that nobody uses does not close");
 	let_go(t->site);
+	if (rc < 0)
+		SAY("%s: point %llu is read: %d", t->site->name,
+		    (unsigned long long)number, rc);
 	/* Damage is said, and only where there is some. */
 	if (rc <= -500 && rc > -600)
 		HOLDS(t->hurt ? 12 : 11, t->hurt,

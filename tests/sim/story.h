@@ -142,6 +142,7 @@ struct teller {
 	struct guest guest, saved; /* `saved`: when the backup was made. */
 	bool has_backup, restored, returning;
 	bool brought_back; /* Once in this story. */
+	bool unmet; /* It was, and has not met the other site since. */
 	bool hurt;       /* Its medium lost or changed bytes silently. */
 	bool power;      /* The last crash was one of power. */
 	uint32_t asked;  /* The last operation accepted here. */
