@@ -445,13 +445,15 @@ void hvri_behind_error(struct hvri_step *s, const struct hvri_claim *claim,
 }
 
 /* Nothing is sent to who does not stand by: that waits for an operator. */
-static void wait_for_reverse(struct hvri_step *s, uint32_t operation)
+static void wait_for_reverse(struct hvri_step *s)
 {
 	hvri_drop_cut(s, HVREPL_E_CANCELLED);
 	s->rec->phase = HVRI_PHASE_RESYNC_WANTED;
 	s->r->pending.compare = 0;
 	hvri_save(s);
-	if (operation != 0 && hvri_job_is(s, operation))
+	if (hvri_job_is(s, HVREPL_OPERATION_START_INITIAL) ||
+	    hvri_job_is(s, HVREPL_OPERATION_RESYNC) ||
+	    hvri_job_is(s, HVREPL_OPERATION_REVERSE))
 		hvri_job_end(s, HVREPL_E_PEER_REFUSED,
 			     "the other site was restored from a backup: resync "
 			     "or reverse makes it follow this one");
@@ -473,7 +475,7 @@ static void meet_no_standby(struct hvri_step *s, const struct hvri_claim *claim)
 		if (superseded ||
 		    (claim->ownership == HVREPL_OWNERSHIP_STANDBY &&
 		     cannot_follow(rec, claim)))
-			wait_for_reverse(s, 0);
+			wait_for_reverse(s);
 		break;
 	case HVRI_PHASE_READY:
 	case HVRI_PHASE_INITIAL:
@@ -481,7 +483,7 @@ static void meet_no_standby(struct hvri_step *s, const struct hvri_claim *claim)
 		if (superseded && joins)
 			hvri_meet_empty(s, claim);
 		else if (superseded)
-			wait_for_reverse(s, HVREPL_OPERATION_START_INITIAL);
+			wait_for_reverse(s);
 		break;
 	case HVRI_PHASE_RESYNC:
 		/* It is on its way into our epoch, by a compare of everything. */
@@ -492,8 +494,11 @@ static void meet_no_standby(struct hvri_step *s, const struct hvri_claim *claim)
 			hvri_drop_cut(s, HVREPL_E_CANCELLED);
 			rec->phase = HVRI_PHASE_JOIN;
 			hvri_save(s);
-		} else if (superseded && !HVRI_PLANT(compare_goes_on)) {
-			wait_for_reverse(s, HVREPL_OPERATION_RESYNC);
+		} else if ((superseded ||
+			    (claim->ownership == HVREPL_OWNERSHIP_STANDBY &&
+			     cannot_follow(rec, claim))) &&
+			   !HVRI_PLANT(compare_goes_on)) {
+			wait_for_reverse(s);
 		}
 		break;
 	default:
