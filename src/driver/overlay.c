@@ -146,7 +146,8 @@ static void overlay_finish(struct hvri_task *task)
 {
 	struct hvri_vm *vm = task->vm;
 
-	if (hvri_standby_reopened(task) || hvri_task_waits(task, 20 * BUSY_NS))
+	if (hvri_standby_reopened(task) || hvri_task_overtaken(task) ||
+	    hvri_task_waits(task, 20 * BUSY_NS))
 		return;
 	hvri_vm_list_points(vm);
 	if (task->done.code < 0)
@@ -163,6 +164,7 @@ int32_t hvri_standby_overlay(struct hvri_vm *vm,
 
 	HVRI_TRY(hvri_task_new(vm, action, overlay_work, overlay_finish,
 			       &task));
+	task->turn = ++vm->overlay_turn;
 	hvri_receive_stop(vm, NULL, false);
 	hvri_standby_detach_failed(task);
 	if (vm->store == NULL && !task->reopen) {
@@ -195,7 +197,8 @@ static void drop_finish(struct hvri_task *task)
 {
 	struct hvri_vm *vm = task->vm;
 
-	if (hvri_standby_reopened(task) || hvri_task_waits(task, 20 * BUSY_NS))
+	if (hvri_standby_reopened(task) || hvri_task_overtaken(task) ||
+	    hvri_task_waits(task, 20 * BUSY_NS))
 		return;
 	hvri_vm_list_points(vm);
 	hvri_standby_maintain(vm);
@@ -206,11 +209,12 @@ int32_t hvri_standby_drop(struct hvri_vm *vm, const struct hvri_action *action)
 	struct hvri_task *task;
 
 	HVRI_TRY(hvri_task_new(vm, action, drop_work, drop_finish, &task));
+	task->turn = ++vm->overlay_turn;
 	vm->armed = false;
 	hvri_vm_doors(vm, false, false);
 	hvri_standby_detach_failed(task);
 	if (vm->store == NULL && !task->reopen)
-		hvri_task_end(task, HVREPL_OK);
+		hvri_task_end(task, vm->reopening ? HVREPL_E_STATE : HVREPL_OK);
 	else
 		hvri_task_submit(task);
 	return HVREPL_OK;

@@ -39,11 +39,22 @@ static void task_done(struct hvri_lane_job *job)
 	hvri_vm_feed(vm, &task->event);
 }
 
+bool hvri_task_overtaken(const struct hvri_task *task)
+{
+	return task->turn != 0 && task->turn != task->vm->overlay_turn;
+}
+
 static void task_retry(struct hvri_alarm *timer)
 {
-	hvri_task_submit(
+	struct hvri_task *task =
 		(struct hvri_task *)((char *)timer -
-				     offsetof(struct hvri_task, retry)));
+				     offsetof(struct hvri_task, retry));
+
+	/* It would undo now what was asked for after it. */
+	if (hvri_task_overtaken(task))
+		hvri_task_end(task, HVREPL_E_CANCELLED);
+	else
+		hvri_task_submit(task);
 }
 
 int32_t hvri_task_new(struct hvri_vm *vm, const struct hvri_action *action,

@@ -29,7 +29,7 @@ void hvri_standby_detach_failed(struct hvri_task *task)
 	    vm->view != NULL ||
 	    vm->maintaining || !hvri_lane_idle(&vm->lane))
 		return;
-	task->reopen = true;
+	task->reopen = vm->reopening = true;
 	task->store = vm->store;
 	vm->store = NULL;
 }
@@ -65,7 +65,7 @@ bool hvri_standby_reopened(struct hvri_task *task)
 
 	if (!task->reopen)
 		return false;
-	task->reopen = false;
+	task->reopen = vm->reopening = false;
 	vm->store = task->store;
 	vm->store_lost = vm->store == NULL;
 	vm->store_code = vm->store_lost ? task->done.code : HVREPL_OK;
@@ -124,6 +124,7 @@ static void maintain_done(struct hvri_lane_job *job)
 void hvri_standby_maintain(struct hvri_vm *vm)
 {
 	const struct hvri_relationship *r = &vm->relationship;
+	struct hvrepl_store_info info = HVREPL_STORE_INFO_INIT;
 	bool opening = (r->record.form == HVRI_FORM_OVERLAY ||
 			r->record.form == HVRI_FORM_FOLDING) &&
 		       !r->overlay_open;
@@ -132,6 +133,13 @@ void hvri_standby_maintain(struct hvri_vm *vm)
 	if (vm->store == NULL || vm->maintaining || vm->closing ||
 	    vm->store_held || opening)
 		return;
+	/* It could do nothing, and must not be in the way of who opens it again. */
+	hvri_store_info(vm->store, &info);
+	if (info.poisoned != 0) {
+		hvri_alarm_set(&vm->node->timers, &vm->maintain,
+			       hvri_now(&vm->node->env) + MAINTAIN_NS);
+		return;
+	}
 	vm->maintaining = true;
 	vm->maintain_job.work = maintain_work;
 	vm->maintain_job.done = maintain_done;

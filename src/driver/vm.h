@@ -164,6 +164,9 @@ struct hvri_vm {
 	struct hvri_alarm maintain;
 	bool maintaining, maintain_more;
 	bool maintain_full; /* Found by it; `full` once it is done. */
+	bool reopening;  /* `store` is in a task, to be opened again. */
+	/* Of OPEN_OVERLAY and DROP_OVERLAY; the newest is what is to be. */
+	uint32_t overlay_turn;
 	bool store_lost; /* Opening it again failed; tried once more. */
 	int32_t store_code; /* Why; `open_sentence` says it. */
 	bool store_held; /* Upkeep would be in the way. */
@@ -209,6 +212,7 @@ struct hvri_task {
 	bool store_gone;
 	bool reopen;     /* `store` failed a flush: see hvri_standby_detach_failed. */
 	bool of_closing; /* Goes on though the VM closes. */
+	uint32_t turn;   /* Of overlay_turn; 0: it cannot be overtaken. */
 };
 
 /* ---- vm.c ---- */
@@ -267,6 +271,8 @@ void hvri_task_end(struct hvri_task *task, int32_t code);
 /* In finish: BUSY means that something is still leaving; work runs again after
  * a pause. True: that is so, finish returns. */
 bool hvri_task_waits(struct hvri_task *task, uint64_t pause_ns);
+/* Something newer of its kind was asked for: it changes nothing any more. */
+bool hvri_task_overtaken(const struct hvri_task *task);
 void hvri_task_error(struct hvri_task *task, int32_t code,
 		     const struct hvrepl_error *error);
 

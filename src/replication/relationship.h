@@ -19,7 +19,10 @@
  *     that token, at once or later, unless the object is dropped. Actions of
  *     one update may run beside each other except where stated; an action is
  *     never started before the DONE of FENCE, ARM, OPEN_OVERLAY, DROP_OVERLAY,
- *     FOLD-cancelling, ADOPT that came before it (the step sees to that).
+ *     FOLD-cancelling, ADOPT that came before it (the step sees to that). But
+ *     OPEN_OVERLAY and DROP_OVERLAY overtake each other: where an operator does
+ *     not wait, the newest is what is to be, and of an older one nothing may
+ *     happen after it.
  *  3. All actions may be repeated: after a crash the START step asks again for
  *     what may not have finished.
  *  4. Guest writes are admitted from ARM on until FENCE is started; after START

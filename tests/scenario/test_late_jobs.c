@@ -234,6 +234,36 @@ START_TEST(replication_goes_on_however_late_jobs_and_messages_are)
 }
 END_TEST
 
+/* b's storage fails while it fails over; the operator cancels, and fails over anew
+ * before what was begun is thrown away. The store is opened again for the cancel
+ * first: that comes late, and takes nothing from under the guest. _i: the call that
+ * fails. */
+START_TEST(a_cancel_that_ends_late_takes_nothing_from_the_next_failover)
+{
+	protected_with_points();
+	shadow_flush(&pair.a);
+	(void)shadow_next_point(&pair.a, &pair.b);
+	pair_kill(&pair, &pair.a, false);
+	pair.b.sim.fail_code = HVREPL_E_NO_SPACE;
+	pair.b.sim.fail_on = true;
+	pair.b.sim.fail_at = pair.b.sim.call_count + (uint64_t)_i;
+	(void)pair_ask(&pair.b, HVREPL_OPERATION_UNPLANNED, 0, NULL);
+	pair_run(&pair, SECOND / 10);
+	pair.b.sim.fail_at = UINT64_MAX;
+	pair.b.sim.fail_on = false;
+	(void)pair_ask(&pair.b, HVREPL_OPERATION_CANCEL, 0, NULL);
+	pair_run(&pair, 1);
+	(void)pair_ask(&pair.b, HVREPL_OPERATION_UNPLANNED, 0, NULL);
+	ck_assert_msg(pair_until(&pair, 60 * SECOND, taken_over), "%s",
+		      pair.b.job_sentence);
+	shadow_scatter(&pair.b, 5, 20);
+	pair_run(&pair, SECOND);
+	shadow_scatter(&pair.b, 6, 20);
+	shadow_flush(&pair.b);
+	shadow_expect_disks(&pair.b);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("late_jobs");
@@ -247,6 +277,9 @@ int main(void)
 	tcase_add_loop_test(tcase,
 			    replication_goes_on_however_late_jobs_and_messages_are,
 			    0, getenv("HVREPL_LONG") != NULL ? 1000 : 60);
+	tcase_add_loop_test(
+		tcase, a_cancel_that_ends_late_takes_nothing_from_the_next_failover,
+		0, 40);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }
