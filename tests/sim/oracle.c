@@ -146,7 +146,8 @@ static void note_crash(struct teller *t)
 	t->revived = t->site->restarts;
 	t->up_since = pair.now_ns;
 	t->wrote_epoch = true;
-	t->restored = t->returning;
+	/* It stays what its backup made it until it has met the other one. */
+	t->restored = t->returning || (t->restored && t->unmet);
 	t->returning = false;
 	t->newest = 0;
 	memset(t->guest.owed, 0, sizeof(t->guest.owed));
