@@ -81,6 +81,11 @@ int32_t hvri_scan_begin(struct hvri_scan *scan, struct hvri_vm *vm,
 	if (point.number == 0 ||
 	    (ask->point != 0 && ask->point != point.number))
 		return HVREPL_E_BUSY;
+	/* What differs then is not marked: it is found by a resynchronization, and
+	 * is no damage. */
+	if (vm->relationship.record.ownership == HVREPL_OWNERSHIP_OWNER &&
+	    vm->relationship.record.untrusted)
+		return HVREPL_E_UNTRUSTED;
 	scan->vm = vm;
 	scan->disk = ask->disk;
 	scan->offset = ask->offset;

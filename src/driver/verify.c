@@ -139,6 +139,9 @@ static int32_t verify_answer(struct hvri_run *run,
 	}
 	if (rc == HVREPL_E_BUSY || rc == HVREPL_E_NOT_FOUND)
 		once_more(verify);
+	else if (rc == HVREPL_E_UNTRUSTED)
+		hvri_run_end(run, rc, "the two sites are known to differ: "
+				      "resynchronize first, or let that go on");
 	else
 		hvri_run_end(run, rc, "the other site's content could not be "
 				      "read");
