@@ -212,6 +212,20 @@ void hvri_become_standby(struct hvri_step *s, const struct hvrepl_uuid *epoch)
 	hvri_job_overtaken(s, true);
 }
 
+/* Given up, or left behind by a force: then it is not answered otherwise. */
+static bool is_under_way(const struct hvri_step *s,
+			 const struct hvri_epoch *child)
+{
+	const struct hvri_record *rec = s->rec;
+
+	return !hvri_outcome_dead(child->outcome) &&
+	       (hvri_uuid_equal(&rec->relinquished, &child->id) ||
+		hvri_lineage_on_path(&rec->lineage, &rec->current,
+				     &child->id) ||
+		(hvri_job_is(s, HVREPL_OPERATION_PLANNED) &&
+		 hvri_uuid_equal(&rec->job.epoch, &child->id)));
+}
+
 static void on_request(struct hvri_step *s, const struct hvri_handover *h)
 {
 	struct hvri_record *rec = s->rec;
@@ -223,8 +237,7 @@ static void on_request(struct hvri_step *s, const struct hvri_handover *h)
 	 * not heard which. */
 	known = hvri_lineage_look(&rec->lineage, &h->epoch);
 	if (known != NULL && !HVRI_PLANT(reqonce)) {
-		if (hvri_outcome_dead(known->outcome) &&
-		    !HVRI_PLANT(given_up_in_silence))
+		if (!is_under_way(s, known) && !HVRI_PLANT(given_up_in_silence))
 			hvri_send_answer(s, HVRI_MESSAGE_HANDOVER_REQUEST,
 					 &h->epoch, 0, HVREPL_E_CANCELLED,
 					 "the planned failover was given up; "

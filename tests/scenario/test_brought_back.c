@@ -258,6 +258,28 @@ START_TEST(a_primary_brought_back_from_its_first_content_can_be_resumed)
 }
 END_TEST
 
+/* What differs is known to the owner, who has not sent it: no damage is found. */
+START_TEST(a_replica_brought_back_is_not_verified_before_it_was_compared)
+{
+	shadow_setup();
+	shadow_scatter(&pair.a, 1, 20);
+	shadow_protect();
+	pair_backup(&pair.b);
+	shadow_scatter(&pair.a, 2, 20);
+	(void)shadow_next_point(&pair.a, &pair.b);
+	shadow_ok(&pair.a, HVREPL_OPERATION_SUSPEND);
+	bring_back(&pair.b);
+	ck_assert_int_eq(pair_operate(&pair, &pair.b, HVREPL_OPERATION_VERIFY,
+				      0),
+			 HVREPL_E_UNTRUSTED);
+	shadow_ok(&pair.a, HVREPL_OPERATION_RESYNC);
+	shadow_await(&pair.a, HVREPL_STATE_REPLICATING, HVREPL_OWNERSHIP_OWNER);
+	(void)shadow_next_point(&pair.a, &pair.b);
+	shadow_ok(&pair.b, HVREPL_OPERATION_VERIFY);
+	shadow_teardown();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("brought back");
@@ -277,6 +299,8 @@ int main(void)
 		tc, a_primary_brought_back_and_forced_is_compared_after_the_divergence);
 	tcase_add_test(
 		tc, a_primary_brought_back_from_its_first_content_can_be_resumed);
+	tcase_add_test(
+		tc, a_replica_brought_back_is_not_verified_before_it_was_compared);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }

@@ -579,6 +579,34 @@ START_TEST(a_hello_that_is_lost_leaves_no_site_that_forgot_its_discard)
 }
 END_TEST
 
+/* O4: B asked for the VM, A gave it away and was forced before B heard. B follows
+ * A's new epoch, and is told that nothing comes of what it asked for. */
+START_TEST(who_asked_for_a_handover_hears_that_the_vm_was_forced_instead)
+{
+	struct one_site *a = &world.site[0], *b = &world.site[1];
+
+	story_begin(&world);
+	world.tracing = false;
+	ck_assert_int_eq(sites_operate(&world, 1, HVREPL_OPERATION_PLANNED, 0,
+				       NULL),
+			 HVREPL_OK);
+	while (a->r.record.ownership != HVREPL_OWNERSHIP_RELINQUISHED)
+		ck_assert(sites_any(&world));
+	sites_cut_link(&world);
+	sites_settle(&world, 4000);
+	ck_assert_uint_eq(b->r.record.ownership, HVREPL_OWNERSHIP_STANDBY);
+	operate(&world, 0, HVREPL_OPERATION_FORCE);
+	ck_assert_uint_ne(b->r.record.job.id, 0);
+	sites_connect(&world);
+	sites_settle(&world, 4000);
+	sites_wait(&world, UINT64_C(12000000000));
+	ck_assert_uint_eq(b->r.record.job.id, 0);
+	ck_assert_int_eq(b->last_code, HVREPL_E_CANCELLED);
+	ck_assert_msg(world.broken == NULL, "%s", world.broken);
+	sites_free(&world);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("relationship");
@@ -594,6 +622,8 @@ int main(void)
 	tcase_add_test(tc, two_discards_at_the_same_time_are_both_refused_and_say_what_to_do);
 	tcase_add_test(
 		tc, a_hello_that_is_lost_leaves_no_site_that_forgot_its_discard);
+	tcase_add_test(
+		tc, who_asked_for_a_handover_hears_that_the_vm_was_forced_instead);
 	tcase_add_test(
 		tc, a_handover_that_was_granted_is_not_cancelled_behind_its_back);
 	suite_add_tcase(suite, tc);
