@@ -474,6 +474,18 @@ void hvri_receive_found(struct hvri_vm *vm, const struct hvrepl_uuid *cut)
 		return;
 	found->event.type = HVRI_EVENT_POINT_COMPLETE;
 	found->event.u.data.cut = *cut;
+	memset(&found->event.u.data.found, 0, sizeof(struct hvri_point));
+	if (vm->point_count > 0) {
+		const struct hvrepl_point *newest =
+			&vm->points[vm->point_count - 1];
+
+		found->event.u.data.found = (struct hvri_point){
+			.epoch = newest->epoch,
+			.number = newest->number,
+			.cut = newest->cut,
+			.utc_ns = newest->utc_ns,
+		};
+	}
 	hvri_vm_feed(vm, found);
 }
 

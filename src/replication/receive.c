@@ -244,6 +244,29 @@ void hvri_points_doubted(struct hvri_step *s)
 		    (unsigned long long)rec->position.number);
 }
 
+/* Of which cut the store holds a point after all. More than one may have failed
+ * or been given up before the store was opened again: it knows itself. */
+static struct hvri_cut_begin found_cut(const struct hvri_step *s)
+{
+	const struct hvri_record *rec = s->rec;
+	const struct hvri_point *newest = &s->e->u.data.found;
+	struct hvri_cut_begin found = s->r->failed;
+
+	if (found.point.number != 0 &&
+	    hvri_uuid_equal(&s->e->u.data.cut, &found.point.cut))
+		return found;
+	memset(&found, 0, sizeof(found));
+	/* The first content has its windows, which are told by their cut alone. */
+	if (rec->position.number == 0 || HVRI_PLANT(found_is_forgotten) ||
+	    newest->number <= hvri_stands_at(rec)->number)
+		return found;
+	found.kind = HVRI_CUT_DELTA;
+	found.closed = true;
+	found.point = *newest;
+	found.frontier.disk = rec->disk_count;
+	return found;
+}
+
 /* A commit that seemed to fail is found durable when the store is opened again,
  * or it was under way when receiving was stopped: the point stands, and what was
  * offered instead of it does not follow it. */
@@ -251,11 +274,10 @@ static bool found_after_all(struct hvri_step *s)
 {
 	struct hvri_relationship *r = s->r;
 	struct hvri_record *rec = s->rec;
-	struct hvri_cut_begin found = r->failed;
+	struct hvri_cut_begin found = found_cut(s);
 	const struct hvri_point *point = &found.point;
 
 	if (s->e->type != HVRI_EVENT_POINT_COMPLETE || point->number == 0 ||
-	    !hvri_uuid_equal(&s->e->u.data.cut, &point->cut) ||
 	    rec->form != HVRI_FORM_STORE ||
 	    (!hvri_uuid_equal(&rec->joining, &point->epoch) &&
 	     (rec->ownership != HVREPL_OWNERSHIP_STANDBY ||

@@ -158,6 +158,9 @@ struct hvri_event {
 			uint64_t chunk;
 			int32_t code;
 			const char *sentence; /* May be NULL. */
+			/* POINT_COMPLETE of what was not being received: the
+			 * store's newest point; number 0: none. */
+			struct hvri_point found;
 		} data;
 	} u;
 };

@@ -36,6 +36,17 @@ static void back_to_owner(struct hvri_step *s)
 	hvri_touch(s);
 }
 
+/* What was folded into the disk cannot be thrown away: it follows by a join, where
+ * the disk's content is kept. So it is when that has made a store of the disk. */
+static bool holds_its_own(const struct hvri_record *rec)
+{
+	return rec->form == HVRI_FORM_LIVE || rec->form == HVRI_FORM_FOLDING ||
+	       (rec->form == HVRI_FORM_STORE &&
+		(rec->mode == HVREPL_MODE_PRIMARY ||
+		 rec->phase == HVRI_PHASE_FAILED_OVER ||
+		 rec->phase == HVRI_PHASE_JOIN));
+}
+
 /* Epochs that were abandoned are left, up to the last that stands. */
 void hvri_revert(struct hvri_step *s)
 {
@@ -55,10 +66,8 @@ void hvri_revert(struct hvri_step *s)
 		rec->current = epoch->parent;
 		changed = true;
 	}
-	/* What was folded into the disk cannot be thrown away: it follows by a
-	 * join, where the disk's content is kept. */
 	if (changed && rec->rolled_back && !hvri_owns_current(rec) &&
-	    (rec->form == HVRI_FORM_LIVE || rec->form == HVRI_FORM_FOLDING)) {
+	    holds_its_own(rec)) {
 		rec->current = before;
 		return;
 	}
