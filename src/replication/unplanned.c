@@ -421,16 +421,15 @@ void hvri_fence_done(struct hvri_step *s, const struct hvri_done *done)
 {
 	struct hvri_relationship *r = s->r;
 	uint8_t purpose = r->fence_for;
+	/* What this site wrote in its failover is thrown away, on the disk or not. */
+	bool discards = purpose == HVRI_FENCE_CANCEL ||
+			purpose == HVRI_FENCE_CHANGE;
 
-	if (done->code != HVREPL_OK) {
+	if (done->code != HVREPL_OK && !discards) {
 		/* No write gets in, but what was written may not be on disk. */
 		if (purpose == HVRI_FENCE_HANDOVER)
 			hvri_handover_abort(s, done->code, done->sentence);
 		r->fence_for = HVRI_FENCE_NOTHING;
-		if (purpose == HVRI_FENCE_CANCEL ||
-		    purpose == HVRI_FENCE_CHANGE)
-			hvri_job_end(s, done->code,
-				     "the disks could not be flushed");
 		if (purpose == HVRI_FENCE_JOIN) {
 			r->fence_for = purpose;
 			hvri_timer(s, HVRI_TIMER_RETRY, 10 * HVRI_SECOND);

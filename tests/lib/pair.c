@@ -376,10 +376,15 @@ static bool turn(struct pair *pair)
 
 static void revive(struct pair *pair, struct pair_site *site)
 {
-	if (!site->sim.crashed || site->node == NULL || site->dead)
+	/* Who knows that a start may fail sees to the next one. */
+	if (!site->sim.crashed || site->dead ||
+	    (site->node == NULL && pair->may_fail_to_start))
 		return;
 	pair->revived++;
-	pair_kill(pair, site, pair->power_loss);
+	if (site->node != NULL)
+		pair_kill(pair, site, pair->power_loss);
+	else
+		sim_restart(&site->sim, pair->power_loss && !site->keeps_power);
 	pair_start(pair, site);
 }
 

@@ -364,6 +364,49 @@ START_TEST(a_failed_flush_under_a_failover_asks_for_a_restart_and_goes_on_after_
 }
 END_TEST
 
+/* What is thrown away need not be on the disk first. */
+START_TEST(a_failover_whose_disks_cannot_be_flushed_can_be_cancelled_or_changed)
+{
+	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
+
+	protected_with_points();
+	pair_link(&pair, false);
+	ck_assert_int_eq(pair_operate(&pair, &pair.b, HVREPL_OPERATION_UNPLANNED,
+				      0),
+			 HVREPL_OK);
+	shadow_scatter(&pair.b, 4, 10);
+	pair.b.sim.fail_at = pair.b.sim.call_count;
+	pair.b.sim.fail_code = HVREPL_E_STORAGE_IO;
+	pair.b.sim.fail_on = true;
+	pair.b.sim.flush_fails = SIM_FLUSH_KEEPS;
+	ck_assert_int_lt(pair_flush(&pair.b, 0), 0);
+	pair.b.sim.fail_at = UINT64_MAX;
+	pair.b.sim.fail_on = false;
+	/* The disk stays poisoned for the guest that wrote to it. */
+	ck_assert_int_lt(pair_flush(&pair.b, 0), 0);
+	if (_i == 1) {
+		pair_status(&pair.b, &status);
+		ck_assert_int_eq(pair_operate(&pair, &pair.b,
+					      HVREPL_OPERATION_CHANGE_POINT,
+					      status.last_point),
+				 HVREPL_OK);
+		pair_run(&pair, SECOND);
+		ck_assert_int_eq(pair_flush(&pair.b, 0), HVREPL_OK);
+	}
+	pair_link(&pair, true);
+	pair_run(&pair, SECOND);
+	shadow_ok(&pair.b, HVREPL_OPERATION_CANCEL);
+	shadow_await(&pair.a, HVREPL_STATE_REPLICATING, HVREPL_OWNERSHIP_OWNER);
+	for (unsigned d = 0; d < PAIR_DISKS; d++)
+		ck_assert_int_eq(pair_read(&pair.a, d, 0, shadow.disks[d],
+					   SHADOW_SIZE),
+				 HVREPL_OK);
+	shadow_scatter(&pair.a, 5, 10);
+	shadow_expect_disks(&pair.a);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+}
+END_TEST
+
 static bool writes_alone(struct pair_site *site)
 {
 	struct hvrepl_vm_status status;
@@ -472,6 +515,10 @@ int main(void)
 	tcase_add_test(tc, a_kept_end_that_holds_up_a_commit_is_named_and_reverse_says_so);
 	tcase_add_test(tc, a_point_that_is_read_holds_up_a_commit_and_that_is_said);
 	tcase_add_test(tc, a_failed_flush_under_a_failover_asks_for_a_restart_and_goes_on_after_it);
+	tcase_add_loop_test(
+		tc,
+		a_failover_whose_disks_cannot_be_flushed_can_be_cancelled_or_changed,
+		0, 2);
 	tcase_add_test(tc, whether_a_former_owner_starts_alone_is_each_sites_own_word_of_today);
 	tcase_add_test(tc, both_sites_writing_ends_in_diverged_and_nothing_is_overwritten);
 	tcase_add_test(
