@@ -69,6 +69,9 @@ START_TEST(cuts)
 	INVALID(hvrepl_cut_next_extents(ANY, 0, 0, &extent, &count, NULL));
 	INVALID(hvrepl_cut_read(NULL, 0, 0, bytes, 8));
 	INVALID(hvrepl_cut_read(ANY, 0, 0, NULL, 8));
+	label.struct_size = 4;
+	INVALID(hvrepl_tracker_set_label(ANY, &label));
+	INVALID(hvrepl_tracker_set_label(ANY, NULL));
 	INVALID(hvrepl_cut_settle(NULL, 0, 0));
 	INVALID(hvrepl_cut_settle(ANY, 0, 1));
 	ck_assert_int_eq(hvrepl_cut_close(NULL, 0), HVREPL_OK);
@@ -195,7 +198,11 @@ START_TEST(logs)
 						  &writer, NULL),
 			 HVREPL_E_TOO_NEW);
 	info.reserved = 0;
-	ck_assert_uint_eq(buffer.released, 3);
+	info.base_digest_kind = HVREPL_LOG_DIGEST_SHA256 + 1;
+	INVALID(hvrepl_log_writer_create(&env.env, &info, 1, &sink, &writer,
+					 NULL));
+	info.base_digest_kind = HVREPL_LOG_DIGEST_NONE;
+	ck_assert_uint_eq(buffer.released, 4);
 	sink.release = NULL;
 	INVALID(hvrepl_log_writer_create(&env.env, &info, 1, &sink, NULL, NULL));
 	INVALID(hvrepl_log_writer_info(NULL, &info));
@@ -209,7 +216,10 @@ START_TEST(logs)
 	INVALID(hvrepl_log_reader_open(&env.env, NULL, &reader, NULL));
 	INVALID(hvrepl_log_reader_open(NULL, &source, &reader, NULL));
 	INVALID(hvrepl_log_reader_open(&env.env, &source, NULL, NULL));
-	ck_assert_uint_eq(buffer.released, 5);
+	ck_assert_uint_eq(buffer.released, 6);
+	source.release = NULL;
+	INVALID(hvrepl_log_reader_open(NULL, &source, &reader, NULL));
+	ck_assert_uint_eq(buffer.released, 6);
 	INVALID(hvrepl_log_reader_info(NULL, &info));
 	INVALID(hvrepl_log_reader_info(ANY, NULL));
 	INVALID(hvrepl_log_reader_next(NULL, &chunk));
@@ -235,6 +245,9 @@ START_TEST(logs)
 					  &sink, &compare, NULL));
 	INVALID(hvrepl_log_compare_advance(NULL, NULL, NULL));
 	INVALID(hvrepl_log_compare_summary(NULL, &info, &summary));
+	sink.release = NULL;
+	INVALID(hvrepl_log_from_cut(NULL, ANY, 0, &sink, NULL, NULL));
+	sink = logbuf_sink(&buffer);
 	INVALID(hvrepl_disk_digest(&env.env, NULL, bytes, NULL));
 	INVALID(hvrepl_disk_digest(NULL, &disk, bytes, NULL));
 	INVALID(hvrepl_disk_digest(&env.env, &disk, NULL, NULL));
@@ -258,6 +271,8 @@ START_TEST(applying)
 	config.reserved = 1;
 	ck_assert_int_eq(hvrepl_log_apply_create(&env.env, &config, &apply, NULL),
 			 HVREPL_E_TOO_NEW);
+	config.reserved = 0;
+	INVALID(hvrepl_log_apply_create(NULL, &config, &apply, NULL));
 	INVALID(hvrepl_log_apply_advance(NULL, NULL, NULL));
 }
 END_TEST
@@ -271,6 +286,8 @@ START_TEST(nodes)
 	struct hvrepl_vm_status vm_status = { .struct_size = sizeof(vm_status) };
 	struct hvrepl_node_config config = { .struct_size = 4 };
 	struct hvrepl_channel channel = { .ops = NULL };
+	struct hvrepl_authorisation_status rights =
+		HVREPL_AUTHORISATION_STATUS_INIT;
 	struct hvrepl_uuid vm = { { 1 } };
 	hvrepl_guest_disk *disk;
 	hvrepl_node *node;
@@ -285,6 +302,18 @@ START_TEST(nodes)
 	INVALID(hvrepl_node_process(NULL, 1));
 	ck_assert_uint_eq(hvrepl_node_deadline(NULL), UINT64_MAX);
 	INVALID(hvrepl_node_authorise(NULL, ANY));
+	INVALID(hvrepl_node_authorise(ANY, NULL));
+	INVALID(hvrepl_node_post(NULL, NULL, NULL));
+	INVALID(hvrepl_node_set_trust(NULL, ANY));
+	INVALID(hvrepl_node_set_renewal(NULL, "peer", 1));
+	INVALID(hvrepl_node_set_renewal(ANY, NULL, 1));
+	INVALID(hvrepl_node_get_authorisation(NULL, "peer", &rights));
+	INVALID(hvrepl_node_get_authorisation(ANY, NULL, &rights));
+	INVALID(hvrepl_node_get_authorisation(ANY, "peer", NULL));
+	INVALID(hvrepl_vm_set_trust_group(NULL, &vm, "group", NULL));
+	INVALID(hvrepl_vm_set_trust_group(ANY, NULL, "group", NULL));
+	INVALID(hvrepl_vm_set_trust_group(ANY, &vm, NULL, NULL));
+	ck_assert_int_eq(hvrepl_peer_pattern_matches(NULL, "peer"), 0);
 	INVALID(hvrepl_node_add_peer(NULL, ANY, NULL));
 	INVALID(hvrepl_node_connected(NULL, &channel, 0));
 	INVALID(hvrepl_node_connected(ANY, NULL, 0));

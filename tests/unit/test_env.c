@@ -37,6 +37,31 @@ START_TEST(an_incomplete_env_is_refused_with_a_sentence)
 	app.reserved = 1;
 	ck_assert_int_eq(hvri_env_copy(&env, &app, &error), HVREPL_E_TOO_NEW);
 	ck_assert_int_eq(hvri_env_copy(&env, NULL, &error), HVREPL_E_INVALID);
+	app = test.env;
+	app.monotonic_ns = NULL;
+	ck_assert_int_eq(hvri_env_copy(&env, &app, &error), HVREPL_E_INVALID);
+	app = test.env;
+	app.utc_ns = NULL;
+	ck_assert_int_eq(hvri_env_copy(&env, &app, &error), HVREPL_E_INVALID);
+	ck_assert_ptr_nonnull(strstr(error.sentence, "utc_ns"));
+	{
+		struct {
+			struct hvrepl_env env;
+			uint64_t more;
+		} newer = { test.env, 1 };
+
+		newer.env.struct_size = sizeof(newer);
+		ck_assert_int_eq(hvri_env_copy(&env, &newer.env, &error),
+				 HVREPL_E_TOO_NEW);
+		ck_assert_ptr_nonnull(strstr(error.sentence, "newer"));
+	}
+	/* A place for an error that has no size is no place. */
+	memset(&error, 0, sizeof(error));
+	ck_assert_int_eq(hvri_env_copy(&env, NULL, &error), HVREPL_E_INVALID);
+	ck_assert_int_eq(hvri_fail_plain(&error, HVREPL_E_NOMEM),
+			 HVREPL_E_NOMEM);
+	ck_assert_int_eq(error.code, 0);
+	ck_assert_str_eq(error.sentence, "");
 }
 END_TEST
 
@@ -128,6 +153,19 @@ START_TEST(ids_are_random_version_4_and_survive_their_text)
 	ck_assert_uint_eq(strlen(text), HVRI_UUID_TEXT - 1);
 	ck_assert_int_eq(hvri_uuid_parse(text, &parsed), HVREPL_OK);
 	ck_assert(hvri_uuid_equal(&first, &parsed));
+	/* As others write it; and what is no digit. */
+	for (char *c = text; *c != 0; c++)
+		if (*c >= 'a' && *c <= 'f')
+			*c = (char)(*c - 'a' + 'A');
+	memset(&parsed, 0, sizeof(parsed));
+	ck_assert_int_eq(hvri_uuid_parse(text, &parsed), HVREPL_OK);
+	ck_assert(hvri_uuid_equal(&first, &parsed));
+	text[0] = 'G';
+	ck_assert_int_eq(hvri_uuid_parse(text, &parsed), HVREPL_E_INVALID);
+	text[0] = 'g';
+	ck_assert_int_eq(hvri_uuid_parse(text, &parsed), HVREPL_E_INVALID);
+	text[0] = '@';
+	ck_assert_int_eq(hvri_uuid_parse(text, &parsed), HVREPL_E_INVALID);
 }
 END_TEST
 

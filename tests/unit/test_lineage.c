@@ -312,6 +312,52 @@ START_TEST(a_handover_that_its_giver_forgot_is_never_open_again)
 }
 END_TEST
 
+/* Whatever became of an epoch, one that stands on it is not left without. */
+START_TEST(what_others_stand_on_is_neither_forgotten_nor_squeezed_out)
+{
+	struct hvri_lineage mine, theirs;
+	struct hvrepl_uuid us = id(200), parent = id(10), unknown = id(20);
+	struct hvri_epoch child = epoch(300, 10, 3, 100);
+	bool changed = false;
+
+	given_up(&mine, 100);
+	given_up(&theirs, 100);
+	ck_assert_int_eq(hvri_lineage_add(&mine, &child), HVREPL_OK);
+	/* And one that its giver does not name: it may not have heard of it. */
+	hvri_lineage_find(&theirs, &unknown)->id = id(400);
+	ck_assert(hvri_lineage_forget(&mine, &theirs, &us, 1000, NULL, 0));
+	ck_assert_uint_eq(mine.count, 4);
+	ck_assert_ptr_nonnull(hvri_lineage_look(&mine, &parent));
+	ck_assert_ptr_nonnull(hvri_lineage_look(&mine, &unknown));
+	/* Forgotten, it comes back with what stands on it. */
+	given_up(&mine, 2);
+	given_up(&theirs, 12);
+	ck_assert_int_eq(hvri_lineage_add(&theirs, &child), HVREPL_OK);
+	ck_assert_int_eq(hvri_lineage_merge(&mine, &theirs, &us, &changed),
+			 HVREPL_OK);
+	ck_assert(changed);
+	ck_assert_ptr_nonnull(hvri_lineage_look(&mine, &child.id));
+	ck_assert_ptr_nonnull(hvri_lineage_look(&mine, &parent));
+	ck_assert_ptr_null(hvri_lineage_look(&mine, &unknown));
+	/* Nearly full, and entered. */
+	given_up(&mine, 118);
+	for (uint32_t i = 1; i < mine.count; i++)
+		mine.epochs[i].entered = true;
+	ck_assert_int_eq(hvri_lineage_add(&mine, &child), HVREPL_OK);
+	theirs = mine;
+	ck_assert(hvri_lineage_squeeze(&mine, &theirs, 100, NULL, 0));
+	ck_assert_ptr_nonnull(hvri_lineage_look(&mine, &parent));
+	ck_assert_ptr_nonnull(hvri_lineage_look(&mine, &child.id));
+	/* A handover that the standby has not passed might still be taken up. */
+	for (uint32_t i = 0; i < mine.count; i++)
+		ck_assert(!mine.epochs[i].planned ||
+			  mine.epochs[i].fork_point >= 100 ||
+			  hvri_uuid_equal(&mine.epochs[i].id, &parent));
+	ck_assert_uint_gt(mine.count, 20);
+	ck_assert_uint_lt(mine.count, 60);
+}
+END_TEST
+
 START_TEST(a_full_lineage_says_so_and_pruning_makes_room)
 {
 	struct hvri_lineage l, theirs;
@@ -439,6 +485,9 @@ int main(void)
 	tcase_add_test(tc, a_full_lineage_says_so_and_pruning_makes_room);
 	tcase_add_test(tc, an_epoch_is_known_by_its_birth);
 	tcase_add_test(tc, only_what_nobody_names_is_pruned);
+	tcase_add_test(
+		tc,
+		what_others_stand_on_is_neither_forgotten_nor_squeezed_out);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }

@@ -41,6 +41,13 @@ START_TEST(a_wildcard_is_one_whole_label_at_the_front_of_two_more)
 	expect_refused("", "1 to 255 bytes");
 	expect_refused("a\nb", "control characters");
 	expect_refused("\xc3(", "UTF-8");
+	expect_refused("*.a.b..", "no pattern of host names");
+	expect_refused("*.a{b.test", "no pattern of host names");
+	ck_assert_int_eq(hvrepl_peer_pattern_check("*.a_b.test", NULL),
+			 HVREPL_OK);
+	/* A label that only looks like the end of an address. */
+	ck_assert_int_eq(hvrepl_peer_pattern_check("*.10.2-3", NULL), HVREPL_OK);
+	ck_assert_int_eq(hvrepl_peer_pattern_check("*.10.2a", NULL), HVREPL_OK);
 	ck_assert_int_eq(hvrepl_peer_pattern_check(NULL, NULL),
 			 HVREPL_E_INVALID);
 }
@@ -100,6 +107,47 @@ START_TEST(the_longest_name_passes_and_one_byte_more_does_not)
 }
 END_TEST
 
+START_TEST(a_name_is_well_formed_utf_8_without_controls)
+{
+	static const struct {
+		const char *name;
+		bool ok;
+	} names[] = {
+		{ "\xc2\xa0", true },	 { "\xdf\xbf", true },
+		{ "\xe0\xa0\x80", true },	 { "\xed\x9f\xbf", true },
+		{ "\xef\xbf\xbd", true },	 { "\xf0\x90\x80\x80", true },
+		{ "\xf4\x8f\xbf\xbf", true },
+		{ "\x7f", false },	 { "\xc2\x80", false },
+		{ "\xc2\x9f", false },	 { "\x80", false },
+		{ "\xc1\xbf", false },	 { "\xc2", false },
+		{ "\xe0\x9f\xbf", false }, { "\xed\xa0\x80", false },
+		{ "\xe1\x80", false },	 { "\xf0\x8f\xbf\xbf", false },
+		{ "\xf4\x90\x80\x80", false },
+		{ "\xf5\x80\x80\x80", false },
+		{ "\xf1\x80\x80(", false },
+		{ "\xff", false },	 { "", false },
+		{ "a*", false },
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		ck_assert_msg(hvri_name_ok(names[i].name) == names[i].ok,
+			      "name %zu", i);
+}
+END_TEST
+
+START_TEST(one_host_is_not_another_of_the_same_length)
+{
+	ck_assert_int_eq(hvrepl_peer_pattern_matches("site-a", "site-b"), 0);
+	ck_assert_int_eq(hvrepl_peer_pattern_matches("site-a", "site-ab"), 0);
+	ck_assert_int_eq(hvrepl_peer_pattern_matches("site-a.", "SITE-A"), 1);
+	ck_assert_int_eq(hvrepl_peer_pattern_matches("site", "a/b"), 0);
+	ck_assert_int_eq(hvrepl_peer_pattern_matches("a/b", "site"), 0);
+	ck_assert_int_eq(hvrepl_peer_pattern_matches("*.a.test", "x.b.test"), 0);
+	ck_assert_int_eq(hvrepl_peer_pattern_matches("*.a.test", "x@a.test"), 0);
+	ck_assert_int_eq(hvrepl_peer_pattern_matches("*.a.test", "host"), 0);
+}
+END_TEST
+
 START_TEST(each_verb_has_a_name)
 {
 	ck_assert_str_eq(hvrepl_verb_name(0), "enable");
@@ -122,6 +170,8 @@ int main(void)
 	tcase_add_test(tcase, only_names_of_hosts_have_no_case);
 	tcase_add_test(tcase,
 		       the_longest_name_passes_and_one_byte_more_does_not);
+	tcase_add_test(tcase, a_name_is_well_formed_utf_8_without_controls);
+	tcase_add_test(tcase, one_host_is_not_another_of_the_same_length);
 	tcase_add_test(tcase, each_verb_has_a_name);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
