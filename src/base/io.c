@@ -199,13 +199,13 @@ void hvri_disk_discard(const struct hvri_disk *disk, uint64_t offset,
 	(void)rc; /* A hint: the space stays used, nothing else changes. */
 }
 
-int32_t hvri_disk_next_allocated(const struct hvri_disk *disk, uint64_t offset,
-				 uint64_t end, struct hvrepl_extent *out)
+void hvri_disk_next_allocated(const struct hvri_disk *disk, uint64_t offset,
+			      uint64_t end, struct hvrepl_extent *out)
 {
 	out->offset = offset;
 	out->length = end > offset ? end - offset : 0;
 	if (disk->ops.allocated == NULL)
-		return HVREPL_OK;
+		return;
 	while (offset < end) {
 		struct hvrepl_extent found = { 0, 0 };
 		uint32_t count = 1;
@@ -219,18 +219,17 @@ int32_t hvri_disk_next_allocated(const struct hvri_disk *disk, uint64_t offset,
 		if (rc < 0 || answered <= offset || answered > end ||
 		    (count > 0 && (found.offset < offset ||
 				   found.offset >= end || found.length == 0)))
-			return HVREPL_OK;
+			return;
 		if (count > 0) {
 			out->offset = found.offset;
 			out->length = HVRI_MIN(found.length,
 					       end - found.offset);
-			return HVREPL_OK;
+			return;
 		}
 		offset = answered;
 		out->offset = offset;
 		out->length = end - offset;
 	}
-	return HVREPL_OK;
 }
 
 int32_t hvri_storage_take(struct hvri_storage *storage_out,

@@ -51,9 +51,8 @@ void hvri_disk_discard(const struct hvri_disk *disk, uint64_t offset,
 		       uint64_t length);
 /* Next range at or after `offset` that may hold non-zero bytes, clipped to
  * `end`; length 0 when there is none. Without the callback: all of it. */
-HVRI_MUST_CHECK int32_t hvri_disk_next_allocated(const struct hvri_disk *disk,
-						 uint64_t offset, uint64_t end,
-						 struct hvrepl_extent *out);
+void hvri_disk_next_allocated(const struct hvri_disk *disk, uint64_t offset,
+			      uint64_t end, struct hvrepl_extent *out);
 
 /* A storage taken from the application. */
 struct hvri_storage {

@@ -56,29 +56,26 @@ int32_t hvri_guest_allocated(struct hvrepl_guest_disk *guest, uint64_t offset,
 {
 	uint64_t end = offset + length;
 	uint32_t room = *count_inout, count = 0;
-	int32_t rc = HVREPL_E_FENCED;
+	bool open;
 
 	if (offset > guest->size || length > guest->size - offset)
 		return HVREPL_E_RANGE;
 	hvri_lock_shared(&guest->lock);
-	while (guest->backing.disk != NULL && offset < end && count < room) {
+	open = guest->backing.disk != NULL;
+	while (open && offset < end && count < room) {
 		struct hvrepl_extent found;
 
-		rc = hvri_disk_next_allocated(guest->backing.disk, offset, end,
-					      &found);
-		if (rc < 0)
-			break;
+		hvri_disk_next_allocated(guest->backing.disk, offset, end,
+					 &found);
 		offset = end;
 		if (found.length > 0) {
 			extents_out[count++] = found;
 			offset = found.offset + found.length;
 		}
 	}
-	if (guest->backing.disk != NULL && offset == end)
-		rc = HVREPL_OK;
 	hvri_rwlock_unlock(&guest->lock);
-	if (rc < 0)
-		return rc;
+	if (!open)
+		return HVREPL_E_FENCED;
 	*count_inout = count;
 	*end_out = offset;
 	return HVREPL_OK;

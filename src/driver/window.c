@@ -36,12 +36,12 @@ struct hvri_frontier hvri_window_over_holes(const struct hvri_disk *const *disks
 
 	for (uint32_t pieces = 0; at.disk < count && room > 0; pieces++) {
 		uint64_t size = disks[at.disk]->info.size, taken;
-		struct hvrepl_extent found = { 0, 0 };
+		struct hvrepl_extent found;
 
-		if (pieces == PIECES_MAX ||
-		    hvri_disk_next_allocated(disks[at.disk], at.offset, size,
-					     &found) < 0)
+		if (pieces == PIECES_MAX)
 			break;
+		hvri_disk_next_allocated(disks[at.disk], at.offset, size,
+					 &found);
 		taken = HVRI_MIN(found.length, room);
 		at.offset = found.offset + taken;
 		room -= taken;

@@ -28,9 +28,6 @@ int32_t hvri_check_damaged(hvrepl_store *store, uint64_t from)
 		.to = hvri_state_newest(&store->state),
 	};
 
-	if (hvri_store_doubts(store, record.to) &&
-	    store->state.doubt_from <= from)
-		return HVREPL_OK;
 	hvri_log(&store->env, HVREPL_LOG_ERROR,
 		 "a chunk of recovery point %llu is damaged: it and later "
 		 "points are in doubt",
@@ -95,8 +92,7 @@ static int32_t check_piece(hvrepl_store *store, struct hvri_slog *slog,
 			bytes += HVRI_CHUNK_RAW_WRITTEN;
 			if (rc == HVREPL_OK)
 				check->position = source.entry.position;
-			else if ((rc != HVREPL_E_CORRUPT &&
-				  rc != HVREPL_E_TRUNCATED) ||
+			else if (!hvri_store_is_damage(rc) ||
 				 needed(store, slog, check->disk,
 					&source.entry))
 				return rc;
@@ -115,8 +111,7 @@ int32_t hvri_check_step(hvrepl_store *store, uint32_t *more_out)
 	int32_t rc;
 
 	*more_out = 0;
-	if (slog == NULL || store->state.phase != HVRI_MANIFEST_REPLICA ||
-	    store->state.commit > HVRI_COMMIT_OVERLAY)
+	if (slog == NULL || store->state.commit > HVRI_COMMIT_OVERLAY)
 		return HVREPL_OK;
 	/* The log that was begun is gone, or another took its place. */
 	if (check->log != slog->place.id) {
@@ -126,7 +121,7 @@ int32_t hvri_check_step(hvrepl_store *store, uint32_t *more_out)
 		check->position = 0;
 	}
 	rc = check_piece(store, slog, &all);
-	if (rc == HVREPL_E_CORRUPT || rc == HVREPL_E_TRUNCATED) {
+	if (hvri_store_is_damage(rc)) {
 		HVRI_TRY(hvri_check_damaged(store, slog->place.to));
 		all = true;
 		rc = HVREPL_OK;

@@ -48,16 +48,20 @@ static uint64_t live_bytes(const struct hvri_manifest *state,
 	return live;
 }
 
-/* More than 1.3 times what lives in it, and not being written. */
-static bool is_sparse(const hvrepl_store *store,
-		      const struct hvri_container *container)
+bool hvri_container_sparse(const hvrepl_store *store,
+			   const struct hvri_container *container)
 {
 	uint64_t live = live_bytes(&store->state, container->id);
 
+	return container->size > live + live / 10 * 3 + SLACK;
+}
+
+/* Undo that is being written is in no list yet. */
+static bool moves(const hvrepl_store *store,
+		  const struct hvri_container *container)
+{
 	return container->id != store->state.receiving &&
-	       container->id != store->state.merge_undo &&
-	       container->id != store->state.commit_undo &&
-	       container->size > live + live / 10 * 3 + SLACK;
+	       hvri_container_sparse(store, container);
 }
 
 static bool pick_join(hvrepl_store *store, bool is_undo)
@@ -91,7 +95,7 @@ static bool pick_move(hvrepl_store *store, bool is_undo)
 	uint32_t count = is_undo ? state->undo_count : state->redo_count;
 
 	for (uint32_t i = 0; i < count; i++) {
-		if (!is_sparse(store, list[i]->container))
+		if (!moves(store, list[i]->container))
 			continue;
 		compact->is_undo = is_undo;
 		compact->count = 1;
@@ -112,11 +116,9 @@ static void fill_header(hvrepl_store *store, struct hvri_slog *slog,
 		const struct hvri_slog_disk *from =
 			&compact->inputs[i]->disks[disk];
 
-		if (!from->begun)
-			continue;
 		to->header = from->header;
 		to->header.block_size = HVRI_SEGMENT_BLOCK_MIN;
-		to->begun = true;
+		to->begun = from->begun;
 	}
 }
 

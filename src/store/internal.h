@@ -272,6 +272,11 @@ HVRI_MUST_CHECK int32_t hvri_stamp_check(hvrepl_store *store,
 bool hvri_store_doubts(const hvrepl_store *store, uint64_t point);
 
 /* ---- raw digests in the background (check.c, S1) ---- */
+/* Of a log that is read: a wrong bit, or its end is missing. */
+static inline bool hvri_store_is_damage(int32_t rc)
+{
+	return rc == HVREPL_E_CORRUPT || rc == HVREPL_E_TRUNCATED;
+}
 HVRI_MUST_CHECK int32_t hvri_check_step(hvrepl_store *store,
 					uint32_t *more_out);
 /* Points from this key on are in doubt. */
@@ -301,10 +306,13 @@ HVRI_MUST_CHECK int32_t hvri_merge_step(hvrepl_store *store,
 					uint32_t *more_out);
 HVRI_MUST_CHECK int32_t hvri_compact_step(hvrepl_store *store,
 					  uint32_t *more_out);
+/* More than 1.3 times what lives in it? */
+bool hvri_container_sparse(const hvrepl_store *store,
+			   const struct hvri_container *container);
 HVRI_MUST_CHECK int32_t hvri_retention_step(hvrepl_store *store,
 					    uint32_t *dropped_out);
 HVRI_MUST_CHECK int32_t hvri_overlays_recover(hvrepl_store *store);
-/* Is a view of this point open (0: of any)? Caller holds work. */
+/* Is a view of this point open? Caller holds work. */
 bool hvri_store_viewed(hvrepl_store *store, uint64_t point);
 struct hvrepl_view *hvri_store_failover_view(hvrepl_store *store);
 /* Put the overlays of the state in place; what is no longer named goes. */

@@ -146,12 +146,12 @@ static int32_t write_log(struct hvri_journal *journal, struct hvri_head *head,
 		return HVREPL_E_NOMEM;
 	memcpy(header.previous, head->digest, 32);
 	log_id(header.log, id);
-	rc = hvri_manifest_encode(state, bytes + HVRI_RECORD_HEADER, bound,
-				  &header.length);
 	/* One of an earlier try that did not get into the head. */
-	if (rc == HVREPL_OK)
-		rc = hvri_storage_remove(journal->storage, id);
+	rc = hvri_storage_remove(journal->storage, id);
 	if (rc == HVREPL_OK || rc == HVREPL_E_NOT_FOUND)
+		rc = hvri_manifest_encode(state, bytes + HVRI_RECORD_HEADER,
+					  bound, &header.length);
+	if (rc == HVREPL_OK)
 		rc = hvri_object_open(journal->storage, id,
 				      HVREPL_OBJECT_CREATE, &object);
 	if (rc == HVREPL_OK)
@@ -407,7 +407,7 @@ static int32_t replay_log(struct replay *replay, uint64_t log,
 	*end_out = at;
 	if (HVRI_PLANT(log_cut_at_damage) && at != 0)
 		return HVREPL_OK;
-	return at < committed || at == 0 ? HVREPL_E_TRUNCATED : HVREPL_OK;
+	return at == 0 ? HVREPL_E_TRUNCATED : HVREPL_OK;
 }
 
 /* A later log whose checkpoint follows what was replayed, whose head write did

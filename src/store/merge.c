@@ -152,7 +152,7 @@ static int32_t write_runs(hvrepl_store *store, uint32_t disk,
 				      store->piece, (size_t)run->length);
 		/* The target is in doubt and will go; what comes after it brings
 		 * these bytes again. The base keeps what it has. */
-		if (rc == HVREPL_E_CORRUPT &&
+		if (hvri_store_is_damage(rc) &&
 		    hvri_store_doubts(store, store->state.merge_target))
 			continue;
 		if (rc < 0)

@@ -92,14 +92,11 @@ static int32_t check_disks(hvrepl_store *store,
 
 static struct hvri_container *known_container(hvrepl_store *store, uint64_t id)
 {
-	for (uint32_t i = 0; i < HVRI_MANIFEST_LOGS; i++) {
+	/* Undo is alone in its container. */
+	for (uint32_t i = 0; i < HVRI_MANIFEST_LOGS; i++)
 		if (store->redo[i] != NULL &&
 		    store->redo[i]->container->id == id)
 			return hvri_container_ref(store->redo[i]->container);
-		if (store->undo[i] != NULL &&
-		    store->undo[i]->container->id == id)
-			return hvri_container_ref(store->undo[i]->container);
-	}
 	return NULL;
 }
 

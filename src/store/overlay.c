@@ -48,8 +48,6 @@ static struct hvri_overlay *new_overlay(const struct hvri_env *env,
 		disk->size = state->disks[i].size;
 		disk->page_count = (size_t)((disk->size + PAGE_BYTES - 1) /
 					    PAGE_BYTES);
-		if (disk->page_count == 0)
-			continue;
 		disk->pages = hvri_alloc_array(env, disk->page_count,
 					       sizeof(disk->pages[0]));
 		if (disk->pages == NULL) {
@@ -433,8 +431,6 @@ int32_t hvri_overlay_flush(struct hvri_overlay *overlay)
 	int32_t rc = HVREPL_OK;
 	uint8_t *buffer;
 
-	if (!overlay->durable)
-		return HVREPL_OK;
 	/* Before changes are taken: those that cannot be written are lost. */
 	buffer = hvri_alloc(overlay->env, OVERLAY_RECORD_MAX);
 	if (buffer == NULL)

@@ -153,7 +153,7 @@ int32_t hvri_overlay_take_changes(struct hvri_overlay *overlay, uint32_t disk,
 	for (struct hvri_overlay_page *page = of->dirty; page != NULL;
 	     page = page->next_dirty)
 		count += page_changes(of, page, NULL);
-	if (count == 0 || !overlay->durable)
+	if (count == 0)
 		return HVREPL_OK;
 	changes = hvri_alloc_array(overlay->env, count, sizeof(changes[0]));
 	if (changes == NULL)
@@ -257,7 +257,7 @@ struct map_load {
 	uint8_t *bytes;
 };
 
-/* The record at `at`; CORRUPT when there is none. */
+/* The record at `at`, which is not past the end; CORRUPT when there is none. */
 static int32_t read_record(struct map_load *load, uint64_t at,
 			   struct map_record *out)
 {
@@ -268,7 +268,7 @@ static int32_t read_record(struct map_load *load, uint64_t at,
 	uint64_t id, disk_size;
 	uint8_t digest[16];
 
-	if (at > load->size || load->size - at < MAP_HEADER)
+	if (load->size - at < MAP_HEADER)
 		return HVREPL_E_CORRUPT;
 	HVRI_TRY(hvri_object_read(&disk->map, at, load->bytes, MAP_HEADER));
 	magic = hvri_read_u32(&reader);

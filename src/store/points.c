@@ -102,7 +102,7 @@ bool hvri_store_viewed(hvrepl_store *store, uint64_t point)
 {
 	for (const struct hvrepl_view *view = store->views; view != NULL;
 	     view = view->next)
-		if (point == 0 || view->point == point)
+		if (view->point == point)
 			return true;
 	return false;
 }
@@ -265,8 +265,7 @@ static int32_t maintain(hvrepl_store *store, uint32_t *more_out)
 		*more_out = 1;
 		rc = hvri_merge_step(store, &dropped);
 		/* Since it was checked. Found by name, it is stepped over. */
-		if (rc == HVREPL_E_CORRUPT &&
-		    !hvri_store_doubts(store, store->state.merge_target)) {
+		if (hvri_store_is_damage(rc)) {
 			hvri_check_again(store);
 			return HVREPL_OK;
 		}
@@ -279,7 +278,7 @@ static int32_t maintain(hvrepl_store *store, uint32_t *more_out)
 		rc = hvri_merge_start(store, target, NULL);
 		if (rc == HVREPL_OK)
 			*more_out = 1;
-		if (rc != HVREPL_E_NO_SPACE && rc != HVREPL_E_LIMIT)
+		if (rc != HVREPL_E_NO_SPACE)
 			return rc;
 		short_of_space = true;
 	}
@@ -289,7 +288,7 @@ static int32_t maintain(hvrepl_store *store, uint32_t *more_out)
 	else
 		rc = HVREPL_OK;
 	/* Whoever reads it is told; the rest of upkeep goes on. */
-	if (rc == HVREPL_E_CORRUPT) {
+	if (hvri_store_is_damage(rc)) {
 		hvri_log(&store->env, HVREPL_LOG_ERROR,
 			 "a log of the store is damaged: logs are not joined "
 			 "any more");

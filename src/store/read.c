@@ -219,7 +219,7 @@ int32_t hvri_store_zero_base(hvrepl_store *store, uint32_t disk,
 	while (offset < end) {
 		struct hvrepl_extent found;
 
-		HVRI_TRY(hvri_disk_next_allocated(base, offset, end, &found));
+		hvri_disk_next_allocated(base, offset, end, &found);
 		if (found.length == 0)
 			break;
 		HVRI_TRY(hvri_disk_zero(&store->env, base, found.offset,

@@ -48,8 +48,7 @@ int32_t hvri_receive_drop(hvrepl_store *store)
 
 	if (!store->receive.active)
 		return HVREPL_OK;
-	if (!initial(store) && container != NULL &&
-	    container->size > store->state.receiving_tail)
+	if (!initial(store) && container->size > store->state.receiving_tail)
 		rc = hvri_container_cut(container,
 					store->state.receiving_tail);
 	hvri_receive_reset(store);
@@ -175,8 +174,7 @@ static int32_t check_space(hvrepl_store *store, struct hvrepl_error *error)
 	 * let it be compacted. */
 	if (!receive->active && receive->container != NULL &&
 	    (receive->container->size >= hvri_container_limit(store) ||
-	     !hvri_state_needs_container(&store->state,
-					 receive->container->id)))
+	     hvri_container_sparse(store, receive->container)))
 		HVRI_TRY(new_container(store));
 	if (has_room(store))
 		return HVREPL_OK;
@@ -190,13 +188,7 @@ static int32_t begin_cut(hvrepl_store *store,
 {
 	struct hvri_receive *receive = &store->receive;
 
-	if (initial(store)) {
-		if (receive->raw == NULL)
-			receive->raw = hvri_alloc_io(&store->env,
-						     HVRI_CHUNK_RAW_MAX);
-		if (receive->raw == NULL)
-			return HVREPL_E_NOMEM;
-	} else {
+	if (!initial(store)) {
 		HVRI_TRY(roll_container(store));
 		HVRI_TRY(hvri_slog_create(&store->env, receive->container,
 					  store->disk_count, &receive->slog));
@@ -347,8 +339,6 @@ static int32_t append(hvrepl_store *store, uint32_t disk, const void *bytes,
 	struct hvri_chunk chunk;
 
 	if (!receive->active || !to->begun)
-		return HVREPL_E_STATE;
-	if (!initial(store) && receive->container == NULL)
 		return HVREPL_E_STATE;
 	HVRI_TRY(hvri_chunk_decode(&receive->headers[disk], bytes, length,
 				   &chunk));

@@ -159,7 +159,9 @@ static int32_t read_entries(struct hvri_reader *reader, uint64_t count,
 {
 	uint64_t past = 0;
 
-	if (count > reader->left / INDEX_ENTRY || count > HVRI_XMAP_MAX)
+	_Static_assert(INDEX_MAX / INDEX_ENTRY <= HVRI_XMAP_MAX,
+		       "what an index holds, a map does");
+	if (count > reader->left / INDEX_ENTRY)
 		return HVREPL_E_CORRUPT;
 	HVRI_TRY(hvri_grow(slog->env, (void **)&map->at, &map->room,
 			   (size_t)count, HVRI_XMAP_MAX, sizeof(map->at[0])));

@@ -119,9 +119,8 @@ int32_t hvri_stamp_check(hvrepl_store *store, struct hvrepl_error *error)
 	const struct hvri_manifest *state = &store->state;
 	int32_t rc;
 
+	/* None without first content, and none once a VM has the disks. */
 	if (state->stamped == HVRI_STAMP_NONE ||
-	    state->phase == HVRI_MANIFEST_EMPTY ||
-	    state->phase == HVRI_MANIFEST_BASE_ONLY ||
 	    (store->options.flags & HVRI_STORE_SAME_BASES) != 0)
 		return HVREPL_OK;
 	for (uint32_t i = 0; i < store->disk_count; i++) {

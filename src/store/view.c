@@ -52,8 +52,7 @@ int32_t hvri_overlays_recover(hvrepl_store *store)
 }
 
 /* The durable overlay of a new failover, named before anything is written. */
-static int32_t start_failover(hvrepl_store *store, uint64_t point,
-			      struct hvrepl_error *error)
+static int32_t start_failover(hvrepl_store *store, uint64_t point)
 {
 	struct hvri_manifest_record record = {
 		.type = HVRI_RECORD_OVERLAY,
@@ -63,10 +62,6 @@ static int32_t start_failover(hvrepl_store *store, uint64_t point,
 	struct hvri_overlay *overlay;
 	int32_t rc;
 
-	if (hvri_state_check(&store->state, &record) < 0)
-		return hvri_fail(error, HVREPL_E_STATE,
-				 "no failover can start now: the store holds "
-				 "no points or another one is being undone");
 	rc = hvri_overlay_create(&store->env, &store->storage, &store->used,
 				 record.id, true, &store->state, &overlay);
 	if (rc < 0)
@@ -99,7 +94,7 @@ static int32_t open_failover(hvrepl_store *store, uint64_t *point_inout,
 			return hvri_fail(error, HVREPL_E_NOT_FOUND,
 					 "there is no point %llu",
 					 (unsigned long long)*point_inout);
-		return start_failover(store, *point_inout, error);
+		return start_failover(store, *point_inout);
 	}
 	if (*point_inout != 0 && *point_inout != state->commit_point)
 		return hvri_fail(error, HVREPL_E_STATE,
@@ -206,15 +201,13 @@ uint64_t hvri_view_point(const hvrepl_view *view)
 	return view->point;
 }
 
-/* The earlier of what was found and a candidate. */
+/* The earlier of what was found and a candidate, which ends behind `from`. */
 static void consider(struct hvrepl_extent *found, uint64_t from, uint64_t start,
 		     uint64_t length)
 {
 	uint64_t end = start + length;
 
 	start = HVRI_MAX(start, from);
-	if (end <= start)
-		return;
 	if (found->length > 0 && found->offset <= start)
 		return;
 	found->offset = start;

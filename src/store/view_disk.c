@@ -101,29 +101,28 @@ static int32_t view_discard(void *user, hvrepl_op *op, uint64_t offset,
 
 /* What a point holds of a range, while the base may be written: true when it
  * may hold anything but zeroes. */
-static int32_t may_hold_data(const struct view_disk *disk, uint64_t offset,
-			     uint64_t *length_inout, bool *data_out)
+static bool may_hold_data(const struct view_disk *disk, uint64_t offset,
+			  uint64_t *length_inout)
 {
 	hvrepl_store *store = disk->store;
 	const struct hvri_disk *base = &store->bases[disk->index];
 	struct hvri_source source;
 	struct hvrepl_extent found;
 	uint64_t again;
+	bool data;
 
 	hvri_lock(&store->map);
 	hvri_store_resolve(store, disk->view->point, disk->index, offset,
 			   length_inout, &source);
 	hvri_unlock(&store->map);
 	if (source.slog != NULL) {
-		*data_out = source.entry.position != 0;
 		hvri_slog_unref(source.slog);
-		return HVREPL_OK;
+		return source.entry.position != 0;
 	}
-	HVRI_TRY(hvri_disk_next_allocated(base, offset, offset + *length_inout,
-					  &found));
-	*data_out = found.length > 0 && found.offset == offset;
-	if (*data_out)
-		*length_inout = HVRI_MIN(*length_inout, found.length);
+	hvri_disk_next_allocated(base, offset, offset + *length_inout, &found);
+	data = found.length > 0 && found.offset == offset;
+	if (data)
+		*length_inout = found.length;
 	else if (found.length > 0)
 		*length_inout = found.offset - offset;
 	/* As with reading: what a log answers for by now was written. */
@@ -132,11 +131,8 @@ static int32_t may_hold_data(const struct view_disk *disk, uint64_t offset,
 	hvri_store_resolve(store, disk->view->point, disk->index, offset,
 			   &again, &source);
 	hvri_unlock(&store->map);
-	if (source.slog != NULL)
-		hvri_slog_unref(source.slog);
-	if (source.slog != NULL || again < *length_inout)
-		*data_out = true;
-	return HVREPL_OK;
+	hvri_slog_unref(source.slog);
+	return data || source.slog != NULL || again < *length_inout;
 }
 
 /* The overlay that is in front now, referenced, as long as no commit moves its
@@ -159,29 +155,25 @@ static struct hvri_overlay *front(const struct view_disk *disk)
 
 /* What is written changes, so what is said holds for now; a write that had ended
  * before is in the overlay's map. */
-static int32_t overlay_may_hold_data(const struct view_disk *disk,
-				     uint64_t offset, uint64_t *length_inout,
-				     bool *data_out)
+static bool overlay_may_hold_data(const struct view_disk *disk, uint64_t offset,
+				  uint64_t *length_inout)
 {
 	struct hvri_overlay *overlay = front(disk), *still;
 	uint32_t state;
-	int32_t rc = HVREPL_OK;
+	bool data;
 
-	*data_out = true;
 	if (overlay == NULL)
-		return HVREPL_OK;
+		return true;
 	state = hvri_overlay_run(overlay, disk->index, offset, length_inout);
-	if (state == HVRI_OVERLAY_ABSENT)
-		rc = may_hold_data(disk, offset, length_inout, data_out);
-	else
-		*data_out = state != HVRI_OVERLAY_ZERO;
+	data = state == HVRI_OVERLAY_ABSENT ?
+		       may_hold_data(disk, offset, length_inout) :
+		       state == HVRI_OVERLAY_DATA;
 	/* A commit that began meanwhile may have moved what was looked at. */
 	still = front(disk);
-	if (still != overlay)
-		*data_out = true;
+	data |= still != overlay;
 	hvri_overlay_unref(still);
 	hvri_overlay_unref(overlay);
-	return rc;
+	return data;
 }
 
 static int32_t view_allocated(void *user, uint64_t offset, uint64_t length,
@@ -195,13 +187,10 @@ static int32_t view_allocated(void *user, uint64_t offset, uint64_t length,
 	HVRI_TRY(check_range(disk, offset, length));
 	while (offset < end) {
 		uint64_t piece = end - offset;
-		bool data;
+		bool data = disk->view->kind == HVREPL_VIEW_READ_ONLY ?
+				    may_hold_data(disk, offset, &piece) :
+				    overlay_may_hold_data(disk, offset, &piece);
 
-		if (disk->view->kind == HVREPL_VIEW_READ_ONLY)
-			HVRI_TRY(may_hold_data(disk, offset, &piece, &data));
-		else
-			HVRI_TRY(overlay_may_hold_data(disk, offset, &piece,
-						       &data));
 		if (data && count > 0 &&
 		    extents_out[count - 1].offset +
 				    extents_out[count - 1].length ==

@@ -64,8 +64,7 @@ static void find_layer(hvrepl_view *view, uint32_t disk, uint64_t offset,
 		   !in_overlay(store->frozen, disk, offset, length_inout,
 			       out)) {
 		/* Once folded, the base is the point. */
-		if (state->materialised != 0 ||
-		    state->commit == HVRI_COMMIT_SWITCHING)
+		if (state->materialised != 0)
 			out->kind = LAYER_BASE;
 	}
 	hvri_unlock(&store->map);

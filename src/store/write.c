@@ -170,8 +170,11 @@ static int32_t add_data(struct hvri_slog_writer *writer, uint64_t offset,
 {
 	struct hvrepl_extent *last = NULL;
 
-	if (writer->raw_length == HVRI_CHUNK_RAW_WRITTEN ||
-	    writer->data_count == HVRI_CHUNK_EXTENTS_MAX)
+	/* So much is some 128 extents: all but a disk's end are of 512 bytes. */
+	_Static_assert(HVRI_CHUNK_RAW_WRITTEN / HVRI_SEGMENT_BLOCK_MIN <=
+			       HVRI_CHUNK_EXTENTS_MAX,
+		       "a chunk is full of bytes before it is of extents");
+	if (writer->raw_length == HVRI_CHUNK_RAW_WRITTEN)
 		HVRI_TRY(pack_data(writer));
 	if (writer->data_count > 0)
 		last = &writer->data[writer->data_count - 1];
@@ -332,7 +335,7 @@ int32_t hvri_store_load_undo(hvrepl_store *store, uint64_t id,
 			     struct hvri_slog **slog_out)
 {
 	struct hvri_container *container;
-	struct hvri_slog *slog;
+	struct hvri_slog *slog = NULL;
 	int32_t rc;
 
 	HVRI_TRY(hvri_container_open(&store->env, &store->storage, &store->used,
@@ -348,8 +351,7 @@ int32_t hvri_store_load_undo(hvrepl_store *store, uint64_t id,
 	}
 	hvri_container_unref(container);
 	if (rc < 0) {
-		if (slog != NULL)
-			hvri_slog_unref(slog);
+		hvri_slog_unref(slog);
 		return rc;
 	}
 	*slog_out = slog;

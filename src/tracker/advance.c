@@ -222,12 +222,10 @@ static void probe(struct hvri_member *part, uint64_t first, uint64_t count)
 	uint64_t offset = first << part->block_shift;
 	uint64_t end = offset + hvri_part_bytes(part, first, count);
 	uint64_t mask = (UINT64_C(1) << part->block_shift) - 1;
-	struct hvrepl_extent found = { offset, end - offset };
+	struct hvrepl_extent found;
 	uint64_t data_first, data_end;
 
-	if (hvri_disk_next_allocated(&part->tracker->disk, offset, end,
-				     &found) < 0)
-		return;
+	hvri_disk_next_allocated(&part->tracker->disk, offset, end, &found);
 	/* Whole blocks: those that are partly allocated are read. */
 	data_first = found.length == 0 ? first + count :
 					 found.offset >> part->block_shift;

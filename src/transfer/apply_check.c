@@ -228,8 +228,8 @@ int32_t hvri_survey_advance(struct hvri_apply_survey *survey,
 	while (pieces-- > 0) {
 		uint32_t length;
 
-		HVRI_TRY(hvri_piece_next(&disk, 1, survey->offset,
-					 &survey->offset, &length));
+		hvri_piece_next(&disk, 1, survey->offset, &survey->offset,
+				&length);
 		if (length == 0)
 			return HVREPL_OK;
 		HVRI_TRY(hvri_disk_read(disk, survey->offset, survey->bytes,

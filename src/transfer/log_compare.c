@@ -32,8 +32,8 @@ static int32_t digest_pieces(struct hvrepl_log_compare *compare)
 	for (unsigned i = 0; i < BATCH; i++) {
 		uint32_t length;
 
-		HVRI_TRY(hvri_piece_next(&from, 1, compare->offset,
-					 &compare->offset, &length));
+		hvri_piece_next(&from, 1, compare->offset, &compare->offset,
+				&length);
 		if (length == 0)
 			return HVREPL_OK;
 		HVRI_TRY(hvri_disk_read(from, compare->offset,
@@ -100,8 +100,8 @@ static int32_t compare_pieces(struct hvrepl_log_compare *compare)
 	for (unsigned i = 0; i < BATCH; i++) {
 		uint32_t length;
 
-		HVRI_TRY(hvri_piece_next(disks, 2, compare->offset,
-					 &compare->offset, &length));
+		hvri_piece_next(disks, 2, compare->offset, &compare->offset,
+				&length);
 		if (length == 0)
 			return HVREPL_OK;
 		HVRI_TRY(hvri_disk_read(&compare->from, compare->offset,

@@ -2,29 +2,27 @@
 /* Walking over what a disk may hold. */
 #include "transfer/pieces.h"
 
-int32_t hvri_piece_next(const struct hvri_disk *const *disks,
-			unsigned disk_count, uint64_t offset,
-			uint64_t *offset_out, uint32_t *length_out)
+void hvri_piece_next(const struct hvri_disk *const *disks, unsigned disk_count,
+		     uint64_t offset, uint64_t *offset_out,
+		     uint32_t *length_out)
 {
 	uint64_t size = disks[0]->info.size, first = size;
 
 	for (unsigned i = 0; i < disk_count && offset < first; i++) {
 		struct hvrepl_extent extent;
 
-		HVRI_TRY(hvri_disk_next_allocated(disks[i], offset, first,
-						  &extent));
+		hvri_disk_next_allocated(disks[i], offset, first, &extent);
 		if (extent.length > 0)
-			first = HVRI_MAX(extent.offset, offset);
+			first = extent.offset;
 	}
 	if (first >= size) {
 		*offset_out = size;
 		*length_out = 0;
-		return HVREPL_OK;
+		return;
 	}
 	first -= first % HVRI_CONTENT_PIECE;
 	*offset_out = first;
 	*length_out = (uint32_t)HVRI_MIN(HVRI_CONTENT_PIECE, size - first);
-	return HVREPL_OK;
 }
 
 static int32_t digest(const struct hvri_disk *disk,
@@ -34,7 +32,7 @@ static int32_t digest(const struct hvri_disk *disk,
 	uint32_t length;
 
 	for (;;) {
-		HVRI_TRY(hvri_piece_next(&disk, 1, offset, &offset, &length));
+		hvri_piece_next(&disk, 1, offset, &offset, &length);
 		if (length == 0)
 			return HVREPL_OK;
 		HVRI_TRY(hvri_disk_read(disk, offset, buffer, length));

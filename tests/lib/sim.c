@@ -401,7 +401,7 @@ static int32_t disk_info(void *user, struct hvrepl_disk_info *out)
 	out->flags = disk->flags;
 	out->size = disk->image->size;
 	out->block_size = disk->block_size;
-	out->token_length = sizeof(disk->token);
+	out->token_length = disk->no_token ? 0 : sizeof(disk->token);
 	memcpy(out->token, &disk->token, sizeof(disk->token));
 	return HVREPL_OK;
 }

@@ -92,6 +92,7 @@ struct sim_disk {
 	uint32_t flags;      /* HVREPL_DISK_* given by info. */
 	uint32_t block_size; /* 512 unless changed. */
 	uint64_t token;      /* Given by info; outside changes move it. */
+	bool no_token;       /* It cannot say whether it was changed. */
 	const uint64_t *token_clock; /* A write makes the token what it says. */
 	unsigned released;   /* How often release was called. */
 };

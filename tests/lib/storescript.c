@@ -153,6 +153,10 @@ static int32_t step(int what)
 		if (!w.cut.pending)
 			world_make_cut(&w);
 		return world_send_part(&w);
+	case WHOLE:
+		if (!w.cut.pending)
+			world_make_cut(&w);
+		return world_send_segments(&w);
 	case REOPEN:
 		return reopen();
 	default:

@@ -25,6 +25,7 @@ enum {
 	BLOB,
 	PIN,
 	PART,	/* Of a cut, and no point yet. */
+	WHOLE,	/* All of a cut, and no point yet. */
 	REOPEN, /* The process ends, and starts again. */
 	END = 0,
 };

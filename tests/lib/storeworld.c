@@ -159,20 +159,10 @@ static void accept(struct world *world, uint64_t key)
 	world->cut.image = NULL;
 }
 
-int32_t world_send_cut(struct world *world)
+int32_t world_send_segments(struct world *world)
 {
 	struct world_cut *cut = &world->cut;
-	struct hvri_store_point_commit commit = {
-		.number = cut->number,
-		.epoch = world->epoch,
-		.cut = cut->cut,
-		.utc_ns = cut->number * 1000,
-		.config = cut->cut.bytes,
-		.config_length = 16,
-		.config_version = cut->number,
-	};
 	uint32_t next[WORLD_DISKS];
-	uint64_t key = 0;
 
 	for (unsigned d = 0; d < WORLD_DISKS; d++)
 		HVRI_TRY(hvri_store_segment_begin(world->store, d,
@@ -196,6 +186,24 @@ int32_t world_send_cut(struct world *world)
 	for (unsigned d = 0; d < WORLD_DISKS; d++)
 		HVRI_TRY(hvri_store_segment_end(world->store, d,
 						cut->counts[d], cut->root[d]));
+	return HVREPL_OK;
+}
+
+int32_t world_send_cut(struct world *world)
+{
+	struct world_cut *cut = &world->cut;
+	struct hvri_store_point_commit commit = {
+		.number = cut->number,
+		.epoch = world->epoch,
+		.cut = cut->cut,
+		.utc_ns = cut->number * 1000,
+		.config = cut->cut.bytes,
+		.config_length = 16,
+		.config_version = cut->number,
+	};
+	uint64_t key = 0;
+
+	HVRI_TRY(world_send_segments(world));
 	HVRI_TRY(hvri_store_point_commit(world->store, &commit, &key, NULL));
 	accept(world, key);
 	return HVREPL_OK;

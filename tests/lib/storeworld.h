@@ -105,6 +105,8 @@ void world_make_cut_with(struct world *world, const struct world_change *changes
 			 unsigned count);
 /* Some of the pending cut's chunks, durable, and no point yet. */
 int32_t world_send_part(struct world *world);
+/* All of it, and no point yet. */
+int32_t world_send_segments(struct world *world);
 int32_t world_send_cut(struct world *world);
 int32_t world_send(struct world *world);
 int32_t world_drop(struct world *world, uint64_t key);

@@ -54,6 +54,9 @@ SCRIPT(reopened_merge, ADOPT, SEND, SEND, MERGE_TO, SEND, REOPEN, MERGE, REOPEN,
 	SEND, SEND, DROP, COMPACT, REOPEN);
 SCRIPT(reopened_failover, ADOPT, SEND, SEND, FAILOVER, WRITE, FLUSH, WRITE, REOPEN,
 	WRITE, FLUSH, STEPS, REOPEN, WRITE, COMMIT, REOPEN);
+SCRIPT(reopened_whole, ADOPT, SEND, WHOLE, REOPEN, SEND);
+SCRIPT(joined, ADOPT, SEND, SEND, SEND, MAINTAIN, DROP, MAINTAIN, SEND);
+SCRIPT(commit_receiving, ADOPT, SEND, SEND, PART, FAILOVER, WRITE, FLUSH, COMMIT);
 
 #define STORE(what, script) { "store: " what, run, ALLOCS | OTHERS | IOS, 0, script, false }
 static const struct scenario scenarios[] = {
@@ -73,6 +76,9 @@ static const struct scenario scenarios[] = {
 	STORE("replicated at first, started again", reopened_first),
 	STORE("merged, compacted, started again", reopened_merge),
 	STORE("failover and commit, started again", reopened_failover),
+	STORE("received and no point yet, started again", reopened_whole),
+	STORE("upkeep that joins logs", joined),
+	STORE("committed while it receives", commit_receiving),
 };
 
 const struct scenarios store_scenarios = {

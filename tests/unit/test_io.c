@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "sim.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #define SIZE (1u << 20)
@@ -93,6 +94,123 @@ START_TEST(an_impossible_geometry_is_refused)
 }
 END_TEST
 
+/* A table without one of its callbacks, and with a word of a later version. */
+START_TEST(each_callback_that_is_needed_is_missed)
+{
+	static const size_t of_disk[] = {
+		offsetof(struct hvrepl_disk_ops, info),
+		offsetof(struct hvrepl_disk_ops, readv),
+		offsetof(struct hvrepl_disk_ops, writev),
+	};
+	static const size_t of_storage[] = {
+		offsetof(struct hvrepl_storage_ops, open),
+		offsetof(struct hvrepl_storage_ops, close),
+		offsetof(struct hvrepl_storage_ops, size),
+		offsetof(struct hvrepl_storage_ops, read),
+		offsetof(struct hvrepl_storage_ops, write),
+		offsetof(struct hvrepl_storage_ops, flush),
+		offsetof(struct hvrepl_storage_ops, resize),
+		offsetof(struct hvrepl_storage_ops, remove),
+		offsetof(struct hvrepl_storage_ops, list),
+	};
+	struct hvrepl_storage objects = sim_storage_handle(store);
+	struct hvrepl_disk handle = sim_disk_handle(fake);
+	struct hvrepl_storage_ops storage_ops;
+	struct hvrepl_disk_ops ops;
+	struct hvri_storage taken_storage;
+	struct hvri_disk taken;
+
+	for (size_t i = 0; i < HVRI_ARRAY_LEN(of_disk); i++) {
+		ops = *sim_disk_handle(fake).ops;
+		memset((char *)&ops + of_disk[i], 0, sizeof(ops.info));
+		handle.ops = &ops;
+		ck_assert_int_eq(hvri_disk_take(&taken, &handle, NULL),
+				 HVREPL_E_INVALID);
+	}
+	ops = *sim_disk_handle(fake).ops;
+	ops.reserved = 1;
+	ck_assert_int_eq(hvri_disk_take(&taken, &handle, NULL),
+			 HVREPL_E_TOO_NEW);
+	ck_assert_uint_eq(fake->released, HVRI_ARRAY_LEN(of_disk) + 1);
+	for (size_t i = 0; i < HVRI_ARRAY_LEN(of_storage); i++) {
+		storage_ops = *sim_storage_handle(store).ops;
+		memset((char *)&storage_ops + of_storage[i], 0,
+		       sizeof(storage_ops.open));
+		objects.ops = &storage_ops;
+		ck_assert_int_eq(hvri_storage_take(&taken_storage, &objects,
+						   NULL),
+				 HVREPL_E_INVALID);
+	}
+	storage_ops = *sim_storage_handle(store).ops;
+	storage_ops.reserved = 1;
+	ck_assert_int_eq(hvri_storage_take(&taken_storage, &objects, NULL),
+			 HVREPL_E_TOO_NEW);
+	ck_assert_uint_eq(store->released, HVRI_ARRAY_LEN(of_storage) + 1);
+	fake->released = store->released = 0;
+}
+END_TEST
+
+static struct hvrepl_disk_info geometry;
+
+static int32_t told_geometry(void *user, struct hvrepl_disk_info *out)
+{
+	(void)user;
+	*out = geometry;
+	return HVREPL_OK;
+}
+
+START_TEST(only_a_geometry_that_can_be_is_taken)
+{
+	static const struct hvrepl_disk_info good = {
+		.struct_size = sizeof(good),
+		.size = SIZE,
+		.block_size = 512,
+	};
+
+	disk.ops.info = told_geometry;
+	geometry = good;
+	ck_assert_int_eq(hvri_disk_refresh(&disk), HVREPL_OK);
+	geometry.block_size = 131072;
+	ck_assert_int_eq(hvri_disk_refresh(&disk), HVREPL_E_INVALID);
+	geometry.block_size = 384;
+	ck_assert_int_eq(hvri_disk_refresh(&disk), HVREPL_E_INVALID);
+	geometry = good;
+	geometry.size = SIZE + 100;
+	ck_assert_int_eq(hvri_disk_refresh(&disk), HVREPL_E_INVALID);
+	geometry = good;
+	geometry.token_length = HVREPL_TOKEN_MAX + 1;
+	ck_assert_int_eq(hvri_disk_refresh(&disk), HVREPL_E_INVALID);
+	/* What was known before stays; and none is one byte. */
+	ck_assert_uint_eq(disk.info.block_size, 512);
+	geometry = good;
+	geometry.block_size = 0;
+	geometry.size = SIZE + 100;
+	ck_assert_int_eq(hvri_disk_refresh(&disk), HVREPL_OK);
+	ck_assert_uint_eq(disk.info.block_size, 1);
+}
+END_TEST
+
+START_TEST(nothing_and_hints_that_make_no_sense_reach_no_callback)
+{
+	uint64_t calls = sim.call_count;
+	uint8_t block[512] = { 0 };
+
+	ck_assert_int_eq(hvri_disk_read(&disk, SIZE, block, 0), HVREPL_OK);
+	ck_assert_int_eq(hvri_disk_write(&disk, 512, block, 0), HVREPL_OK);
+	ck_assert_int_eq(hvri_disk_zero(&env, &disk, 512, 0), HVREPL_OK);
+	hvri_disk_discard(&disk, 512, 0);
+	hvri_disk_discard(&disk, SIZE, 512);
+	ck_assert_uint_eq(sim.call_count, calls);
+	memset(block, 0xff, sizeof(block));
+	ck_assert_int_eq(hvri_disk_write(&disk, 512, block, 512), HVREPL_OK);
+	disk.ops.discard = NULL;
+	calls = sim.call_count;
+	hvri_disk_discard(&disk, 512, 512);
+	ck_assert_uint_eq(sim.call_count, calls);
+	ck_assert(all_are(512, 512, 0xff));
+}
+END_TEST
+
 START_TEST(ranges_outside_the_disk_or_unaligned_reach_no_callback)
 {
 	uint64_t calls = sim.call_count;
@@ -153,38 +271,58 @@ START_TEST(without_the_callback_everything_is_allocated)
 	struct hvrepl_extent extent;
 
 	disk.ops.allocated = NULL;
-	ck_assert_int_eq(hvri_disk_next_allocated(&disk, 4096, 8192, &extent),
-			 HVREPL_OK);
+	hvri_disk_next_allocated(&disk, 4096, 8192, &extent);
 	ck_assert_uint_eq(extent.offset, 4096);
 	ck_assert_uint_eq(extent.length, 4096);
-	ck_assert_int_eq(hvri_disk_next_allocated(&disk, 8192, 8192, &extent),
-			 HVREPL_OK);
+	hvri_disk_next_allocated(&disk, 8192, 8192, &extent);
 	ck_assert_uint_eq(extent.length, 0);
 }
 END_TEST
 
 /* An answer that makes no sense must not hide data. */
-static int32_t nonsense(void *user, uint64_t offset, uint64_t length,
+struct answer {
+	int32_t rc;
+	uint32_t count;
+	struct hvrepl_extent extent;
+	uint64_t end;
+};
+static struct answer answer;
+
+static int32_t answered(void *user, uint64_t offset, uint64_t length,
 			struct hvrepl_extent *extents_out,
 			uint32_t *count_inout, uint64_t *end_out)
 {
-	(void)user;
-	extents_out->offset = offset + length;
-	extents_out->length = 512;
-	*count_inout = 1;
-	*end_out = offset + length;
-	return HVREPL_OK;
+	(void)user, (void)offset, (void)length;
+	*extents_out = answer.extent;
+	*count_inout = answer.count;
+	*end_out = answer.end;
+	return answer.rc;
 }
 
 START_TEST(a_nonsense_answer_about_allocation_means_allocated)
 {
+	static const struct answer nonsense[] = {
+		{ HVREPL_E_DISK_IO, 0, { 0, 0 }, SIZE },
+		{ HVREPL_OK, 0, { 0, 0 }, 512 },
+		{ HVREPL_OK, 0, { 0, 0 }, SIZE + 512 },
+		{ HVREPL_OK, 1, { 0, 512 }, SIZE },
+		{ HVREPL_OK, 1, { SIZE, 512 }, SIZE },
+		{ HVREPL_OK, 1, { 1024, 0 }, SIZE },
+	};
 	struct hvrepl_extent extent;
 
-	disk.ops.allocated = nonsense;
-	ck_assert_int_eq(hvri_disk_next_allocated(&disk, 0, SIZE, &extent),
-			 HVREPL_OK);
-	ck_assert_uint_eq(extent.offset, 0);
-	ck_assert_uint_eq(extent.length, SIZE);
+	disk.ops.allocated = answered;
+	for (size_t i = 0; i < HVRI_ARRAY_LEN(nonsense); i++) {
+		answer = nonsense[i];
+		hvri_disk_next_allocated(&disk, 512, SIZE, &extent);
+		ck_assert_uint_eq(extent.offset, 512);
+		ck_assert_uint_eq(extent.length, SIZE - 512);
+	}
+	/* One that does is believed, and cut to what was asked for. */
+	answer = (struct answer){ HVREPL_OK, 1, { 4096, SIZE }, SIZE };
+	hvri_disk_next_allocated(&disk, 512, SIZE, &extent);
+	ck_assert_uint_eq(extent.offset, 4096);
+	ck_assert_uint_eq(extent.length, SIZE - 4096);
 }
 END_TEST
 
@@ -283,6 +421,10 @@ int main(void)
 	tcase_add_test(tcase,
 		       an_incomplete_disk_is_refused_and_still_released_once);
 	tcase_add_test(tcase, an_impossible_geometry_is_refused);
+	tcase_add_test(tcase, each_callback_that_is_needed_is_missed);
+	tcase_add_test(tcase, only_a_geometry_that_can_be_is_taken);
+	tcase_add_test(tcase,
+		       nothing_and_hints_that_make_no_sense_reach_no_callback);
 	tcase_add_test(tcase,
 		       ranges_outside_the_disk_or_unaligned_reach_no_callback);
 	tcase_add_test(tcase,

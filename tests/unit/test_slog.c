@@ -264,6 +264,110 @@ START_TEST(a_container_has_limits_and_an_end)
 }
 END_TEST
 
+/* Behind the last sound frame lies something that was torn, and page after page of
+ * it is looked at for a batch that was flushed later. */
+START_TEST(what_is_torn_is_looked_through_to_its_end)
+{
+	static const uint64_t past[] = { 20, 5000, 8192, 8192 + 31 };
+
+	for (size_t i = 0; i < HVRI_ARRAY_LEN(past); i++)
+		for (uint64_t n = 0;; n++) {
+			unsigned frames = 0;
+			uint64_t size, end, tail;
+			int32_t rc;
+
+			if (i + n > 0) {
+				teardown();
+				setup();
+			}
+			/* So far past the next page. */
+			end = box->size;
+			tail = HVRI_CONTAINER_PAGE - end % HVRI_CONTAINER_PAGE +
+			       past[i];
+			ck_assert_int_eq(hvri_object_resize(&box->object,
+							    end + tail),
+					 HVREPL_OK);
+			test_fill(sim_object_bytes(objects,
+						   "store.box.0000000000000009",
+						   &size) +
+					  end,
+				  tail, i + 3);
+			/* A frame that begins a batch, and is damaged. */
+			if (past[i] > 8000)
+				memcpy(object() + 8192, object() + 4096, 40);
+			sim.failed = 0;
+			sim.fail_at = sim.call_count + n;
+			sim.fail_code = HVREPL_E_STORAGE_IO;
+			rc = hvri_container_scan(box, HVRI_CONTAINER_PAGE,
+						 found_nothing, &frames);
+			sim.fail_at = UINT64_MAX;
+			if (sim.failed > 0) {
+				ck_assert_int_eq(rc, HVREPL_E_STORAGE_IO);
+				continue;
+			}
+			ck_assert_int_eq(rc, HVREPL_OK);
+			ck_assert_uint_eq(frames, 3);
+			ck_assert_uint_eq(box->size, end);
+			break;
+		}
+}
+END_TEST
+
+/* The batch ends where a page does, and the next one begins there. */
+START_TEST(a_batch_that_ends_with_its_page_is_followed_by_the_next)
+{
+	struct hvri_container *fresh;
+	static uint8_t payload[512];
+	unsigned frames = 0;
+	uint64_t at;
+
+	ck_assert_int_eq(hvri_container_create(&env, &storage, &used, 11, &fresh),
+			 HVREPL_OK);
+	/* 40 of the batch's own frame, then seven of 544, then what is left. */
+	for (unsigned i = 0; i < 7; i++)
+		ck_assert_int_eq(hvri_container_append(fresh, HVRI_FRAME_END, 0,
+						       payload, 512, &at),
+				 HVREPL_OK);
+	ck_assert_int_eq(hvri_container_append(fresh, HVRI_FRAME_END, 0, payload,
+					       4096 - 40 - 7 * 544 - 32, &at),
+			 HVREPL_OK);
+	ck_assert_uint_eq(fresh->size % HVRI_CONTAINER_PAGE, 0);
+	ck_assert_int_eq(hvri_container_flush(fresh), HVREPL_OK);
+	ck_assert_int_eq(hvri_container_append(fresh, HVRI_FRAME_END, 0, payload,
+					       8, &at),
+			 HVREPL_OK);
+	ck_assert_int_eq(hvri_container_flush(fresh), HVREPL_OK);
+	ck_assert_int_eq(hvri_container_scan(fresh, HVRI_CONTAINER_PAGE,
+					     found_nothing, &frames),
+			 HVREPL_OK);
+	ck_assert_uint_eq(frames, 9);
+	hvri_container_unref(fresh);
+}
+END_TEST
+
+START_TEST(only_what_follows_in_the_chunk_too_is_one_entry)
+{
+	struct hvri_xmap map = { .at = NULL };
+	struct hvri_xent first = { .offset = 0, .length = 4096, .position = 9000,
+				   .chunk_length = 100, .raw_offset = 0 };
+	struct hvri_xent second = first;
+	uint64_t next;
+
+	second.offset = 4096;
+	second.raw_offset = 8192;
+	ck_assert_int_eq(hvri_xmap_put(&env, &map, &first), HVREPL_OK);
+	ck_assert_int_eq(hvri_xmap_put(&env, &map, &second), HVREPL_OK);
+	ck_assert_uint_eq(map.count, 2);
+	ck_assert_uint_eq(hvri_xmap_find(&map, 5000, &next)->raw_offset, 8192);
+	second.offset = 8192;
+	second.raw_offset = 12288;
+	ck_assert_int_eq(hvri_xmap_put(&env, &map, &second), HVREPL_OK);
+	ck_assert_uint_eq(map.count, 2);
+	ck_assert_uint_eq(map.at[1].length, 8192);
+	hvri_xmap_free(&env, &map);
+}
+END_TEST
+
 START_TEST(a_container_survives_every_failing_allocation_and_io)
 {
 	bool failed = true;
@@ -309,6 +413,10 @@ int main(void)
 		       an_index_survives_every_failing_allocation_and_read);
 	tcase_add_test(tcase, frames_that_do_not_belong_to_a_log_are_damage);
 	tcase_add_test(tcase, a_container_has_limits_and_an_end);
+	tcase_add_test(tcase, what_is_torn_is_looked_through_to_its_end);
+	tcase_add_test(tcase,
+		       a_batch_that_ends_with_its_page_is_followed_by_the_next);
+	tcase_add_test(tcase, only_what_follows_in_the_chunk_too_is_one_entry);
 	tcase_add_test(tcase,
 		       a_container_survives_every_failing_allocation_and_io);
 	suite_add_tcase(suite, tcase);

@@ -245,6 +245,157 @@ START_TEST(a_crash_while_the_doubt_is_noted_forgets_nothing)
 }
 END_TEST
 
+/* A base that cannot say whether it was changed, before and after: only a clean end
+ * is proof then. */
+START_TEST(a_base_without_a_token_is_trusted_after_a_clean_end_only)
+{
+	for (unsigned i = 0; i < 8; i++) {
+		bool clean = i % 2 == 0, before = i / 2 % 2, after = i / 4 % 2;
+
+		build();
+		for (unsigned d = 0; d < WORLD_DISKS; d++)
+			w.bases[d]->no_token = before;
+		/* Its own writes, and the stamp that they end with. */
+		ck_assert_int_eq(world_send(&w), HVREPL_OK);
+		ck_assert_int_eq(world_merge(&w, world_newest(&w)->key),
+				 HVREPL_OK);
+		if (clean) {
+			world_close(&w);
+		} else {
+			ck_assert_int_eq(world_send(&w), HVREPL_OK);
+			ck_assert_int_eq(hvri_store_merge_begin(w.store, 0, NULL),
+					 HVREPL_OK);
+			ck_assert_int_eq(hvri_store_merge_advance(
+						 w.store, &(uint32_t){ 0 }, NULL),
+					 HVREPL_OK);
+			killed();
+		}
+		for (unsigned d = 0; d < WORLD_DISKS; d++)
+			w.bases[d]->no_token = after;
+		open_and_see(before || after ? !(clean && before && after) :
+					       false);
+		world_free(&w);
+	}
+}
+END_TEST
+
+START_TEST(a_disk_that_its_vm_owns_is_nobodys_doubt)
+{
+	build();
+	ck_assert_int_eq(world_failover(&w, world_newest(&w)->key), HVREPL_OK);
+	ck_assert_int_eq(world_guest_write(&w), HVREPL_OK);
+	ck_assert_int_eq(world_commit(&w), HVREPL_OK);
+	ck_assert_uint_eq(w.store->state.stamped, HVRI_STAMP_NONE);
+	world_close(&w);
+	change_outside(MINUTE);
+	ck_assert_int_eq(world_open(&w, false), HVREPL_OK);
+	ck_assert(!w.store->base_changed);
+	world_free(&w);
+}
+END_TEST
+
+START_TEST(a_doubt_that_cannot_be_noted_is_noted_at_the_next_opening)
+{
+	bool refused = true;
+
+	for (uint64_t n = 0; refused; n++) {
+		struct test_refusals refusals = { 0, n, false };
+		int32_t rc;
+
+		build();
+		world_close(&w);
+		change_outside(1);
+		w.sim.refusals = &refusals;
+		rc = world_open(&w, false);
+		w.sim.refusals = NULL;
+		refused = refusals.count > n;
+		ck_assert(rc == HVREPL_OK || refused);
+		world_close(&w);
+		open_and_see(true);
+		refused_unless_asked_for();
+		world_free(&w);
+	}
+}
+END_TEST
+
+START_TEST(doubted_points_are_given_up_also_when_that_fails_at_first)
+{
+	bool failed = true;
+
+	for (uint64_t n = 0; failed; n++) {
+		struct hvrepl_store_info info = HVREPL_STORE_INFO_INIT;
+		uint32_t more = 1;
+
+		build();
+		world_close(&w);
+		change_outside(1);
+		open_and_see(true);
+		world_make_cut_of(&w, 0, WORLD_SIZE_MAX);
+		ck_assert_int_eq(world_send_cut(&w), HVREPL_OK);
+		w.sim.failed = 0;
+		w.sim.fail_code = HVREPL_E_NO_SPACE;
+		w.sim.fail_at = w.sim.call_count + n;
+		(void)!hvrepl_store_maintain(w.store, &more, NULL);
+		failed = w.sim.failed > 0;
+		w.sim.fail_at = UINT64_MAX;
+		world_close(&w);
+		ck_assert_int_eq(world_open(&w, false), HVREPL_OK);
+		upkeep();
+		ck_assert_int_eq(hvrepl_store_info(w.store, &info), HVREPL_OK);
+		ck_assert_uint_eq(info.point_count, 1);
+		ck_assert_uint_eq(info.newest_doubted, 0);
+		for (uint32_t i = 0; i + 1 < w.point_count; i++)
+			w.points[i].kept = false;
+		world_check(&w);
+		world_free(&w);
+	}
+}
+END_TEST
+
+START_TEST(a_clock_that_goes_back_does_not_make_a_stamp_last)
+{
+	uint32_t more = 1;
+
+	build();
+	ck_assert_int_eq(world_send(&w), HVREPL_OK);
+	ck_assert_int_eq(hvri_store_merge_begin(w.store, 0, NULL), HVREPL_OK);
+	w.env.utc_ns -= 10 * MINUTE;
+	ck_assert_int_eq(hvri_store_merge_advance(w.store, &more, NULL),
+			 HVREPL_OK);
+	ck_assert_uint_eq(w.store->state.stamped, HVRI_STAMP_OPEN);
+	ck_assert_uint_le(w.store->state.stamps[0].utc_ns, w.env.utc_ns);
+	ck_assert_int_eq(world_merge(&w, 0), HVREPL_OK);
+	world_check(&w);
+	world_free(&w);
+}
+END_TEST
+
+/* The stamp grows old on a full volume; a compare after a crash is all it costs. */
+START_TEST(a_stamp_that_finds_no_room_stops_no_merge)
+{
+	uint32_t more = 1;
+
+	world_init(&w, 11);
+	world_run_clock(&w, 1000000);
+	ck_assert_int_eq(world_open(&w, true), HVREPL_OK);
+	ck_assert_int_eq(world_first_point(&w, true), HVREPL_OK);
+	world_make_cut_of(&w, 0, WORLD_SIZE_MAX);
+	ck_assert_int_eq(world_send_cut(&w), HVREPL_OK);
+	ck_assert_int_eq(world_drop(&w, world_kept(&w, 0)->key), HVREPL_OK);
+	ck_assert_int_eq(hvri_store_merge_begin(w.store, 0, NULL), HVREPL_OK);
+	w.env.utc_ns += MINUTE;
+	w.storage->capacity = sim_storage_used(w.storage);
+	ck_assert_int_eq(hvri_store_merge_advance(w.store, &more, NULL),
+			 HVREPL_OK);
+	ck_assert_uint_eq(more, 1);
+	w.storage->capacity = UINT64_MAX;
+	ck_assert_int_eq(world_merge(&w, 0), HVREPL_OK);
+	ck_assert_uint_eq(w.store->state.stamped, HVRI_STAMP_SETTLED);
+	world_check(&w);
+	world_free(&w);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("store-changed");
@@ -258,6 +409,16 @@ int main(void)
 	tcase_add_test(tcase, before_the_first_point_the_content_starts_over);
 	tcase_add_test(tcase,
 		       a_crash_while_the_doubt_is_noted_forgets_nothing);
+	tcase_add_test(tcase,
+		       a_base_without_a_token_is_trusted_after_a_clean_end_only);
+	tcase_add_test(tcase, a_disk_that_its_vm_owns_is_nobodys_doubt);
+	tcase_add_test(tcase,
+		       a_doubt_that_cannot_be_noted_is_noted_at_the_next_opening);
+	tcase_add_test(
+		tcase,
+		doubted_points_are_given_up_also_when_that_fails_at_first);
+	tcase_add_test(tcase, a_clock_that_goes_back_does_not_make_a_stamp_last);
+	tcase_add_test(tcase, a_stamp_that_finds_no_room_stops_no_merge);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }
