@@ -451,7 +451,9 @@ int32_t hvri_node_connected(struct hvrepl_node *node,
 	struct arrival *arrival = hvri_alloc(&node->env, sizeof(*arrival));
 
 	if (arrival == NULL) {
-		channel->ops->close(channel->user);
+		/* Nobody has looked at the table yet. */
+		if (channel->ops->close != NULL)
+			channel->ops->close(channel->user);
 		if (channel->release != NULL)
 			channel->release(channel->user);
 		if ((flags & HVREPL_CHANNEL_INITIATOR) != 0)
