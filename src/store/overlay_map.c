@@ -2,6 +2,8 @@
 /*
  * The map of an overlay. On storage it is a log of records padded to 512
  * bytes; all records of one flush are a batch, which says how many they are.
+ * The log stands there twice, in stripes that take turns, for a record whose
+ * write was lost looks like a tail that never was: one of two counts.
  * A bad record with a later batch behind it was flushed: damage. Otherwise it
  * is the torn tail of the last batch, whose sound part counts.
  */
@@ -9,10 +11,14 @@
 
 #include "base/cursor.h"
 #include "base/digest.h"
+#include "base/plant.h"
 
 #include <string.h>
 
 #define MAP_MAGIC 0x4f525648u /* "HVRO" */
+#define MAP_VERSION 2u /* 1 had one copy. */
+#define MAP_COPIES 2u
+#define MAP_STRIPE 65536u
 #define MAP_ALIGN 512u
 #define MAP_HEADER 64u
 #define MAP_SIGNED 48u
@@ -178,6 +184,68 @@ static size_t record_span(size_t count)
 	return (bytes + MAP_ALIGN - 1) / MAP_ALIGN * MAP_ALIGN;
 }
 
+/* Where byte `at` of the log lies in a copy, and how many follow it there. */
+static uint64_t place_of(uint32_t copy, uint64_t at, uint64_t *left_out)
+{
+	uint64_t within = at % MAP_STRIPE;
+
+	*left_out = MAP_STRIPE - within;
+	return (at / MAP_STRIPE * MAP_COPIES + copy) * MAP_STRIPE + within;
+}
+
+/* Bytes of the object when the log has `length`. */
+static uint64_t object_bytes(uint64_t length)
+{
+	uint64_t left;
+
+	if (length % MAP_STRIPE == 0)
+		return length * MAP_COPIES;
+	return place_of(MAP_COPIES - 1, length, &left);
+}
+
+/* Bytes that the log of an object of `size` has at most. */
+static uint64_t log_bytes(uint64_t size)
+{
+	uint64_t both = MAP_COPIES * (uint64_t)MAP_STRIPE;
+
+	return size / both * MAP_STRIPE +
+	       HVRI_MIN(size % both, (uint64_t)MAP_STRIPE);
+}
+
+static int32_t log_write(const struct hvri_overlay_disk *disk, uint32_t copy,
+			 uint64_t at, const uint8_t *bytes, size_t length)
+{
+	while (length > 0) {
+		uint64_t left, place = place_of(copy, at, &left);
+		size_t piece = (size_t)HVRI_MIN(left, (uint64_t)length);
+
+		HVRI_TRY(hvri_object_write(&disk->map, place, bytes, piece));
+		at += piece;
+		bytes += piece;
+		length -= piece;
+	}
+	return HVREPL_OK;
+}
+
+static int32_t log_read(const struct hvri_overlay_disk *disk, uint32_t copy,
+			uint64_t size, uint64_t at, uint8_t *bytes,
+			size_t length)
+{
+	while (length > 0) {
+		uint64_t left, place = place_of(copy, at, &left);
+		size_t piece = (size_t)HVRI_MIN(left, (uint64_t)length);
+
+		/* A crash came before this copy got so far. */
+		if (place > size || size - place < piece)
+			return HVREPL_E_CORRUPT;
+		HVRI_TRY(hvri_object_read(&disk->map, place, bytes, piece));
+		at += piece;
+		bytes += piece;
+		length -= piece;
+	}
+	return HVREPL_OK;
+}
+
 struct map_record {
 	uint32_t count;
 	uint64_t batch;
@@ -210,7 +278,7 @@ static void record_encode(const struct hvri_overlay *overlay, uint32_t disk,
 	hvri_write_u32(&writer, record->total);
 	hvri_write_u64(&writer, overlay->id);
 	hvri_write_u32(&writer, disk);
-	hvri_write_u32(&writer, 1); /* Version. */
+	hvri_write_u32(&writer, MAP_VERSION);
 	hvri_write_u64(&writer, overlay->disks[disk].size);
 	hvri_write_pad(&writer, 16);
 	for (uint32_t i = 0; i < record->count; i++) {
@@ -241,7 +309,9 @@ int32_t hvri_overlay_map_append(struct hvri_overlay *overlay, uint32_t disk,
 		span = record_span(record.count);
 		record_encode(overlay, disk, &record,
 			      changes == NULL ? NULL : changes + from, buffer);
-		rc = hvri_object_write(&to->map, to->map_size, buffer, span);
+		for (uint32_t copy = 0; copy < MAP_COPIES && rc == HVREPL_OK;
+		     copy++)
+			rc = log_write(to, copy, to->map_size, buffer, span);
 		if (rc == HVREPL_OK)
 			to->map_size += span;
 	}
@@ -253,13 +323,17 @@ int32_t hvri_overlay_map_append(struct hvri_overlay *overlay, uint32_t disk,
 struct map_load {
 	struct hvri_overlay *overlay;
 	uint32_t disk;
-	uint64_t size; /* Of the object. */
+	uint64_t size;	 /* Of the object. */
+	uint64_t length; /* Of its log, at most. */
+	uint32_t lacking; /* Copy that the record lacks; MAP_COPIES: none. */
+	bool mended;	 /* To be flushed. */
 	uint8_t *bytes;
 };
 
-/* The record at `at`, which is not past the end; CORRUPT when there is none. */
-static int32_t read_record(struct map_load *load, uint64_t at,
-			   struct map_record *out)
+/* The record at `at`, which is not past the end, of one copy; CORRUPT when there
+ * is none. */
+static int32_t read_copy(struct map_load *load, uint32_t copy, uint64_t at,
+			 struct map_record *out)
 {
 	struct hvri_overlay *overlay = load->overlay;
 	struct hvri_overlay_disk *disk = &overlay->disks[load->disk];
@@ -268,9 +342,10 @@ static int32_t read_record(struct map_load *load, uint64_t at,
 	uint64_t id, disk_size;
 	uint8_t digest[16];
 
-	if (load->size - at < MAP_HEADER)
+	if (load->length - at < MAP_HEADER)
 		return HVREPL_E_CORRUPT;
-	HVRI_TRY(hvri_object_read(&disk->map, at, load->bytes, MAP_HEADER));
+	HVRI_TRY(log_read(disk, copy, load->size, at, load->bytes,
+			  MAP_HEADER));
 	magic = hvri_read_u32(&reader);
 	out->count = hvri_read_u32(&reader);
 	out->batch = hvri_read_u64(&reader);
@@ -281,20 +356,77 @@ static int32_t read_record(struct map_load *load, uint64_t at,
 	version = hvri_read_u32(&reader);
 	disk_size = hvri_read_u64(&reader);
 	if (magic != MAP_MAGIC || out->count > MAP_CHANGES_MAX ||
-	    record_span(out->count) > load->size - at)
+	    record_span(out->count) > load->length - at)
 		return HVREPL_E_CORRUPT;
-	HVRI_TRY(hvri_object_read(&disk->map, at + MAP_HEADER,
-				  load->bytes + MAP_HEADER,
-				  (size_t)out->count * MAP_CHANGE));
+	HVRI_TRY(log_read(disk, copy, load->size, at + MAP_HEADER,
+			  load->bytes + MAP_HEADER,
+			  (size_t)out->count * MAP_CHANGE));
 	digest_of(load->bytes, out->count, digest);
 	if (memcmp(digest, load->bytes + MAP_SIGNED, 16) != 0)
 		return HVREPL_E_CORRUPT;
-	if (version != 1)
+	if (version > MAP_VERSION)
 		return HVREPL_E_FORMAT_TOO_NEW;
-	if (id != overlay->id || of_disk != load->disk ||
+	if (version < MAP_VERSION || id != overlay->id || of_disk != load->disk ||
 	    disk_size != disk->size || out->index >= out->total)
 		return HVREPL_E_CORRUPT;
 	return HVREPL_OK;
+}
+
+static bool follows(const struct map_record *expected,
+		    const struct map_record *record)
+{
+	if (record->batch == expected->batch)
+		return record->index == expected->index;
+	/* A torn batch ends where recovery cut it. */
+	return expected->index > 0 && record->index == 0 &&
+	       record->batch == expected->batch + 1;
+}
+
+/* ...one that follows `expected`; NULL: any. */
+static int32_t read_fitting(struct map_load *load, uint32_t copy, uint64_t at,
+			    const struct map_record *expected,
+			    struct map_record *out)
+{
+	int32_t rc = read_copy(load, copy, at, out);
+
+	if (rc == HVREPL_OK && expected != NULL && !follows(expected, out))
+		rc = HVREPL_E_CORRUPT;
+	return rc;
+}
+
+/* ...of either copy. CORRUPT when neither has it. */
+static int32_t read_record(struct map_load *load, uint64_t at,
+			   const struct map_record *expected,
+			   struct map_record *out)
+{
+	int32_t second = read_fitting(load, 1, at, expected, out), first;
+
+	load->lacking = MAP_COPIES;
+	if (second < 0 && second != HVREPL_E_CORRUPT)
+		return second;
+	first = read_fitting(load, 0, at, expected, out);
+	if ((first < 0 && first != HVREPL_E_CORRUPT) || first == second ||
+	    HVRI_PLANT(one_copy_of_overlay_map))
+		return first;
+	load->lacking = first == HVREPL_OK ? 1 : 0;
+	return first == HVREPL_OK ? first :
+				    read_fitting(load, 1, at, expected, out);
+}
+
+/* The copy that is bad, from the other one that was just read. */
+static void mend_copy(struct map_load *load, uint64_t at, uint32_t count)
+{
+	size_t length = MAP_HEADER + (size_t)count * MAP_CHANGE;
+
+	if (load->lacking == MAP_COPIES)
+		return;
+	memset(load->bytes + length, 0, record_span(count) - length);
+	load->mended = true;
+	if (log_write(&load->overlay->disks[load->disk], load->lacking, at,
+		      load->bytes, record_span(count)) < 0)
+		hvri_log(load->overlay->env, HVREPL_LOG_WARNING,
+			 "a record of an overlay's map has one sound copy, and "
+			 "the other could not be written");
 }
 
 static int32_t apply_record(struct map_load *load, uint32_t count)
@@ -340,8 +472,9 @@ static int32_t look_for_damage(struct map_load *load, uint64_t from,
 {
 	struct map_record record;
 
-	for (uint64_t at = from + MAP_ALIGN; at < load->size; at += MAP_ALIGN) {
-		int32_t rc = read_record(load, at, &record);
+	for (uint64_t at = from + MAP_ALIGN; at < load->length;
+	     at += MAP_ALIGN) {
+		int32_t rc = read_record(load, at, NULL, &record);
 
 		if (rc == HVREPL_OK && record.batch > next)
 			return HVREPL_E_CORRUPT;
@@ -349,16 +482,6 @@ static int32_t look_for_damage(struct map_load *load, uint64_t from,
 			return rc;
 	}
 	return HVREPL_OK;
-}
-
-static bool follows(const struct map_record *expected,
-		    const struct map_record *record)
-{
-	if (record->batch == expected->batch)
-		return record->index == expected->index;
-	/* A torn batch ends where recovery cut it. */
-	return expected->index > 0 && record->index == 0 &&
-	       record->batch == expected->batch + 1;
 }
 
 static int32_t load_records(struct map_load *load)
@@ -370,13 +493,12 @@ static int32_t load_records(struct map_load *load)
 	int32_t rc;
 
 	for (;;) {
-		rc = read_record(load, at, &record);
-		if (rc == HVREPL_OK && !follows(&expected, &record))
-			rc = HVREPL_E_CORRUPT;
+		rc = read_record(load, at, &expected, &record);
 		if (rc == HVREPL_OK)
 			rc = apply_record(load, record.count);
 		if (rc < 0)
 			break;
+		mend_copy(load, at, record.count);
 		at += record_span(record.count);
 		expected = record;
 		expected.index++;
@@ -394,9 +516,10 @@ static int32_t load_records(struct map_load *load)
 	HVRI_TRY(look_for_damage(load, at, expected.batch));
 	disk->batch = expected.batch + (expected.index > 0 ? 1u : 0u);
 	disk->map_size = at;
-	if (at == load->size)
+	if (object_bytes(at) != load->size)
+		HVRI_TRY(hvri_object_resize(&disk->map, object_bytes(at)));
+	else if (!load->mended)
 		return HVREPL_OK;
-	HVRI_TRY(hvri_object_resize(&disk->map, at));
 	return hvri_object_flush(&disk->map);
 }
 
@@ -409,6 +532,7 @@ int32_t hvri_overlay_map_load(struct hvri_overlay *overlay, uint32_t disk)
 	HVRI_TRY(hvri_object_flush(&overlay->disks[disk].data));
 	HVRI_TRY(hvri_object_flush(&overlay->disks[disk].map));
 	HVRI_TRY(hvri_object_size(&overlay->disks[disk].map, &load.size));
+	load.length = log_bytes(load.size);
 	load.bytes = hvri_alloc(overlay->env, OVERLAY_RECORD_MAX);
 	if (load.bytes == NULL)
 		return HVREPL_E_NOMEM;

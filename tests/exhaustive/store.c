@@ -56,6 +56,7 @@ enum {
 	BLOB,
 	PIN,
 	RESIZE,
+	LOSE,
 	OPS
 };
 
@@ -84,6 +85,7 @@ static const char *const op_names[OPS] = {
 	[BLOB] = "save the ownership record",
 	[PIN] = "pin the oldest point",
 	[RESIZE] = "open with a base of another size",
+	[LOSE] = "the next write of an overlay's map will be lost",
 };
 
 static const char *const prefix_names[] = {
@@ -352,6 +354,17 @@ static enum done set_blob(void)
 	return result(rc);
 }
 
+/* Of an overlay's map, which stands twice. */
+static enum done lose(void)
+{
+	if (w.sim.stray != SIM_STRAY_NONE)
+		return NOT_NOW;
+	w.sim.stray = SIM_STRAY_LOST;
+	w.sim.stray_at = w.sim.io_count;
+	w.sim.stray_of = "store.map.";
+	return DONE;
+}
+
 static enum done op(unsigned what)
 {
 	/* The store is closed in a workload that a crash ended. */
@@ -401,6 +414,8 @@ static enum done op(unsigned what)
 		return reopen(what == RESIZE);
 	case BLOB:
 		return set_blob();
+	case LOSE:
+		return lose();
 	default:
 		return world_kept(&w, 0) == NULL ?
 			       NOT_NOW :
@@ -522,6 +537,8 @@ static void recall(void)
 	w.failover = kept.failover;
 	w.maintaining = kept.maintaining;
 	w.direct = kept.direct;
+	/* Lost before the crash, or not at all. */
+	w.sim.stray = SIM_STRAY_NONE;
 	for (unsigned d = 0; d < WORLD_DISKS; d++) {
 		memcpy(w.guest.bytes[d], kept.guest[d], ROW);
 		memcpy(w.primary.bytes[d], kept.primary[d], ROW);

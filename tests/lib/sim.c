@@ -202,6 +202,9 @@ int32_t sim_image_write(struct sim *sim, struct sim_image *image,
 	lost = image->storage != NULL && !is_guests(image) &&
 	       sim->stray != SIM_STRAY_NONE &&
 	       (sim->stray_in == NULL || image->storage == sim->stray_in) &&
+	       (sim->stray_of == NULL ||
+		strncmp(image->id, sim->stray_of, strlen(sim->stray_of)) ==
+			0) &&
 	       sim->io_count > sim->stray_at && !crash;
 	sim_make_room(image, offset + length);
 	one = sim_add_pending(image, offset, length, false);

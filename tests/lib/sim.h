@@ -57,6 +57,7 @@ struct sim {
 	unsigned stray;
 	uint64_t stray_at;
 	struct sim_storage *stray_in; /* Of this storage only; NULL: of any. */
+	const char *stray_of; /* Of objects with this prefix; NULL: of any. */
 	bool improper; /* An object id was none. */
 	struct test_refusals *refusals; /* NULL: nothing is refused. */
 	uint64_t events, failed; /* Callbacks that did I/O; that failed. */
