@@ -361,6 +361,81 @@ START_TEST(what_the_replica_has_is_left_out_of_zeroes_as_well)
 }
 END_TEST
 
+/* Ranges of a zero disk that the replica lacks: more than one chunk names. */
+static uint64_t count_zeroes(hvrepl_cut *cut, unsigned *chunks_out)
+{
+	const struct hvri_segment_header *its = hvri_cut_header(cut, 0);
+	const uint8_t *bytes;
+	uint64_t covered = 0, past = 0;
+	uint32_t length;
+
+	for (*chunks_out = 0;
+	     hvri_cut_chunk(cut, 0, *chunks_out, &bytes, &length) == HVREPL_OK;
+	     (*chunks_out)++) {
+		struct hvri_chunk chunk;
+
+		ck_assert_int_eq(hvri_chunk_decode(its, bytes, length, &chunk),
+				 HVREPL_OK);
+		ck_assert_uint_ne(chunk.kind, HVRI_CHUNK_DATA);
+		for (uint32_t i = 0; i < chunk.extent_count; i++) {
+			struct hvrepl_extent e = hvri_chunk_extent(&chunk, i);
+
+			ck_assert_uint_ge(e.offset, past);
+			ck_assert_uint_eq(e.offset / HVRI_DIGEST_GRANULE % 2, 0);
+			past = e.offset + e.length;
+			covered += e.length;
+		}
+	}
+	return covered;
+}
+
+START_TEST(more_holes_apart_than_a_chunk_names_are_all_in_the_cut)
+{
+	const uint64_t size = (UINT64_C(2) * HVRI_CHUNK_EXTENTS_MAX + 300) * 2 *
+			      HVRI_DIGEST_GRANULE;
+	bool failed = true;
+
+	ck_assert_int_eq(hvrepl_tracker_detach(tracker, 0), HVREPL_OK);
+	for (long n = 0; failed; n++) {
+		struct sparse_disk *huge = sparse_disk_new(size);
+		struct hvrepl_disk taken = sparse_disk_handle(huge);
+		struct hvrepl_storage storage = sim_storage_handle(files);
+		struct hvrepl_tracker_options options =
+			HVREPL_TRACKER_OPTIONS_INIT;
+		unsigned chunks;
+		hvrepl_cut *cut;
+		int32_t rc;
+
+		options.flags = HVREPL_TRACKER_CREATE;
+		options.object_id = "huge.hvt";
+		ck_assert_int_eq(hvrepl_tracker_attach(group, &taken, &storage,
+						       &options, NULL, &tracker),
+				 HVREPL_OK);
+		ck_assert_int_eq(hvrepl_tracker_mark_all(tracker), HVREPL_OK);
+		cut = make_cut();
+		hvri_cut_set_filter(cut, every_other, NULL, NULL);
+		env.alloc_fail_at = n;
+		rc = spool(cut);
+		failed = env.alloc_fail_at < 0;
+		env.alloc_fail_at = -1;
+		/* What fails is voided, and dirty as before. */
+		ck_assert_int_eq(rc < 0, failed);
+		if (!failed) {
+			ck_assert_uint_eq(count_zeroes(cut, &chunks), size / 2);
+			ck_assert_uint_ge(chunks, 3);
+		}
+		ck_assert_int_eq(hvrepl_cut_close(cut, HVREPL_E_CANCELLED),
+				 HVREPL_OK);
+		ck_assert_uint_eq(dirty(), size);
+		ck_assert_int_eq(hvrepl_tracker_detach(tracker, 0), HVREPL_OK);
+		tracker = NULL;
+		ck_assert_int_eq(storage.ops->remove(storage.user, "huge.hvt"),
+				 HVREPL_OK);
+		sparse_disk_free(huge);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("source");
@@ -379,6 +454,8 @@ int main(void)
 	tcase_add_test(tcase, a_cut_with_writes_in_flight_is_not_listed_yet);
 	tcase_add_test(tcase,
 		       what_the_replica_has_is_left_out_of_zeroes_as_well);
+	tcase_add_test(tcase,
+		       more_holes_apart_than_a_chunk_names_are_all_in_the_cut);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }
