@@ -213,7 +213,7 @@ static uint64_t wanted_base(const hvrepl_store *store)
 	uint64_t key;
 
 	/* Under a failover it stays: a commit would have to bring it back. */
-	if (state->phase != HVRI_MANIFEST_REPLICA || state->point_count == 0 ||
+	if (state->phase != HVRI_MANIFEST_REPLICA ||
 	    state->commit != HVRI_COMMIT_NONE)
 		return 0;
 	key = store->options.base_at == HVREPL_BASE_AT_OLDEST ?

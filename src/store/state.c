@@ -580,9 +580,7 @@ void hvri_state_apply(const struct hvri_env *env, struct hvri_manifest *state,
 bool hvri_state_only_base(const struct hvri_manifest *state)
 {
 	/* Then there is no log, nor anything that could be merged. */
-	return state->phase == HVRI_MANIFEST_REPLICA &&
-	       state->point_count == 1 &&
-	       state->points[0].key == state->base &&
+	return state->point_count == 1 && state->points[0].key == state->base &&
 	       state->commit == HVRI_COMMIT_NONE;
 }
 

@@ -301,6 +301,46 @@ START_TEST(the_rest_of_a_removal_goes_before_there_is_a_head_again)
 }
 END_TEST
 
+/* The head has no slot, and of the first log not even its header is whole: nothing was
+ * ever acknowledged here. */
+START_TEST(a_first_log_that_is_torn_is_the_rest_of_a_creation)
+{
+	uint8_t junk[700];
+
+	for (unsigned i = 0; i < 2; i++)
+		for (uint64_t n = 0;; n++) {
+			bool failed;
+			int32_t rc;
+
+			setup();
+			test_fill(junk, sizeof(junk), 3);
+			put(HVRI_HEAD_ID, junk, 0);
+			put(HVRI_LOG_PREFIX "0000000000000001", junk,
+			    sizeof(junk));
+			sim.failed = 0;
+			sim.fail_code = HVREPL_E_STORAGE_IO;
+			sim.fail_at = sim.call_count + n;
+			rc = i == 0 ? reopen(1) : create();
+			failed = sim.failed > 0;
+			sim.fail_at = UINT64_MAX;
+			ck_assert_int_eq(rc, failed ? HVREPL_E_STORAGE_IO :
+					     i == 0 ? HVREPL_E_NOT_FOUND :
+						      HVREPL_OK);
+			if (rc == HVREPL_OK)
+				hvri_journal_close(&journal);
+			rc = create();
+			ck_assert(rc == HVREPL_OK || rc == HVREPL_E_EXISTS);
+			if (rc == HVREPL_OK)
+				hvri_journal_close(&journal);
+			expect_said();
+			close_it();
+			teardown();
+			if (!failed)
+				break;
+		}
+}
+END_TEST
+
 /* A storage that lists what no object of ours can be called, first and last. */
 static const struct hvrepl_storage_ops *real;
 
@@ -502,6 +542,8 @@ int main(void)
 			    0, 4);
 	tcase_add_test(tcase,
 		       the_rest_of_a_removal_goes_before_there_is_a_head_again);
+	tcase_add_test(tcase,
+		       a_first_log_that_is_torn_is_the_rest_of_a_creation);
 	tcase_add_test(tcase, a_name_that_is_too_long_is_nobodys);
 	tcase_add_test(tcase, a_torn_tail_of_any_length_is_cut_off);
 	tcase_add_test(tcase, a_log_longer_than_any_that_is_written_is_damage);

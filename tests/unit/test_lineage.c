@@ -291,6 +291,25 @@ START_TEST(nearly_full_what_was_entered_and_given_up_goes_and_stays_away)
 }
 END_TEST
 
+/* Only a handover can still be taken up by a standby that has not passed it. */
+START_TEST(nearly_full_a_failover_that_was_given_up_goes_wherever_it_forked)
+{
+	struct hvri_lineage mine, theirs;
+	struct hvrepl_uuid handover = id(101), failover = id(103);
+
+	given_up(&mine, 120);
+	for (uint32_t i = 1; i < mine.count; i++)
+		mine.epochs[i].entered = true;
+	hvri_lineage_find(&mine, &failover)->planned = false;
+	ck_assert_uint_gt(hvri_lineage_look(&mine, &handover)->fork_point, 100);
+	ck_assert_uint_gt(hvri_lineage_look(&mine, &failover)->fork_point, 100);
+	theirs = mine;
+	ck_assert(hvri_lineage_squeeze(&mine, &theirs, 100, NULL, 0));
+	ck_assert_ptr_nonnull(hvri_lineage_look(&mine, &handover));
+	ck_assert_ptr_null(hvri_lineage_look(&mine, &failover));
+}
+END_TEST
+
 START_TEST(a_handover_that_its_giver_forgot_is_never_open_again)
 {
 	struct hvri_lineage giver, taker;
@@ -488,6 +507,9 @@ int main(void)
 	tcase_add_test(
 		tc,
 		what_others_stand_on_is_neither_forgotten_nor_squeezed_out);
+	tcase_add_test(
+		tc,
+		nearly_full_a_failover_that_was_given_up_goes_wherever_it_forked);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }

@@ -363,6 +363,27 @@ START_TEST(a_batch_that_lost_the_one_before_it_is_damage)
 }
 END_TEST
 
+START_TEST(a_map_is_read_once_there_is_memory)
+{
+	bool failed = true;
+
+	scatter(0);
+	ck_assert_int_eq(zero(BLOCKS - 1, 1), HVREPL_OK);
+	ck_assert_int_eq(hvri_overlay_flush(overlay), HVREPL_OK);
+	for (long n = 0; failed; n++) {
+		int32_t rc;
+
+		test.alloc_fail_at = n;
+		rc = recover();
+		failed = test.alloc_fail_at < 0;
+		test.alloc_fail_at = -1;
+		ck_assert_int_eq(rc, failed ? HVREPL_E_NOMEM : HVREPL_OK);
+	}
+	ck_assert(is_zero(0));
+	ck_assert(is_zero(BLOCKS - 1));
+}
+END_TEST
+
 START_TEST(zeroes_that_cannot_be_marked_are_not_said)
 {
 	static const uint8_t data[4096] = { 1 };
@@ -402,6 +423,7 @@ int main(void)
 	tcase_add_test(tcase,
 		       a_torn_tail_goes_also_when_cutting_it_off_fails_at_first);
 	tcase_add_test(tcase, a_batch_that_lost_the_one_before_it_is_damage);
+	tcase_add_test(tcase, a_map_is_read_once_there_is_memory);
 	tcase_add_test(tcase, zeroes_that_cannot_be_marked_are_not_said);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);

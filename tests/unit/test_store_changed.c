@@ -396,6 +396,48 @@ START_TEST(a_stamp_that_finds_no_room_stops_no_merge)
 }
 END_TEST
 
+/* The first one of a commit says "written", and goes before the write. */
+START_TEST(a_first_stamp_that_finds_no_room_stops_a_commit)
+{
+	bool opened = false;
+
+	for (uint64_t n = 0; !opened; n++) {
+		uint32_t more = 1;
+		int32_t rc;
+
+		build();
+		ck_assert_int_eq(world_send(&w), HVREPL_OK);
+		ck_assert_int_eq(world_failover(&w, world_newest(&w)->key),
+				 HVREPL_OK);
+		ck_assert_int_eq(world_guest_change(&w, 0, 0, 16384, false),
+				 HVREPL_OK);
+		ck_assert_int_eq(world_guest_flush(&w), HVREPL_OK);
+		ck_assert_int_eq(hvrepl_store_commit_begin(w.store, NULL),
+				 HVREPL_OK);
+		ck_assert_int_eq(
+			hvrepl_store_commit_advance(w.store, &more, NULL),
+			HVREPL_OK);
+		ck_assert_uint_eq(w.store->state.stamped, HVRI_STAMP_SETTLED);
+		w.sim.failed = 0;
+		w.sim.fail_code = HVREPL_E_NO_SPACE;
+		w.sim.fail_at = w.sim.call_count + n;
+		rc = hvrepl_store_commit_advance(w.store, &more, NULL);
+		w.sim.fail_at = UINT64_MAX;
+		opened = w.store->state.stamped == HVRI_STAMP_OPEN;
+		if (!opened) {
+			ck_assert_int_eq(rc, HVREPL_E_NO_SPACE);
+			/* Nothing was written to the base. */
+			ck_assert_uint_eq(w.store->fold.at, 0);
+		}
+		if (!hvri_store_poisoned(w.store)) {
+			ck_assert_int_eq(world_commit(&w), HVREPL_OK);
+			world_check_guest(&w, false);
+		}
+		world_free(&w);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("store-changed");
@@ -419,6 +461,8 @@ int main(void)
 		doubted_points_are_given_up_also_when_that_fails_at_first);
 	tcase_add_test(tcase, a_clock_that_goes_back_does_not_make_a_stamp_last);
 	tcase_add_test(tcase, a_stamp_that_finds_no_room_stops_no_merge);
+	tcase_add_test(tcase,
+		       a_first_stamp_that_finds_no_room_stops_a_commit);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }

@@ -47,7 +47,7 @@ static bool there(const char *id)
 static const struct hvrepl_storage_ops *real;
 static struct hvrepl_storage_ops odd;
 static const char too_long[] =
-	"store.box.0000000000000000.0000000000000000.0000000000000000.000000";
+	"store.box.00000000000000ab.0000000000000000.0000000000000000.000000";
 static unsigned also_removed;
 
 static int32_t odd_list(void *user, const char *prefix,

@@ -162,6 +162,30 @@ START_TEST(chunks_come_in_their_order_and_none_behind_the_end)
 }
 END_TEST
 
+START_TEST(a_segment_that_could_not_begin_leaves_nothing_to_drop)
+{
+	replica();
+	for (uint64_t n = 0;; n++) {
+		struct hvri_segment_header header = header_of(0);
+		uint32_t next;
+		int32_t rc;
+
+		w.sim.failed = 0;
+		w.sim.fail_code = HVREPL_E_NO_SPACE;
+		w.sim.fail_at = w.sim.call_count + n;
+		rc = begin_with(0, &header, &next);
+		w.sim.fail_at = UINT64_MAX;
+		ck_assert_int_eq(rc, w.sim.failed > 0 ? HVREPL_E_NO_SPACE :
+							HVREPL_OK);
+		ck_assert_int_eq(hvri_store_segments_drop(w.store), HVREPL_OK);
+		if (w.sim.failed == 0)
+			break;
+	}
+	ck_assert_int_eq(world_send_cut(&w), HVREPL_OK);
+	world_check(&w);
+}
+END_TEST
+
 /* Dropping what was received fails: nobody knows what is there. */
 START_TEST(what_cannot_be_dropped_poisons)
 {
@@ -547,6 +571,8 @@ int main(void)
 	tcase_add_test(tcase, segments_that_cannot_be_received_are_refused);
 	tcase_add_test(tcase, who_owns_the_disks_or_commits_receives_nothing);
 	tcase_add_test(tcase, chunks_come_in_their_order_and_none_behind_the_end);
+	tcase_add_test(tcase,
+		       a_segment_that_could_not_begin_leaves_nothing_to_drop);
 	tcase_add_test(tcase, what_cannot_be_dropped_poisons);
 	tcase_add_test(tcase,
 		       the_first_content_is_resumed_under_the_same_identity_only);

@@ -184,6 +184,30 @@ START_TEST(a_returning_primary_that_does_not_write_is_superseded)
 }
 END_TEST
 
+START_TEST(an_owner_shows_as_diverged_where_it_was_found_so_and_nowhere_else)
+{
+	struct hvri_record mine;
+	struct hvri_claim peer;
+
+	forked(&mine, &peer);
+	mine.ownership = HVREPL_OWNERSHIP_OWNER;
+	mine.verdict = HVRI_VERDICT_DIVERGED;
+	mine.verdict_mine = mine.current;
+	ck_assert_uint_eq(hvri_shown_ownership(&mine),
+			  HVREPL_OWNERSHIP_DIVERGED);
+	/* It was said of an epoch that it has left. */
+	mine.verdict_mine = id(99);
+	ck_assert_uint_eq(hvri_shown_ownership(&mine), HVREPL_OWNERSHIP_OWNER);
+	mine.verdict_mine = mine.current;
+	mine.verdict = HVRI_VERDICT_NONE;
+	ck_assert_uint_eq(hvri_shown_ownership(&mine), HVREPL_OWNERSHIP_OWNER);
+	mine.verdict = HVRI_VERDICT_DIVERGED;
+	mine.ownership = HVREPL_OWNERSHIP_STANDBY;
+	ck_assert_uint_eq(hvri_shown_ownership(&mine),
+			  HVREPL_OWNERSHIP_STANDBY);
+}
+END_TEST
+
 START_TEST(a_claim_through_the_relinquished_child_is_its_confirmation)
 {
 	struct hvri_record mine;
@@ -336,6 +360,9 @@ int main(void)
 	tcase_add_test(
 		tc, what_an_operator_or_a_backup_said_counts_for_its_epochs_only);
 	tcase_add_test(tc, data_is_firm_when_either_side_has_stopped);
+	tcase_add_test(
+		tc,
+		an_owner_shows_as_diverged_where_it_was_found_so_and_nowhere_else);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }
