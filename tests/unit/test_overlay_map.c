@@ -4,6 +4,8 @@
 #include "sim.h"
 #include "testing.h"
 
+#include "base/cursor.h"
+#include "base/digest.h"
 #include "base/env.h"
 #include "store/overlay.h"
 
@@ -247,6 +249,111 @@ START_TEST(a_map_of_many_stripes_survives_a_power_loss_at_any_io)
 }
 END_TEST
 
+static uint8_t *record_of(uint64_t at, unsigned copy)
+{
+	uint64_t size;
+
+	return sim_object_bytes(files, MAP, &size) + copy * STRIPE + at;
+}
+
+/* The last record ends where the object does; the next begins a stripe. */
+START_TEST(a_map_that_fills_its_stripes_to_the_last_byte_is_whole)
+{
+	uint8_t flushed = 0;
+
+	for (uint64_t size = 0; size != 2 * STRIPE; flushed++) {
+		ck_assert_uint_lt(flushed, STRIPE / 512);
+		write_block(flushed, (uint8_t)(flushed + 1));
+		flush();
+		(void)sim_object_bytes(files, MAP, &size);
+	}
+	ck_assert_int_eq(open_again(), HVREPL_OK);
+	check();
+	/* A tail that says that it goes on behind the end tore. */
+	record_of(STRIPE - 512, 0)[4] = record_of(STRIPE - 512, 1)[4] = 200;
+	expected[flushed - 1u] = 0;
+	ck_assert_int_eq(open_again(), HVREPL_OK);
+	check();
+	write_block(500, 1);
+	flush();
+	write_block(501, 1);
+	flush();
+	ck_assert_int_eq(open_again(), HVREPL_OK);
+	check();
+}
+END_TEST
+
+static const struct {
+	uint64_t block;
+	uint32_t run, state;
+} nonsense[] = {
+	{ 0, 0, HVRI_OVERLAY_DATA },
+	{ BLOCKS + 1, 1, HVRI_OVERLAY_DATA },
+	{ UINT64_MAX, 2, HVRI_OVERLAY_DATA },
+	{ BLOCKS - 1, 2, HVRI_OVERLAY_DATA },
+	{ 0, UINT32_MAX, HVRI_OVERLAY_ZERO },
+	{ 0, 1, HVRI_OVERLAY_ABSENT },
+	{ 0, 1, HVRI_OVERLAY_ZERO + 1 },
+};
+
+START_TEST(a_change_that_no_map_can_hold_is_damage_whatever_its_digest)
+{
+	write_block(0, 1);
+	flush();
+	write_block(1, 1);
+	flush();
+	for (unsigned copy = 0; copy < 2; copy++) {
+		uint8_t *record = record_of(512, copy);
+		struct hvri_part parts[] = { { record, 48 },
+					     { record + 64, 16 } };
+		struct hvri_writer writer = hvri_writer_over(record + 64, 16);
+
+		hvri_write_u64(&writer, nonsense[_i].block);
+		hvri_write_u32(&writer, nonsense[_i].run);
+		hvri_write_u32(&writer, nonsense[_i].state);
+		hvri_xxh3(parts, 2, record + 48);
+	}
+	ck_assert_int_eq(open_again(), HVREPL_E_CORRUPT);
+}
+END_TEST
+
+/* What cannot be read is no reason to drop anything, and a copy that cannot be
+ * mended is mended another time. */
+START_TEST(a_map_is_opened_and_mended_once_its_storage_answers)
+{
+	struct test_refusals refusals;
+	unsigned copy = (unsigned)_i % 2;
+	bool refused = _i >= 2, failed = true;
+
+	write_many(0, 100, 1);
+	write_many(100, 200, 2);
+	*record_of(512 + 1024, copy) ^= 1;
+	for (uint64_t n = 0; failed; n++) {
+		int32_t rc;
+
+		sim.failed = 0;
+		refusals = (struct test_refusals){ 0, n, false };
+		sim.refusals = refused ? &refusals : NULL;
+		sim.fail_at = refused ? UINT64_MAX : sim.call_count + n;
+		rc = open_again();
+		sim.fail_at = UINT64_MAX;
+		sim.refusals = NULL;
+		failed = refused ? refusals.count > n : sim.failed > 0;
+		ck_assert(rc == HVREPL_OK || failed);
+		if (rc == HVREPL_OK)
+			check();
+		else
+			ck_assert_int_ne(rc, HVREPL_E_CORRUPT);
+	}
+	ck_assert_int_eq(open_again(), HVREPL_OK);
+	check();
+	/* By now either copy suffices. */
+	*record_of(512 + 1024, 1u - copy) ^= 1;
+	ck_assert_int_eq(open_again(), HVREPL_OK);
+	check();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("overlay map");
@@ -263,6 +370,15 @@ int main(void)
 		       a_record_bad_in_both_copies_is_the_tail_or_damage);
 	tcase_add_test(tcase,
 		       a_map_of_many_stripes_survives_a_power_loss_at_any_io);
+	tcase_add_test(
+		tcase, a_map_that_fills_its_stripes_to_the_last_byte_is_whole);
+	tcase_add_loop_test(
+		tcase,
+		a_change_that_no_map_can_hold_is_damage_whatever_its_digest, 0,
+		HVRI_ARRAY_LEN(nonsense));
+	tcase_add_loop_test(
+		tcase, a_map_is_opened_and_mended_once_its_storage_answers, 0,
+		4);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }
