@@ -17,7 +17,16 @@ extern "C" {
 #define HVREPL_EVENT_POINT 5u    /* value = recovery point now available. */
 #define HVREPL_EVENT_PROGRESS 6u /* value = bytes done, total = of how many. */
 #define HVREPL_EVENT_JOB_DONE 7u /* job, code, sentence. Never dropped. */
-#define HVREPL_EVENT_AUDIT 8u    /* sentence. Never dropped. */
+/*
+ * Something that an audit has to hear of: value = HVREPL_AUDIT_* (audit.h), code,
+ * vm, sentence. Never dropped. Together with JOB_DONE, which is never dropped
+ * either, these are all there is to note: who proved itself or did not and whose
+ * session ended, each denial, each change of an entry, each operation that was
+ * asked for here or by a peer, epochs, failovers, commits, discards and verdicts,
+ * each limit that was hit. What never gets as far as the node, TLS that fails and
+ * new keys, hvrepl_tls_listen (refused) and hvrepl_tls_set_notes() tell.
+ */
+#define HVREPL_EVENT_AUDIT 8u
 #define HVREPL_EVENT_HEALTH 9u   /* value = HVREPL_HEALTH_*. */
 
 #define HVREPL_SEVERITY_INFO 0u

@@ -32,6 +32,7 @@ struct hvri_connection {
 	hvrepl_loop_watch *watch;
 	hvrepl_loop_timer *timer;
 	uint64_t proof_deadline_ns; /* As the timer has it when open. */
+	uint64_t rekeys_told, proofs_told;
 	uint8_t exporter[HVREPL_EXPORTER_SIZE];
 
 	/* Under the mutex, because operations come from any thread. What an
@@ -216,6 +217,25 @@ static void drive_proof(struct hvri_connection *c, uint32_t *events,
 	}
 }
 
+static void tell_notes(struct hvri_connection *c)
+{
+	const struct hvrepl_tls_notes *notes = hvri_tls_notes(c->setup.tls);
+	uint64_t proofs = c->proof == NULL ? 0 : hvri_proof_count(c->proof);
+
+	if (c->session.rekeys > c->rekeys_told) {
+		c->rekeys_told = c->session.rekeys;
+		if (notes->rekeyed != NULL)
+			notes->rekeyed(notes->user, c->session.peer,
+				       c->rekeys_told);
+	}
+	if (proofs > c->proofs_told) {
+		/* The first one is the connection itself. */
+		if (proofs > 1 && notes->proved != NULL)
+			notes->proved(notes->user, c->session.peer, proofs);
+		c->proofs_told = proofs;
+	}
+}
+
 static void drive_open(struct hvri_connection *c, struct ended *ended)
 {
 	uint32_t events = 0;
@@ -270,6 +290,7 @@ static void drive_open(struct hvri_connection *c, struct ended *ended)
 	}
 	if (c->proof != NULL)
 		drive_proof(c, &events, ended);
+	tell_notes(c);
 	watch(c, events, ended);
 }
 

@@ -109,6 +109,8 @@ struct hvri_tls_context *hvri_tls_current(hvrepl_tls *tls);
 void hvri_tls_context_drop(struct hvri_tls_context *context);
 const struct hvrepl_tls_options *hvri_tls_options(const hvrepl_tls *tls);
 hvrepl_tls *hvri_tls_hold(hvrepl_tls *tls);
+/* Borrowed; callbacks may be NULL. */
+const struct hvrepl_tls_notes *hvri_tls_notes(const hvrepl_tls *tls);
 /* What proves a site, borrowed from `tls`; NULL: certificates do. */
 struct hvri_mechanism *hvri_tls_mechanism(const hvrepl_tls *tls);
 bool hvri_tls_is_kerberos(const hvrepl_tls *tls);

@@ -36,11 +36,31 @@ struct hvrepl_tls {
 	struct hvri_tls_registry registry;
 	struct hvrepl_tls_options options; /* Limits; no pointer of it is used. */
 	struct hvri_mechanism *mechanism;  /* Then there are no files. */
+	struct hvrepl_tls_notes notes;     /* Set before connections. */
 };
 
 const struct hvrepl_tls_options *hvri_tls_options(const hvrepl_tls *tls)
 {
 	return &tls->options;
+}
+
+const struct hvrepl_tls_notes *hvri_tls_notes(const hvrepl_tls *tls)
+{
+	return &tls->notes;
+}
+
+int32_t hvrepl_tls_set_notes(hvrepl_tls *tls,
+			     const struct hvrepl_tls_notes *notes)
+{
+	struct hvrepl_tls_notes own;
+
+	if (tls == NULL || notes == NULL || notes->struct_size < sizeof(own) ||
+	    notes->reserved != 0 ||
+	    hvri_tls_copy_sized(notes, notes->struct_size, &own, sizeof(own),
+				NULL) < 0)
+		return HVREPL_E_INVALID;
+	tls->notes = own;
+	return HVREPL_OK;
 }
 
 struct hvri_mechanism *hvri_tls_mechanism(const hvrepl_tls *tls)

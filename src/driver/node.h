@@ -11,6 +11,7 @@
 #include "format/message.h"
 #include "replication/trust.h"
 
+#include <hvrepl/audit.h>
 #include <hvrepl/node.h>
 
 struct hvri_vm;
@@ -97,6 +98,10 @@ HVRI_MUST_CHECK int32_t hvri_node_reserve_timers(struct hvrepl_node *node,
 						 size_t count);
 void hvri_node_event(struct hvrepl_node *node,
 		     const struct hvrepl_event *event);
+/* An HVREPL_EVENT_AUDIT of that HVREPL_AUDIT_*; `vm` NULL: of none. */
+void hvri_note(struct hvrepl_node *node, uint32_t kind, uint32_t severity,
+	       int32_t code, const struct hvrepl_uuid *vm, const char *format,
+	       ...) HVRI_PRINTF(6, 7);
 struct hvri_vm *hvri_node_find_vm(struct hvrepl_node *node,
 				  const struct hvrepl_uuid *id);
 /* Goes on closing when something ended. */

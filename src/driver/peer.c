@@ -227,6 +227,40 @@ static void tell(struct hvri_session *session, bool up, int32_t code)
 	hvri_node_event(session->node, &event);
 }
 
+static const char *proved_by(uint32_t mechanism)
+{
+	switch (mechanism) {
+	case HVREPL_MECHANISM_X509:
+		return "its certificate";
+	case HVREPL_MECHANISM_KERBEROS:
+		return "Kerberos";
+	case HVREPL_MECHANISM_MEMORY:
+		return "being of this process";
+	default:
+		return "the application's mechanism";
+	}
+}
+
+/* Who was let in, who was not, and who took too much. */
+static void note_end(struct hvri_session *session, bool was_up)
+{
+	const struct hvri_link *link = &session->link;
+	int32_t code = link->close_code;
+	uint32_t kind = code == HVREPL_E_LIMIT ? HVREPL_AUDIT_LIMIT :
+						 HVREPL_AUDIT_AUTHENTICATION;
+	const char *why = link->close_sentence[0] != 0 ? link->close_sentence :
+							 hvrepl_strerror(code);
+
+	if (was_up)
+		hvri_note(session->node, kind, HVREPL_SEVERITY_INFO, code, NULL,
+			  "session with %.100s ended: %.120s", link->info.peer,
+			  why);
+	else if (code != HVREPL_E_DENIED) /* That was noted. */
+		hvri_note(session->node, kind, HVREPL_SEVERITY_WARNING, code,
+			  NULL, "%.100s got no session: %.120s",
+			  link->info.peer, why);
+}
+
 static void link_up(struct hvri_link *link)
 {
 	struct hvri_session *session = session_of(link);
@@ -275,6 +309,11 @@ static void link_up(struct hvri_link *link)
 		hvri_alarm_set(&node->timers, &peer->retry, HVRI_NEVER);
 	}
 	tell(session, true, HVREPL_OK);
+	hvri_note(node, HVREPL_AUDIT_AUTHENTICATION, HVREPL_SEVERITY_INFO,
+		  HVREPL_OK, NULL,
+		  "%.100s proved itself by %s; its session (site %.60s) is up",
+		  link->info.peer, proved_by(link->info.mechanism),
+		  link->peer.site);
 	hvri_vms_session_up(node, session);
 }
 
@@ -316,8 +355,10 @@ static void link_closed(struct hvri_link *link)
 	session->up = false;
 	if (was_up)
 		hvri_vms_session_down(node, session);
-	if (link->close_code != HVREPL_E_EXISTS)
+	if (link->close_code != HVREPL_E_EXISTS) {
 		tell(session, false, link->close_code);
+		note_end(session, was_up);
+	}
 	if (peer != NULL &&
 	    hvri_node_session_named(node, link->info.peer) == NULL)
 		retry_later(peer, link->close_code);

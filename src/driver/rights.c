@@ -277,6 +277,30 @@ static bool same_terms(const struct hvri_entry *a, const struct hvri_entry *b)
 	       a->bytes_max == b->bytes_max && a->rate_max == b->rate_max;
 }
 
+static void name_verbs(uint32_t verbs, char *out, size_t size)
+{
+	size_t used = 0;
+
+	out[0] = 0;
+	for (uint32_t i = 0; i < HVREPL_VERB_COUNT && used < size; i++)
+		if ((verbs >> i & 1) != 0)
+			used += (size_t)snprintf(out + used, size - used,
+						 "%s%s", used == 0 ? "" : ", ",
+						 hvrepl_verb_name(i));
+}
+
+static void note_entry(struct hvrepl_node *node, const struct hvri_entry *entry,
+		       const char *what)
+{
+	char verbs[96];
+
+	name_verbs(entry->verbs, verbs, sizeof(verbs));
+	hvri_note(node, HVREPL_AUDIT_RIGHTS, HVREPL_SEVERITY_INFO, HVREPL_OK,
+		  NULL, "the authorisation entry '%.100s' %s%s%s", entry->peer,
+		  what, verbs[0] != 0 ? " " : "",
+		  verbs[0] != 0 || entry->flags == 0 ? verbs : " nothing");
+}
+
 int32_t hvri_node_authorise(struct hvrepl_node *node,
 			    const struct hvrepl_authorisation *config)
 {
@@ -312,6 +336,7 @@ int32_t hvri_node_authorise(struct hvrepl_node *node,
 		if (entry != NULL) {
 			entry->gone = true;
 			entry->revision++;
+			note_entry(node, &fresh, "was taken away");
 			hvri_rights_recheck(node);
 		}
 		return HVREPL_OK;
@@ -327,21 +352,13 @@ int32_t hvri_node_authorise(struct hvrepl_node *node,
 		fresh.allowance = entry->allowance;
 		fresh.filled_ns = entry->filled_ns;
 	}
+	if (entry->gone)
+		note_entry(node, &fresh, "was added: it allows");
+	else if (!same_terms(entry, &fresh) || entry->verbs != fresh.verbs)
+		note_entry(node, &fresh, "was changed: it allows");
 	*entry = fresh;
 	hvri_rights_recheck(node);
 	return HVREPL_OK;
-}
-
-static void name_verbs(uint32_t verbs, char *out, size_t size)
-{
-	size_t used = 0;
-
-	out[0] = 0;
-	for (uint32_t i = 0; i < HVREPL_VERB_COUNT && used < size; i++)
-		if ((verbs >> i & 1) != 0)
-			used += (size_t)snprintf(out + used, size - used,
-						 "%s%s", used == 0 ? "" : ", ",
-						 hvrepl_verb_name(i));
 }
 
 int32_t hvri_node_authorisation(const struct hvrepl_node *node,
@@ -406,7 +423,6 @@ bool hvri_session_rights_take(struct hvri_session *session)
 void hvri_session_denied(struct hvri_session *session, uint32_t verbs,
 			 const struct hvrepl_uuid *vm)
 {
-	struct hvrepl_event event = HVREPL_EVENT_INIT;
 	struct hvrepl_authorisation_status status;
 	uint32_t fresh = verbs & ~session->rights.told;
 	char names[64];
@@ -417,15 +433,9 @@ void hvri_session_denied(struct hvri_session *session, uint32_t verbs,
 	name_verbs(fresh, names, sizeof(names));
 	(void)!hvri_node_authorisation(session->node, session->link.info.peer,
 				       &status);
-	event.type = HVREPL_EVENT_AUDIT;
-	event.severity = HVREPL_SEVERITY_WARNING;
-	event.code = HVREPL_E_DENIED;
-	if (vm != NULL)
-		event.vm = *vm;
-	snprintf(event.sentence, sizeof(event.sentence),
-		 "denied %.60s: %.50s; %.110s", session->link.info.peer, names,
-		 status.sentence);
-	hvri_node_event(session->node, &event);
+	hvri_note(session->node, HVREPL_AUDIT_DENIED, HVREPL_SEVERITY_WARNING,
+		  HVREPL_E_DENIED, vm, "denied %.60s: %.50s; %.110s",
+		  session->link.info.peer, names, status.sentence);
 }
 
 void hvri_rights_recheck(struct hvrepl_node *node)

@@ -24,7 +24,6 @@ static bool is_peer(const struct hvri_vm *vm,
 /* Its node, but not by the VM's trust group: that is for an operator. */
 static void note_stranger(struct hvri_vm *vm, struct hvri_session *session)
 {
-	struct hvrepl_event event = HVREPL_EVENT_INIT;
 	struct hvrepl_authorisation_status status;
 
 	if (vm->forget || !hvri_uuid_equal(&vm->relationship.record.peer,
@@ -32,16 +31,12 @@ static void note_stranger(struct hvri_vm *vm, struct hvri_session *session)
 		return;
 	(void)!hvri_node_authorisation(vm->node, session->link.info.peer,
 				       &status);
-	event.type = HVREPL_EVENT_AUDIT;
-	event.severity = HVREPL_SEVERITY_WARNING;
-	event.code = HVREPL_E_DENIED;
-	event.vm = vm->relationship.record.vm;
-	snprintf(event.sentence, sizeof(event.sentence),
-		 "denied %.40s: VM %.30s is bound to trust group '%.30s', its "
-		 "entry has '%.30s'; change the entry, or the VM's trust group",
-		 session->link.info.peer, vm->name, vm->binding.trust_group,
-		 status.trust_group);
-	hvri_node_event(vm->node, &event);
+	hvri_note(vm->node, HVREPL_AUDIT_DENIED, HVREPL_SEVERITY_WARNING,
+		  HVREPL_E_DENIED, &vm->relationship.record.vm,
+		  "denied %.40s: VM %.30s is bound to trust group '%.30s', its "
+		  "entry has '%.30s'; change the entry, or the VM's trust group",
+		  session->link.info.peer, vm->name, vm->binding.trust_group,
+		  status.trust_group);
 }
 
 void hvri_vms_session_up(struct hvrepl_node *node, struct hvri_session *session)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A VM's events in order: step, persist, perform, then the next (design 5). */
 #include "driver/vm.h"
+#include "replication/names.h"
 
 #include "base/plant.h"
 
@@ -86,7 +87,10 @@ static void tell(struct hvri_vm *vm, const struct hvri_notice *notice)
 	event.severity = notice->severity;
 	event.code = notice->code;
 	event.vm = vm->relationship.record.vm;
-	event.value = notice->value;
+	event.value = notice->type != HVREPL_EVENT_AUDIT ? notice->value :
+		      notice->code == HVREPL_E_DENIED ? HVREPL_AUDIT_DENIED :
+		      notice->code == HVREPL_E_LIMIT  ? HVREPL_AUDIT_LIMIT :
+							HVREPL_AUDIT_OWNERSHIP;
 	event.total = notice->total;
 	snprintf(event.sentence, sizeof(event.sentence), "%s",
 		 notice->sentence);
@@ -214,6 +218,34 @@ static bool decide(struct hvri_vm *vm, struct hvri_event *event)
 }
 
 /* False: not now. */
+/* By whom, and whether it was begun; how it ends, its job says. */
+static void note_operation(struct hvri_vm *vm, uint32_t operation,
+			   const char *who, int32_t code, const char *why)
+{
+	hvri_note(vm->node, HVREPL_AUDIT_OPERATION,
+		  code < 0 ? HVREPL_SEVERITY_WARNING : HVREPL_SEVERITY_INFO,
+		  code, &vm->relationship.record.vm,
+		  "%.30s of VM %.40s, asked for by %.60s%s%.100s",
+		  hvri_operation_name(operation), vm->name, who,
+		  code < 0 ? ", was refused: " : "", code < 0 ? why : "");
+}
+
+/* What a peer asked for, as far as it may. */
+static void note_message(struct hvri_vm *vm, const struct hvri_message *message,
+			 const struct hvri_vm_event *event)
+{
+	const char *peer = vm->session->link.info.peer;
+
+	if (message->type == HVRI_MESSAGE_OPERATION && vm->update.denied == 0)
+		note_operation(vm, message->u.operation.operation, peer,
+			       HVREPL_OK, "");
+	if (event->event.u.message.quota != NULL)
+		hvri_note(vm->node, HVREPL_AUDIT_LIMIT, HVREPL_SEVERITY_WARNING,
+			  HVREPL_E_LIMIT, &vm->relationship.record.vm,
+			  "enable of VM %.40s by %.60s goes over its entry's "
+			  "quota", vm->name, peer);
+}
+
 static bool step_message(struct hvri_vm *vm, struct hvri_vm_event *waiting)
 {
 	const struct hvri_env *env = &vm->node->env;
@@ -250,6 +282,7 @@ static bool step_message(struct hvri_vm *vm, struct hvri_vm_event *waiting)
 			mark_at_once(vm);
 			hvri_session_denied(vm->session, vm->update.denied,
 					    &vm->relationship.record.vm);
+			note_message(vm, &message, waiting);
 		}
 	}
 	hvri_free(env, storage, sizeof(*storage));
@@ -535,6 +568,8 @@ int32_t hvri_vm_operate(struct hvri_vm *vm,
 	if (!decide(vm, &event))
 		return hvri_fail(error, HVREPL_E_CALLBACK,
 				 "the env's random callback failed");
+	note_operation(vm, operation->type, "the operator", vm->update.code,
+		       vm->update.sentence);
 	if (vm->update.code < 0) {
 		vm->performing = false;
 		return hvri_fail(error, vm->update.code, "%s",

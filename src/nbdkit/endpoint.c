@@ -127,8 +127,7 @@ static void take_event(struct endpoint *endpoint,
 	default:
 		break;
 	}
-	endpoint_audit_event(endpoint, event);
-	if (event->sentence[0] != 0)
+	if (endpoint_audit_event(endpoint, event) && event->sentence[0] != 0)
 		endpoint->log(endpoint,
 			      event->severity >= HVREPL_SEVERITY_WARNING ?
 				      HVREPL_LOG_WARNING : HVREPL_LOG_NOTICE,
@@ -163,7 +162,10 @@ static uint64_t on_deadline(void *user)
 	uint64_t wait = waits_deadline(&endpoint->waits);
 	uint64_t trust = trust_deadline(endpoint);
 
+	uint64_t audit = endpoint_audit_deadline(endpoint);
+
 	wait = trust < wait ? trust : wait;
+	wait = audit < wait ? audit : wait;
 	return node < wait ? node : wait;
 }
 
@@ -235,9 +237,14 @@ static void on_refused(void *user, const struct hvrepl_connect_result *result)
 		 result->address, hvrepl_step_name(result->step),
 		 result->error != NULL ? result->error->sentence :
 					 hvrepl_strerror(result->code));
-	endpoint->log(endpoint, HVREPL_LOG_WARNING, line);
-	(void)endpoint_audit(endpoint, HVREPL_AUDIT_AUTHENTICATION,
-			     result->code, NULL, result->address, line);
+	/* A stranger may try as often as it likes: neither the log nor the
+	 * audit grows with it. */
+	if (endpoint_audit_metered(endpoint, ENDPOINT_STRANGERS,
+				   result->code == HVREPL_E_LIMIT ?
+					   HVREPL_AUDIT_LIMIT :
+					   HVREPL_AUDIT_AUTHENTICATION,
+				   result->code, NULL, result->address, line))
+		endpoint->log(endpoint, HVREPL_LOG_WARNING, line);
 }
 
 void endpoint_allow_interval(struct endpoint *endpoint, uint64_t interval_ms)
@@ -498,6 +505,7 @@ int32_t endpoint_open(const struct site_config *config,
 		rc = hvrepl_loop_create(&endpoint->network_loop, error);
 	if (rc == HVREPL_OK)
 		rc = trust_make(endpoint, error);
+	endpoint_audit_watch(endpoint);
 	if (rc == HVREPL_OK)
 		rc = make_node(endpoint, error);
 	if (rc == HVREPL_OK)
@@ -573,6 +581,7 @@ void endpoint_close(struct endpoint *endpoint)
 		free(endpoint->measures);
 		endpoint->measures = next;
 	}
+	endpoint_audit_end(endpoint);
 	hvrepl_audit_close(endpoint->audit);
 	pthread_mutex_destroy(&endpoint->audit_mutex);
 	endpoint_forget_places(endpoint);

@@ -57,6 +57,113 @@ int32_t endpoint_audit(struct endpoint *endpoint, uint32_t kind, int32_t code,
 	return rc;
 }
 
+static const char *const metered[ENDPOINT_METERS] = {
+	[ENDPOINT_STRANGERS] = "connections that were refused",
+	[ENDPOINT_PEERS] = "sessions, denials and limits of peers",
+};
+
+/* The minute is over, or the site ends: how many were left out in it. */
+static void end_minute(struct endpoint *endpoint, enum endpoint_meter_of of,
+		       uint64_t now)
+{
+	struct endpoint_meter *meter = &endpoint->meters[of];
+	char line[HVREPL_SENTENCE_MAX];
+	uint64_t left_out;
+
+	pthread_mutex_lock(&endpoint->audit_mutex);
+	left_out = meter->left_out;
+	if (meter->until_ns == 0 || now < meter->until_ns)
+		left_out = 0;
+	else
+		*meter = (struct endpoint_meter){ 0 };
+	pthread_mutex_unlock(&endpoint->audit_mutex);
+	if (left_out == 0)
+		return;
+	snprintf(line, sizeof(line),
+		 "%llu more %s within a minute are not noted one by one",
+		 (unsigned long long)left_out, metered[of]);
+	endpoint->log(endpoint, HVREPL_LOG_WARNING, line);
+	(void)endpoint_audit(endpoint, HVREPL_AUDIT_LIMIT, HVREPL_E_LIMIT, NULL,
+			     NULL, line);
+}
+
+bool endpoint_audit_metered(struct endpoint *endpoint,
+			    enum endpoint_meter_of of, uint32_t kind,
+			    int32_t code, const struct hvrepl_uuid *vm,
+			    const char *actor, const char *sentence)
+{
+	struct endpoint_meter *meter = &endpoint->meters[of];
+	uint64_t now = endpoint_now(endpoint);
+	bool noted;
+
+	end_minute(endpoint, of, now);
+	pthread_mutex_lock(&endpoint->audit_mutex);
+	if (meter->until_ns == 0)
+		meter->until_ns = now + ENDPOINT_NOTES_NS;
+	noted = meter->noted < ENDPOINT_NOTES_MAX;
+	if (noted)
+		meter->noted++;
+	else
+		meter->left_out++;
+	pthread_mutex_unlock(&endpoint->audit_mutex);
+	if (noted)
+		(void)endpoint_audit(endpoint, kind, code, vm, actor, sentence);
+	return noted;
+}
+
+uint64_t endpoint_audit_deadline(struct endpoint *endpoint)
+{
+	uint64_t first = UINT64_MAX;
+
+	pthread_mutex_lock(&endpoint->audit_mutex);
+	for (unsigned i = 0; i < ENDPOINT_METERS; i++)
+		if (endpoint->meters[i].left_out > 0 &&
+		    endpoint->meters[i].until_ns < first)
+			first = endpoint->meters[i].until_ns;
+	pthread_mutex_unlock(&endpoint->audit_mutex);
+	return first;
+}
+
+void endpoint_audit_end(struct endpoint *endpoint)
+{
+	for (unsigned i = 0; i < ENDPOINT_METERS; i++)
+		end_minute(endpoint, i, UINT64_MAX);
+}
+
+/* Network thread, both. */
+static void on_rekeyed(void *user, const char *peer, uint64_t count)
+{
+	char line[HVREPL_SENTENCE_MAX];
+
+	snprintf(line, sizeof(line),
+		 "new keys for what is sent to %.120s, time %llu of its connection",
+		 peer, (unsigned long long)count);
+	(void)endpoint_audit(user, HVREPL_AUDIT_REKEY, HVREPL_OK, NULL, peer,
+			     line);
+}
+
+static void on_proved(void *user, const char *peer, uint64_t count)
+{
+	char line[HVREPL_SENTENCE_MAX];
+
+	snprintf(line, sizeof(line),
+		 "%.120s proved itself anew, time %llu of its connection", peer,
+		 (unsigned long long)count);
+	(void)endpoint_audit(user, HVREPL_AUDIT_AUTHENTICATION, HVREPL_OK, NULL,
+			     peer, line);
+}
+
+void endpoint_audit_watch(struct endpoint *endpoint)
+{
+	struct hvrepl_tls_notes notes = HVREPL_TLS_NOTES_INIT;
+
+	notes.rekeyed = on_rekeyed;
+	notes.proved = on_proved;
+	notes.user = endpoint;
+	if (endpoint->tls != NULL)
+		(void)hvrepl_tls_set_notes(endpoint->tls, &notes);
+}
+
 int32_t endpoint_audit_code(struct endpoint *endpoint)
 {
 	int32_t code;
@@ -72,8 +179,11 @@ void endpoint_audit_turn(struct endpoint *endpoint)
 	const struct site_config *rights = endpoint_rights(endpoint);
 	int32_t code = endpoint_audit_code(endpoint);
 	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	uint64_t now = endpoint_now(endpoint);
 	char line[HVREPL_SENTENCE_MAX];
 
+	for (unsigned i = 0; i < ENDPOINT_METERS; i++)
+		end_minute(endpoint, i, now);
 	if (endpoint->closed || (code < 0) == endpoint->audit_told)
 		return;
 	endpoint->audit_told = code < 0;
@@ -89,28 +199,33 @@ void endpoint_audit_turn(struct endpoint *endpoint)
 		endpoint->audit_told = !endpoint->audit_told; /* Once more. */
 }
 
-void endpoint_audit_event(struct endpoint *endpoint,
+/* Of these a peer can cause as many as it likes. */
+static bool is_of_peers(uint32_t kind)
+{
+	return kind == HVREPL_AUDIT_AUTHENTICATION ||
+	       kind == HVREPL_AUDIT_DENIED || kind == HVREPL_AUDIT_LIMIT;
+}
+
+bool endpoint_audit_event(struct endpoint *endpoint,
 			  const struct hvrepl_event *event)
 {
-	uint32_t kind;
+	uint32_t kind = HVREPL_AUDIT_JOB;
+	bool noted = true;
 
-	switch (event->type) {
-	case HVREPL_EVENT_SESSION:
-		kind = HVREPL_AUDIT_AUTHENTICATION;
-		break;
-	case HVREPL_EVENT_JOB_DONE:
-		kind = HVREPL_AUDIT_JOB;
-		break;
-	case HVREPL_EVENT_AUDIT:
-		kind = event->code == HVREPL_E_DENIED ? HVREPL_AUDIT_DENIED :
-		       event->code == HVREPL_E_LIMIT ? HVREPL_AUDIT_LIMIT :
-						       HVREPL_AUDIT_OWNERSHIP;
-		break;
-	default:
-		return;
-	}
-	(void)endpoint_audit(endpoint, kind, event->code, &event->vm, NULL,
-			     event->sentence);
+	if (event->type == HVREPL_EVENT_AUDIT)
+		kind = (uint32_t)event->value;
+	else if (event->type != HVREPL_EVENT_JOB_DONE)
+		return true;
+	if (is_of_peers(kind))
+		noted = endpoint_audit_metered(endpoint, ENDPOINT_PEERS, kind,
+					       event->code, &event->vm, NULL,
+					       event->sentence);
+	else
+		(void)endpoint_audit(endpoint, kind, event->code, &event->vm,
+				     NULL, event->sentence);
+	/* Sessions and jobs have events of their own for the log. */
+	return noted && kind != HVREPL_AUDIT_AUTHENTICATION &&
+	       kind != HVREPL_AUDIT_OPERATION;
 }
 
 /* What is thrown away, or can no longer be taken back. */

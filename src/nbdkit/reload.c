@@ -59,16 +59,8 @@ static bool has_new_pattern(const struct site_config *now,
 	return false;
 }
 
-static void add_entry(struct endpoint *endpoint, json_t *changed,
-		      const char *peer)
+static void add_entry(json_t *changed, const char *peer)
 {
-	char sentence[HVREPL_SENTENCE_MAX];
-
-	snprintf(sentence, sizeof(sentence),
-		 "the authorisation entry '%.150s' was changed by a reload",
-		 peer);
-	(void)endpoint_audit(endpoint, HVREPL_AUDIT_RIGHTS, HVREPL_OK, NULL,
-			     "operator", sentence);
 	json_array_append_new(changed, json_pack("{s:s}", "authorise", peer));
 }
 
@@ -84,11 +76,11 @@ static int32_t take_rights(struct endpoint *endpoint, struct site_config *fresh,
 		return rc;
 	for (size_t i = 0; i < before->authorisation_count; i++)
 		if (endpoint_entry_of(fresh, before->authorisations[i].peer) == NULL)
-			add_entry(endpoint, changed, before->authorisations[i].peer);
+			add_entry(changed, before->authorisations[i].peer);
 	for (size_t i = 0; i < fresh->authorisation_count; i++)
 		if (!same_entry(endpoint_entry_of(before, fresh->authorisations[i].peer),
 				&fresh->authorisations[i]))
-			add_entry(endpoint, changed, fresh->authorisations[i].peer);
+			add_entry(changed, fresh->authorisations[i].peer);
 	site_config_free(endpoint->rights);
 	endpoint->rights = fresh;
 	return HVREPL_OK;

@@ -16,7 +16,8 @@ static void seen(struct pair_site *site, const struct hvrepl_event *event)
 {
 	(void)site;
 	if (event->type == HVREPL_EVENT_AUDIT &&
-	    event->code == HVREPL_E_DENIED) {
+	    event->value == HVREPL_AUDIT_DENIED) {
+		ck_assert_int_eq(event->code, HVREPL_E_DENIED);
 		snprintf(audit, sizeof(audit), "%s", event->sentence);
 		audit_vm = event->vm;
 		audits++;

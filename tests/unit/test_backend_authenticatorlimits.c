@@ -259,12 +259,30 @@ static bool proved_thrice(void)
 	return west.ended >= 3 && east.ended >= 3;
 }
 
+static uint64_t proofs_told;
+
+static void note_proof(void *user, const char *peer, uint64_t count)
+{
+	ck_assert_ptr_eq(user, &west);
+	ck_assert_str_eq(peer, "east");
+	ck_assert_uint_eq(count, proofs_told + 1);
+	proofs_told = count;
+}
+
 START_TEST(a_proof_is_made_anew_on_the_same_connection)
 {
+	struct hvrepl_tls_notes notes = HVREPL_TLS_NOTES_INIT;
 	struct hvrepl_authenticator_ops ops = blocking();
 
 	if (_i == 1)
 		again_with(&ops, &ops);
+	notes.proved = note_proof;
+	notes.user = &west;
+	proofs_told = 1; /* When it was let in. */
+	ck_assert_int_eq(hvrepl_tls_set_notes(replica, &notes), HVREPL_OK);
+	notes.reserved = 1;
+	ck_assert_int_eq(hvrepl_tls_set_notes(replica, &notes),
+			 HVREPL_E_INVALID);
 	east.lifetime_ns = 2 * SECOND;
 	west.lifetime_ns = 30 * SECOND;
 	join();
@@ -272,6 +290,7 @@ START_TEST(a_proof_is_made_anew_on_the_same_connection)
 		transfer(1000000, 50000);
 	ck_assert_uint_ge(east.again, 2);
 	ck_assert_uint_ge(west.again, 2);
+	ck_assert_uint_ge(proofs_told, 3);
 	ck_assert_int_eq(hvrepl_loop_post(loop, start_readers, NULL), 0);
 	east.begun = east.ended = west.begun = west.ended = 0;
 	until(proved_thrice); /* ...and idle. */

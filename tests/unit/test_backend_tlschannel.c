@@ -40,8 +40,19 @@ START_TEST(one_byte_at_a_time_is_slow_but_right)
 }
 END_TEST
 
+static uint64_t rekeys_told;
+
+static void note_rekey(void *user, const char *peer, uint64_t count)
+{
+	ck_assert_ptr_eq(user, &rekeys_told);
+	ck_assert_str_eq(peer, "replica.test");
+	ck_assert_uint_gt(count, rekeys_told);
+	rekeys_told = count;
+}
+
 START_TEST(keys_change_during_a_transfer)
 {
+	struct hvrepl_tls_notes notes = HVREPL_TLS_NOTES_INIT;
 	struct stream streams[2];
 
 	tear_down();
@@ -49,7 +60,12 @@ START_TEST(keys_change_during_a_transfer)
 	hvrepl_tls_destroy(primary);
 	primary_options.rekey_bytes = 50000;
 	primary = credentials("primary.test", &primary_options);
+	notes.rekeyed = note_rekey;
+	notes.user = &rekeys_told;
+	rekeys_told = 0;
+	ck_assert_int_eq(hvrepl_tls_set_notes(primary, &notes), HVREPL_OK);
 	join_sides();
+	ck_assert_uint_eq(rekeys_told, 0);
 	streams_open = 0;
 	stream_init(&streams[0], &client, &server, 2u << 20, 100000, 65536);
 	stream_init(&streams[1], &server, &client, 2u << 20, 100000, 65536);
@@ -58,6 +74,8 @@ START_TEST(keys_change_during_a_transfer)
 	ck_assert_int_eq(hvrepl_loop_run(loop), HVREPL_OK);
 	stream_check(&streams[0]);
 	stream_check(&streams[1]);
+	/* Each is told: two mebibytes, new keys every 50,000 bytes. */
+	ck_assert_uint_ge(rekeys_told, 20);
 }
 END_TEST
 

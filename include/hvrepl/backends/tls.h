@@ -183,6 +183,26 @@ HVREPL_API uint64_t hvrepl_tls_expires(hvrepl_tls *tls);
  * its first IP address. Cut to `size`, zero-terminated. Any thread.
  */
 HVREPL_API void hvrepl_tls_name(hvrepl_tls *tls, char *name_out, size_t size);
+/** What happens on connections that live, for an audit. */
+struct hvrepl_tls_notes {
+	uint32_t struct_size; /* sizeof(struct hvrepl_tls_notes) */
+	uint32_t reserved;    /* Must be zero. */
+	/** Optional: what we send on a connection to `peer` has new keys, for
+	 * the `count`-th time. The peer's own it tells its side. */
+	void (*rekeyed)(void *user, const char *peer, uint64_t count);
+	/** Optional: the peer was proved anew (kerberos.h, authenticator.h); 2
+	 * is the first time after it was let in. */
+	void (*proved)(void *user, const char *peer, uint64_t count);
+	void *user; /* Borrowed as long as there are connections with these. */
+};
+#define HVREPL_TLS_NOTES_INIT { sizeof(struct hvrepl_tls_notes), 0, 0, 0, 0 }
+/**
+ * Tell that, also of credentials of Kerberos or an authenticator. The callbacks run
+ * on the loop's thread and must not block. Before the first connection.
+ * @return OK, INVALID. @since 0.1
+ */
+HVREPL_API int32_t hvrepl_tls_set_notes(hvrepl_tls *tls,
+					const struct hvrepl_tls_notes *notes);
 /** Let go; listeners, attempts and connections keep it alive. NULL is fine. */
 HVREPL_API void hvrepl_tls_destroy(hvrepl_tls *tls);
 

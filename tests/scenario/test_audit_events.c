@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What an audit has to hear of is told by the library, each of its kind, and none of
+ * it is dropped however much else there is to tell. */
+#include "guestshadow.h"
+
+#include <hvrepl/audit.h>
+#include <string.h>
+
+static struct {
+	unsigned count;
+	char last[HVREPL_SENTENCE_MAX];
+} heard[2][HVREPL_AUDIT_REKEY + 1]; /* Site-a's, site-b's. */
+
+static void seen(struct pair_site *site, const struct hvrepl_event *event)
+{
+	unsigned at = site == &pair.b;
+
+	if (event->type != HVREPL_EVENT_AUDIT)
+		return;
+	/* No event without a kind that audit.h has. */
+	ck_assert_uint_ge(event->value, HVREPL_AUDIT_AUTHENTICATION);
+	ck_assert_uint_le(event->value, HVREPL_AUDIT_REKEY);
+	ck_assert_str_ne(event->sentence, "");
+	heard[at][event->value].count++;
+	memcpy(heard[at][event->value].last, event->sentence,
+	       sizeof(event->sentence));
+}
+
+static void setup(void)
+{
+	memset(heard, 0, sizeof(heard));
+	memset(&shadow, 0, sizeof(shadow));
+	pair_init(&pair, 7, SHADOW_SIZE);
+	pair.seen = seen;
+	pair_start(&pair, &pair.b);
+	pair_start(&pair, &pair.a);
+	pair_run(&pair, SECOND);
+}
+
+#define SAID(site, kind, words)                                             \
+	ck_assert_msg(strstr(heard[site][kind].last, words) != NULL, "%s",  \
+		      heard[site][kind].last)
+
+START_TEST(who_proved_itself_and_whose_session_ended_is_told)
+{
+	for (unsigned site = 0; site < 2; site++) {
+		ck_assert_uint_eq(
+			heard[site][HVREPL_AUDIT_AUTHENTICATION].count, 1);
+		SAID(site, HVREPL_AUDIT_AUTHENTICATION, "proved itself by");
+	}
+	pair_link_break(&pair);
+	pair_run(&pair, SECOND / 10);
+	SAID(1, HVREPL_AUDIT_AUTHENTICATION, "session with site-a ended");
+	/* Somebody whose identity is proved, and who is nobody here. */
+	pair_intrude(&pair, &pair.b, "stranger", false, "", 0);
+	pair_run(&pair, 11 * SECOND);
+	SAID(1, HVREPL_AUDIT_AUTHENTICATION, "stranger got no session");
+}
+END_TEST
+
+/* Status events of sessions coalesce; these do not. */
+START_TEST(none_is_dropped_though_nobody_looks)
+{
+	unsigned before = heard[1][HVREPL_AUDIT_AUTHENTICATION].count;
+
+	for (unsigned i = 0; i < 40; i++) {
+		pair_intrude(&pair, &pair.b, i % 2 == 0 ? "one" : "two", true,
+			     "garbage that is no frame, but long enough to be "
+			     "taken for one", 62);
+		pair_intrude(&pair, &pair.b, "three", false,
+			     "garbage that is no frame, but long enough to be "
+			     "taken for one", 62);
+	}
+	pair_run(&pair, SECOND);
+	/* Without a secret a channel is refused before it is a link. */
+	ck_assert_uint_ge(heard[1][HVREPL_AUDIT_AUTHENTICATION].count +
+				  heard[1][HVREPL_AUDIT_LIMIT].count,
+			  before + 40);
+}
+END_TEST
+
+START_TEST(each_change_of_an_entry_is_told_and_nothing_else_is)
+{
+	unsigned before = heard[1][HVREPL_AUDIT_RIGHTS].count;
+
+	ck_assert_uint_ge(before, 1);
+	SAID(1, HVREPL_AUDIT_RIGHTS, "'site-a' was added: it allows enable");
+	pair_rights(&pair.b, HVREPL_VERB_ALL); /* As it was. */
+	pair_run(&pair, SECOND);
+	ck_assert_uint_eq(heard[1][HVREPL_AUDIT_RIGHTS].count, before);
+	pair_rights(&pair.b, HVREPL_VERB_RECEIVE);
+	pair_run(&pair, SECOND);
+	ck_assert_uint_eq(heard[1][HVREPL_AUDIT_RIGHTS].count, before + 1);
+	SAID(1, HVREPL_AUDIT_RIGHTS, "'site-a' was changed: it allows receive");
+	pair_rights(&pair.b, 0);
+	pair_run(&pair, SECOND);
+	ck_assert_uint_eq(heard[1][HVREPL_AUDIT_RIGHTS].count, before + 2);
+	SAID(1, HVREPL_AUDIT_RIGHTS, "'site-a' was taken away");
+}
+END_TEST
+
+START_TEST(what_was_asked_for_is_told_with_who_asked_and_why_not)
+{
+	shadow_protect();
+	ck_assert_uint_ge(heard[0][HVREPL_AUDIT_OPERATION].count, 2);
+	SAID(0, HVREPL_AUDIT_OPERATION, "asked for by the operator");
+	ck_assert_int_lt(pair_operate(&pair, &pair.a, HVREPL_OPERATION_ENABLE,
+				      0),
+			 0);
+	pair_run(&pair, SECOND / 10);
+	SAID(0, HVREPL_AUDIT_OPERATION, "was refused: ");
+	/* Typed at the replica's site, done at the owner's. */
+	shadow_ok(&pair.b, HVREPL_OPERATION_RESYNC);
+	SAID(0, HVREPL_AUDIT_OPERATION, "asked for by site-b");
+}
+END_TEST
+
+START_TEST(failover_and_commit_are_told_as_ownership)
+{
+	unsigned before;
+
+	shadow_protect();
+	before = heard[1][HVREPL_AUDIT_OWNERSHIP].count;
+	shadow_scatter(&pair.a, 3, 10);
+	(void)shadow_next_point(&pair.a, &pair.b);
+	pair_stop(&pair, &pair.a);
+	shadow_ok(&pair.b, HVREPL_OPERATION_UNPLANNED);
+	ck_assert_uint_gt(heard[1][HVREPL_AUDIT_OWNERSHIP].count, before);
+	before = heard[1][HVREPL_AUDIT_OWNERSHIP].count;
+	shadow_ok(&pair.b, HVREPL_OPERATION_COMMIT);
+	ck_assert_uint_gt(heard[1][HVREPL_AUDIT_OWNERSHIP].count, before);
+	pair_start(&pair, &pair.a);
+	pair_run(&pair, 20 * SECOND);
+	/* The old side is told that it is superseded. */
+	ck_assert_uint_gt(heard[0][HVREPL_AUDIT_OWNERSHIP].count, 0);
+}
+END_TEST
+
+START_TEST(a_quota_and_a_limit_that_are_hit_are_told)
+{
+	struct hvrepl_authorisation entry = HVREPL_AUTHORISATION_INIT;
+
+	entry.peer = "site-a";
+	entry.trust_group = "pair";
+	entry.verbs = HVREPL_VERB_ALL;
+	entry.points_max = 7; /* The VM asks for 8. */
+	ck_assert_int_eq(hvrepl_node_authorise(pair.b.node, &entry), HVREPL_OK);
+	pair_run(&pair, 3 * SECOND);
+	ck_assert_int_eq(pair_operate(&pair, &pair.a, HVREPL_OPERATION_ENABLE,
+				      0),
+			 HVREPL_E_LIMIT);
+	SAID(1, HVREPL_AUDIT_LIMIT, "goes over its entry's quota");
+	for (unsigned i = 0; i < 17; i++)
+		pair_intrude(&pair, &pair.b, "crowd", false, "", 0);
+	pair_run(&pair, SECOND);
+	SAID(1, HVREPL_AUDIT_LIMIT, "it has 16 connections already");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("audit events");
+	TCase *tc = tcase_create("audit events");
+
+	tcase_set_timeout(tc, 60);
+	tcase_add_checked_fixture(tc, setup, shadow_teardown);
+	tcase_add_test(tc, who_proved_itself_and_whose_session_ended_is_told);
+	tcase_add_test(tc, none_is_dropped_though_nobody_looks);
+	tcase_add_test(tc,
+		       each_change_of_an_entry_is_told_and_nothing_else_is);
+	tcase_add_test(tc,
+		       what_was_asked_for_is_told_with_who_asked_and_why_not);
+	tcase_add_test(tc, failover_and_commit_are_told_as_ownership);
+	tcase_add_test(tc, a_quota_and_a_limit_that_are_hit_are_told);
+	suite_add_tcase(suite, tc);
+	return test_run(suite);
+}
