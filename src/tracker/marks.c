@@ -289,9 +289,6 @@ int32_t hvri_tracker_mark(hvrepl_tracker *tracker, uint64_t offset,
 	uint64_t first, last;
 	uint32_t region;
 
-	if (length == 0 || offset > tracker->size ||
-	    length > tracker->size - offset)
-		return HVREPL_E_RANGE;
 	first = offset >> tracker->block_shift;
 	last = (offset + length - 1) >> tracker->block_shift;
 	/* Bits first: then a region that is erased meanwhile is marked again
