@@ -189,6 +189,37 @@ START_TEST(what_there_is_not_of_a_cut_is_refused)
 }
 END_TEST
 
+START_TEST(the_end_of_a_disk_that_ends_within_a_block_is_read)
+{
+	const uint64_t size = SIZE - 512;
+	hvrepl_cut *cut;
+
+	setup();
+	disk = sim_disk_new(&sim, size);
+	disk->flags = HVREPL_DISK_EXCLUSIVE;
+	open_all(1 << 20, 0);
+	write_at(size - 1536, 1536, 5);
+	cut = make_cut();
+	for (unsigned spooled = 0; spooled < 2; spooled++) {
+		if (spooled == 1)
+			ck_assert_int_eq(spool(cut), HVREPL_OK);
+		memset(image, 0xee, sizeof(image));
+		ck_assert_int_eq(hvrepl_cut_read(cut, 0, size - 512, image, 512),
+				 HVREPL_OK);
+		ck_assert_mem_eq(image, sim_disk_bytes(disk) + size - 512, 512);
+		ck_assert_uint_eq(image[512], 0xee);
+		/* Anywhere else only whole blocks are. */
+		ck_assert_int_eq(hvrepl_cut_read(cut, 0, size - 512, image, 256),
+				 HVREPL_E_RANGE);
+		ck_assert_int_eq(hvrepl_cut_read(cut, 0, size - 1536, image, 512),
+				 HVREPL_E_RANGE);
+	}
+	ck_assert_int_eq(hvrepl_cut_close(cut, HVREPL_OK), HVREPL_OK);
+	ck_assert_uint_eq(dirty(), 0);
+	teardown();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("cut read");
@@ -199,6 +230,8 @@ int main(void)
 	tcase_add_test(tcase, a_spill_that_rots_is_not_believed);
 	tcase_add_test(tcase, an_open_cut_whose_disk_cannot_be_read_says_so);
 	tcase_add_test(tcase, what_there_is_not_of_a_cut_is_refused);
+	tcase_add_test(tcase,
+		       the_end_of_a_disk_that_ends_within_a_block_is_read);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }
