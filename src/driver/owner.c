@@ -354,11 +354,8 @@ static bool export_work(struct hvri_lane_job *job)
 	/* The cut only listed: its bits go back. */
 	if (task->cut != NULL &&
 	    ((task->done.code < 0 && task->done.code != HVREPL_E_BUSY) ||
-	     (task->done.code == HVREPL_OK && task->length == 0))) {
-		(void)!hvrepl_cut_void(task->cut);
-		(void)!hvrepl_cut_close(task->cut, HVREPL_E_CANCELLED);
-		task->cut = NULL;
-	}
+	     (task->done.code == HVREPL_OK && task->length == 0)))
+		hvri_task_drop_cut(task);
 	return false;
 }
 
@@ -420,11 +417,7 @@ static void export_finish(struct hvri_task *task)
 	}
 	/* The session is gone: the join starts over in the next one. */
 	task->done.code = HVREPL_E_DISCONNECTED;
-	if (task->cut != NULL) {
-		(void)!hvrepl_cut_void(task->cut);
-		(void)!hvrepl_cut_close(task->cut, HVREPL_E_CANCELLED);
-		task->cut = NULL;
-	}
+	hvri_task_drop_cut(task);
 }
 
 int32_t hvri_owner_export(struct hvri_vm *vm, const struct hvri_action *action)

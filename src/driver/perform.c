@@ -2,6 +2,8 @@
 /* Which function performs which action, and how an action ends in DONE. */
 #include "driver/vm.h"
 
+#include "base/plant.h"
+
 #include <stdio.h>
 
 static void task_release(struct hvri_vm *vm, struct hvri_vm_event *event)
@@ -15,6 +17,16 @@ static void task_release(struct hvri_vm *vm, struct hvri_vm_event *event)
 	hvri_free(&vm->node->env, task, sizeof(*task));
 }
 
+void hvri_task_drop_cut(struct hvri_task *task)
+{
+	if (task->cut == NULL)
+		return;
+	/* Voided, it can be closed: its bits go back. */
+	(void)!hvrepl_cut_void(task->cut);
+	(void)!hvrepl_cut_close(task->cut, HVREPL_E_CANCELLED);
+	task->cut = NULL;
+}
+
 static void task_done(struct hvri_lane_job *job)
 {
 	struct hvri_task *task = (struct hvri_task *)job;
@@ -25,6 +37,9 @@ static void task_done(struct hvri_lane_job *job)
 		task->finish(task);
 	if (task->again && (!vm->closing || task->of_closing))
 		return; /* Submitted once more, or waits for its timer. */
+	/* Half way, as the VM closes: its disks would never be let go. */
+	if (!HVRI_PLANT(closing_leaves_cut))
+		hvri_task_drop_cut(task);
 	vm->tasks--;
 	task->done.token = task->action.token;
 	task->done.sentence = task->sentence[0] != 0 ? task->sentence : NULL;

@@ -4,6 +4,8 @@
 #include "driver/quota.h"
 #include "driver/vm.h"
 
+#include "base/plant.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -25,9 +27,11 @@ void hvri_standby_detach_failed(struct hvri_task *task)
 
 	if (vm->store != NULL)
 		hvri_store_info(vm->store, &info);
+	/* Nor while another waits for its next attempt: it would find none. */
 	if ((vm->store == NULL ? !vm->store_lost : info.poisoned == 0) ||
-	    vm->view != NULL ||
-	    vm->maintaining || !hvri_lane_idle(&vm->lane))
+	    vm->view != NULL || vm->maintaining ||
+	    !hvri_lane_idle(&vm->lane) ||
+	    (vm->tasks > 1 && !HVRI_PLANT(store_taken_away)))
 		return;
 	task->reopen = vm->reopening = true;
 	task->store = vm->store;
@@ -73,6 +77,7 @@ bool hvri_standby_reopened(struct hvri_task *task)
 		 vm->store_lost ? task->sentence : "");
 	task->store = NULL;
 	hvri_vm_list_points(vm);
+	hvri_standby_maintain(vm);
 	if (vm->point_count > 0)
 		hvri_receive_found(vm, &vm->points[vm->point_count - 1].cut);
 	return hvri_task_waits(task, BUSY_NS);
@@ -114,9 +119,13 @@ static void maintain_done(struct hvri_lane_job *job)
 		vm->doubt_event.event.u.data.code = HVREPL_E_CORRUPT;
 		hvri_vm_feed(vm, &vm->doubt_event);
 	}
+	/* A store that failed a flush has no upkeep until it is opened again: that
+	 * waits for an idle lane. */
 	if (vm->maintain_code == HVREPL_OK && vm->maintain_more)
 		hvri_standby_maintain(vm);
-	else if (vm->maintain_code < 0)
+	else if (vm->maintain_code < 0 &&
+		 (vm->maintain_code != HVREPL_E_POISONED ||
+		  HVRI_PLANT(upkeep_of_poisoned)))
 		hvri_alarm_set(&vm->node->timers, &vm->maintain,
 			       hvri_now(&vm->node->env) + MAINTAIN_NS);
 }

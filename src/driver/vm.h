@@ -260,6 +260,8 @@ int32_t hvri_disk_trust(void *user, hvrepl_op *op, uint32_t trusted);
 /* Perform one action: OK, or NOMEM and nothing happened. */
 HVRI_MUST_CHECK int32_t hvri_vm_perform(struct hvri_vm *vm,
 					const struct hvri_action *action);
+/* The cut that a task made to look into it, if there is one. */
+void hvri_task_drop_cut(struct hvri_task *task);
 HVRI_MUST_CHECK int32_t hvri_task_new(struct hvri_vm *vm,
 				      const struct hvri_action *action,
 				      bool (*work)(struct hvri_lane_job *job),

@@ -5,6 +5,7 @@
 #define HVRI_REPLICATION_INTERNAL_H
 
 #include "replication/lineage.h"
+#include "base/plant.h"
 #include "replication/relationship.h"
 
 #define HVRI_SECOND UINT64_C(1000000000)
@@ -115,6 +116,14 @@ void hvri_apply_claim(struct hvri_step *s, const struct hvri_claim *claim);
  * peer in that one meanwhile, for it will not say again where it stands. */
 void hvri_behind_error(struct hvri_step *s, const struct hvri_claim *claim,
 		       void (*as)(struct hvri_step *, const struct hvri_claim *));
+/* A store tracks nothing: what the peer acknowledged before is no base for what
+ * this site may write later (T7). */
+static inline void hvri_keep_in_store(struct hvri_record *rec)
+{
+	rec->form = HVRI_FORM_STORE;
+	if (!HVRI_PLANT(acknowledged_for_ever))
+		rec->last_acked = (struct hvri_point){ 0 };
+}
 void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim);
 void hvri_meet_empty(struct hvri_step *s, const struct hvri_claim *claim);
 void hvri_maybe_cut(struct hvri_step *s);

@@ -251,6 +251,10 @@ void hvri_on_join(struct hvri_step *s, const struct hvri_message *m)
 	}
 	if (!hvri_uuid_equal(&rec->joining, epoch)) {
 		rec->joining = *epoch;
+		/* What is under way was for a join that ended: the disk may have
+		 * been written since. */
+		r->adopt_stale = r->pending.adopt != 0 &&
+				 !HVRI_PLANT(stale_adoption_counts);
 		hvri_save(s);
 	}
 	if (rec->pause & HVRI_PAUSE_FETCH) {
@@ -312,6 +316,7 @@ void hvri_join_advance(struct hvri_step *s)
 		rec->joining = none;
 		rec->handover_clean = false;
 		rec->phase = HVRI_PHASE_DELTA;
+		hvri_keep_in_store(rec);
 		hvri_touch(s);
 		send_ready(s, true, false, NULL);
 	} else if (rec->untrusted || rec->rolled_back ||
@@ -325,7 +330,9 @@ void hvri_join_advance(struct hvri_step *s)
 void hvri_adopted(struct hvri_step *s, const struct hvri_done *done)
 {
 	struct hvri_record *rec = s->rec;
+	bool stale = s->r->adopt_stale;
 
+	s->r->adopt_stale = false;
 	if (done->code != HVREPL_OK) {
 		hvri_timer(s, HVRI_TIMER_RETRY, 10 * HVRI_SECOND);
 		hvri_notice(s, HVREPL_EVENT_STATE, HVREPL_SEVERITY_WARNING,
@@ -339,6 +346,10 @@ void hvri_adopted(struct hvri_step *s, const struct hvri_done *done)
 	 * is, and the next adoption takes this one's place. */
 	if (hvri_uuid_is_none(&rec->joining))
 		return;
+	if (stale) {
+		hvri_join_advance(s);
+		return;
+	}
 	rec->form = HVRI_FORM_STORE;
 	rec->adopted = true;
 	rec->tail_pinned = rec->tail.number != 0;
@@ -350,9 +361,13 @@ void hvri_exported(struct hvri_step *s, const struct hvri_done *done)
 {
 	if (hvri_uuid_is_none(&s->rec->joining))
 		return;
-	/* A connection lost on the way: asked for again in the next. */
-	if (done->code != HVREPL_OK)
+	/* A connection lost on the way: asked for again in the next. Anything
+	 * else may pass. */
+	if (done->code != HVREPL_OK) {
+		s->r->export_again = !HVRI_PLANT(export_given_up);
+		hvri_timer(s, HVRI_TIMER_RETRY, HVRI_SECOND);
 		return;
+	}
 	send_ready(s, false, false, done);
 }
 
@@ -377,6 +392,7 @@ void hvri_join_complete(struct hvri_step *s)
 	s->r->lost_by_claim = false;
 	rec->dirty = false;
 	rec->handover_clean = false;
+	hvri_keep_in_store(rec);
 	memset(&rec->last_cut, 0, sizeof(rec->last_cut));
 	memset(&rec->failover, 0, sizeof(rec->failover));
 	s->r->refusing = false;

@@ -68,6 +68,18 @@ static bool final_ok(struct hvri_step *s, const struct hvri_cut_begin *cut)
 	       !hvri_outcome_dead(child->outcome);
 }
 
+/* What was being received may be complete all the same: then its point stands, and
+ * is found. One that was not begun has none; that of the one before it may. */
+static void leave(struct hvri_relationship *r)
+{
+	if (r->receiving.point.number != 0 &&
+	    (r->begun || HVRI_PLANT(stopped_before_begun))) {
+		r->stopped = r->receiving.point;
+		r->failed = r->receiving;
+	}
+	r->receiving.point.number = 0;
+}
+
 void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m)
 {
 	struct hvri_relationship *r = s->r;
@@ -126,6 +138,10 @@ void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m)
 			hvri_save(s);
 		}
 	}
+	if (!hvri_uuid_equal(&r->receiving.point.cut, &cut->point.cut)) {
+		leave(r);
+		r->begun = false;
+	}
 	r->receiving = *cut;
 	if (cut->kind != HVRI_CUT_INITIAL)
 		hvri_loss_offered(r, cut->bytes);
@@ -149,6 +165,7 @@ void hvri_on_receive_done(struct hvri_step *s, const struct hvri_done *done)
 		r->receiving.point.number = 0;
 		return;
 	}
+	r->begun = true;
 	m = hvri_send(s, HVRI_MESSAGE_CUT_ACCEPT);
 	m->u.progress.cut = r->receiving.point.cut;
 	m->u.progress.chunk = done->chunk;
@@ -164,10 +181,7 @@ void hvri_stop_receiving(struct hvri_step *s, bool drop)
 	act = hvri_act(s, HVRI_ACTION_STOP_RECEIVE);
 	act->cut = r->receiving.point.cut;
 	act->drop = drop;
-	/* It may have been complete already: then the point stands. */
-	r->stopped = r->receiving.point;
-	r->failed = r->receiving;
-	r->receiving.point.number = 0;
+	leave(r);
 	r->pending.receive = 0;
 }
 

@@ -275,8 +275,9 @@ static void retry(struct hvri_step *s)
 	if (r->fence_for == HVRI_FENCE_JOIN && r->pending.fence == 0)
 		hvri_fence(s, HVRI_FENCE_JOIN);
 	else if (!hvri_uuid_is_none(&rec->joining) &&
-		 rec->form != HVRI_FORM_STORE)
+		 (rec->form != HVRI_FORM_STORE || r->export_again))
 		hvri_join_advance(s);
+	r->export_again = false;
 }
 
 static void on_timer(struct hvri_step *s)

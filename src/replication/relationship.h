@@ -416,7 +416,11 @@ struct hvri_relationship {
 	struct hvri_pending pending;
 	struct hvri_open_cut cut;        /* As owner. */
 	struct hvri_cut_begin receiving; /* As standby; number 0: nothing. */
+	bool adopt_stale; /* What ADOPT does now was meant for an older join. */
+	bool peer_left; /* It was joining us, and its last claim says no more. */
+	bool export_again; /* What differs could not be told the owner. */
 	bool taking_in; /* Asked for in this session; with `receiving`. */
+	bool begun; /* And the store took its first bytes, or could. */
 	struct hvri_cut_begin failed; /* Last one whose reception failed. */
 	struct hvri_point stopped; /* Not received to the end; number 0: none. */
 	struct hvri_frontier comparing;  /* End of the COMPARE under way. */

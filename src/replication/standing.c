@@ -92,7 +92,7 @@ void hvri_revert(struct hvri_step *s)
 		/* Cancelled here after the backup that the record is from: what
 		 * the cancel threw away is thrown away again. */
 		if (rec->form == HVRI_FORM_OVERLAY) {
-			rec->form = HVRI_FORM_STORE;
+			hvri_keep_in_store(rec);
 			rec->overlay = none;
 			rec->phase = HVRI_PHASE_DELTA;
 			memset(&rec->failover, 0, sizeof(rec->failover));
@@ -473,8 +473,12 @@ static void meet_no_standby(struct hvri_step *s, const struct hvri_claim *claim)
 {
 	struct hvri_relationship *r = s->r;
 	struct hvri_record *rec = s->rec;
-	bool superseded = claim->ownership == HVREPL_OWNERSHIP_SUPERSEDED;
 	bool joins = hvri_uuid_equal(&claim->joining, &rec->current);
+	/* Or handed over, and not yet reversed. */
+	bool superseded = claim->ownership == HVREPL_OWNERSHIP_SUPERSEDED ||
+			  (claim->ownership == HVREPL_OWNERSHIP_STANDBY &&
+			   claim->phase == HVRI_PHASE_WAITING && !joins &&
+			   !HVRI_PLANT(waits_for_no_reverse));
 
 	switch (rec->phase) {
 	case HVRI_PHASE_DELTA:
@@ -509,6 +513,16 @@ static void meet_no_standby(struct hvri_step *s, const struct hvri_claim *claim)
 			   !HVRI_PLANT(compare_goes_on)) {
 			wait_for_reverse(s);
 		}
+		break;
+	case HVRI_PHASE_JOIN:
+		/* It was about to and does not any more, or stands by already:
+		 * cancelled there. */
+		if (!r->joined && !HVRI_PLANT(join_asked_once) &&
+		    (r->peer_left ||
+		     (!joins && claim->ownership == HVREPL_OWNERSHIP_STANDBY &&
+		      claim->phase != HVRI_PHASE_WAITING &&
+		      hvri_uuid_equal(&claim->current, &rec->current))))
+			hvri_join_ask(s);
 		break;
 	default:
 		break;

@@ -54,7 +54,10 @@ static void leave_failover(struct hvri_step *s, const struct hvri_epoch *left)
 	rec->current = left->parent;
 	rec->ownership = HVREPL_OWNERSHIP_STANDBY;
 	rec->phase = HVRI_PHASE_DELTA;
-	rec->form = HVRI_FORM_STORE;
+	hvri_keep_in_store(rec);
+	/* What this site was to follow into is asked of it again, or it is there. */
+	if (!HVRI_PLANT(cancelled_still_joins))
+		rec->joining = none;
 	rec->overlay = none;
 	rec->verdict = HVRI_VERDICT_NONE;
 	rec->verdict_mine = rec->verdict_peer = none;
@@ -89,7 +92,6 @@ static bool point_is_gone(struct hvri_step *s, const struct hvri_done *done)
 			     "failover to it began; this site stands by "
 			     "again: choose another point",
 			     (unsigned long long)rec->failover.number);
-	rec->joining = none;
 	leave_failover(s, left);
 	return true;
 }

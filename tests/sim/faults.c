@@ -26,6 +26,8 @@ void swarm(void)
 		[PROFILE_ADVERSARY] = OF_STRANGERS | OF_LINK | BIT(FAULT_KILL),
 		[PROFILE_ALL] = OF_LINK | OF_PROCESS | OF_DISK | OF_MEDIUM |
 				OF_STRANGERS | OF_REST | BIT(FAULT_RESTORE),
+		[PROFILE_LATE] = OF_LINK | OF_PROCESS | OF_DISK | OF_MEDIUM |
+				 OF_STRANGERS | OF_REST | BIT(FAULT_RESTORE),
 	};
 	uint32_t drawn = (uint32_t)dice(BIT(FAULT_COUNT));
 
@@ -52,6 +54,10 @@ void swarm(void)
 		pair.delay_ns[i] = armed & BIT(FAULT_SLOW) ?
 					   dice(6) * dice(60 * MS) :
 					   0;
+	if (profile == PROFILE_LATE) {
+		pair.a.jobs_take_ns = dice(4) * dice(100 * MS);
+		pair.b.jobs_take_ns = dice(4) * dice(100 * MS);
+	}
 	pair.a.sim.flush_may_finish = pair.b.sim.flush_may_finish = true;
 }
 

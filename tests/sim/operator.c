@@ -40,8 +40,10 @@ void ask(struct teller *t, uint32_t operation)
 	mix((uint64_t)operation << 32 | (uint32_t)rc);
 	discarded |= operation == HVREPL_OPERATION_DISCARD;
 	/* A site that was brought back may commit what it knows not to be given up
-	 * by then: it learns that when it meets the other one. */
+	 * by then: it learns that when it meets the other one. Behind another job
+	 * it is that one's outcome which is committed. */
 	if (rc >= 0 && operation == HVREPL_OPERATION_COMMIT && !t->unmet &&
+	    before.job == 0 &&
 	    before.state == HVREPL_STATE_FAILED_OVER_WAITING_COMPLETION) {
 		t->commit_epoch = before.epoch;
 		t->commit_job = t->site->job;
@@ -218,7 +220,9 @@ static void sensible_operation(unsigned round)
 	for (int i = 0; i < 2; i++)
 		if (up[i] && s[i].allowed >> HVREPL_OPERATION_FORCE & 1) {
 			ask(&tellers[i], HVREPL_OPERATION_FORCE);
-			return;
+			/* There may be no point to start from. */
+			if (tellers[i].site->job_code != HVREPL_E_NOT_FOUND)
+				return;
 		}
 	for (int i = 0; i < 2; i++)
 		if (up[i] && s[i].allowed >> HVREPL_OPERATION_UNPLANNED & 1) {

@@ -32,6 +32,7 @@ enum profile {
 	PROFILE_TRACKER,   /* One tracker group: writers in every order. */
 	PROFILE_STORE,     /* One store beside a naive model. */
 	PROFILE_THREADS,   /* Trackers; others come in the middle of a write. */
+	PROFILE_LATE,      /* All, with data jobs that other threads do late. */
 	PROFILE_COUNT,
 };
 
