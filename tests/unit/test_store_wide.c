@@ -71,8 +71,8 @@ static void expect(uint64_t point)
 	ck_assert_int_eq(hvrepl_view_close(view), HVREPL_OK);
 }
 
-/* A point that says of each page that it is zero, one by one. */
-static uint64_t zeroes_point(void)
+/* A point that says of each `step`-th page that it is zero, one by one. */
+static uint64_t zeroes_point(unsigned step)
 {
 	struct hvri_env copy = { env.env };
 	struct hvri_segment_header header = {
@@ -100,10 +100,10 @@ static uint64_t zeroes_point(void)
 	ck_assert_int_eq(hvri_segment_root_begin(&sum, &header), HVREPL_OK);
 	ck_assert_int_eq(hvri_store_segment_begin(store, 0, encoded, &next, NULL),
 			 HVREPL_OK);
-	for (unsigned i = 0; i < PAGES; i++) {
+	for (unsigned i = 0; i < PAGES; i += step) {
 		extents[count++] =
 			(struct hvrepl_extent){ (uint64_t)i * PAGE, PAGE };
-		if (count < HVRI_CHUNK_EXTENTS_MAX && i + 1 < PAGES)
+		if (count < HVRI_CHUNK_EXTENTS_MAX && i + step < PAGES)
 			continue;
 		ck_assert_int_eq(hvri_chunk_pack(packer, &header, sequence++,
 						 HVRI_CHUNK_ZERO, extents, count,
@@ -135,7 +135,7 @@ START_TEST(undo_of_many_pages_apart_brings_each_of_them_back)
 	uint64_t key;
 
 	store->piece_bytes = SIZE;
-	key = zeroes_point();
+	key = zeroes_point(1);
 	ck_assert_int_eq(hvri_store_merge_begin(store, key, NULL), HVREPL_OK);
 	while (more != 0)
 		ck_assert_int_eq(hvri_store_merge_advance(store, &more, NULL),
@@ -144,6 +144,26 @@ START_TEST(undo_of_many_pages_apart_brings_each_of_them_back)
 	expect(1);
 	ck_assert_int_eq(hvrepl_store_destroy(store), HVREPL_OK);
 	open_store(0);
+	expect(1);
+	memset(expected, 0, sizeof(expected));
+	expect(key);
+}
+END_TEST
+
+/* Every other page: a piece is full of ranges before it is full of bytes. */
+START_TEST(a_merge_moves_more_ranges_apart_than_one_piece_takes)
+{
+	uint32_t more = 1, steps = 0;
+	uint64_t key;
+
+	store->piece_bytes = SIZE;
+	key = zeroes_point(2);
+	ck_assert_int_eq(hvri_store_merge_begin(store, key, NULL), HVREPL_OK);
+	for (; more != 0; steps++)
+		ck_assert_int_eq(hvri_store_merge_advance(store, &more, NULL),
+				 HVREPL_OK);
+	ck_assert_uint_ge(steps, PAGES / 2 / 256);
+	ck_assert(hvri_is_zero(sim_disk_bytes(base), SIZE));
 	expect(1);
 	memset(expected, 0, sizeof(expected));
 	expect(key);
@@ -165,7 +185,7 @@ START_TEST(a_merge_that_fails_midway_is_done_again)
 			setup();
 		}
 		store->piece_bytes = SIZE;
-		key = zeroes_point();
+		key = zeroes_point(1);
 		ck_assert_int_eq(hvri_store_merge_begin(store, key, NULL),
 				 HVREPL_OK);
 		sim.failed = 0;
@@ -238,7 +258,7 @@ START_TEST(undo_that_is_mostly_air_is_moved_into_less)
 	uint64_t key, before;
 
 	store->piece_bytes = 8 * PAGE;
-	key = zeroes_point();
+	key = zeroes_point(1);
 	ck_assert_int_eq(hvri_store_merge_begin(store, key, NULL), HVREPL_OK);
 	while (more != 0)
 		ck_assert_int_eq(hvri_store_merge_advance(store, &more, NULL),
@@ -264,6 +284,8 @@ int main(void)
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, undo_of_many_pages_apart_brings_each_of_them_back);
+	tcase_add_test(tcase,
+		       a_merge_moves_more_ranges_apart_than_one_piece_takes);
 	tcase_add_test(tcase, a_merge_that_fails_midway_is_done_again);
 	tcase_add_loop_test(tcase,
 			    a_commit_moves_more_pages_apart_than_one_piece_takes,
