@@ -309,6 +309,7 @@ static void settle(struct hvri_connection *c, int32_t code,
 				 HVREPL_CHECK_NONE :
 				 hvri_tls_check_of(c->session.verify_error),
 		.duration_ns = hvrepl_loop_now() - c->setup.started_ns,
+		.round_trip_ns = c->setup.round_trip_ns,
 		.address = c->setup.address,
 		.error = code == HVREPL_OK ? NULL : error,
 	};

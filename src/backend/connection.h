@@ -28,6 +28,7 @@ struct hvri_connection_setup {
 	const char *const *known; /* Server: borrowed until settled. */
 	uint32_t known_count;
 	uint64_t started_ns; /* Of the whole attempt. */
+	uint64_t round_trip_ns; /* Client: of its connect; 0: not known. */
 	char address[HVRI_ADDRESS_TEXT];
 	hvri_settled settled;
 	void *user;

@@ -38,6 +38,7 @@ struct dial {
 	hvrepl_tls *tls;
 	struct hvrepl_tls_connect options; /* Strings are ours. */
 	uint64_t started_ns, deadline_ns;
+	uint64_t syn_ns; /* When the present address was tried. */
 	struct lookup *lookup;
 	struct addrinfo *next; /* Address to try next. */
 	int fd;                /* Being connected; -1: none. */
@@ -116,6 +117,7 @@ static void connected(struct dial *dial)
 		.fd = dial->fd,
 		.expected = dial->options.peer,
 		.started_ns = dial->started_ns,
+		.round_trip_ns = hvrepl_loop_now() - dial->syn_ns,
 		.settled = settled,
 		.user = dial,
 	};
@@ -144,14 +146,41 @@ static const char *what_to_do(int sys_errno)
 	case ECONNREFUSED:
 		return "nothing listens there: is the site running, and the "
 		       "port right?";
-	case EHOSTUNREACH:
 	case ENETUNREACH:
-		return "there is no route: check the network";
+	case ENETDOWN:
+	case EADDRNOTAVAIL:
+		return "this machine has no route there: check its network and "
+		       "the peer's address";
+	case EHOSTUNREACH:
+	case EHOSTDOWN:
+	case EACCES:
+	case EPERM:
+		return "a router or firewall on the way, or the last network "
+		       "itself, says that the host cannot be reached: is it up, "
+		       "is its address right, may we go there?";
 	case ETIMEDOUT:
 		return "no answer: the machine is down or a firewall is in "
 		       "between";
 	default:
 		return strerror(sys_errno);
+	}
+}
+
+/* Nothing of the peer was reached, and that is known: not the same as a port that
+ * refuses, or as silence. */
+static bool is_of_the_route(int sys_errno)
+{
+	switch (sys_errno) {
+	case ENETUNREACH:
+	case ENETDOWN:
+	case EADDRNOTAVAIL:
+	case EHOSTUNREACH:
+	case EHOSTDOWN:
+	case EACCES:
+	case EPERM:
+		return true;
+	default:
+		return false;
 	}
 }
 
@@ -193,6 +222,7 @@ static int begin_connect(struct dial *dial, const struct addrinfo *address)
 			  SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (dial->fd < 0)
 		return errno;
+	dial->syn_ns = hvrepl_loop_now();
 	if (connect(dial->fd, address->ai_addr, address->ai_addrlen) < 0 &&
 	    errno != EINPROGRESS && errno != EINTR)
 		return errno;
@@ -222,7 +252,9 @@ static void next_address(struct dial *dial)
 		hvri_sys_fail(&dial->error, HVREPL_E_TIMEOUT, 0,
 			      "looking up %s took all the time there was",
 			      dial->options.host);
-	give_up(dial, HVREPL_STEP_TCP, dial->error.code);
+	give_up(dial, is_of_the_route(dial->error.sys_errno) ? HVREPL_STEP_ROUTE :
+							       HVREPL_STEP_TCP,
+		dial->error.code);
 }
 
 static void writable(void *user, uint32_t events)

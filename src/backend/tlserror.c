@@ -12,6 +12,7 @@ const char *hvrepl_step_name(uint32_t step)
 		"nothing", "name lookup", "TCP connection", "TLS handshake",
 		"their certificate", "our certificate at the peer", "done",
 		"Kerberos", "Kerberos at the peer", "proof", "proof at the peer",
+		"route",
 	};
 
 	return names[step < HVRI_COUNT_OF(names) ? step : 0];

@@ -91,14 +91,15 @@ static void test_done(void *user, const struct hvrepl_channel *channel,
 
 	test->connected = result->code == HVREPL_OK;
 	test->answer = json_pack(
-		"{s:b,s:s,s:s,s:s,s:s,s:I,s:s,s:s}", "connected",
+		"{s:b,s:s,s:s,s:s,s:s,s:I,s:I,s:s,s:s}", "connected",
 		(int)test->connected, "mechanism",
 		test->endpoint->config->keytab != NULL ? "kerberos" :
 							 "certificates",
 		"step", hvrepl_step_name(result->step), "check",
 		hvrepl_check_name(result->check), "address",
 		result->address == NULL ? "" : result->address, "duration_ns",
-		(json_int_t)result->duration_ns, "name",
+		(json_int_t)result->duration_ns, "round_trip_ns",
+		(json_int_t)result->round_trip_ns, "name",
 		result->code < 0 ? hvrepl_error_name(result->code) : "",
 		"sentence",
 		result->error != NULL ? result->error->sentence : "");

@@ -273,12 +273,13 @@ static int run_test(struct tool_run *run)
 		return connected ? TOOL_OK : TOOL_FAILED;
 	}
 	if (connected)
-		printf("%s at %s answers: name, TCP, TLS and %s are good (%s).\n",
+		printf("%s at %s answers: name, route, TCP, TLS and %s are good (%s, a round trip %.1f ms).\n",
 		       run->operands[0], text(answer, "address"),
 		       strcmp(text(answer, "mechanism"), "kerberos") == 0 ?
 			       "Kerberos" : "both certificates",
 		       tool_time(number(answer, "duration_ns") / 1000000u,
-				 took));
+				 took),
+		       (double)number(answer, "round_trip_ns") / 1e6);
 	if (connected)
 		printf("What it may do here: %s.\n",
 		       text(json_object_get(answer, "authorisation"),
@@ -299,7 +300,7 @@ const struct tool_verb tool_verb_test_connection = {
 	.group = TOOL_GROUP_WATCH,
 	.operands = "PEER",
 	.summary = "Connect to a peer and say which step fails",
-	.details = "Steps: name lookup, TCP, TLS, the peer's certificate, its acceptance of ours;\n"
+	.details = "Steps: name lookup, route, TCP, TLS, the peer's certificate, its acceptance of ours;\n"
 		   "with Kerberos: TLS, our ticket and the peer's proof, its acceptance of ours;\n"
 		   "then authorisation (an entry there), versions, session.",
 	.options = client_options,

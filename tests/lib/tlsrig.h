@@ -30,6 +30,7 @@ static struct side {
 	uint32_t step;
 	char sentence[HVREPL_SENTENCE_MAX];
 	char address[64];
+	uint64_t duration_ns, round_trip_ns;
 } client, server;
 
 static unsigned awaited; /* Settlements until the loop stops. */
@@ -44,6 +45,8 @@ static inline void note_settled(struct side *side,
 	snprintf(side->sentence, sizeof(side->sentence), "%s",
 		 result->error != NULL ? result->error->sentence : "");
 	snprintf(side->address, sizeof(side->address), "%s", result->address);
+	side->duration_ns = result->duration_ns;
+	side->round_trip_ns = result->round_trip_ns;
 	if (channel != NULL)
 		side->channel = *channel;
 	if (awaited > 0 && --awaited == 0)

@@ -362,6 +362,29 @@ START_TEST(each_failed_step_is_named)
 }
 END_TEST
 
+/* To such an address no TCP connection has a way, whatever the machine's routes. */
+START_TEST(an_address_without_a_route_is_told_from_a_port_that_refuses)
+{
+	dial("255.255.255.255", 4471, "replica.test", 0);
+	await(1);
+	ck_assert_msg(client.step == HVREPL_STEP_ROUTE, "%u %s", client.step,
+		      client.sentence);
+	ck_assert_int_eq(client.code, HVREPL_E_UNAVAILABLE);
+	ck_assert_ptr_nonnull(strstr(client.sentence, "no route there"));
+	ck_assert_str_eq(hvrepl_step_name(client.step), "route");
+	ck_assert_uint_eq(client.round_trip_ns, 0);
+}
+END_TEST
+
+START_TEST(an_attempt_says_how_long_a_round_trip_takes)
+{
+	join_sides();
+	ck_assert_uint_gt(client.round_trip_ns, 0);
+	ck_assert_uint_le(client.round_trip_ns, client.duration_ns);
+	ck_assert_uint_eq(server.round_trip_ns, 0);
+}
+END_TEST
+
 START_TEST(an_unanswered_connect_ends_at_its_deadline)
 {
 	int full = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fds[8];
@@ -462,6 +485,9 @@ int main(void)
 	tcase_add_test(tc, a_source_is_an_ipv4_address_or_64_bits_of_ipv6);
 	tcase_add_test(tc, silent_connections_are_dropped_at_the_deadline);
 	tcase_add_test(tc, each_failed_step_is_named);
+	tcase_add_test(
+		tc, an_address_without_a_route_is_told_from_a_port_that_refuses);
+	tcase_add_test(tc, an_attempt_says_how_long_a_round_trip_takes);
 	tcase_add_test(tc, an_unanswered_connect_ends_at_its_deadline);
 	tcase_add_test(tc, an_attempt_ends_when_its_loop_does);
 	tcase_add_test(tc, bad_arguments_and_taken_ports_are_refused);

@@ -217,6 +217,7 @@ HVREPL_API void hvrepl_tls_destroy(hvrepl_tls *tls);
 #define HVREPL_STEP_KERBEROS_ACCEPTANCE 8u /* Our proof, checked there. */
 #define HVREPL_STEP_PROOF 9u             /* Their proof, by an authenticator. */
 #define HVREPL_STEP_PROOF_ACCEPTANCE 10u /* Our proof, checked there. */
+#define HVREPL_STEP_ROUTE 11u /* A way there: none, or the last host said no. */
 
 /** "name lookup", "TCP connection", ...; static. Any thread. @since 0.1 */
 HVREPL_API const char *hvrepl_step_name(uint32_t step);
@@ -248,6 +249,10 @@ struct hvrepl_connect_result {
 	const char *address;
 	/** Code, errno and a sentence; NULL with OK. Borrowed for the call. */
 	const struct hvrepl_error *error;
+	/** Of an attempt that reached the port: how long its SYN and the answer
+	 * took, one round trip of the network; 0: it did not, or it came in.
+	 * Where struct_size has it. @since 0.1 */
+	uint64_t round_trip_ns;
 };
 
 struct hvrepl_tls_connect {
