@@ -25,6 +25,7 @@ static bool astray; /* A write of storage was lost: it may be damaged. */
 static struct {
 	uint8_t replica[BED_DISKS][SIZE_1 + BED_GROWS];
 	uint64_t size[BED_DISKS];
+	uint64_t acknowledged[BED_DISKS][BED_REGIONS];
 	bool grew, astray;
 } kept;
 
@@ -379,6 +380,7 @@ static void remember(void)
 		memcpy(kept.replica[i], bed.replica[i], bed.size[i]);
 		kept.size[i] = bed.size[i];
 	}
+	memcpy(kept.acknowledged, bed.acknowledged, sizeof(kept.acknowledged));
 	kept.grew = grew;
 	kept.astray = astray;
 }
@@ -389,6 +391,7 @@ static void recall(void)
 		memcpy(bed.replica[i], kept.replica[i], bed.size[i]);
 		bed.size[i] = kept.size[i];
 	}
+	memcpy(bed.acknowledged, kept.acknowledged, sizeof(kept.acknowledged));
 	grew = kept.grew;
 	astray = kept.astray;
 	/* Lost before the crash, or not at all. */

@@ -68,6 +68,17 @@ void bed_free(struct bed *bed)
 
 static void between(void *argument);
 
+static int32_t trust(void *user, hvrepl_op *op, uint32_t trusted)
+{
+	struct bed_word *word = user;
+
+	(void)op;
+	if (word->bed->sim.crashed)
+		return HVREPL_E_UNAVAILABLE;
+	word->untrusted = trusted == 0;
+	return HVREPL_OK;
+}
+
 int32_t bed_attach(struct bed *bed, uint32_t flags)
 {
 	static const char *const ids[BED_DISKS] = { "a.hvt", "b.hvt" };
@@ -97,6 +108,12 @@ int32_t bed_attach(struct bed *bed, uint32_t flags)
 		options.object_id = ids[i];
 		options.block_size = BED_BLOCK;
 		options.region_size = BED_REGION;
+		bed->word[i].bed = bed;
+		if (bed->word[i].untrusted)
+			options.flags |= HVREPL_TRACKER_UNTRUSTED;
+		if (bed->trusts)
+			options.trust = trust;
+		options.user = &bed->word[i];
 		rc = hvrepl_tracker_attach(bed->group, &disk, &files, &options,
 					   &error, &bed->tracker[i]);
 		ck_assert(rc < 0 ? error.sentence[0] != 0 : true);
@@ -215,8 +232,14 @@ void bed_process(struct bed *bed)
 
 bool bed_cut_all(struct bed *bed)
 {
+	struct hvrepl_cut_label label = HVREPL_CUT_LABEL_INIT;
 	struct bed_cut *place = NULL;
 
+	label.to_point = bed->orders + 1;
+	for (uint32_t d = 0; d < BED_DISKS; d++)
+		ck_assert_int_eq(hvrepl_tracker_set_label(bed->tracker[d],
+							  &label),
+				 HVREPL_OK);
 	for (uint32_t i = 0; i < BED_CUTS; i++)
 		if (bed->cut[i].cut == NULL)
 			place = &bed->cut[i];
@@ -326,6 +349,16 @@ static int32_t apply(hvrepl_cut *from, uint32_t disk, uint8_t *to)
 	return rc == HVREPL_E_NOT_FOUND ? HVREPL_OK : rc;
 }
 
+/* What the replica has of the disk becomes `now` with the cut of `point`. */
+static void note_changed(struct bed *bed, uint32_t disk, const uint8_t *now,
+			 uint64_t point)
+{
+	for (uint64_t at = 0; at < bed->size[disk]; at += BED_REGION)
+		if (memcmp(bed->replica[disk] + at, now + at,
+			   HVRI_MIN(BED_REGION, bed->size[disk] - at)) != 0)
+			bed->acknowledged[disk][at / BED_REGION] = point;
+}
+
 /* Ship the oldest cut if it is spooled; what arrives is the instant. */
 void bed_ship(struct bed *bed, bool fails)
 {
@@ -351,6 +384,7 @@ void bed_ship(struct bed *bed, bool fails)
 			ck_assert_int_eq(memcmp(copy[d], place->expect[d],
 						bed->size[d]),
 					 0);
+			note_changed(bed, d, copy[d], place->order + 1);
 			memcpy(bed->replica[d], copy[d], bed->size[d]);
 		}
 		free(copy[d]);
@@ -521,6 +555,29 @@ int32_t bed_detach(struct bed *bed)
 	return HVREPL_OK;
 }
 
+/* A replica that is older than what the file knows to be acknowledged is noticed,
+ * and its disk compared as a whole. What the file does not know must be hot. */
+static void check_recorded(struct bed *bed, uint32_t disk,
+			   const struct hvri_bitmap *map)
+{
+	uint64_t known = bed->tracker[disk]->header.ack_point;
+
+	for (uint64_t at = 0; at < bed->size[disk]; at += BED_REGION)
+		if (bed->acknowledged[disk][at / BED_REGION] > known)
+			ck_assert_msg(
+				hvri_bitmap_any(
+					map, at / BED_BLOCK,
+					HVRI_MIN(BED_REGION / BED_BLOCK,
+						 bed->tracker[disk]->blocks -
+							 at / BED_BLOCK)),
+				"disk %u region %llu is cold, and its file "
+				"does not know of point %llu",
+				disk, (unsigned long long)(at / BED_REGION),
+				(unsigned long long)
+					bed->acknowledged[disk][at /
+								BED_REGION]);
+}
+
 void bed_check_covered(struct bed *bed)
 {
 	uint64_t word = atomic_load(&bed->group->word);
@@ -530,6 +587,8 @@ void bed_check_covered(struct bed *bed)
 		struct hvri_bitmap *map = atomic_load(
 			&bed->tracker[d]->map[hvri_generation(word) & 1]);
 
+		if (bed->sim.hurt == 0)
+			check_recorded(bed, d, map);
 		for (uint64_t at = 0; at < bed->size[d]; at += BED_BLOCK) {
 			uint64_t length = HVRI_MIN(BED_BLOCK,
 						   bed->size[d] - at);

@@ -18,6 +18,7 @@
 #define BED_BLOCK 1024u
 #define BED_REGION 65536u
 #define BED_GROWS 4096u /* A disk may get larger by so much. */
+#define BED_REGIONS 8u	/* At most, of a disk. */
 
 struct bed;
 
@@ -30,6 +31,13 @@ struct bed_ticket {
 	uint32_t disk, kind;
 	uint64_t offset, length;
 	int32_t result; /* Of the disk. */
+};
+
+/* What the application has on record of a disk: its marks are not to be trusted
+ * (T8). */
+struct bed_word {
+	struct bed *bed;
+	bool untrusted;
 };
 
 struct bed_cut {
@@ -47,14 +55,20 @@ struct bed {
 	uint64_t size[BED_DISKS];
 	hvrepl_group *group;
 	hvrepl_tracker *tracker[BED_DISKS];
+	struct bed_word word[BED_DISKS];
 	struct bed_ticket ticket[BED_TICKETS];
 	struct bed_cut cut[BED_CUTS];
 	uint64_t random, orders;
+	/* The point of the newest cut that changed it at the replica. */
+	uint64_t acknowledged[BED_DISKS][BED_REGIONS];
 	uint64_t shipped, voided, pended; /* What a run exercised. */
 	bool woken;
 	bool mingle; /* Guests and cuts come between any two I/Os; before attach. */
 	bool yields; /* Others come also between two steps of a write. */
 	bool inside; /* The hook runs. */
+	/* The application has a record of trust (T8); before attach. Marks that are
+	 * late cost no write then, but make all regions hot for long. */
+	bool trusts;
 	unsigned calm; /* Percent of steps that let regions cool. */
 };
 
@@ -89,6 +103,8 @@ void bed_between(struct bed *bed, unsigned most);
 void bed_settle(struct bed *bed);
 /* Cut all, ship it, compare replicas with disks. */
 void bed_ship_all(struct bed *bed);
-/* Every block that differs between disk and replica is dirty. */
+/* Every block that differs between disk and replica is dirty. And a region is
+ * not hot any more only if the file knows the cut that took it to the replica
+ * (T7 b), unless a write of the file went astray. */
 void bed_check_covered(struct bed *bed);
 #endif

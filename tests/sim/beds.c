@@ -35,13 +35,25 @@ static void lead_astray(struct bed *bed, uint64_t *draw)
 	bed->sim.stray_in = bed->files;
 }
 
+/* One call of storage or of a disk fails, and what it was for is given up or
+ * done in another way. */
+static void fail_once(struct bed *bed, uint64_t *draw)
+{
+	bed->sim.fail_at = bed->sim.call_count + test_random(draw) % 300;
+	bed->sim.fail_code = test_random(draw) % 2 == 0 ? HVREPL_E_STORAGE_IO :
+							  HVREPL_E_NO_SPACE;
+}
+
 /* The same image gives the same tracker, however often it is opened (I3). */
 static void recover(struct bed *bed)
 {
 	struct hvrepl_tracker_info first[BED_DISKS], again;
+	struct bed_word word[BED_DISKS];
 
 	bed->sim.stray = SIM_STRAY_NONE;
+	bed->sim.fail_at = UINT64_MAX;
 	sim_backup(&bed->sim);
+	memcpy(word, bed->word, sizeof(word));
 	open_again(bed);
 	for (unsigned i = 0; i < BED_DISKS; i++) {
 		first[i] = (struct hvrepl_tracker_info)HVREPL_TRACKER_INFO_INIT;
@@ -53,6 +65,7 @@ static void recover(struct bed *bed)
 	PROVE(2);
 	bed_kill(bed);
 	sim_restore(&bed->sim);
+	memcpy(bed->word, word, sizeof(word));
 	open_again(bed);
 	for (unsigned i = 0; i < BED_DISKS; i++) {
 		again = (struct hvrepl_tracker_info)HVREPL_TRACKER_INFO_INIT;
@@ -192,7 +205,7 @@ void story_of_tracker(uint64_t n, enum profile kind)
 	uint64_t draw = n * 0x9e3779b97f4a7c15ull + 99;
 	unsigned lives = 1 + (unsigned)(test_random(&draw) % 4);
 	uint64_t astray = n * 0xd1342543de82ef95ull + 5;
-	bool hurt = test_random(&astray) % 4 == 0;
+	unsigned ill = (unsigned)(test_random(&astray) % 4);
 
 	if (kind == PROFILE_TRACKER && test_random(&draw) % 16 == 0) {
 		story_of_geometry(n);
@@ -204,6 +217,7 @@ void story_of_tracker(uint64_t n, enum profile kind)
 	bed.mingle = true;
 	if (kind == PROFILE_THREADS)
 		let_others_in(&bed);
+	bed.trusts = ill == 1;
 	bed.calm = test_random(&draw) % 3 == 0 ? 50 : 0;
 	bed.sim.garbage_percent = (unsigned)(test_random(&draw) % 40);
 	bed.sim.flush_may_finish = true;
@@ -212,13 +226,16 @@ void story_of_tracker(uint64_t n, enum profile kind)
 		bool clean = test_random(&draw) % 8 == 0;
 
 		focus = 8;
-		if (hurt && bed.sim.hurt == 0)
+		if (ill == 0 && bed.sim.hurt == 0)
 			lead_astray(&bed, &astray);
+		if (ill == 1)
+			fail_once(&bed, &astray);
 		if (!clean)
 			bed.sim.crash_at = bed.sim.io_count +
 					   test_random(&draw) % 400;
 		life(&bed, 40 + (unsigned)(test_random(&draw) % 160));
 		if (clean && !bed.sim.crashed) {
+			bed.sim.fail_at = UINT64_MAX;
 			bed_settle(&bed);
 			if (bed_detach(&bed) != HVREPL_OK)
 				violated(3, "a clean end failed");
