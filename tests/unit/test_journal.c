@@ -99,7 +99,7 @@ static void begun(void)
 	begun_with(3);
 }
 
-/* I/Os of a checkpoint. What is refused (a log that exists) cannot crash. */
+/* I/Os of a checkpoint. Its first, which removes what is not there, cannot crash. */
 static uint64_t checkpoint_ios(void)
 {
 	uint64_t before;
