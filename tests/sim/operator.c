@@ -237,6 +237,9 @@ static bool is_protected(struct teller **owner, struct teller **copy)
 
 	if (!look(tellers[0].site, &s[0]) || !look(tellers[1].site, &s[1]))
 		return false;
+	/* What cannot be opened yet has not said what it knows. */
+	if (s[0].open_code < 0 || s[1].open_code < 0)
+		return false;
 	/* The owner's guest gets errors until the restart that health asks for. */
 	if ((s[0].reasons | s[1].reasons) & HVREPL_REASON_STORAGE_FAILED)
 		return false;
