@@ -259,13 +259,20 @@ static void on_request(struct hvri_step *s, const struct hvri_handover *h)
 		const struct hvri_epoch *parent =
 			hvri_lineage_look(&rec->lineage, &h->parent);
 
-		if (parent == NULL || h->ordinal <= parent->ordinal)
-			return;
-		hvri_job_begin(s, HVREPL_OPERATION_PLANNED, HVRI_JOB_OF_PEER,
-			       true);
-		rc = begin(s, h);
-		if (rc != HVREPL_OK)
-			memset(&rec->job, 0, sizeof(rec->job));
+		/* Drawn before the VM was forced into another epoch: a child of
+		 * that cannot come of it. */
+		if (parent == NULL || h->ordinal <= parent->ordinal) {
+			rc = HVREPL_E_CANCELLED;
+			hvri_sentence(sentence,
+				      "the VM is in another epoch since this was "
+				      "asked for: ask again");
+		} else {
+			hvri_job_begin(s, HVREPL_OPERATION_PLANNED,
+				       HVRI_JOB_OF_PEER, true);
+			rc = begin(s, h);
+			if (rc != HVREPL_OK)
+				memset(&rec->job, 0, sizeof(rec->job));
+		}
 	}
 	if (rc != HVREPL_OK)
 		hvri_send_answer(s, HVRI_MESSAGE_HANDOVER_REQUEST, &h->epoch, 0,
