@@ -432,10 +432,10 @@ void hvri_fence_done(struct hvri_step *s, const struct hvri_done *done)
 		if (purpose == HVRI_FENCE_HANDOVER)
 			hvri_handover_abort(s, done->code, done->sentence);
 		r->fence_for = HVRI_FENCE_NOTHING;
-		if (purpose == HVRI_FENCE_JOIN) {
+		if (purpose == HVRI_FENCE_JOIN)
 			r->fence_for = purpose;
+		if (!hvri_uuid_is_none(&r->record.joining))
 			hvri_timer(s, HVRI_TIMER_RETRY, 10 * HVRI_SECOND);
-		}
 		return;
 	}
 	r->fenced = true;
@@ -450,12 +450,12 @@ void hvri_fence_done(struct hvri_step *s, const struct hvri_done *done)
 	case HVRI_FENCE_CHANGE:
 		hvri_change_fenced(s);
 		break;
-	case HVRI_FENCE_JOIN:
-		hvri_join_advance(s);
-		break;
 	default:
 		break;
 	}
+	/* Asked to follow meanwhile, it waited for this. */
+	if (purpose == HVRI_FENCE_JOIN || !HVRI_PLANT(fence_forgets_join))
+		hvri_join_advance(s);
 }
 
 /* Could the other site have taken over while we were away? Not before it had a
