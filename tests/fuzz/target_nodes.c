@@ -76,6 +76,15 @@ static bool read_disks(struct pair_site *site, struct content *into)
 	return true;
 }
 
+/* What was read may lie behind a flush that failed: from here on it is kept. */
+static bool flush_disks(struct pair_site *site)
+{
+	for (unsigned d = 0; d < PAIR_DISKS; d++)
+		if (pair_flush(site, d) != HVREPL_OK)
+			return false;
+	return true;
+}
+
 static struct image *find_image(const struct hvrepl_uuid *epoch,
 				uint64_t number)
 {
@@ -120,7 +129,8 @@ static void new_owner(struct guest *guest, const struct hvrepl_vm_status *s)
 			must = find_image(&epoch.parent, epoch.fork_point);
 			break;
 		}
-	guest->known = read_disks(guest->site, &guest->shadow);
+	guest->known = read_disks(guest->site, &guest->shadow) &&
+		       flush_disks(guest->site);
 	/* The first look at a new epoch: no guest has written in it. */
 	if (guest->known && must != NULL && !guest->forced && fresh)
 		fuzz_must(memcmp(&guest->shadow, &must->content,
