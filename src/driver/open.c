@@ -255,6 +255,9 @@ void hvri_vm_list_points(struct hvri_vm *vm)
 {
 	uint32_t count = 0;
 
+	/* In a task's hands: its points are what they were. */
+	if (vm->reopening)
+		return;
 	for (uint32_t i = 0;
 	     vm->store != NULL && count < HVRI_ARRAY_LEN(vm->points); i++) {
 		struct hvrepl_point *point = &vm->points[count];
