@@ -56,8 +56,7 @@ static void leave_failover(struct hvri_step *s, const struct hvri_epoch *left)
 	rec->phase = HVRI_PHASE_DELTA;
 	hvri_keep_in_store(rec);
 	/* What this site was to follow into is asked of it again, or it is there. */
-	if (!HVRI_PLANT(cancelled_still_joins))
-		rec->joining = none;
+	rec->joining = none;
 	rec->overlay = none;
 	rec->verdict = HVRI_VERDICT_NONE;
 	rec->verdict_mine = rec->verdict_peer = none;
