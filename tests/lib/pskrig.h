@@ -4,11 +4,9 @@
 #define PSKRIG_H
 
 #include "psk.h"
+#include "threadcount.h"
 #include "tlsrig.h"
 #include "tlsstream.h"
-
-#include <dirent.h>
-#include <time.h>
 
 static struct psk east, west;
 static unsigned failed_renewals, mended_renewals;
@@ -68,23 +66,9 @@ static inline void open_with(const struct hvrepl_authenticator_ops *ours,
 	ck_assert_int_eq(hvrepl_loop_create(&loop, NULL), HVREPL_OK);
 }
 
-static inline unsigned threads_now(void)
-{
-	DIR *tasks = opendir("/proc/self/task");
-	unsigned count = 0;
-
-	ck_assert_ptr_nonnull(tasks);
-	while (readdir(tasks) != NULL)
-		count++;
-	closedir(tasks);
-	return count;
-}
-
-static unsigned threads_before;
-
 static inline void open_ends(void)
 {
-	threads_before = threads_now();
+	count_threads();
 	memset(&east, 0, sizeof(east));
 	memset(&west, 0, sizeof(west));
 	strcpy(east.name, "east");
@@ -93,13 +77,6 @@ static inline void open_ends(void)
 	memset(west.key, 0x4b, sizeof(west.key));
 	failed_renewals = mended_renewals = 0;
 	open_with(&psk_ops, &psk_ops);
-}
-
-/* A thread that has answered is not gone yet, and keeps what libcrypto gave it. */
-static inline void await_threads(void)
-{
-	for (int i = 0; i < 5000 && threads_now() > threads_before; i++)
-		nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
 }
 
 static inline void close_ends(void)
