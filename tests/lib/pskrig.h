@@ -4,7 +4,6 @@
 #define PSKRIG_H
 
 #include "psk.h"
-#include "threadcount.h"
 #include "tlsrig.h"
 #include "tlsstream.h"
 
@@ -68,7 +67,6 @@ static inline void open_with(const struct hvrepl_authenticator_ops *ours,
 
 static inline void open_ends(void)
 {
-	count_threads();
 	memset(&east, 0, sizeof(east));
 	memset(&west, 0, sizeof(west));
 	strcpy(east.name, "east");
@@ -85,7 +83,6 @@ static inline void close_ends(void)
 	client.channel.ops = server.channel.ops = NULL;
 	primary = replica = NULL;
 	loop = NULL;
-	await_threads();
 	ck_assert_uint_eq(east.begun, east.ended);
 	ck_assert_uint_eq(west.begun, west.ended);
 }

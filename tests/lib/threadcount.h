@@ -21,7 +21,7 @@ static inline unsigned threads_now(void)
 	return count;
 }
 
-static unsigned threads_before;
+static unsigned threads_before; /* 0: not counted. */
 
 static inline void count_threads(void)
 {
@@ -33,7 +33,9 @@ static inline void count_threads(void)
 static inline void await_threads(void)
 {
 #ifdef __SANITIZE_ADDRESS__
-	for (int i = 0; i < 5000 && threads_now() > threads_before; i++)
+	for (int i = 0; i < 5000 && threads_before > 0 &&
+			threads_now() > threads_before;
+	     i++)
 		nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
 #endif
 }

@@ -6,6 +6,7 @@
 #include "base/op.h"
 #include "pki.h"
 #include "testing.h"
+#include "threadcount.h"
 
 #include <hvrepl/backends.h>
 #include <stdio.h>
@@ -96,6 +97,7 @@ static inline void start_listening(const char *address, uint32_t handshakes_max)
 	struct hvrepl_tls_listen listen = HVREPL_TLS_LISTEN_INIT;
 	struct hvrepl_error error = HVREPL_ERROR_INIT;
 
+	count_threads();
 	listen.address = address;
 	listen.handshakes_max = handshakes_max;
 	listen.accepted = on_accepted;
@@ -138,6 +140,7 @@ static inline void tear_down(void)
 	hvrepl_loop_destroy(loop);
 	hvrepl_tls_destroy(primary);
 	hvrepl_tls_destroy(replica);
+	await_threads();
 }
 
 static inline void teardown(void)

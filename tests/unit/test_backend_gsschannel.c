@@ -4,7 +4,6 @@
 #include "backend/gss/gss.h"
 #include "backend/proof.h"
 #include "kdc.h"
-#include "threadcount.h"
 #include "tlsrig.h"
 #include "tlsstream.h"
 
@@ -70,7 +69,6 @@ static hvrepl_tls *kerberos(const char *name, uint64_t timeout_ns)
 
 static void open_ends(const char *called, uint64_t timeout_ns)
 {
-	count_threads();
 	memset(&client, 0, sizeof(client));
 	memset(&server, 0, sizeof(server));
 	primary = kerberos("east.test", 0);
@@ -89,7 +87,6 @@ static void close_ends(void)
 	client.channel.ops = server.channel.ops = NULL;
 	primary = replica = NULL;
 	loop = NULL;
-	await_threads();
 }
 
 static void again(const char *called, uint64_t timeout_ns)
