@@ -23,9 +23,11 @@ static inline unsigned threads_now(void)
 
 static unsigned threads_before; /* 0: not counted. */
 
+/* The first time only: later there may be some that are about to go. */
 static inline void count_threads(void)
 {
-	threads_before = threads_now();
+	if (threads_before == 0)
+		threads_before = threads_now();
 }
 
 /* Leaks are looked for by the address sanitizer alone; others have threads of their
