@@ -5,11 +5,9 @@
 #include "backend/proof.h"
 #include "pskrig.h"
 
-#include <arpa/inet.h>
-#include <openssl/ssl.h>
-#include <pthread.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#define RAW_ALPN "\x0ehvrepl/1-psk-1"
+#include "middleman.h"
+
 
 /* ---- A mechanism that does it right. ---- */
 
@@ -178,30 +176,6 @@ START_TEST(a_session_is_bound_to_key_and_identities)
 END_TEST
 
 /* ---- Peers that are none of ours, on threads of their own. ---- */
-
-static int connect_to(uint32_t port)
-{
-	struct sockaddr_in to = { .sin_family = AF_INET,
-				  .sin_port = htons((uint16_t)port) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
-	return fd;
-}
-
-static SSL *tls_over(int fd, bool server_side)
-{
-	SSL_CTX *ctx = SSL_CTX_new(TLS_method());
-	SSL *ssl;
-
-	ck_assert(!server_side || hvri_mechanism_certificate(ctx));
-	ssl = SSL_new(ctx);
-	SSL_CTX_free(ctx);
-	SSL_set_fd(ssl, fd);
-	SSL_set_alpn_protos(ssl, (const uint8_t *)"\x0ehvrepl/1-psk-1", 15);
-	return ssl;
-}
 
 static void put_header(uint8_t out[8], uint8_t kind, uint32_t length)
 {
@@ -418,73 +392,16 @@ START_TEST(nothing_but_a_bounded_token_is_read_before_the_proof)
 }
 END_TEST
 
-/* The man in the middle has TLS connections of his own to both sides and hands
- * every byte on. */
-static struct relay {
-	int listening;
-	uint32_t port; /* Of the site that is called. */
-} relay;
-
-static int which_alpn(SSL *ssl, const unsigned char **out,
-		      unsigned char *length, const unsigned char *in,
-		      unsigned int in_length, void *argument)
-{
-	(void)ssl, (void)in_length, (void)argument;
-	*out = in + 1;
-	*length = in[0];
-	return SSL_TLSEXT_ERR_OK;
-}
-
-static void *relay_main(void *argument)
-{
-	int near = accept(relay.listening, NULL, NULL);
-	int far = connect_to(relay.port);
-	SSL *to_near = tls_over(near, true), *to_far = tls_over(far, false);
-	uint8_t bytes[20000];
-	int got;
-
-	SSL_CTX_set_alpn_select_cb(SSL_get_SSL_CTX(to_near), which_alpn, NULL);
-	ck_assert_int_eq(SSL_accept(to_near), 1);
-	ck_assert_int_eq(SSL_connect(to_far), 1);
-	/* In turns, until one of them has enough. */
-	while ((got = SSL_read(to_near, bytes, sizeof(bytes))) > 0) {
-		SSL_write(to_far, bytes, got);
-		got = SSL_read(to_far, bytes, sizeof(bytes));
-		if (got <= 0)
-			break;
-		SSL_write(to_near, bytes, got);
-	}
-	SSL_free(to_near);
-	SSL_free(to_far);
-	close(near);
-	close(far);
-	return argument;
-}
-
 START_TEST(a_proof_relayed_by_a_man_in_the_middle_is_refused)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET };
-	socklen_t length = sizeof(at);
-	pthread_t thread;
-
-	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	relay.listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ck_assert_int_eq(bind(relay.listening, (struct sockaddr *)&at,
-			      sizeof(at)), 0);
-	ck_assert_int_eq(listen(relay.listening, 1), 0);
-	ck_assert_int_eq(getsockname(relay.listening, (struct sockaddr *)&at,
-				     &length), 0);
 	start_listening("127.0.0.1", 0);
-	relay.port = hvrepl_listener_port(listener);
-	ck_assert_int_eq(pthread_create(&thread, NULL, relay_main, NULL), 0);
-	dial("127.0.0.1", ntohs(at.sin_port), "west", 0);
+	dial("127.0.0.1", middleman_starts(), "west", 0);
 	await(2);
 	/* Each is bound to another connection. */
 	ck_assert_int_eq(client.code, HVREPL_E_UNAUTHENTICATED);
 	ck_assert_int_lt(server.code, 0);
 	SAID(client, "the acceptor has another key");
-	pthread_join(thread, NULL);
-	close(relay.listening);
+	middleman_ends();
 }
 END_TEST
 

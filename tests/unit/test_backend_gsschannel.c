@@ -7,11 +7,11 @@
 #include "tlsrig.h"
 #include "tlsstream.h"
 
-#include <arpa/inet.h>
-#include <openssl/ssl.h>
+#define RAW_ALPN "\x0dhvrepl/1-krb5"
+#include "middleman.h"
+
 #include <pthread.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -238,30 +238,6 @@ END_TEST
 
 /* ---- Peers that are none of ours, on threads of their own. ---- */
 
-static SSL *tls_over(int fd, bool server_side)
-{
-	SSL_CTX *ctx = SSL_CTX_new(TLS_method());
-	SSL *ssl;
-
-	ck_assert(!server_side || hvri_mechanism_certificate(ctx));
-	ssl = SSL_new(ctx);
-	SSL_CTX_free(ctx);
-	SSL_set_fd(ssl, fd);
-	SSL_set_alpn_protos(ssl, (const uint8_t *)"\x0dhvrepl/1-krb5", 14);
-	return ssl;
-}
-
-static int connect_to(uint32_t port)
-{
-	struct sockaddr_in to = { .sin_family = AF_INET,
-				  .sin_port = htons((uint16_t)port) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
-	return fd;
-}
-
 static struct raw {
 	uint32_t port;
 	const uint8_t *bytes;
@@ -339,71 +315,17 @@ START_TEST(nothing_but_a_bounded_token_is_read_before_the_proof)
 }
 END_TEST
 
-/* The man in the middle has TLS connections of his own to both sides and hands
- * every byte on, so that both sides see an honest exchange. */
-static struct relay {
-	int listening;
-	uint32_t port; /* Of the site that is called. */
-} relay;
-
-static int which_alpn(SSL *ssl, const unsigned char **out,
-		      unsigned char *length, const unsigned char *in,
-		      unsigned int in_length, void *argument)
-{
-	(void)ssl, (void)in_length, (void)argument;
-	*out = in + 1;
-	*length = in[0];
-	return SSL_TLSEXT_ERR_OK;
-}
-
-static void *relay_main(void *argument)
-{
-	int near = accept(relay.listening, NULL, NULL);
-	int far = connect_to(relay.port);
-	SSL *to_near = tls_over(near, true), *to_far = tls_over(far, false);
-	uint8_t bytes[20000];
-	int got;
-
-	SSL_CTX_set_alpn_select_cb(SSL_get_SSL_CTX(to_near), which_alpn, NULL);
-	ck_assert_int_eq(SSL_accept(to_near), 1);
-	ck_assert_int_eq(SSL_connect(to_far), 1);
-	got = SSL_read(to_near, bytes, sizeof(bytes)); /* The request. */
-	ck_assert_int_gt(got, 100);
-	SSL_write(to_far, bytes, got);
-	while ((got = SSL_read(to_far, bytes, sizeof(bytes))) > 0)
-		SSL_write(to_near, bytes, got);
-	SSL_free(to_near);
-	SSL_free(to_far);
-	close(near);
-	close(far);
-	return argument;
-}
-
 START_TEST(a_proof_relayed_by_a_man_in_the_middle_is_refused)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET };
-	socklen_t length = sizeof(at);
-	pthread_t thread;
-
-	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	relay.listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ck_assert_int_eq(bind(relay.listening, (struct sockaddr *)&at,
-			      sizeof(at)), 0);
-	ck_assert_int_eq(listen(relay.listening, 1), 0);
-	ck_assert_int_eq(getsockname(relay.listening, (struct sockaddr *)&at,
-				     &length), 0);
 	start_listening("127.0.0.1", 0);
-	relay.port = hvrepl_listener_port(listener);
-	ck_assert_int_eq(pthread_create(&thread, NULL, relay_main, NULL), 0);
-	dial("127.0.0.1", ntohs(at.sin_port), WEST, 0);
+	dial("127.0.0.1", middleman_starts(), WEST, 0);
 	await(2);
 	steps(HVREPL_STEP_KERBEROS_ACCEPTANCE, HVREPL_STEP_KERBEROS);
 	SAID(server, "bound to another TLS connection");
 	SAID(client, "somebody is in between");
 	hvrepl_loop_destroy(loop);
 	listener = NULL;
-	pthread_join(thread, NULL);
-	close(relay.listening);
+	middleman_ends();
 	ck_assert_int_eq(hvrepl_loop_create(&loop, NULL), HVREPL_OK);
 }
 END_TEST
