@@ -76,10 +76,7 @@ static void ready(struct hvri_step *s, const struct hvri_point *position)
 		hvri_start_resync(s);
 	/* What was asked for has become something that an operator starts, who
 	 * cannot while its job is under way. */
-	if (rec->phase == HVRI_PHASE_RESYNC_WANTED &&
-	    (hvri_job_is(s, HVREPL_OPERATION_START_INITIAL) ||
-	     hvri_job_is(s, HVREPL_OPERATION_RESYNC) ||
-	     hvri_job_is(s, HVREPL_OPERATION_REVERSE)))
+	if (rec->phase == HVRI_PHASE_RESYNC_WANTED && hvri_job_protects(s))
 		hvri_job_end(s, HVREPL_E_UNTRUSTED,
 			     "the other site holds points that have to be "
 			     "compared with this site's disks first: resume, or "
@@ -534,9 +531,7 @@ static void first_point(struct hvri_step *s, uint64_t number)
 {
 	s->rec->peer_has_points = true;
 	hvri_enter_delta(s);
-	if (hvri_job_is(s, HVREPL_OPERATION_START_INITIAL) ||
-	    hvri_job_is(s, HVREPL_OPERATION_RESYNC) ||
-	    hvri_job_is(s, HVREPL_OPERATION_REVERSE))
+	if (hvri_job_protects(s))
 		hvri_job_end(s, HVREPL_OK, "replicating, first point %llu",
 			     (unsigned long long)number);
 }
@@ -564,9 +559,7 @@ static void together(struct hvri_step *s, const struct hvri_point *point,
 	s->rec->verdict = HVRI_VERDICT_NONE;
 	hvri_enter_delta(s);
 	hvri_touch(s);
-	if (hvri_job_is(s, HVREPL_OPERATION_START_INITIAL) ||
-	    hvri_job_is(s, HVREPL_OPERATION_RESYNC) ||
-	    hvri_job_is(s, HVREPL_OPERATION_REVERSE))
+	if (hvri_job_protects(s))
 		hvri_job_end(s, HVREPL_OK,
 			     "replicating, recovery point %llu, %llu bytes "
 			     "differed",

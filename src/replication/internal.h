@@ -4,8 +4,8 @@
 #ifndef HVRI_REPLICATION_INTERNAL_H
 #define HVRI_REPLICATION_INTERNAL_H
 
-#include "replication/lineage.h"
 #include "base/plant.h"
+#include "replication/lineage.h"
 #include "replication/relationship.h"
 
 #define HVRI_SECOND UINT64_C(1000000000)
@@ -56,6 +56,13 @@ void hvri_job_end(struct hvri_step *s, int32_t code, const char *format, ...)
 	HVRI_PRINTF(3, 4);
 /* ...if it is this operation's. */
 bool hvri_job_is(const struct hvri_step *s, uint32_t operation);
+/* Is the job under way one that is to have the peer stand by? */
+static inline bool hvri_job_protects(const struct hvri_step *s)
+{
+	return hvri_job_is(s, HVREPL_OPERATION_START_INITIAL) ||
+	       hvri_job_is(s, HVREPL_OPERATION_RESYNC) ||
+	       hvri_job_is(s, HVREPL_OPERATION_REVERSE);
+}
 /* `fenced`: the VM may not start here in this epoch any more. */
 void hvri_job_overtaken(struct hvri_step *s, bool fenced);
 void hvri_job_begin(struct hvri_step *s, uint32_t operation, uint64_t id,
@@ -110,12 +117,12 @@ void hvri_rolled_back(struct hvri_step *s, const struct hvrepl_uuid *peer);
 void hvri_revert(struct hvri_step *s);
 void hvri_lift(struct hvri_step *s, const struct hvri_claim *claim);
 void hvri_apply_claim(struct hvri_step *s, const struct hvri_claim *claim);
-
-/* ---- Cuts and receiving (delta.c). ---- */
 /* An error waits for the operator, who resumes the phase before it: `as` meets the
  * peer in that one meanwhile, for it will not say again where it stands. */
 void hvri_behind_error(struct hvri_step *s, const struct hvri_claim *claim,
 		       void (*as)(struct hvri_step *, const struct hvri_claim *));
+
+/* ---- Cuts and receiving (delta.c). ---- */
 /* A store tracks nothing: what the peer acknowledged before is no base for what
  * this site may write later (T7). */
 static inline void hvri_keep_in_store(struct hvri_record *rec)

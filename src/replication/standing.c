@@ -460,9 +460,7 @@ static void wait_for_reverse(struct hvri_step *s)
 	s->rec->phase = HVRI_PHASE_RESYNC_WANTED;
 	s->r->pending.compare = 0;
 	hvri_save(s);
-	if (hvri_job_is(s, HVREPL_OPERATION_START_INITIAL) ||
-	    hvri_job_is(s, HVREPL_OPERATION_RESYNC) ||
-	    hvri_job_is(s, HVREPL_OPERATION_REVERSE))
+	if (hvri_job_protects(s))
 		hvri_job_end(s, HVREPL_E_PEER_REFUSED,
 			     "the other site was restored from a backup: resync "
 			     "or reverse makes it follow this one");

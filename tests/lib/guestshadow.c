@@ -146,3 +146,18 @@ void shadow_await(struct pair_site *site, uint32_t state, uint32_t ownership)
 		     status.state, status.ownership, status.sentence, state,
 		     ownership);
 }
+
+void shadow_enable_over_quota(void)
+{
+	struct hvrepl_authorisation entry = HVREPL_AUTHORISATION_INIT;
+
+	entry.peer = "site-a";
+	entry.trust_group = "pair";
+	entry.verbs = HVREPL_VERB_ALL;
+	entry.points_max = 7; /* The VM asks for 8. */
+	ck_assert_int_eq(hvrepl_node_authorise(pair.b.node, &entry), HVREPL_OK);
+	pair_run(&pair, 3 * SECOND);
+	ck_assert_int_eq(pair_operate(&pair, &pair.a, HVREPL_OPERATION_ENABLE,
+				      0),
+			 HVREPL_E_LIMIT);
+}

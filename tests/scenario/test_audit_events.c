@@ -138,17 +138,7 @@ END_TEST
 
 START_TEST(a_quota_and_a_limit_that_are_hit_are_told)
 {
-	struct hvrepl_authorisation entry = HVREPL_AUTHORISATION_INIT;
-
-	entry.peer = "site-a";
-	entry.trust_group = "pair";
-	entry.verbs = HVREPL_VERB_ALL;
-	entry.points_max = 7; /* The VM asks for 8. */
-	ck_assert_int_eq(hvrepl_node_authorise(pair.b.node, &entry), HVREPL_OK);
-	pair_run(&pair, 3 * SECOND);
-	ck_assert_int_eq(pair_operate(&pair, &pair.a, HVREPL_OPERATION_ENABLE,
-				      0),
-			 HVREPL_E_LIMIT);
+	shadow_enable_over_quota();
 	SAID(1, HVREPL_AUDIT_LIMIT, "goes over its entry's quota");
 	for (unsigned i = 0; i < 17; i++)
 		pair_intrude(&pair, &pair.b, "crowd", false, "", 0);

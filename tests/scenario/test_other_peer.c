@@ -112,17 +112,7 @@ END_TEST
 /* Nothing of the first peer's lies there. */
 START_TEST(what_an_enable_left_without_disks_is_given_to_who_asks_next)
 {
-	struct hvrepl_authorisation entry = HVREPL_AUTHORISATION_INIT;
-
-	entry.peer = "site-a";
-	entry.trust_group = "pair";
-	entry.verbs = HVREPL_VERB_ALL;
-	entry.points_max = 7; /* The VM asks for 8. */
-	ck_assert_int_eq(hvrepl_node_authorise(pair.b.node, &entry), HVREPL_OK);
-	pair_run(&pair, 3 * SECOND);
-	ck_assert_int_eq(pair_operate(&pair, &pair.a, HVREPL_OPERATION_ENABLE,
-				      0),
-			 HVREPL_E_LIMIT);
+	shadow_enable_over_quota();
 	ck_assert_uint_eq(at(&pair.b).mode, HVREPL_MODE_NONE);
 	change_places("site-c");
 	shadow_protect();
@@ -142,17 +132,7 @@ static void let_in(const char *group, uint32_t verbs)
 
 START_TEST(who_may_not_enable_is_not_bound_to_what_an_enable_left)
 {
-	struct hvrepl_authorisation entry = HVREPL_AUTHORISATION_INIT;
-
-	entry.peer = "site-a";
-	entry.trust_group = "pair";
-	entry.verbs = HVREPL_VERB_ALL;
-	entry.points_max = 7; /* The VM asks for 8. */
-	ck_assert_int_eq(hvrepl_node_authorise(pair.b.node, &entry), HVREPL_OK);
-	pair_run(&pair, 3 * SECOND);
-	ck_assert_int_eq(pair_operate(&pair, &pair.a, HVREPL_OPERATION_ENABLE,
-				      0),
-			 HVREPL_E_LIMIT);
+	shadow_enable_over_quota();
 	change_places("site-c");
 	let_in("strangers", HVREPL_VERB_ALL & ~HVREPL_VERB_ENABLE);
 	enable_refused("lacks the verb 'enable'");
