@@ -326,7 +326,8 @@ struct map_load {
 	uint64_t size;	 /* Of the object. */
 	uint64_t length; /* Of its log, at most. */
 	uint32_t lacking; /* Copy that the record lacks; MAP_COPIES: none. */
-	bool mended;	 /* To be flushed. */
+	bool mended;  /* To be flushed. */
+	bool remains; /* Sound records of a batch that is torn before them. */
 	uint8_t *bytes;
 };
 
@@ -376,7 +377,9 @@ static bool follows(const struct map_record *expected,
 		    const struct map_record *record)
 {
 	if (record->batch == expected->batch)
-		return record->index == expected->index;
+		return record->index == expected->index &&
+		       (expected->index == 0 ||
+			record->total == expected->total);
 	/* A torn batch ends where recovery cut it. */
 	return expected->index > 0 && record->index == 0 &&
 	       record->batch == expected->batch + 1;
@@ -480,7 +483,32 @@ static int32_t look_for_damage(struct map_load *load, uint64_t from,
 			return HVREPL_E_CORRUPT;
 		if (rc < 0 && rc != HVREPL_E_CORRUPT)
 			return rc;
+		load->remains |= rc == HVREPL_OK;
 	}
+	return HVREPL_OK;
+}
+
+/* The object cannot end at `at`: copy 1 of the stripe lies behind the rest of copy 0.
+ * What is sound in that has the number of the batch that comes next, and would go on
+ * from its beginning. */
+static int32_t clear_rest(struct map_load *load, uint64_t at)
+{
+	uint64_t left;
+
+	if (at % MAP_STRIPE == 0)
+		return HVREPL_OK;
+	(void)place_of(0, at, &left);
+	memset(load->bytes, 0, OVERLAY_RECORD_MAX);
+	while (left > 0) {
+		size_t piece = (size_t)HVRI_MIN(left,
+						(uint64_t)OVERLAY_RECORD_MAX);
+
+		HVRI_TRY(log_write(&load->overlay->disks[load->disk], 0, at,
+				   load->bytes, piece));
+		at += piece;
+		left -= piece;
+	}
+	load->mended = true;
 	return HVREPL_OK;
 }
 
@@ -514,6 +542,8 @@ static int32_t load_records(struct map_load *load)
 	if (at == 0)
 		return HVREPL_E_CORRUPT;
 	HVRI_TRY(look_for_damage(load, at, expected.batch));
+	if (load->remains)
+		HVRI_TRY(clear_rest(load, at));
 	disk->batch = expected.batch + (expected.index > 0 ? 1u : 0u);
 	disk->map_size = at;
 	if (object_bytes(at) != load->size)
