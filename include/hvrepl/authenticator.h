@@ -77,8 +77,9 @@ struct hvrepl_proof_step {
 	char sentence[HVREPL_SENTENCE_MAX];
 };
 
-/** begin, step and end may block (ask a server, read a file): each call is on a
- * thread of its own. Without it they are on the loop's, and must not. */
+/** begin and step may block (ask a server, read a file): they are called on threads
+ * of their own. Without it they are on the loop's, and must not. `end` may be on the
+ * loop's either way, and must not block. */
 #define HVREPL_AUTHENTICATOR_BLOCKS (1u << 0)
 
 /** Callbacks of one mechanism. Different proofs may run at the same time; the
@@ -99,7 +100,8 @@ struct hvrepl_authenticator_ops {
 	 */
 	int32_t (*step)(void *user, void *proof, const void *token,
 			size_t token_length, struct hvrepl_proof_step *step);
-	/** Once for each that began, also after a failure. */
+	/** Once for each that began, also after a failure. Any thread; must not
+	 * block. */
 	void (*end)(void *user, void *proof);
 	/**
 	 * Optional: the one spelling of a name that a peer is called by, 1 to

@@ -75,6 +75,8 @@ static int32_t judge(struct hvri_proof_job *job, int32_t rc)
 				     step->sentence[0] != 0 ?
 					     step->sentence :
 					     hvrepl_strerror(rc));
+	if (step->token != job->token)
+		return mistaken(job, "puts its token elsewhere");
 	if (step->token_length > HVREPL_PROOF_TOKEN_MAX)
 		return mistaken(job, "made a token that is too long");
 	if (rc == HVREPL_PENDING && step->token_length == 0)
@@ -95,19 +97,26 @@ static int32_t judge(struct hvri_proof_job *job, int32_t rc)
 	return HVREPL_OK;
 }
 
+static void clear_step(struct hvri_proof_job *job)
+{
+	memset(&job->step, 0, sizeof(job->step));
+	job->step.struct_size = sizeof(job->step);
+	job->step.token = job->token;
+	job->step.lifetime_ns = UINT64_MAX;
+}
+
 static void call(struct hvri_proof_job *job)
 {
 	const struct hvrepl_authenticator_ops *ops = &job->mechanism->ops;
 	int32_t rc = HVREPL_OK;
 
-	memset(&job->step, 0, sizeof(job->step));
-	job->step.struct_size = sizeof(job->step);
-	job->step.token = job->token;
-	job->step.lifetime_ns = UINT64_MAX;
+	clear_step(job);
 	if (!job->begun) {
 		rc = ops->begin(job->mechanism->user, &job->begin, &job->proof,
 				&job->step);
 		job->begun = rc == HVREPL_OK;
+		if (job->begun) /* What it says counts where it fails. */
+			clear_step(job);
 	}
 	if (rc == HVREPL_OK)
 		rc = ops->step(job->mechanism->user, job->proof,
@@ -127,7 +136,6 @@ static void answered(void *argument)
 	waited_for = job->loop != NULL;
 	pthread_mutex_unlock(&job->mutex);
 	if (waited_for) {
-		job->running = false;
 		job->done = true;
 		job->wake(job->user);
 	}
@@ -166,12 +174,10 @@ static int32_t start_thread(struct hvri_proof_job *job, bool limited)
 				     job->mechanism->word);
 	}
 	job->references++;
-	job->running = true;
 	failed = hvri_detach(run, job);
 	if (failed == 0)
 		return HVREPL_OK;
 	job->references--;
-	job->running = false;
 	atomic_fetch_sub(threads, 1);
 	return hvri_sys_fail(&job->error, HVREPL_E_BUSY, failed,
 			     "cannot start a thread for %s: %s",

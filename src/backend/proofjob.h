@@ -20,7 +20,7 @@ struct hvri_proof_job {
 	int32_t result; /* PENDING: more is needed; OK: proved; or why not. */
 	struct hvrepl_error error; /* With a failure. */
 	/* Loop thread. */
-	bool running, done;
+	bool done;
 	bool awaits; /* What was to be sent is out; a frame of the peer is due. */
 	uint32_t heard; /* Tokens of the peer. */
 	/* Below: proofjob.c's. */

@@ -114,6 +114,7 @@ END_TEST
 /* ---- Mechanisms that do it wrong. ---- */
 
 static unsigned mistake;
+static uint8_t elsewhere[4];
 
 static int32_t mistaken_step(void *user, void *proof, const void *token,
 			     size_t length, struct hvrepl_proof_step *step)
@@ -136,6 +137,10 @@ static int32_t mistaken_step(void *user, void *proof, const void *token,
 	case 4:
 		memset(step->peer, 'x', sizeof(step->peer));
 		return HVREPL_OK;
+	case 5: /* A buffer of its own: where it is, and how long, nobody knows. */
+		step->token = elsewhere;
+		step->token_length = sizeof(elsewhere);
+		return HVREPL_PENDING;
 	default:
 		return 42;
 	}
@@ -366,7 +371,7 @@ int main(void)
 		tc, sixty_four_strangers_are_proved_at_once_and_not_one_more);
 	tcase_add_loop_test(
 		tc, a_mistake_of_the_mechanism_is_an_error_of_the_callback, 0,
-		6);
+		7);
 	tcase_add_test(tc, what_cannot_begin_says_why);
 	tcase_add_test(
 		tc, an_authenticator_is_released_once_also_when_it_is_not_taken);
