@@ -23,12 +23,10 @@ static struct hvri_vm *vm_of_maintain(struct hvri_lane_job *job)
 void hvri_standby_detach_failed(struct hvri_task *task)
 {
 	struct hvri_vm *vm = task->vm;
-	struct hvrepl_store_info info = HVREPL_STORE_INFO_INIT;
 
-	if (vm->store != NULL)
-		hvri_store_info(vm->store, &info);
 	/* Nor while another waits for its next attempt: it would find none. */
-	if ((vm->store == NULL ? !vm->store_lost : info.poisoned == 0) ||
+	if ((vm->store == NULL ? !vm->store_lost :
+				 !hvri_store_poisoned(vm->store)) ||
 	    vm->view != NULL || vm->maintaining ||
 	    !hvri_lane_idle(&vm->lane) ||
 	    (vm->tasks > 1 && !HVRI_PLANT(store_taken_away)))
@@ -119,13 +117,9 @@ static void maintain_done(struct hvri_lane_job *job)
 		vm->doubt_event.event.u.data.code = HVREPL_E_CORRUPT;
 		hvri_vm_feed(vm, &vm->doubt_event);
 	}
-	/* A store that failed a flush has no upkeep until it is opened again: that
-	 * waits for an idle lane. */
 	if (vm->maintain_code == HVREPL_OK && vm->maintain_more)
 		hvri_standby_maintain(vm);
-	else if (vm->maintain_code < 0 &&
-		 (vm->maintain_code != HVREPL_E_POISONED ||
-		  HVRI_PLANT(upkeep_of_poisoned)))
+	else if (vm->maintain_code < 0)
 		hvri_alarm_set(&vm->node->timers, &vm->maintain,
 			       hvri_now(&vm->node->env) + MAINTAIN_NS);
 }
@@ -133,22 +127,16 @@ static void maintain_done(struct hvri_lane_job *job)
 void hvri_standby_maintain(struct hvri_vm *vm)
 {
 	const struct hvri_relationship *r = &vm->relationship;
-	struct hvrepl_store_info info = HVREPL_STORE_INFO_INIT;
 	bool opening = (r->record.form == HVRI_FORM_OVERLAY ||
 			r->record.form == HVRI_FORM_FOLDING) &&
 		       !r->overlay_open;
 
-	/* The point of a failover is safe once its overlay stands on it. */
+	/* The point of a failover is safe once its overlay stands on it. For a
+	 * store that failed a flush upkeep can do nothing, and would be in the way
+	 * of who opens it again: it begins anew after that. */
 	if (vm->store == NULL || vm->maintaining || vm->closing ||
-	    vm->store_held || opening)
+	    vm->store_held || opening || hvri_store_poisoned(vm->store))
 		return;
-	/* It could do nothing, and must not be in the way of who opens it again. */
-	hvri_store_info(vm->store, &info);
-	if (info.poisoned != 0) {
-		hvri_alarm_set(&vm->node->timers, &vm->maintain,
-			       hvri_now(&vm->node->env) + MAINTAIN_NS);
-		return;
-	}
 	vm->maintaining = true;
 	vm->maintain_job.work = maintain_work;
 	vm->maintain_job.done = maintain_done;
@@ -292,7 +280,10 @@ int32_t hvri_standby_adopt(struct hvri_vm *vm, const struct hvri_action *action)
 
 	HVRI_TRY(hvri_task_new(vm, action, adopt_work, adopt_finish, &task));
 	hvri_standby_detach_failed(task);
-	hvri_task_submit(task);
+	if (vm->reopening && !task->reopen)
+		hvri_task_end(task, HVREPL_E_STATE);
+	else
+		hvri_task_submit(task);
 	return HVREPL_OK;
 }
 
@@ -389,8 +380,8 @@ int32_t hvri_standby_unpin(struct hvri_vm *vm, const struct hvri_action *action)
 	HVRI_TRY(hvri_task_new(vm, action, unpin_work, unpin_finish, &task));
 	hvri_standby_detach_failed(task);
 	if (vm->store == NULL && !task->reopen)
-		hvri_task_end(task, vm->store_lost ? HVREPL_E_STATE :
-						     HVREPL_OK);
+		hvri_task_end(task, vm->store_lost || vm->reopening ?
+					    HVREPL_E_STATE : HVREPL_OK);
 	else
 		hvri_task_submit(task);
 	return HVREPL_OK;
@@ -459,6 +450,11 @@ int32_t hvri_standby_remove(struct hvri_vm *vm,
 
 	HVRI_TRY(hvri_task_new(vm, action, remove_work, remove_finish, &task));
 	hvri_receive_stop(vm, NULL, false);
+	/* In another task's hands: what it holds is merged before it goes. */
+	if (vm->reopening) {
+		hvri_task_end(task, HVREPL_E_STATE);
+		return HVREPL_OK;
+	}
 	task->action.drop = vm->view != NULL || !vm->has_storage;
 	if (vm->view == NULL) {
 		task->store = vm->store;

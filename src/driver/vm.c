@@ -217,7 +217,6 @@ static bool decide(struct hvri_vm *vm, struct hvri_event *event)
 	return true;
 }
 
-/* False: not now. */
 /* By whom, and whether it was begun; how it ends, its job says. */
 static void note_operation(struct hvri_vm *vm, uint32_t operation,
 			   const char *who, int32_t code, const char *why)
@@ -246,6 +245,7 @@ static void note_message(struct hvri_vm *vm, const struct hvri_message *message,
 			  "quota", vm->name, peer);
 }
 
+/* False: not now. */
 static bool step_message(struct hvri_vm *vm, struct hvri_vm_event *waiting)
 {
 	const struct hvri_env *env = &vm->node->env;
@@ -547,7 +547,7 @@ int32_t hvri_vm_operate(struct hvri_vm *vm,
 						vm->peer_name);
 	if (peer != NULL)
 		asked->peer = *peer;
-	if (vm->store != NULL) {
+	if (vm->store != NULL || vm->reopening) {
 		hvri_vm_list_points(vm);
 		for (uint32_t i = 0; i < vm->point_count; i++) {
 			const struct hvrepl_point *point = &vm->points[i];

@@ -26,6 +26,7 @@ void hvri_session_down(struct hvri_step *s)
 	r->joined = false;
 	r->resend_at = 0;
 	r->taking_in = false;
+	r->export_again = false;
 	/* Nor is the answer to its offer given in the next one: the cut is offered
 	 * again there, and what is sent for both would be lost between them. */
 	r->pending.receive = 0;

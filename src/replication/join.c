@@ -364,6 +364,8 @@ void hvri_exported(struct hvri_step *s, const struct hvri_done *done)
 	/* A connection lost on the way: asked for again in the next. Anything
 	 * else may pass. */
 	if (done->code != HVREPL_OK) {
+		if (!s->r->session)
+			return;
 		s->r->export_again = !HVRI_PLANT(export_given_up);
 		hvri_timer(s, HVRI_TIMER_RETRY, HVRI_SECOND);
 		return;

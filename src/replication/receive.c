@@ -290,6 +290,8 @@ static bool found_after_all(struct hvri_step *s)
 	struct hvri_record *rec = s->rec;
 	struct hvri_cut_begin found = found_cut(s);
 	const struct hvri_point *point = &found.point;
+	bool doubted = r->doubted;
+	bool untrusted = rec->untrusted && hvri_uuid_is_none(&rec->joining);
 
 	if (s->e->type != HVRI_EVENT_POINT_COMPLETE || point->number == 0 ||
 	    rec->form != HVRI_FORM_STORE ||
@@ -304,7 +306,14 @@ static bool found_after_all(struct hvri_step *s)
 	}
 	r->receiving = found;
 	r->failed.point.number = r->stopped.number = 0;
+	r->doubted = false;
 	complete(s);
+	/* It may be of before the doubt, and then no compare went into it (T9). */
+	r->doubted = doubted;
+	if (untrusted && !rec->untrusted) {
+		rec->untrusted = true;
+		hvri_save(s);
+	}
 	s->say_hello = true;
 	return true;
 }
@@ -328,7 +337,8 @@ void hvri_on_received(struct hvri_step *s)
 	     s->rec->form == HVRI_FORM_OVERLAY) &&
 	    (s->rec->phase == HVRI_PHASE_DELTA ||
 	     s->rec->phase == HVRI_PHASE_FAILED_OVER) &&
-	    hvri_uuid_is_none(&s->rec->joining)) {
+	    (s->rec->form == HVRI_FORM_OVERLAY ||
+	     hvri_uuid_is_none(&s->rec->joining))) {
 		s->rec->position = *found;
 		r->stopped.number = r->failed.point.number = 0;
 		s->say_hello = true;

@@ -420,7 +420,7 @@ struct hvri_relationship {
 	bool peer_left; /* It was joining us, and its last claim says no more. */
 	bool export_again; /* What differs could not be told the owner. */
 	bool taking_in; /* Asked for in this session; with `receiving`. */
-	bool begun; /* And the store took its first bytes, or could. */
+	bool begun; /* RECEIVE of it was answered OK, in whatever session. */
 	struct hvri_cut_begin failed; /* Last one whose reception failed. */
 	struct hvri_point stopped; /* Not received to the end; number 0: none. */
 	struct hvri_frontier comparing;  /* End of the COMPARE under way. */
