@@ -15,7 +15,9 @@ extern "C" {
 #define HVREPL_EVENT_SESSION 3u  /* value = 1 up, 0 down; code says why. */
 #define HVREPL_EVENT_STATE 4u    /* A VM's mode, state or ownership moved. */
 #define HVREPL_EVENT_POINT 5u    /* value = recovery point now available. */
-#define HVREPL_EVENT_PROGRESS 6u /* value = bytes done, total = of how many. */
+/* job: value bytes of its total are done, as bytes of the VM's disks. Of the job
+ * of initial replication or a resynchronization, and of a verify. */
+#define HVREPL_EVENT_PROGRESS 6u
 #define HVREPL_EVENT_JOB_DONE 7u /* job, code, sentence. Never dropped. */
 /*
  * Something that an audit has to hear of: value = HVREPL_AUDIT_* (audit.h), code,

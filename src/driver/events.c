@@ -51,6 +51,7 @@ static struct hvri_event_node *unlink_status(struct hvri_events *events,
 		if (!is_status(node->event.type))
 			continue;
 		if (like != NULL && (node->event.type != like->type ||
+				     node->event.job != like->job ||
 				     !hvri_uuid_equal(&node->event.vm,
 						      &like->vm)))
 			continue;

@@ -22,7 +22,7 @@ struct hvri_events {
 void hvri_events_init(struct hvri_events *events, const struct hvri_env *env);
 void hvri_events_free(struct hvri_events *events);
 /* A status event (STATE, PROGRESS, POINT...) replaces a waiting one of the same
- * type and VM. Out of memory counts as dropped; for JOB_DONE and AUDIT it is
+ * type, VM and job. Out of memory counts as dropped; for JOB_DONE and AUDIT it is
  * returned, and the caller repeats. */
 HVRI_MUST_CHECK int32_t hvri_events_put(struct hvri_events *events,
 					const struct hvrepl_event *event);

@@ -93,32 +93,36 @@ static bool cut_progress(const struct hvri_vm *vm, uint64_t *done_out,
 	return true;
 }
 
-/* Bytes of the transfer under way; one by windows is of the whole disks (L1). */
-static void fill_progress(const struct hvri_vm *vm,
-			  struct hvrepl_vm_status *status)
+uint64_t hvri_vm_bytes_before(const struct hvri_vm *vm, uint32_t disk,
+			      uint64_t offset)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < vm->disk_count && i <= disk; i++)
+		bytes += i < disk ? vm->disks[i].spec.size :
+				    HVRI_MIN(offset, vm->disks[i].spec.size);
+	return bytes;
+}
+
+/* One by windows is of the whole disks (L1). */
+void hvri_vm_progress(const struct hvri_vm *vm, uint64_t *done_out,
+		      uint64_t *total_out)
 {
 	const struct hvri_record *record = &vm->relationship.record;
-	uint64_t done = 0, total = 0, before = 0, whole = 0;
+	const struct hvri_frontier *frontier = &record->frontier;
+	uint64_t done = 0, total = 0;
 	bool ships = cut_progress(vm, &done, &total);
 
+	*done_out = ships ? done : 0;
+	*total_out = ships ? total : 0;
 	if (record->phase != HVRI_PHASE_INITIAL &&
-	    record->phase != HVRI_PHASE_RESYNC) {
-		status->progress = ships ? done : 0;
-		status->total = ships ? total : 0;
+	    record->phase != HVRI_PHASE_RESYNC)
 		return;
-	}
-	for (uint32_t i = 0; i < vm->disk_count; i++) {
-		uint64_t size = vm->disks[i].spec.size;
-
-		whole += size;
-		if (i < record->frontier.disk)
-			before += size;
-		else if (i == record->frontier.disk)
-			before += HVRI_MIN(record->frontier.offset, size);
-	}
+	*total_out = hvri_vm_bytes_before(vm, vm->disk_count, 0);
 	/* A cut also carries what changed behind the frontier. */
-	status->progress = HVRI_MIN(before + done, whole);
-	status->total = whole;
+	*done_out = HVRI_MIN(*done_out + hvri_vm_bytes_before(vm, frontier->disk,
+							      frontier->offset),
+			     *total_out);
 }
 
 void hvri_vm_look(struct hvri_vm *vm)
@@ -311,7 +315,7 @@ void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 				 vm->open_sentence :
 				 hvrepl_strerror(vm->store_code));
 	}
-	fill_progress(vm, status);
+	hvri_vm_progress(vm, &status->progress, &status->total);
 	status->dirty_bytes = hvri_vm_changed_bytes(vm);
 	if (status->dirty_bytes == HVREPL_BYTES_UNKNOWN)
 		status->dirty_bytes = 0;

@@ -37,6 +37,12 @@ HVRI_MUST_CHECK int32_t hvri_peer_status(const struct hvrepl_node *node,
 /* The i-th VM; NULL past the last. */
 struct hvri_vm *hvri_node_vm_at(const struct hvrepl_node *node, uint32_t index);
 void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status);
+/* Bytes of the transfer under way, as in hvrepl_vm_status; 0, 0: none. */
+void hvri_vm_progress(const struct hvri_vm *vm, uint64_t *done_out,
+		      uint64_t *total_out);
+/* Bytes of all its disks, as far as `disk`, `offset`. */
+uint64_t hvri_vm_bytes_before(const struct hvri_vm *vm, uint32_t disk,
+			      uint64_t offset);
 HVRI_MUST_CHECK int32_t hvri_vm_point(struct hvri_vm *vm, uint32_t index,
 				      struct hvrepl_point *point);
 HVRI_MUST_CHECK int32_t hvri_vm_epoch(const struct hvri_vm *vm, uint32_t index,

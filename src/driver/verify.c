@@ -7,6 +7,7 @@
  * on is done again: there is no false alarm.
  */
 #include "driver/compare.h"
+#include "driver/status.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -58,6 +59,20 @@ static void once_more(struct verify *verify)
 		       hvri_now(&vm->node->env) + AGAIN_NS);
 }
 
+/* The job is one of its own: the VM may transfer at the same time. */
+static void tell_progress(const struct verify *verify)
+{
+	const struct hvri_vm *vm = verify->run.vm;
+	struct hvrepl_event event = HVREPL_EVENT_INIT;
+
+	event.type = HVREPL_EVENT_PROGRESS;
+	event.vm = vm->relationship.record.vm;
+	event.job = vm->relationship.verify_job;
+	event.value = hvri_vm_bytes_before(vm, verify->disk, verify->offset);
+	event.total = hvri_vm_bytes_before(vm, vm->disk_count, 0);
+	hvri_node_event(vm->node, &event);
+}
+
 static bool scan_work(struct hvri_lane_job *job)
 {
 	return hvri_scan_piece(
@@ -93,6 +108,7 @@ static void tally(struct verify *verify)
 		verify->disk++;
 		verify->offset = 0;
 	}
+	tell_progress(verify);
 }
 
 static void scan_done(struct hvri_lane_job *job)

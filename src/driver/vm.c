@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A VM's events in order: step, persist, perform, then the next (design 5). */
 #include "driver/vm.h"
+#include "driver/status.h"
 #include "replication/names.h"
 
 #include "base/plant.h"
@@ -91,7 +92,10 @@ static void tell(struct hvri_vm *vm, const struct hvri_notice *notice)
 		      notice->code == HVREPL_E_DENIED ? HVREPL_AUDIT_DENIED :
 		      notice->code == HVREPL_E_LIMIT  ? HVREPL_AUDIT_LIMIT :
 							HVREPL_AUDIT_OWNERSHIP;
-	event.total = notice->total;
+	if (notice->type == HVREPL_EVENT_PROGRESS) {
+		event.job = vm->relationship.record.job.id;
+		hvri_vm_progress(vm, &event.value, &event.total);
+	}
 	snprintf(event.sentence, sizeof(event.sentence), "%s",
 		 notice->sentence);
 	hvri_node_event(vm->node, &event);

@@ -542,12 +542,12 @@ static void initial_durable(struct hvri_step *s,
 	struct hvri_record *rec = s->rec;
 
 	rec->frontier = cut->frontier;
-	hvri_notice(s, HVREPL_EVENT_PROGRESS, HVREPL_SEVERITY_INFO, HVREPL_OK,
-		    cut->frontier.offset, "initial replication: disk %u",
-		    cut->frontier.disk);
-	if (!cut->closed)
+	if (cut->closed) {
+		first_point(s, cut->point.number);
 		return;
-	first_point(s, cut->point.number);
+	}
+	hvri_notice(s, HVREPL_EVENT_PROGRESS, HVREPL_SEVERITY_INFO, HVREPL_OK,
+		    0, "initial replication: disk %u", cut->frontier.disk);
 }
 
 /* A resynchronization or a join is over. */

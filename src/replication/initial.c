@@ -115,6 +115,5 @@ void hvri_compared(struct hvri_step *s, const struct hvri_done *done)
 	}
 	s->rec->frontier = r->comparing;
 	hvri_notice(s, HVREPL_EVENT_PROGRESS, HVREPL_SEVERITY_INFO, HVREPL_OK,
-		    r->comparing.offset, "compared: disk %u",
-		    r->comparing.disk);
+		    0, "compared: disk %u", r->comparing.disk);
 }

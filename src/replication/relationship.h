@@ -289,7 +289,7 @@ struct hvri_notice {
 	uint32_t type;     /* HVREPL_EVENT_STATE, _POINT, _PROGRESS, _AUDIT. */
 	uint32_t severity; /* HVREPL_SEVERITY_* */
 	int32_t code;
-	uint64_t value, total;
+	uint64_t value; /* Of PROGRESS: the driver's to fill in. */
 	char sentence[HVRI_SENTENCE_MAX + 1];
 };
 

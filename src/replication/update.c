@@ -140,7 +140,6 @@ void hvri_notice(struct hvri_step *s, uint32_t type, uint32_t severity,
 	notice->severity = severity;
 	notice->code = code;
 	notice->value = value;
-	notice->total = 0;
 	va_start(args, format);
 	vsnprintf(notice->sentence, sizeof(notice->sentence), format, args);
 	va_end(args);

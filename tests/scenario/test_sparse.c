@@ -19,6 +19,23 @@ static bool replicating(struct pair *p)
 	return status.state == HVREPL_STATE_REPLICATING;
 }
 
+/* Each window's end is told, as bytes of the whole, for the job. */
+static uint64_t whole, told, told_value;
+
+static void take_progress(struct pair_site *site,
+			  const struct hvrepl_event *event)
+{
+	if (event->type != HVREPL_EVENT_PROGRESS)
+		return;
+	ck_assert_ptr_eq(site, &pair.a);
+	ck_assert_uint_ne(event->job, 0);
+	ck_assert_uint_eq(event->total, whole);
+	ck_assert_uint_ge(event->value, told_value);
+	ck_assert_uint_le(event->value, event->total);
+	told_value = event->value;
+	told++;
+}
+
 static void expect(unsigned disk, uint64_t offset, uint8_t value)
 {
 	static uint8_t got[4096], wanted[4096];
@@ -79,6 +96,31 @@ START_TEST(sixteen_tebibytes_of_holes_are_a_handful_of_cuts)
 }
 END_TEST
 
+START_TEST(a_resynchronization_tells_each_window_it_has_compared)
+{
+	static uint8_t bytes[4096] = "here";
+
+	whole = PAIR_DISKS * (UINT64_C(3) << 29);
+	told = told_value = 0;
+	pair_init_sparse(&pair, 8, whole / PAIR_DISKS);
+	sparse_disk_write(pair.a.sparse[0], 4096, bytes, sizeof(bytes));
+	pair_start(&pair, &pair.b);
+	pair_start(&pair, &pair.a);
+	pair_run(&pair, SECOND);
+	ck_assert_int_eq(pair_operate(&pair, &pair.a, HVREPL_OPERATION_ENABLE,
+				      0), HVREPL_OK);
+	ck_assert_int_eq(pair_ask(&pair.a, HVREPL_OPERATION_START_INITIAL, 0,
+				  NULL), HVREPL_OK);
+	ck_assert(pair_until(&pair, 600 * SECOND, replicating));
+	pair_run(&pair, 5 * SECOND);
+	pair.seen = take_progress;
+	ck_assert_int_eq(pair_operate(&pair, &pair.a, HVREPL_OPERATION_RESYNC,
+				      0), HVREPL_OK);
+	ck_assert_uint_ge(told, 2);
+	pair_free(&pair);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("sparse");
@@ -86,6 +128,8 @@ int main(void)
 
 	tcase_add_test(tcase,
 		       sixteen_tebibytes_of_holes_are_a_handful_of_cuts);
+	tcase_add_test(tcase,
+		       a_resynchronization_tells_each_window_it_has_compared);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }
