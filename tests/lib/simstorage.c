@@ -166,7 +166,8 @@ static int32_t storage_remove(void *user, const char *id)
 	if (rc < 0)
 		return rc;
 	if (image == NULL || !image->exists)
-		return HVREPL_E_NOT_FOUND;
+		return crash ? sim_finish(storage->sim, true) :
+			       HVREPL_E_NOT_FOUND;
 	image->exists = false;
 	image->whole = image->apart = true;
 	image->late = false;
