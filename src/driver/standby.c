@@ -31,6 +31,7 @@ void hvri_standby_detach_failed(struct hvri_task *task)
 	    !hvri_lane_idle(&vm->lane) ||
 	    (vm->tasks > 1 && !HVRI_PLANT(store_taken_away)))
 		return;
+	hvri_vm_list_points(vm); /* What is shown, and failed over to, meanwhile. */
 	task->reopen = vm->reopening = true;
 	task->store = vm->store;
 	vm->store = NULL;
@@ -124,18 +125,45 @@ static void maintain_done(struct hvri_lane_job *job)
 			       hvri_now(&vm->node->env) + MAINTAIN_NS);
 }
 
-void hvri_standby_maintain(struct hvri_vm *vm)
+/* The point of a failover is safe once its overlay stands on it. */
+static bool is_opening(const struct hvri_vm *vm)
 {
 	const struct hvri_relationship *r = &vm->relationship;
-	bool opening = (r->record.form == HVRI_FORM_OVERLAY ||
-			r->record.form == HVRI_FORM_FOLDING) &&
-		       !r->overlay_open;
 
-	/* The point of a failover is safe once its overlay stands on it. For a
-	 * store that failed a flush upkeep can do nothing, and would be in the way
-	 * of who opens it again: it begins anew after that. */
+	return (r->record.form == HVRI_FORM_OVERLAY ||
+		r->record.form == HVRI_FORM_FOLDING) &&
+	       !r->overlay_open;
+}
+
+bool hvri_standby_keep(struct hvri_vm *vm, uint64_t point)
+{
+	/* While it is opened again no upkeep is under way, and none begins before
+	 * the failover that is decided now has its overlay. */
+	if (vm->store == NULL)
+		return true;
+	if (hvri_store_keep(vm->store, point) < 0)
+		return false;
+	vm->keeps_points = true;
+	return true;
+}
+
+void hvri_standby_let_go(struct hvri_vm *vm)
+{
+	if (!vm->keeps_points || is_opening(vm) ||
+	    vm->relationship.record.job.operation ==
+		    HVREPL_OPERATION_CHANGE_POINT)
+		return;
+	vm->keeps_points = false;
+	if (vm->store != NULL)
+		hvri_store_let_go(vm->store);
+}
+
+void hvri_standby_maintain(struct hvri_vm *vm)
+{
+	/* For a store that failed a flush upkeep can do nothing, and would be in
+	 * the way of who opens it again: it begins anew after that. */
 	if (vm->store == NULL || vm->maintaining || vm->closing ||
-	    vm->store_held || opening || hvri_store_poisoned(vm->store))
+	    vm->store_held || is_opening(vm) || hvri_store_poisoned(vm->store))
 		return;
 	vm->maintaining = true;
 	vm->maintain_job.work = maintain_work;

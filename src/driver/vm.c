@@ -215,6 +215,7 @@ static bool decide(struct hvri_vm *vm, struct hvri_event *event)
 		if (hvri_uuid_new(env, &event->fresh[i]) < 0)
 			return false;
 	hvri_relationship_step(&vm->relationship, event, &vm->update);
+	hvri_standby_let_go(vm);
 	vm->performing = true;
 	vm->perform_phase = AT_PERSIST;
 	vm->perform_index = 0;
@@ -521,6 +522,33 @@ void hvri_vm_free(struct hvri_vm *vm)
 	hvri_free(&node->env, vm, sizeof(*vm));
 }
 
+/* The point that was named, or the newest; none where it is gone. */
+static void resolve(struct hvri_vm *vm, struct hvri_operator *asked)
+{
+	uint64_t key = 0;
+
+	hvri_vm_list_points(vm);
+	for (uint32_t i = 0; i < vm->point_count; i++) {
+		const struct hvrepl_point *point = &vm->points[i];
+
+		if (asked->point != 0 && point->number != asked->point)
+			continue;
+		if (HVRI_PLANT(clock_orders_points) &&
+		    point->utc_ns < asked->resolved.utc_ns)
+			continue;
+		key = point->point;
+		asked->resolved.epoch = point->epoch;
+		asked->resolved.number = point->number;
+		asked->resolved.cut = point->cut;
+		asked->resolved.utc_ns = point->utc_ns;
+	}
+	if ((asked->operation == HVREPL_OPERATION_UNPLANNED ||
+	     asked->operation == HVREPL_OPERATION_CHANGE_POINT) &&
+	    key != 0 && !hvri_standby_keep(vm, key))
+		memset(&asked->resolved, 0, sizeof(asked->resolved));
+	hvri_vm_point_facts(vm, &asked->resolved, &asked->facts);
+}
+
 int32_t hvri_vm_operate(struct hvri_vm *vm,
 			const struct hvrepl_operation *operation,
 			const struct hvri_setup *setup,
@@ -551,24 +579,8 @@ int32_t hvri_vm_operate(struct hvri_vm *vm,
 						vm->peer_name);
 	if (peer != NULL)
 		asked->peer = *peer;
-	if (vm->store != NULL || vm->reopening) {
-		hvri_vm_list_points(vm);
-		for (uint32_t i = 0; i < vm->point_count; i++) {
-			const struct hvrepl_point *point = &vm->points[i];
-
-			if (operation->point != 0 &&
-			    point->number != operation->point)
-				continue;
-			if (HVRI_PLANT(clock_orders_points) &&
-			    point->utc_ns < asked->resolved.utc_ns)
-				continue;
-			asked->resolved.epoch = point->epoch;
-			asked->resolved.number = point->number;
-			asked->resolved.cut = point->cut;
-			asked->resolved.utc_ns = point->utc_ns;
-		}
-		hvri_vm_point_facts(vm, &asked->resolved, &asked->facts);
-	}
+	if (vm->store != NULL || vm->reopening)
+		resolve(vm, asked);
 	if (!decide(vm, &event))
 		return hvri_fail(error, HVREPL_E_CALLBACK,
 				 "the env's random callback failed");

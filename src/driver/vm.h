@@ -170,6 +170,7 @@ struct hvri_vm {
 	bool store_lost; /* Opening it again failed; tried once more. */
 	int32_t store_code; /* Why; `open_sentence` says it. */
 	bool store_held; /* Upkeep would be in the way. */
+	bool keeps_points; /* Of the store, for a failover: hvri_standby_keep(). */
 	int32_t maintain_code;
 	uint64_t doubted, told_doubt; /* Newest point in doubt (S1). */
 	struct hvri_vm_event doubt_event;
@@ -389,6 +390,11 @@ void hvri_standby_detach_failed(struct hvri_task *task);
 bool hvri_standby_reopen(struct hvri_task *task);   /* Work: true: return. */
 bool hvri_standby_reopened(struct hvri_task *task); /* Finish: true: return. */
 void hvri_standby_maintain(struct hvri_vm *vm);
+/* A failover to `point` is about to be decided: upkeep, a piece of which may be
+ * under way, drops nothing from now on. False: it is gone, or just going. */
+HVRI_MUST_CHECK bool hvri_standby_keep(struct hvri_vm *vm, uint64_t point);
+/* After a step: unless a failover is still on its way. */
+void hvri_standby_let_go(struct hvri_vm *vm);
 void hvri_standby_forget_tail(struct hvri_vm *vm);
 
 /* ---- status.c ---- */

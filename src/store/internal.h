@@ -147,6 +147,8 @@ struct hvrepl_store {
 	struct hvri_slog *saved;   /* Undo of the commit. */
 	struct hvri_overlay *active, *frozen;
 	struct hvrepl_view *views; /* Linked by next. */
+	bool keeps;        /* No point is dropped: hvri_store_keep(). */
+	uint64_t dropping; /* Key of the one whose record is being written, or 0. */
 
 	struct hvri_cache cache;
 };

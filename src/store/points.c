@@ -34,9 +34,16 @@ int32_t hvri_store_point_at(hvrepl_store *store, uint32_t i,
 	int32_t rc = HVREPL_E_NOT_FOUND;
 
 	hvri_lock(&store->map);
-	if (i < store->state.point_count) {
-		fill(&store->state, &store->state.points[i], point_out);
+	for (uint32_t at = 0; at < store->state.point_count; at++) {
+		const struct hvri_manifest_point *point =
+			&store->state.points[at];
+
+		/* As good as gone. */
+		if (point->key == store->dropping || i-- > 0)
+			continue;
+		fill(&store->state, point, point_out);
 		rc = HVREPL_OK;
+		break;
 	}
 	hvri_unlock(&store->map);
 	return rc;
@@ -107,23 +114,60 @@ bool hvri_store_viewed(hvrepl_store *store, uint64_t point)
 	return false;
 }
 
-static bool may_drop(hvrepl_store *store,
-		     const struct hvri_manifest_point *point)
+int32_t hvri_store_keep(hvrepl_store *store, uint64_t key)
+{
+	int32_t rc = HVREPL_OK;
+
+	hvri_lock(&store->map);
+	if (hvri_state_point(&store->state, key) == NULL ||
+	    key == store->dropping)
+		rc = HVREPL_E_NOT_FOUND;
+	else
+		store->keeps = !HVRI_PLANT(points_not_kept);
+	hvri_unlock(&store->map);
+	return rc;
+}
+
+void hvri_store_let_go(hvrepl_store *store)
+{
+	hvri_lock(&store->map);
+	store->keeps = false;
+	hvri_unlock(&store->map);
+}
+
+/* Whether it may go; from then on nobody gets it any more (hvri_store_keep). */
+static bool choose(hvrepl_store *store, const struct hvri_manifest_point *point)
 {
 	struct hvri_manifest_record record = { .type = HVRI_RECORD_DROP,
 					       .key = point->key };
+	bool may;
 
-	return hvri_state_check(&store->state, &record) == HVREPL_OK &&
-	       (!hvri_store_viewed(store, point->key) ||
-		HVRI_PLANT(viewed_point_dropped));
+	if (hvri_state_check(&store->state, &record) != HVREPL_OK ||
+	    (hvri_store_viewed(store, point->key) &&
+	     !HVRI_PLANT(viewed_point_dropped)))
+		return false;
+	hvri_lock(&store->map);
+	may = !store->keeps;
+	if (may)
+		store->dropping = point->key;
+	hvri_unlock(&store->map);
+	return may;
 }
 
-static int32_t drop(hvrepl_store *store, uint64_t key)
+/* What choose() said yes to. */
+static int32_t drop(hvrepl_store *store)
 {
 	struct hvri_manifest_record record = { .type = HVRI_RECORD_DROP,
-					       .key = key };
+					       .key = store->dropping };
+	int32_t rc = hvri_store_record(store, &record, NULL);
 
-	return hvri_store_record(store, &record, NULL);
+	/* Once poisoned nobody knows whether it is gone, before the next open. */
+	if (rc == HVREPL_OK || hvri_store_usable(store) == HVREPL_OK) {
+		hvri_lock(&store->map);
+		store->dropping = 0;
+		hvri_unlock(&store->map);
+	}
+	return rc;
 }
 
 int32_t hvri_store_drop(hvrepl_store *store, uint64_t key,
@@ -139,13 +183,14 @@ int32_t hvri_store_drop(hvrepl_store *store, uint64_t key,
 		rc = hvri_fail(error, HVREPL_E_NOT_FOUND,
 			       "there is no point %llu",
 			       (unsigned long long)key);
-	if (rc == HVREPL_OK && !may_drop(store, point))
+	if (rc == HVREPL_OK && !choose(store, point))
 		rc = hvri_fail(error, HVREPL_E_BUSY,
-			       "point %llu is pinned, in use or the newest: "
-			       "unpin it or close what uses it",
+			       "point %llu is pinned, in use or the newest, or "
+			       "a failover has begun: unpin it, close what uses "
+			       "it, or wait",
 			       (unsigned long long)key);
 	if (rc == HVREPL_OK)
-		rc = drop(store, key);
+		rc = drop(store);
 	hvri_unlock(&store->work);
 	return rc < 0 ? hvri_fail_plain(error, rc) : rc;
 }
@@ -160,10 +205,11 @@ static uint32_t counted(const struct hvri_manifest *state)
 	return count;
 }
 
-static uint64_t oldest_to_drop(hvrepl_store *store)
+/* 0: there is none; else for drop(). */
+static uint64_t choose_oldest(hvrepl_store *store)
 {
 	for (uint32_t i = 0; i + 1 < store->state.point_count; i++)
-		if (may_drop(store, &store->state.points[i]))
+		if (choose(store, &store->state.points[i]))
 			return store->state.points[i].key;
 	return 0;
 }
@@ -179,14 +225,14 @@ static int32_t drop_doubted(hvrepl_store *store, uint32_t *dropped_out)
 		uint64_t key = state->points[i].key;
 
 		if (!hvri_store_doubts(store, key) ||
-		    !may_drop(store, &state->points[i])) {
+		    !choose(store, &state->points[i])) {
 			i++;
 			continue;
 		}
 		hvri_log(&store->env, HVREPL_LOG_WARNING,
 			 "recovery point %llu is given up: it was in doubt",
 			 (unsigned long long)key);
-		HVRI_TRY(drop(store, key));
+		HVRI_TRY(drop(store));
 		(*dropped_out)++;
 	}
 	return HVREPL_OK;
@@ -196,11 +242,9 @@ int32_t hvri_retention_step(hvrepl_store *store, uint32_t *dropped_out)
 {
 	HVRI_TRY(drop_doubted(store, dropped_out));
 	while (counted(&store->state) > store->options.points_max) {
-		uint64_t key = oldest_to_drop(store);
-
-		if (key == 0)
+		if (choose_oldest(store) == 0)
 			break;
-		HVRI_TRY(drop(store, key));
+		HVRI_TRY(drop(store));
 		(*dropped_out)++;
 	}
 	return HVREPL_OK;
@@ -227,21 +271,21 @@ static uint64_t wanted_base(const hvrepl_store *store)
 static int32_t drop_for_space(hvrepl_store *store, bool short_of_space,
 			      uint32_t *more_out)
 {
-	uint64_t key = oldest_to_drop(store);
+	uint64_t key = 0;
 
 	if (!short_of_space &&
 	    hvri_store_used(store) <= hvri_store_high_water(store))
 		return HVREPL_OK;
-	if (key == 0 ||
-	    counted(&store->state) <=
-		    __atomic_load_n(&store->options.points_min,
-				    __ATOMIC_RELAXED))
+	if (counted(&store->state) >
+	    __atomic_load_n(&store->options.points_min, __ATOMIC_RELAXED))
+		key = choose_oldest(store);
+	if (key == 0)
 		return short_of_space ? HVREPL_E_NO_SPACE : HVREPL_OK;
 	hvri_log(&store->env, HVREPL_LOG_WARNING,
 		 "recovery point %llu is given up for space",
 		 (unsigned long long)key);
 	*more_out = 1;
-	HVRI_TRY(drop(store, key));
+	HVRI_TRY(drop(store));
 	store->receive.refused = false;
 	return HVREPL_OK;
 }

@@ -36,7 +36,8 @@ HVRI_MUST_CHECK int32_t hvri_store_remove(const struct hvrepl_env *env,
 					  const struct hvrepl_storage *storage,
 					  struct hvrepl_error *error);
 void hvri_store_info(hvrepl_store *store, struct hvrepl_store_info *info_out);
-/* i-th oldest point; NOT_FOUND past the end. */
+/* i-th oldest point; NOT_FOUND past the end. One that is just being dropped, or
+ * whose drop failed halfway, is not among them. */
 HVRI_MUST_CHECK int32_t hvri_store_point_at(hvrepl_store *store, uint32_t i,
 					    struct hvrepl_point *point_out);
 /* By identity; cut may be none: then any. */
@@ -51,6 +52,12 @@ HVRI_MUST_CHECK int32_t hvri_store_unpin(hvrepl_store *store, uint64_t point,
 					 uint32_t pins);
 HVRI_MUST_CHECK int32_t hvri_store_drop(hvrepl_store *store, uint64_t point,
 					struct hvrepl_error *error);
+/* From now on no point is dropped, until they are let go: for a failover to `point`
+ * (its key), from its decision until its overlay stands. NOT_FOUND: that point is not
+ * there, or is just being dropped, and nothing has changed. Not durable. Any thread,
+ * and neither waits for I/O. */
+HVRI_MUST_CHECK int32_t hvri_store_keep(hvrepl_store *store, uint64_t point);
+void hvri_store_let_go(hvrepl_store *store);
 HVRI_MUST_CHECK int32_t hvri_store_config(hvrepl_store *store, uint64_t point,
 					  void *buffer,
 					  uint32_t *length_inout);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Data jobs that other threads do late: what was decided meanwhile counts. */
+#include "driver/vm.h"
 #include "guestshadow.h"
 
 #include <stdlib.h>
@@ -264,6 +265,131 @@ START_TEST(a_cancel_that_ends_late_takes_nothing_from_the_next_failover)
 }
 END_TEST
 
+static uint64_t oldest(struct pair_site *site)
+{
+	struct hvrepl_point point = HVREPL_POINT_INIT;
+
+	ck_assert_int_eq(hvrepl_vm_get_point(site->node, &pair_vm, 0, &point),
+			 HVREPL_OK);
+	return point.number;
+}
+
+static void hold_upkeep(bool held)
+{
+	hvri_node_find_vm(pair.b.node, &pair_vm)->store_held = held;
+}
+
+/* b holds as many points as it may and two more, as upkeep rests. */
+static void too_many_points(void)
+{
+	shadow_scatter(&pair.a, 1, 60);
+	shadow_protect();
+	hold_upkeep(true);
+	for (uint64_t i = 0; i < 9; i++) {
+		shadow_scatter(&pair.a, 2 + i, 10);
+		(void)shadow_next_point(&pair.a, &pair.b);
+	}
+	pair_run(&pair, SECOND / 5);
+}
+
+/* The piece of upkeep that drops the oldest has begun; its number. */
+static uint64_t about_to_be_dropped(void)
+{
+	ck_assert_uint_eq(pair.b.job_count, 0);
+	pair.b.holds_jobs = true;
+	hold_upkeep(false);
+	ck_assert_int_eq(hvrepl_vm_set_quota(pair.b.node, &pair_vm, 0, 1, NULL),
+			 HVREPL_OK);
+	ck_assert_uint_eq(pair.b.job_count, 1);
+	return oldest(&pair.b);
+}
+
+static void upkeep_goes_on(void)
+{
+	pair_do_jobs(&pair.b);
+	pair.b.holds_jobs = false;
+}
+
+/* A failover that was forced cannot be given up, whatever becomes of its point. */
+START_TEST(upkeep_that_has_begun_leaves_the_point_of_a_forced_failover)
+{
+	uint64_t point;
+
+	too_many_points();
+	point = about_to_be_dropped();
+	ck_assert_int_eq(pair_ask(&pair.b, HVREPL_OPERATION_UNPLANNED, point,
+				  NULL),
+			 HVREPL_OK);
+	ck_assert_int_eq(pair_ask(&pair.b, HVREPL_OPERATION_FORCE, 0, NULL),
+			 HVREPL_OK);
+	upkeep_goes_on();
+	ck_assert(pair_until(&pair, 60 * SECOND, taken_over));
+}
+END_TEST
+
+/* Nor after the process died between the decision and the overlay. _i: by power. */
+START_TEST(nor_does_upkeep_drop_it_after_a_crash_before_the_overlay_stands)
+{
+	uint64_t point;
+
+	too_many_points();
+	point = about_to_be_dropped();
+	ck_assert_int_eq(pair_ask(&pair.b, HVREPL_OPERATION_UNPLANNED, point,
+				  NULL),
+			 HVREPL_OK);
+	ck_assert_int_eq(pair_ask(&pair.b, HVREPL_OPERATION_FORCE, 0, NULL),
+			 HVREPL_OK);
+	pair_kill(&pair, &pair.b, _i == 1);
+	pair.b.holds_jobs = false;
+	pair_start(&pair, &pair.b);
+	ck_assert(pair_until(&pair, 60 * SECOND, taken_over));
+}
+END_TEST
+
+/* Nor does it drop the point that a standing failover is moved to. */
+START_TEST(upkeep_that_has_begun_leaves_the_point_a_failover_is_moved_to)
+{
+	struct hvrepl_vm_status status;
+	uint64_t point;
+
+	too_many_points();
+	ck_assert_int_eq(pair_ask(&pair.b, HVREPL_OPERATION_UNPLANNED, 0, NULL),
+			 HVREPL_OK);
+	ck_assert(pair_until(&pair, 60 * SECOND, taken_over));
+	pair_run(&pair, SECOND / 5);
+	point = about_to_be_dropped();
+	ck_assert_int_eq(pair_ask(&pair.b, HVREPL_OPERATION_CHANGE_POINT, point,
+				  NULL),
+			 HVREPL_OK);
+	upkeep_goes_on();
+	pair_run(&pair, SECOND);
+	ck_assert(pair_until(&pair, 60 * SECOND, taken_over));
+	pair_status(&pair.b, &status);
+	ck_assert_uint_eq(status.loss_point, point);
+	/* What is too many goes once nothing needs it. */
+	ck_assert_int_eq(pair_operate(&pair, &pair.b, HVREPL_OPERATION_CANCEL, 0),
+			 HVREPL_OK);
+	pair_run(&pair, 5 * SECOND);
+	ck_assert_uint_gt(oldest(&pair.b), point);
+}
+END_TEST
+
+/* Asked for and refused, it keeps nothing back. */
+START_TEST(a_failover_that_is_refused_keeps_no_point)
+{
+	uint64_t point;
+
+	too_many_points();
+	point = about_to_be_dropped();
+	ck_assert_int_lt(pair_ask(&pair.b, HVREPL_OPERATION_CHANGE_POINT, point,
+				  NULL),
+			 0);
+	upkeep_goes_on();
+	pair_run(&pair, SECOND / 100);
+	ck_assert_uint_gt(oldest(&pair.b), point);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("late_jobs");
@@ -280,6 +406,14 @@ int main(void)
 	tcase_add_loop_test(
 		tcase, a_cancel_that_ends_late_takes_nothing_from_the_next_failover,
 		0, 40);
+	tcase_add_test(tcase,
+		       upkeep_that_has_begun_leaves_the_point_of_a_forced_failover);
+	tcase_add_loop_test(
+		tcase, nor_does_upkeep_drop_it_after_a_crash_before_the_overlay_stands,
+		0, 2);
+	tcase_add_test(tcase,
+		       upkeep_that_has_begun_leaves_the_point_a_failover_is_moved_to);
+	tcase_add_test(tcase, a_failover_that_is_refused_keeps_no_point);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }
