@@ -258,9 +258,12 @@ static bool stopped(const struct arrival *arrival)
 static bool arrival_work(struct hvri_lane_job *job)
 {
 	struct arrival *arrival = (struct arrival *)job;
+	uint32_t *broken = &arrival->vm->reception.broken;
 	uint32_t more = 1;
 
-	if (stopped(arrival)) {
+	/* Behind one that could not be taken in there is none: a disk begun
+	 * behind one without its end is not what the owner goes on with. */
+	if (stopped(arrival) || *broken == arrival->generation) {
 		arrival->code = HVREPL_E_CANCELLED;
 		return false;
 	}
@@ -275,6 +278,8 @@ static bool arrival_work(struct hvri_lane_job *job)
 		arrival->code = take_in(arrival);
 	if (arrival->code == HVREPL_E_NO_SPACE)
 		(void)!hvri_store_why_full(arrival->vm->store, &arrival->error);
+	if (arrival->code < 0)
+		*broken = arrival->generation;
 	return false;
 }
 
@@ -390,19 +395,23 @@ static bool start_work(struct hvri_lane_job *job)
 	struct hvri_task *task = (struct hvri_task *)job;
 	struct hvri_vm *vm = task->vm;
 	struct hvri_store_partial partial;
-	bool other = false;
+	bool other = false, open = false;
 
 	if (hvri_standby_reopen(task))
 		return false;
 	task->sequence = 0;
 	for (uint32_t i = 0; i < vm->disk_count; i++) {
 		if (hvri_store_partial(vm->store, i, &partial) < 0)
-			continue;
-		if (!hvri_uuid_equal(&partial.identity.cut,
-				     &task->action.begin.point.cut))
+			memset(&partial, 0, sizeof(partial));
+		else if (!hvri_uuid_equal(&partial.identity.cut,
+					  &task->action.begin.point.cut))
 			other = true;
 		else if (partial.complete != 0 && i == task->sequence)
 			task->sequence = i + 1;
+		/* To the owner the sum of chunks says how far it is: there is
+		 * nothing behind a disk that is not complete. */
+		other |= open && partial.received > 0;
+		open |= partial.complete == 0;
 	}
 	if (other) /* T6 */
 		task->done.code = hvri_store_segments_drop(vm->store);

@@ -669,6 +669,9 @@ void hvri_vm_settled(struct hvri_vm *vm)
 		return;
 	if (!vm->shutting) {
 		vm->shutting = true;
+		/* What waits to be performed, for want of memory say, is as after
+		 * a crash here: begun now, it would outlive the VM. */
+		vm->performing = false;
 		clear_events(vm);
 		if (hvri_vm_shut(vm) < 0) {
 			vm->shutting = false; /* Tried again by the timer. */

@@ -88,6 +88,7 @@ struct hvri_reception {
 	bool open;
 	struct hvri_cut_begin begin;
 	uint32_t generation; /* Jobs of an older one are void. */
+	uint32_t broken; /* The lane's: generation whose frames come too late. */
 	uint64_t granted, arrived, consumed;
 	struct hvri_session *lender; /* Whose credit that is; NULL: none's. */
 	uint32_t next_disk;  /* Disks before it are complete. */

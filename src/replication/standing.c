@@ -505,6 +505,11 @@ static void meet_no_standby(struct hvri_step *s, const struct hvri_claim *claim)
 			hvri_drop_cut(s, HVREPL_E_CANCELLED);
 			rec->phase = HVRI_PHASE_JOIN;
 			hvri_save(s);
+			/* A point found there in the midst of it; a new session
+			 * begins with the question anyway. */
+			r->pending.compare = 0;
+			if (r->joined)
+				hvri_join_ask(s);
 		} else if ((superseded ||
 			    (claim->ownership == HVREPL_OWNERSHIP_STANDBY &&
 			     cannot_follow(rec, claim))) &&

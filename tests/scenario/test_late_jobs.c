@@ -390,6 +390,54 @@ START_TEST(a_failover_that_is_refused_keeps_no_point)
 }
 END_TEST
 
+/* b is short of memory while it fails over, and ends before there is any again: what
+ * waits for it is begun no more, as the VM whose job it would be is gone by then. _i:
+ * the allocation from which on there is none. */
+START_TEST(what_waits_for_memory_is_not_begun_behind_a_close)
+{
+	protected_with_points();
+	pair.b.jobs_take_ns = 1000;
+	pair.b.env.alloc_fail_at = _i;
+	(void)pair_ask(&pair.b, HVREPL_OPERATION_UNPLANNED, 0, NULL);
+	pair_run(&pair, SECOND / 1000);
+	pair_kill(&pair, &pair.b, false);
+	ck_assert_int_eq(pair.b.env.alloc_live, 0);
+	pair_start(&pair, &pair.b);
+	(void)pair_ask(&pair.b, HVREPL_OPERATION_UNPLANNED, 0, NULL);
+	ck_assert(pair_until(&pair, 60 * SECOND, taken_over));
+}
+END_TEST
+
+static uint64_t failed_before;
+
+static bool has_failed(struct pair *p)
+{
+	return p->b.sim.failed > failed_before;
+}
+
+/* A cut is on its way to b, all of it, when b's storage fails once; that b says so is
+ * lost with the session. What came behind the frame that could not be taken in is not
+ * taken in either, and the cut is sent again from there. _i: the call that fails. */
+START_TEST(nothing_is_taken_in_behind_a_frame_that_could_not_be)
+{
+	protected_with_points();
+	pair_run(&pair, SECOND / 5);
+	failed_before = pair.b.sim.failed;
+	shadow_scatter(&pair.a, 5, 20);
+	pair.b.jobs_take_ns = SECOND / 1000;
+	pair.b.sim.fail_code = HVREPL_E_NO_SPACE;
+	pair.b.sim.fail_at = pair.b.sim.call_count + (uint64_t)_i;
+	(void)pair_ask(&pair.a, HVREPL_OPERATION_CUT_NOW, 0, NULL);
+	ck_assert(pair_until(&pair, 10 * SECOND, has_failed));
+	pair.delay_ns[0] = pair.delay_ns[1] = 10 * SECOND;
+	pair_run(&pair, SECOND / 2);
+	pair.delay_ns[0] = pair.delay_ns[1] = 0;
+	pair_link_break(&pair);
+	pair.b.jobs_take_ns = 0;
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("late_jobs");
@@ -414,6 +462,12 @@ int main(void)
 	tcase_add_test(tcase,
 		       upkeep_that_has_begun_leaves_the_point_a_failover_is_moved_to);
 	tcase_add_test(tcase, a_failover_that_is_refused_keeps_no_point);
+	tcase_add_loop_test(tcase,
+			    what_waits_for_memory_is_not_begun_behind_a_close, 0,
+			    100);
+	tcase_add_loop_test(tcase,
+			    nothing_is_taken_in_behind_a_frame_that_could_not_be, 0,
+			    30);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }

@@ -123,6 +123,7 @@ void settle(struct teller *t)
 void note_reverts(struct teller *t)
 {
 	struct guest *g = &t->guest;
+	bool seen = false;
 
 	for (unsigned i = 0; i < PAIR_DISKS; i++) {
 		unsigned reverts = sim_disk_reverts(t->site->disks[i]);
@@ -130,9 +131,17 @@ void note_reverts(struct teller *t)
 		if (reverts == g->reverts[i])
 			continue;
 		g->reverts[i] = reverts;
+		/* While it runs on an overlay the disk holds none of it: a fold
+		 * that fails to flush what it has written there costs nothing. */
+		if (!seen && !read_disks(t, &scratch))
+			memset(&scratch, 0, sizeof(scratch));
+		seen = true;
 		for (unsigned s = 0; s < SECTORS; s++) {
+			g->owed[i] |= g->unflushed[i][s] && t->wrote &&
+				      !g->shadow.unsure[i][s] &&
+				      scratch.sector[i][s] !=
+					      g->shadow.sector[i][s];
 			g->shadow.unsure[i][s] |= g->unflushed[i][s];
-			g->owed[i] |= g->unflushed[i][s] && t->wrote;
 		}
 	}
 }
