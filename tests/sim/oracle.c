@@ -6,6 +6,7 @@
 #define ALLOC_CAP (96u << 20) /* Bytes; a node with its buffers has a few. */
 #define STORAGE_CAP (64u << 20)
 #define WRITERS_MAX 256u
+#define ENDS_MAX 64u /* Of a story; more are looked at while they are kept only. */
 
 static struct content scratch;
 static struct hvrepl_vm_status shown[2];
@@ -18,10 +19,20 @@ static struct {
 } writers[WRITERS_MAX];
 static unsigned writer_count;
 
+/* Ends that were kept, by the ids of their cuts. One of a site that was brought back
+ * has the epoch of its owner, who may come to have a cut of that number too; let go,
+ * it is not shown as an end any more. What it held first, it holds. */
+static struct end {
+	struct hvrepl_uuid cut;
+	bool was_read;
+	struct content content;
+} ends[ENDS_MAX];
+static unsigned end_count;
+
 void oracle_begin(void)
 {
 	hooks = 0;
-	writer_count = 0;
+	writer_count = end_count = 0;
 	memset(shown, 0, sizeof(shown));
 }
 
@@ -241,18 +252,38 @@ static void watch_owner(struct teller *t, const struct hvrepl_vm_status *s)
 	}
 }
 
+/* The end that the point is, or was; NULL: none. */
+static struct end *end_of(const struct hvrepl_point *point)
+{
+	for (unsigned i = 0; i < end_count; i++)
+		if (same(&ends[i].cut, &point->cut))
+			return &ends[i];
+	if ((point->pins & HVREPL_PIN_TAIL) == 0 || end_count == ENDS_MAX)
+		return NULL;
+	ends[end_count].was_read = false;
+	ends[end_count].cut = point->cut;
+	return &ends[end_count++];
+}
+
 /* What a listed point must hold; NULL: a cut nobody saw being named. */
 static const struct content *promised(struct teller *t,
-				      const struct hvrepl_point *point)
+				      const struct hvrepl_point *point,
+				      const struct end *end)
 {
-	const struct content *must = find_image(&point->epoch, point->number);
+	const struct content *must = NULL;
 
-	if ((point->pins & HVREPL_PIN_TAIL) == 0)
-		return must;
-	must = find_ending(t, &point->epoch);
-	if (same(&t->guest.epoch, &point->epoch) && t->guest.has_shadow)
-		must = &t->guest.shadow;
-	return t->restored || t->returning ? NULL : must;
+	if (end == NULL && (point->pins & HVREPL_PIN_TAIL) == 0)
+		return find_image(&point->epoch, point->number);
+	if ((point->pins & HVREPL_PIN_TAIL) != 0 && !t->restored &&
+	    !t->returning) {
+		must = find_ending(t, &point->epoch);
+		if (same(&t->guest.epoch, &point->epoch) &&
+		    t->guest.has_shadow)
+			must = &t->guest.shadow;
+	}
+	return must != NULL	      ? must :
+	       end != NULL && end->was_read ? &end->content :
+				      NULL;
 }
 
 static void watch_numbers(struct teller *t, const struct hvrepl_point *point,
@@ -292,6 +323,7 @@ static void watch_points(struct teller *t, bool all)
 	for (uint32_t i = 0;; i++) {
 		struct hvrepl_point point = HVREPL_POINT_INIT;
 		const struct content *must;
+		struct end *end;
 		bool old = false;
 
 		if (hvrepl_vm_get_point(t->site->node, &pair_vm, i, &point) < 0)
@@ -300,7 +332,8 @@ static void watch_points(struct teller *t, bool all)
 		for (unsigned k = 0; k < t->seen_count; k++)
 			old |= t->seen_numbers[k] == point.number &&
 			       same(&t->seen_epochs[k], &point.epoch);
-		must = promised(t, &point);
+		end = end_of(&point);
+		must = promised(t, &point, end);
 		if (!old)
 			SAY("%s: point %llu of %02x%02x%s%s", t->site->name,
 			    (unsigned long long)point.number,
@@ -320,6 +353,9 @@ static void watch_points(struct teller *t, bool all)
 						"point",
 					t, point.number);
 		}
+		if (end != NULL && !end->was_read &&
+		    read_point(t, point.number, &end->content))
+			end->was_read = true;
 		if (count < NO_POINTS) {
 			epochs[count] = point.epoch;
 			numbers[count++] = point.number;
