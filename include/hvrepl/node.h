@@ -93,8 +93,18 @@ struct hvrepl_vmm_ops {
 				   const struct hvrepl_replica *replica,
 				   struct hvrepl_disk *disks_out,
 				   struct hvrepl_storage *storage_out);
+	/**
+	 * Can replicas be kept in that storage root of an entry ("": none, the
+	 * site's own place)? Bytes that can still be written there, and of how
+	 * many. Asked when a peer that may enable or receive tries its session
+	 * (hvrepl_node_try_peer()), every 5 s of an entry at most; it hears the
+	 * numbers, but no more than its entry's bytes_max. Optional.
+	 * @since 0.1
+	 */
+	int32_t (*root_space)(void *user, const char *storage_root,
+			      uint64_t *free_out, uint64_t *total_out);
 };
-#define HVREPL_VMM_OPS_INIT { sizeof(struct hvrepl_vmm_ops), 0, 0, 0, 0 }
+#define HVREPL_VMM_OPS_INIT { sizeof(struct hvrepl_vmm_ops), 0, 0, 0, 0, 0 }
 
 struct hvrepl_node_config {
 	uint32_t struct_size; /* sizeof(struct hvrepl_node_config) */
@@ -244,6 +254,55 @@ HVREPL_API int32_t hvrepl_node_connected(hvrepl_node *node,
 /** An attempt of `peer` failed; the next one follows by itself. Any thread. */
 HVREPL_API int32_t hvrepl_node_connect_failed(hvrepl_node *node,
 					      const char *peer, int32_t code);
+
+/** What a trial found. Strings are borrowed for the call. */
+struct hvrepl_trial_result {
+	uint32_t struct_size; /* Set by the library; never read past it. */
+	/** OK: the peer answered. PEER_VERSION: it is too old to tell. BUSY:
+	 * too soon after the last one. DISCONNECTED, TIMEOUT. */
+	int32_t code;
+	/** Of the peer's storage: OK; NO_SPACE, LIMIT: the VM does not fit;
+	 * DENIED: its entry for this site lets nothing be sent there;
+	 * UNSUPPORTED: it takes no replicas, or cannot tell; STORAGE_IO... */
+	int32_t storage_code;
+	uint32_t reserved;
+	/** Of what this site's entry there may use; HVREPL_BYTES_UNKNOWN. */
+	uint64_t free_bytes, total_bytes;
+	/** From the question to the answer, ns, with the time that the peer
+	 * took to look; 0: none came. */
+	uint64_t round_trip_ns;
+	/** Bytes that came there, and in how many ns: as the peer counted. A
+	 * rate is a lower bound: it is a short transfer, beside what runs. 0:
+	 * not measured. */
+	uint64_t bytes, duration_ns;
+	const char *sentence;         /* Why not `code`; "" for OK. */
+	const char *storage_sentence; /* What to do about storage_code. */
+};
+
+/** A trial of the session with a peer: its storage, the bandwidth to it. */
+struct hvrepl_trial {
+	uint32_t struct_size; /* sizeof(struct hvrepl_trial) */
+	uint32_t disk_count;  /* Of a VM that is to be replicated to there; */
+	const char *peer;
+	uint64_t disk_bytes;  /* ...all its disks. 0, 0: of none. */
+	uint32_t points_max;  /* ...and how many points it asks for. */
+	uint32_t reserved;    /* Must be zero. */
+	/** Once, inside hvrepl_node_process(). */
+	void (*done)(void *user, const struct hvrepl_trial_result *result);
+	void *user;
+};
+#define HVREPL_TRIAL_INIT { sizeof(struct hvrepl_trial), 0, 0, 0, 0, 0, 0, 0 }
+/**
+ * Ask a peer whose session is up what its storage has left for this site, and
+ * send it at most 8 MiB in at most 2 s, within its credit and in turns with what
+ * is replicated; ends within 10 s. One at a time. `trial` is copied.
+ * @return OK: `done` will be called. INVALID, TOO_NEW, NOMEM, CLOSED; BUSY: one
+ * is under way; DISCONNECTED: there is no session with that peer.
+ * Control thread. @since 0.1
+ */
+HVREPL_API int32_t hvrepl_node_try_peer(hvrepl_node *node,
+					const struct hvrepl_trial *trial,
+					struct hvrepl_error *error);
 
 /** A VM whose disks this site brings itself (the first primary). */
 struct hvrepl_vm_config {

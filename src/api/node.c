@@ -114,6 +114,16 @@ int32_t hvrepl_node_connect_failed(hvrepl_node *node, const char *peer,
 	return hvri_node_connect_failed(node, peer, code);
 }
 
+int32_t hvrepl_node_try_peer(hvrepl_node *node,
+			     const struct hvrepl_trial *trial,
+			     struct hvrepl_error *error)
+{
+	if (trial == NULL)
+		return HVREPL_E_INVALID;
+	GUARDED(node, hvrepl_node_try_peer,
+		hvri_node_try_peer(node, trial, error));
+}
+
 int32_t hvrepl_node_add_vm(hvrepl_node *node,
 			   const struct hvrepl_vm_config *config,
 			   struct hvrepl_error *error)

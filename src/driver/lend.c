@@ -65,22 +65,44 @@ void hvri_lend(struct hvri_vm *vm)
 }
 
 /* Those behind it in the list first, then those before it: with each return the
- * turn goes on. */
-void hvri_lend_back(struct hvri_vm *vm, uint64_t bytes)
+ * turn goes on. `vm` NULL: all of them. */
+static void go_round(struct hvrepl_node *node, struct hvri_vm *vm)
 {
-	struct hvrepl_node *node = vm->node;
 	bool wanted = node->credit_wanted;
 
-	node->credit_left += bytes;
-	if (vm->reception.lender != NULL)
-		vm->reception.lender->lent -= bytes;
 	node->credit_wanted = false;
-	for (struct hvri_vm *other = vm->next; wanted && other != NULL;
-	     other = other->next)
+	for (struct hvri_vm *other = vm != NULL ? vm->next : NULL;
+	     wanted && other != NULL; other = other->next)
 		hvri_lend(other);
 	for (struct hvri_vm *other = node->vms;
 	     wanted && other != vm && other != NULL; other = other->next)
 		hvri_lend(other);
+}
+
+void hvri_lend_back(struct hvri_vm *vm, uint64_t bytes)
+{
+	vm->node->credit_left += bytes;
+	if (vm->reception.lender != NULL)
+		vm->reception.lender->lent -= bytes;
+	go_round(vm->node, vm);
+}
+
+uint64_t hvri_lend_trial(struct hvri_session *session, uint64_t bytes)
+{
+	struct hvrepl_node *node = session->node;
+
+	bytes = HVRI_MIN(bytes, most_for(node, session->link.info.peer));
+	bytes = hvri_rights_allow(node, session->link.info.peer, bytes);
+	node->credit_left -= bytes;
+	session->lent += bytes;
+	return bytes;
+}
+
+void hvri_lend_trial_back(struct hvri_session *session, uint64_t bytes)
+{
+	session->node->credit_left += bytes;
+	session->lent -= bytes;
+	go_round(session->node, NULL);
 }
 
 void hvri_lend_end(struct hvri_vm *vm)

@@ -235,6 +235,11 @@ static int32_t on_bye(struct hvri_link *link, const struct hvri_frame *frame,
 	return HVREPL_OK;
 }
 
+int32_t hvri_link_odd(struct hvri_link *link)
+{
+	return ++link->odd > HVRI_LINK_ODD_MAX ? HVREPL_E_LIMIT : HVREPL_OK;
+}
+
 static int32_t on_frame(struct hvri_link *link, const struct hvri_frame *frame,
 			const uint8_t *payload)
 {
@@ -246,12 +251,10 @@ static int32_t on_frame(struct hvri_link *link, const struct hvri_frame *frame,
 	case HVRI_FRAME_BYE:
 		return on_bye(link, frame, payload);
 	case HVRI_FRAME_PING:
-		if (++link->odd > HVRI_LINK_ODD_MAX)
-			return HVREPL_E_LIMIT;
+		HVRI_TRY(hvri_link_odd(link));
 		return hvri_link_send(link, HVRI_FRAME_PONG, NULL, NULL, 0);
 	case HVRI_FRAME_PONG:
-		return ++link->odd > HVRI_LINK_ODD_MAX ? HVREPL_E_LIMIT :
-							 HVREPL_OK;
+		return hvri_link_odd(link);
 	default:
 		return link->calls->frame(link, frame, payload, link->slab);
 	}

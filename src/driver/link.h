@@ -150,6 +150,8 @@ HVRI_MUST_CHECK int32_t hvri_link_send(struct hvri_link *link, uint8_t type,
 				       const void *payload, size_t length);
 /* The source has something; asked until it says otherwise. */
 void hvri_link_want(struct hvri_link *link, struct hvri_source *source);
+/* A harmless frame that means nothing came: LIMIT when there were too many. */
+HVRI_MUST_CHECK int32_t hvri_link_odd(struct hvri_link *link);
 /* Take it out; `sent` is not called any more unless a frame is in flight. */
 void hvri_source_leave(struct hvri_source *source);
 /* Say BYE with a sentence (may be NULL) and close; `closed` follows later. */

@@ -9,12 +9,14 @@
 #include "driver/rights.h"
 #include "driver/timers.h"
 #include "format/message.h"
+#include "replication/trial.h"
 #include "replication/trust.h"
 
 #include <hvrepl/audit.h>
 #include <hvrepl/node.h>
 
 struct hvri_vm;
+struct hvri_trial;
 
 /* Bytes of chunks that may be on their way here, of all VMs and of one (F1). */
 #define HVRI_CREDIT_POOL (256ull << 20)
@@ -49,6 +51,8 @@ struct hvri_session {
 	bool up;
 	struct hvri_session_rights rights;
 	uint64_t lent; /* Credit that its VMs have; wraps below zero. */
+	struct hvri_trial_host trial; /* The peer's of this site. */
+	struct hvri_alarm trial_alarm;
 	struct hvri_item free_item; /* Frees it outside its own calls. */
 };
 
@@ -86,6 +90,8 @@ struct hvrepl_node {
 	uint64_t credit_left;
 	bool credit_wanted; /* Somebody got less than it asked for. */
 	uint64_t session_serial;
+	struct hvri_trial *trial; /* This site's of a peer; one at a time. */
+	uint64_t trials;          /* Begun so far. */
 	struct hvri_item lost_item; /* An attempt was lost for want of memory. */
 	bool lost_queued;
 	uint64_t jobs; /* Ids given so far, beside the incarnation. */
@@ -131,4 +137,15 @@ struct hvri_session *hvri_node_session_named(struct hvrepl_node *node,
 /* Connect now where a connection is wanted and none is under way. */
 void hvri_node_connect_now(struct hvrepl_node *node);
 void hvri_peer_free_all(struct hvrepl_node *node);
+
+/* trial.c */
+HVRI_MUST_CHECK int32_t hvri_node_try_peer(struct hvrepl_node *node,
+					   const struct hvrepl_trial *trial,
+					   struct hvrepl_error *error);
+void hvri_trial_session_init(struct hvri_session *session);
+/* One of the four frames of a trial. */
+HVRI_MUST_CHECK int32_t hvri_trial_frame(struct hvri_session *session,
+					 const struct hvri_frame *frame,
+					 const uint8_t *payload);
+void hvri_trial_session_down(struct hvri_session *session);
 #endif

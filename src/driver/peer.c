@@ -261,6 +261,13 @@ static void note_end(struct hvri_session *session, bool was_up)
 			  link->info.peer, why);
 }
 
+static void session_down(struct hvri_session *session)
+{
+	session->up = false;
+	hvri_vms_session_down(session->node, session);
+	hvri_trial_session_down(session);
+}
+
 static void link_up(struct hvri_link *link)
 {
 	struct hvri_session *session = session_of(link);
@@ -294,8 +301,7 @@ static void link_up(struct hvri_link *link)
 		}
 		hvri_link_close(&old->link, HVREPL_E_DISCONNECTED,
 				"replaced by a newer session");
-		old->up = false;
-		hvri_vms_session_down(node, old);
+		session_down(old);
 	}
 	session->up = true;
 	if (peer != NULL) {
@@ -325,6 +331,9 @@ static int32_t link_frame(struct hvri_link *link,
 
 	if (!session->up)
 		return HVREPL_OK; /* On its way out. */
+	if (frame->type >= HVRI_FRAME_TRIAL &&
+	    frame->type <= HVRI_FRAME_TRIAL_RESULT)
+		return hvri_trial_frame(session, frame, payload);
 	return hvri_vms_frame(session->node, session, frame, payload, slab);
 }
 
@@ -352,9 +361,8 @@ static void link_closed(struct hvri_link *link)
 	struct hvri_peer *peer = find_peer(node, link->info.peer);
 	bool was_up = session->up;
 
-	session->up = false;
 	if (was_up)
-		hvri_vms_session_down(node, session);
+		session_down(session);
 	if (link->close_code != HVREPL_E_EXISTS) {
 		tell(session, false, link->close_code);
 		note_end(session, was_up);
@@ -429,7 +437,7 @@ static void take_channel(struct hvrepl_node *node, struct arrival *arrival)
 	bool initiator = (arrival->flags & HVREPL_CHANNEL_INITIATOR) != 0;
 	struct hvri_session *session = NULL;
 	int32_t rc = node->closing ? HVREPL_E_CLOSED :
-				     hvri_node_reserve_timers(node, 1);
+				     hvri_node_reserve_timers(node, 2);
 
 	if (rc == HVREPL_OK) {
 		session = hvri_alloc(&node->env, sizeof(*session));
@@ -448,6 +456,7 @@ static void take_channel(struct hvrepl_node *node, struct arrival *arrival)
 	snprintf(hello.site, sizeof(hello.site), "%s", node->site);
 	session->node = node;
 	session->serial = ++node->session_serial;
+	hvri_trial_session_init(session);
 	rc = hvri_link_start(&session->link, &node->env, &node->home,
 			     &node->timers, &arrival->channel, initiator,
 			     &hello, &calls);

@@ -166,21 +166,17 @@ static void count_vms(const struct hvrepl_node *node,
 	}
 }
 
-int32_t hvri_rights_admit(const struct hvrepl_node *node, const char *peer,
-			  const struct hvri_vm *vm,
-			  const struct hvri_setup *setup,
-			  char sentence[HVRI_SENTENCE_MAX + 1])
+int32_t hvri_rights_fit(const struct hvrepl_node *node,
+			const struct hvri_entry *entry,
+			const struct hvri_vm *except, uint64_t disk_bytes,
+			uint32_t points, char sentence[HVRI_SENTENCE_MAX + 1])
 {
-	const struct hvri_entry *entry = hvri_node_entry(node, peer);
 	uint64_t bytes;
 	uint32_t vms;
 
-	if (entry == NULL)
-		return HVREPL_OK; /* Then it may not enable in the first place. */
-	count_vms(node, entry, vm, &vms, &bytes);
-	for (uint32_t i = 0; i < setup->disk_count; i++)
-		if (__builtin_add_overflow(bytes, setup->disks[i].size, &bytes))
-			bytes = UINT64_MAX;
+	count_vms(node, entry, except, &vms, &bytes);
+	if (__builtin_add_overflow(bytes, disk_bytes, &bytes))
+		bytes = UINT64_MAX;
 	if (entry->relationships_max != 0 && vms >= entry->relationships_max)
 		snprintf(sentence, HVRI_SENTENCE_MAX + 1,
 			 "the other site's entry '%.100s' lets in %u VMs and "
@@ -193,17 +189,48 @@ int32_t hvri_rights_admit(const struct hvrepl_node *node, const char *peer,
 			 "raise that, or remove a VM",
 			 entry->peer, (unsigned long long)bytes,
 			 (unsigned long long)entry->bytes_max);
-	else if (entry->points_max != 0 &&
-		 setup->policy.points_max > entry->points_max)
+	else if (entry->points_max != 0 && points > entry->points_max)
 		snprintf(sentence, HVRI_SENTENCE_MAX + 1,
 			 "the VM asks for %u recovery points and the other "
 			 "site's entry '%.80s' allows %u: ask for fewer, or "
 			 "raise that",
-			 setup->policy.points_max, entry->peer,
-			 entry->points_max);
+			 points, entry->peer, entry->points_max);
 	else
 		return HVREPL_OK;
 	return HVREPL_E_LIMIT;
+}
+
+int32_t hvri_rights_admit(const struct hvrepl_node *node, const char *peer,
+			  const struct hvri_vm *vm,
+			  const struct hvri_setup *setup,
+			  char sentence[HVRI_SENTENCE_MAX + 1])
+{
+	const struct hvri_entry *entry = hvri_node_entry(node, peer);
+	uint64_t bytes = 0;
+
+	if (entry == NULL)
+		return HVREPL_OK; /* Then it may not enable in the first place. */
+	for (uint32_t i = 0; i < setup->disk_count; i++)
+		if (__builtin_add_overflow(bytes, setup->disks[i].size, &bytes))
+			bytes = UINT64_MAX;
+	return hvri_rights_fit(node, entry, vm, bytes, setup->policy.points_max,
+			       sentence);
+}
+
+void hvri_rights_clip(const struct hvrepl_node *node,
+		      const struct hvri_entry *entry, uint64_t *free_inout,
+		      uint64_t *total_inout)
+{
+	uint64_t bytes;
+	uint32_t vms;
+
+	if (entry->bytes_max == 0)
+		return;
+	count_vms(node, entry, NULL, &vms, &bytes);
+	*free_inout = HVRI_MIN(*free_inout, entry->bytes_max > bytes ?
+						    entry->bytes_max - bytes :
+						    0);
+	*total_inout = HVRI_MIN(*total_inout, entry->bytes_max);
 }
 
 uint64_t hvri_rights_allow(struct hvrepl_node *node, const char *peer,
@@ -351,6 +378,7 @@ int32_t hvri_node_authorise(struct hvrepl_node *node,
 	if (!entry->gone) {
 		fresh.allowance = entry->allowance;
 		fresh.filled_ns = entry->filled_ns;
+		fresh.trial_ns = entry->trial_ns;
 	}
 	if (entry->gone)
 		note_entry(node, &fresh, "was added: it allows");

@@ -26,6 +26,7 @@ struct hvri_entry {
 	uint32_t revision; /* Of all but the verbs. */
 	/* What may still be received just now, as of `filled_ns`. */
 	uint64_t allowance, filled_ns;
+	uint64_t trial_ns; /* When its last trial began; 0: none did. */
 };
 
 /* What a session is up by, to see that it changed. */
@@ -73,6 +74,18 @@ HVRI_MUST_CHECK int32_t
 hvri_rights_admit(const struct hvrepl_node *node, const char *peer,
 		  const struct hvri_vm *vm, const struct hvri_setup *setup,
 		  char sentence[HVRI_SENTENCE_MAX + 1]);
+/* The same of a VM that is not there yet: its disks' bytes, the points it asks
+ * for. */
+HVRI_MUST_CHECK int32_t hvri_rights_fit(const struct hvrepl_node *node,
+					const struct hvri_entry *entry,
+					const struct hvri_vm *except,
+					uint64_t disk_bytes, uint32_t points,
+					char sentence[HVRI_SENTENCE_MAX + 1]);
+/* Of what storage has, what this entry may take: its bytes_max, and that without
+ * what it has. */
+void hvri_rights_clip(const struct hvrepl_node *node,
+		      const struct hvri_entry *entry, uint64_t *free_inout,
+		      uint64_t *total_inout);
 /* Of `bytes`, how many the peer may send just now (rate_max); they count. */
 uint64_t hvri_rights_allow(struct hvrepl_node *node, const char *peer,
 			   uint64_t bytes);

@@ -354,6 +354,9 @@ void hvri_lend(struct hvri_vm *vm);
 void hvri_lend_back(struct hvri_vm *vm, uint64_t bytes);
 /* Nothing more comes by what it was given. */
 void hvri_lend_end(struct hvri_vm *vm);
+/* Of `bytes`, so many for a trial of the session; and given back. */
+uint64_t hvri_lend_trial(struct hvri_session *session, uint64_t bytes);
+void hvri_lend_trial_back(struct hvri_session *session, uint64_t bytes);
 
 /* ---- receive.c ---- */
 void hvri_receive_init(struct hvri_vm *vm);

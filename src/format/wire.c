@@ -50,6 +50,10 @@ static int64_t length_max(uint8_t type, bool early)
 		return HVRI_FRAME_EARLY_MAX;
 	case HVRI_FRAME_PING:
 	case HVRI_FRAME_PONG:
+	case HVRI_FRAME_TRIAL:
+	case HVRI_FRAME_TRIAL_ANSWER:
+	case HVRI_FRAME_TRIAL_DATA:
+	case HVRI_FRAME_TRIAL_RESULT:
 	case HVRI_FRAME_MESSAGE:
 	case HVRI_FRAME_SEGMENT:
 	case HVRI_FRAME_SEGMENT_END:

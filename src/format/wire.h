@@ -24,6 +24,10 @@ enum hvri_frame_type {
 	HVRI_FRAME_BYE = 3,    /* Last: why the session ends. */
 	HVRI_FRAME_PING = 4,   /* Nothing for a while; answered by PONG. */
 	HVRI_FRAME_PONG = 5,
+	HVRI_FRAME_TRIAL = 6,        /* A trial of the session: trial.h. */
+	HVRI_FRAME_TRIAL_ANSWER = 7,
+	HVRI_FRAME_TRIAL_DATA = 8,
+	HVRI_FRAME_TRIAL_RESULT = 9,
 	HVRI_FRAME_MESSAGE = 16,     /* Relationship message. */
 	HVRI_FRAME_SEGMENT = 32,     /* A disk's part of a cut begins. */
 	HVRI_FRAME_CHUNK = 33,
@@ -59,9 +63,10 @@ hvri_frame_check(const uint8_t header[HVRI_FRAME_HEADER_SIZE],
 #define HVRI_FEATURE_UNSHIPPED (UINT64_C(1) << 0) /* The end of STATUS. */
 #define HVRI_FEATURE_HELLO_NUMBER (UINT64_C(1) << 1) /* Of a claim's HELLO. */
 #define HVRI_FEATURE_REMOVE_EPOCH (UINT64_C(1) << 2) /* The body of REMOVE. */
+#define HVRI_FEATURE_TRIAL (UINT64_C(1) << 3) /* Its four frames. */
 #define HVRI_FEATURES                                         \
 	(HVRI_FEATURE_UNSHIPPED | HVRI_FEATURE_HELLO_NUMBER | \
-	 HVRI_FEATURE_REMOVE_EPOCH)
+	 HVRI_FEATURE_REMOVE_EPOCH | HVRI_FEATURE_TRIAL)
 struct hvri_hello {
 	uint32_t version_min, version_max;
 	uint64_t features;

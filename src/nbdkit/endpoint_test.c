@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `test-connection`: which step to a peer fails, and who may do what. */
+/* `test-connection`: which step to a peer fails, who may do what, what the other
+ * site's storage has left, and how fast bytes get there. */
 #include "endpoint_routes.h"
 
 #include <hvrepl/backends.h>
@@ -7,13 +8,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A test on its way: first the network's answer, then the session's. */
+/* For the session to come up, and for a trial before this one. */
+#define SESSION_NS 15000000000u
+
+/* A test on its way: first the network's answer, then the session's, then what
+ * a trial of that finds. */
 struct test {
 	struct endpoint *endpoint;
 	struct control_request *request;
 	const struct site_peer *peer;
 	json_t *answer;
 	bool connected;
+	uint64_t until_ns; /* No longer for a session that is up. */
+	/* A VM that is to be replicated to there, if one was named. */
+	uint64_t disk_bytes;
+	uint32_t disk_count, points;
 };
 
 /* What this site lets that peer do, by which entry. */
@@ -63,24 +72,170 @@ static void say_refused(struct test *test, int32_t code)
 	json_object_set_new(test->answer, "sentence", json_string(sentence));
 }
 
+static void wait_for_session(void *argument);
+
+static void reply(struct test *test)
+{
+	control_reply(test->request, test->answer);
+	free(test);
+}
+
+static json_t *bytes_json(uint64_t bytes)
+{
+	return bytes == HVREPL_BYTES_UNKNOWN ?
+		       json_null() :
+		       json_integer((json_int_t)bytes);
+}
+
+/* Not a fault of the connection: a site need not take replicas, and an older one
+ * cannot tell. With a VM named it is what was asked. */
+static bool storage_fails(const struct test *test, int32_t code)
+{
+	if (code == HVREPL_E_DENIED || code == HVREPL_E_UNSUPPORTED)
+		return test->disk_count > 0;
+	return code < 0;
+}
+
+/* Control thread, inside the node's turn. */
+static void trial_done(void *user, const struct hvrepl_trial_result *result)
+{
+	struct test *test = user;
+	bool told = result->code == HVREPL_OK;
+
+	/* Up for a moment only: who was let in here may be refused there. */
+	if (result->code == HVREPL_E_DISCONNECTED &&
+	    endpoint_now(test->endpoint) < test->until_ns &&
+	    hvrepl_loop_post(test->endpoint->control_loop, wait_for_session,
+			     test) == HVREPL_OK)
+		return;
+	json_object_set_new(test->answer, "session_round_trip_ns",
+			    json_integer((json_int_t)result->round_trip_ns));
+	json_object_set_new(
+		test->answer, "storage",
+		json_pack("{s:s,s:o,s:o,s:s}", "name",
+			  hvrepl_error_name(told ? result->storage_code :
+						   result->code),
+			  "free_bytes", bytes_json(result->free_bytes),
+			  "total_bytes", bytes_json(result->total_bytes),
+			  "sentence", told ? result->storage_sentence :
+					     result->sentence));
+	json_object_set_new(
+		test->answer, "bandwidth",
+		json_pack("{s:s,s:I,s:I,s:s}", "name",
+			  hvrepl_error_name(result->code), "bytes",
+			  (json_int_t)result->bytes, "duration_ns",
+			  (json_int_t)result->duration_ns, "sentence",
+			  told && result->bytes == 0 ?
+				  "the other site had no credit to spare for it: try again when less is replicated" :
+				  result->sentence));
+	if (told && storage_fails(test, result->storage_code)) {
+		json_object_set_new(test->answer, "step",
+				    json_string("storage"));
+		json_object_set_new(
+			test->answer, "name",
+			json_string(hvrepl_error_name(result->storage_code)));
+		json_object_set_new(test->answer, "sentence",
+				    json_string(result->storage_sentence));
+	} else if (result->code == HVREPL_E_TIMEOUT ||
+		   result->code == HVREPL_E_DISCONNECTED) {
+		json_object_set_new(test->answer, "step",
+				    json_string("bandwidth"));
+		json_object_set_new(test->answer, "name",
+				    json_string(hvrepl_error_name(
+					    result->code)));
+		json_object_set_new(test->answer, "sentence",
+				    json_string(result->sentence));
+	}
+	reply(test);
+}
+
+/* OK: trial_done() answers. */
+static int32_t try_session(struct test *test)
+{
+	struct hvrepl_trial trial = HVREPL_TRIAL_INIT;
+
+	trial.peer = test->peer->name;
+	trial.disk_count = test->disk_count;
+	trial.disk_bytes = test->disk_bytes;
+	trial.points_max = test->points;
+	trial.done = trial_done;
+	trial.user = test;
+	return hvrepl_node_try_peer(test->endpoint->node, &trial, NULL);
+}
+
+static bool find_peer(const struct test *test, struct hvrepl_peer_status *peer)
+{
+	uint32_t i = 0;
+
+	while (hvrepl_node_get_peer(test->endpoint->node, i++, peer) ==
+	       HVREPL_OK)
+		if (hvrepl_peer_pattern_matches(peer->name, test->peer->name))
+			return true;
+	return false;
+}
+
+/* Has the session come up, or an attempt come to nothing? */
+static bool look_at_session(struct control_request *request, void *argument,
+			    bool expired)
+{
+	struct test *test = *(struct test **)argument;
+	struct hvrepl_peer_status peer = HVREPL_PEER_STATUS_INIT;
+	int32_t rc = HVREPL_E_DISCONNECTED;
+
+	(void)request;
+	if (!find_peer(test, &peer)) {
+		reply(test);
+		return true;
+	}
+	if (peer.connected) {
+		rc = try_session(test);
+		if (rc == HVREPL_OK)
+			return true;
+	}
+	if (!expired && (rc == HVREPL_E_BUSY || (rc == HVREPL_E_DISCONNECTED &&
+						 peer.failures == 0)))
+		return false;
+	say_refused(test, peer.connected || peer.code >= 0 ? rc : peer.code);
+	reply(test);
+	return true;
+}
+
+/* Control thread. */
+static void wait_for_session(void *argument)
+{
+	struct test *test = argument;
+	struct test **box = malloc(sizeof(struct test *));
+	uint64_t now = endpoint_now(test->endpoint);
+
+	if (box == NULL || test->endpoint->node == NULL) {
+		free(box);
+		reply(test);
+		return;
+	}
+	*box = test;
+	waits_add(&test->endpoint->waits, test->request, now,
+		  test->until_ns > now ? test->until_ns - now : 0,
+		  look_at_session, box);
+}
+
 /* Control thread. TLS may be good and the peer still not want us. */
 static void test_session(void *argument)
 {
 	struct test *test = argument;
-	struct hvrepl_peer_status peer = HVREPL_PEER_STATUS_INIT;
 
-	for (uint32_t i = 0;
-	     test->endpoint->node != NULL &&
-	     hvrepl_node_get_peer(test->endpoint->node, i, &peer) == HVREPL_OK;
-	     i++)
-		if (test->connected && !peer.connected && peer.code < 0 &&
-		    hvrepl_peer_pattern_matches(peer.name, test->peer->name))
-			say_refused(test, peer.code);
-	if (test->endpoint->node != NULL)
-		json_object_set_new(test->answer, "authorisation",
-				    rights_json(test));
-	control_reply(test->request, test->answer);
-	free(test);
+	if (test->endpoint->node == NULL) {
+		reply(test);
+		return;
+	}
+	json_object_set_new(test->answer, "authorisation", rights_json(test));
+	if (!test->connected) {
+		reply(test);
+		return;
+	}
+	/* What an attempt of before came to says nothing now. */
+	hvrepl_node_connect_now(test->endpoint->node);
+	test->until_ns = endpoint_now(test->endpoint) + SESSION_NS;
+	wait_for_session(test);
 }
 
 /* One attempt of its own, so that every step is said. Network thread. */
@@ -108,15 +263,35 @@ static void test_done(void *user, const struct hvrepl_channel *channel,
 		channel->release(channel->user);
 	}
 	if (hvrepl_loop_post(test->endpoint->control_loop, test_session,
-			     test) < 0) {
-		control_reply(test->request, test->answer);
-		free(test);
+			     test) < 0)
+		reply(test);
+}
+
+/* The VM that is named, as far as its fitting there goes. Control thread. */
+static bool take_vm(struct test *test, const char *name)
+{
+	struct hvrepl_vm_status vm = HVREPL_VM_STATUS_INIT;
+	const struct site_config *config = test->endpoint->config;
+	struct hvrepl_disk_spec spec;
+
+	if (endpoint_find_vm(test->endpoint, name, &vm) < 0)
+		return false;
+	while (hvrepl_vm_get_disk(test->endpoint->node, &vm.id,
+				  test->disk_count, &spec) == HVREPL_OK) {
+		test->disk_count++;
+		test->disk_bytes += spec.size;
 	}
+	for (size_t i = 0; i < config->vm_count; i++)
+		if (strcmp(config->vms[i].name, name) == 0)
+			test->points = config->vms[i].policy->points;
+	return true;
 }
 
 void endpoint_post_test(struct endpoint *endpoint,
 			struct control_request *request)
 {
+	const char *vm = json_string_value(
+		json_object_get(control_body(request), "vm"));
 	struct hvrepl_tls_connect connect = HVREPL_TLS_CONNECT_INIT;
 	struct hvrepl_error error = HVREPL_ERROR_INIT;
 	const char *name = control_parameter(request, 0);
@@ -143,6 +318,13 @@ void endpoint_post_test(struct endpoint *endpoint,
 	test->endpoint = endpoint;
 	test->request = request;
 	test->peer = peer;
+	if (vm != NULL && !take_vm(test, vm)) {
+		control_fail(request, HVREPL_E_NOT_FOUND,
+			     "There is no replicated VM '%s' here. 'hvrepl status' shows them.",
+			     vm);
+		free(test);
+		return;
+	}
 	connect.done = test_done;
 	connect.user = test;
 	if (hvrepl_tls_connect(endpoint->network_loop, endpoint->tls, &connect,

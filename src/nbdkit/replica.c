@@ -6,10 +6,12 @@
 #include "endpoint.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static void say(struct endpoint *endpoint, const struct hvrepl_error *error)
@@ -190,8 +192,42 @@ static void removed(void *user, const struct hvrepl_uuid *vm)
 	endpoint->log(endpoint, HVREPL_LOG_NOTICE, line);
 }
 
+static int32_t root_space(void *user, const char *storage_root,
+			  uint64_t *free_out, uint64_t *total_out)
+{
+	struct endpoint *endpoint = user;
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	const char *replicas = storage_root[0] != 0 ?
+				       storage_root :
+				       endpoint->config->replicas;
+	struct statvfs left;
+	struct stat st;
+	int reason = 0;
+
+	/* As a replica's disks would find it. */
+	if (directory_make(replicas) != 0 || stat(replicas, &st) != 0 ||
+	    statvfs(replicas, &left) != 0)
+		reason = errno;
+	else if (!S_ISDIR(st.st_mode))
+		reason = ENOTDIR;
+	else if ((left.f_flag & ST_RDONLY) != 0)
+		reason = EROFS;
+	else if (faccessat(AT_FDCWD, replicas, W_OK | X_OK, AT_EACCESS) != 0)
+		reason = errno;
+	if (reason != 0) {
+		site_fail(&error, HVREPL_E_STORAGE_IO, reason,
+			  "Replicas cannot be kept in %.160s", replicas);
+		say(endpoint, &error);
+		return HVREPL_E_STORAGE_IO;
+	}
+	*free_out = (uint64_t)left.f_bavail * left.f_frsize;
+	*total_out = (uint64_t)left.f_blocks * left.f_frsize;
+	return HVREPL_OK;
+}
+
 const struct hvrepl_vmm_ops endpoint_vmm = {
 	.struct_size = sizeof(endpoint_vmm),
 	.open_replica_at = open_replica,
 	.removed = removed,
+	.root_space = root_space,
 };

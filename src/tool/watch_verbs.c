@@ -251,28 +251,68 @@ const struct tool_verb tool_verb_wait = {
 	.run = run_wait,
 };
 
+static const struct tool_option test_options[] = {
+	TOOL_CLIENT_OPTIONS,
+	{ "vm", "VM", "Whether this VM of here would fit there" },
+	{ NULL, NULL, NULL },
+};
+
+/* What the other site's storage has, and how fast bytes got there. */
+static void print_trial(const json_t *answer)
+{
+	const json_t *storage = json_object_get(answer, "storage");
+	const json_t *bandwidth = json_object_get(answer, "bandwidth");
+	char left[TOOL_TEXT_MAX], all[TOOL_TEXT_MAX], rate[TOOL_TEXT_MAX];
+	uint64_t ns = number(bandwidth, "duration_ns");
+
+	if (json_is_integer(json_object_get(storage, "free_bytes")))
+		printf("Storage there: %s of %s left%s%s.\n",
+		       tool_bytes(number(storage, "free_bytes"), left),
+		       tool_bytes(number(storage, "total_bytes"), all),
+		       text(storage, "sentence")[0] != 0 ? "; " : "",
+		       text(storage, "sentence"));
+	else if (storage != NULL)
+		printf("Storage there: not known: %s.\n",
+		       text(storage, "sentence"));
+	if (ns != 0)
+		printf("Bandwidth to there: %s/s and more (%s counted there; a round trip of the session %.1f ms).\n",
+		       tool_bytes((uint64_t)((double)number(bandwidth,
+							    "bytes") *
+					     1e9 / (double)ns),
+				  rate),
+		       tool_bytes(number(bandwidth, "bytes"), left),
+		       (double)number(answer, "session_round_trip_ns") / 1e6);
+	else if (bandwidth != NULL)
+		printf("Bandwidth to there: not measured: %s.\n",
+		       text(bandwidth, "sentence"));
+}
+
 static int run_test(struct tool_run *run)
 {
+	const char *vm = tool_option(run, "vm");
 	char *escaped = tool_escape(run->operands[0]);
 	char *path = NULL;
 	char took[TOOL_TEXT_MAX];
-	json_t *answer;
+	json_t *answer, *body = json_object();
 	int status;
-	bool connected;
+	bool connected, failed;
 
 	if (escaped != NULL &&
 	    asprintf(&path, "/v1/peers/%s/test", escaped) < 0)
 		path = NULL;
 	free(escaped);
-	status = ask(run, path, json_object(), &answer);
+	if (vm != NULL)
+		json_object_set_new(body, "vm", json_string(vm));
+	status = ask(run, path, body, &answer);
 	if (status != TOOL_OK)
 		return status;
 	connected = json_is_true(json_object_get(answer, "connected"));
+	failed = !connected || strcmp(text(answer, "step"), "done") != 0;
 	if (run->json) {
 		tool_print_json(answer);
-		return connected ? TOOL_OK : TOOL_FAILED;
+		return failed ? TOOL_FAILED : TOOL_OK;
 	}
-	if (connected)
+	if (connected) {
 		printf("%s at %s answers: name, route, TCP, TLS and %s are good (%s, a round trip %.1f ms).\n",
 		       run->operands[0], text(answer, "address"),
 		       strcmp(text(answer, "mechanism"), "kerberos") == 0 ?
@@ -280,11 +320,12 @@ static int run_test(struct tool_run *run)
 		       tool_time(number(answer, "duration_ns") / 1000000u,
 				 took),
 		       (double)number(answer, "round_trip_ns") / 1e6);
-	if (connected)
 		printf("What it may do here: %s.\n",
 		       text(json_object_get(answer, "authorisation"),
 			    "sentence"));
-	else
+		print_trial(answer);
+	}
+	if (failed)
 		status = tool_fail(run, TOOL_FAILED, HVREPL_E_UNAVAILABLE,
 				   "%s%s%s fails at the step \"%s\": %s",
 				   run->operands[0],
@@ -302,8 +343,9 @@ const struct tool_verb tool_verb_test_connection = {
 	.summary = "Connect to a peer and say which step fails",
 	.details = "Steps: name lookup, route, TCP, TLS, the peer's certificate, its acceptance of ours;\n"
 		   "with Kerberos: TLS, our ticket and the peer's proof, its acceptance of ours;\n"
-		   "then authorisation (an entry there), versions, session.",
-	.options = client_options,
+		   "then authorisation (an entry there), versions, session, the storage there,\n"
+		   "and the bandwidth: at most 8 MiB in 2 s, beside what is replicated.",
+	.options = test_options,
 	.operands_min = 1,
 	.operands_max = 1,
 	.run = run_test,

@@ -3,6 +3,7 @@
 #include "decoders.h"
 
 #include "base/digest.h"
+#include "format/trial.h"
 #include "format/wire.h"
 #include "testing.h"
 
@@ -21,8 +22,31 @@ static size_t payload_of(uint8_t type, uint8_t *out, uint64_t *random)
 	struct hvri_credit credit = { .bytes = 1u << 20 };
 	struct hvri_digest_ask ask = { .count = 3, .offset = 1u << 20 };
 	struct hvri_digests digests = { .count = 2 };
+	struct hvri_trial_ask trial = { .number = 1, .bytes = 4096,
+					.disk_bytes = 1u << 30,
+					.disk_count = 2, .points = 8 };
+	struct hvri_trial_answer answer = { .number = 1, .code = HVREPL_E_LIMIT,
+					    .bytes = 4096,
+					    .sentence = "raise that" };
+	struct hvri_trial_data data = { .number = 1 };
+	struct hvri_trial_result result = { .number = 1, .bytes = 4096,
+					    .ns = 1000 };
 
 	switch (type) {
+	case HVRI_FRAME_TRIAL:
+		hvri_trial_ask_encode(&trial, out);
+		return HVRI_TRIAL_ASK_SIZE;
+	case HVRI_FRAME_TRIAL_ANSWER:
+		return hvri_trial_answer_encode(&answer, out);
+	case HVRI_FRAME_TRIAL_DATA:
+		data.part = (uint8_t)(1 + test_random(random) % 3);
+		data.length = data.part == HVRI_TRIAL_FILLER ? 24 : 0;
+		hvri_trial_data_encode(&data, out);
+		test_fill(out + HVRI_TRIAL_DATA_PREFIX, data.length, 1);
+		return HVRI_TRIAL_DATA_PREFIX + data.length;
+	case HVRI_FRAME_TRIAL_RESULT:
+		hvri_trial_result_encode(&result, out);
+		return HVRI_TRIAL_RESULT_SIZE;
 	case HVRI_FRAME_HELLO:
 		hello.incarnation = test_random(random);
 		hvri_hello_encode(&hello, out);
@@ -53,7 +77,9 @@ static size_t sample_frame(uint8_t *out, uint64_t *random)
 		HVRI_FRAME_HELLO,	HVRI_FRAME_BYE,
 		HVRI_FRAME_PING,	HVRI_FRAME_SEGMENT_END,
 		HVRI_FRAME_CREDIT,	HVRI_FRAME_DIGEST_ASK,
-		HVRI_FRAME_DIGESTS,
+		HVRI_FRAME_DIGESTS,	HVRI_FRAME_TRIAL,
+		HVRI_FRAME_TRIAL_ANSWER, HVRI_FRAME_TRIAL_DATA,
+		HVRI_FRAME_TRIAL_RESULT,
 	};
 	struct hvri_frame frame = {
 		.type = types[test_random(random) % HVRI_ARRAY_LEN(types)]
@@ -78,6 +104,45 @@ static void sign_frame(uint8_t *bytes, size_t length, uint64_t *random)
 	parts[1] = (struct hvri_part){ bytes + HEAD, length - HEAD };
 	hvri_xxh3(parts, bytes[3] == HVRI_FRAME_CHUNK ? 1 : 2, digest);
 	memcpy(bytes + 24, digest, 8);
+}
+
+/* The same of a trial's. */
+static int32_t trial_again(uint8_t type, const uint8_t *payload, size_t length,
+			   uint8_t *again, size_t *again_length)
+{
+	struct hvri_trial_ask ask;
+	static struct hvri_trial_answer answer;
+	struct hvri_trial_data data;
+	struct hvri_trial_result result;
+
+	switch (type) {
+	case HVRI_FRAME_TRIAL:
+		HVRI_TRY(hvri_trial_ask_decode(payload, length, &ask));
+		must(ask.bytes <= HVRI_TRIAL_BYTES_MAX, "wants too much");
+		hvri_trial_ask_encode(&ask, again);
+		return HVREPL_OK;
+	case HVRI_FRAME_TRIAL_ANSWER:
+		HVRI_TRY(hvri_trial_answer_decode(payload, length, &answer));
+		must(answer.bytes <= HVRI_TRIAL_BYTES_MAX && answer.code <= 0,
+		     "grants too much");
+		must(memchr(answer.sentence, 0, sizeof(answer.sentence)) !=
+			     NULL,
+		     "a sentence without end");
+		*again_length = HVRI_TRIAL_ANSWER_HEAD;
+		(void)hvri_trial_answer_encode(&answer, again);
+		return HVREPL_OK;
+	case HVRI_FRAME_TRIAL_DATA:
+		HVRI_TRY(hvri_trial_data_decode(payload, length, &data));
+		must(data.length == length - HVRI_TRIAL_DATA_PREFIX,
+		     "filler reaches outside");
+		*again_length = HVRI_TRIAL_DATA_PREFIX;
+		hvri_trial_data_encode(&data, again);
+		return HVREPL_OK;
+	default:
+		HVRI_TRY(hvri_trial_result_decode(payload, length, &result));
+		hvri_trial_result_encode(&result, again);
+		return HVREPL_OK;
+	}
 }
 
 /* Decode the payload, and write what was understood into `again`. */
@@ -127,6 +192,13 @@ static int32_t again_of(uint8_t type, const uint8_t *payload, size_t length,
 		hvri_digests_encode(&digests, again);
 		*again_length = HVRI_DIGESTS_PREFIX_SIZE;
 		break;
+	case HVRI_FRAME_TRIAL:
+	case HVRI_FRAME_TRIAL_ANSWER:
+	case HVRI_FRAME_TRIAL_DATA:
+	case HVRI_FRAME_TRIAL_RESULT:
+		HVRI_TRY(trial_again(type, payload, length, again,
+				     again_length));
+		break;
 	default:
 		return HVREPL_OK;
 	}
@@ -137,7 +209,7 @@ static int32_t again_of(uint8_t type, const uint8_t *payload, size_t length,
 
 static int32_t decode_frame(const uint8_t *bytes, size_t length)
 {
-	uint8_t again[HVRI_HELLO_SIZE];
+	uint8_t again[HVRI_TRIAL_ANSWER_MAX];
 	struct hvri_frame frame;
 	size_t again_length;
 

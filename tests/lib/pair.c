@@ -182,9 +182,22 @@ static int32_t open_replica(void *user, const struct hvrepl_uuid *vm,
 	return HVREPL_OK;
 }
 
+static int32_t root_space(void *user, const char *storage_root,
+			  uint64_t *free_out, uint64_t *total_out)
+{
+	struct pair_site *site = user;
+
+	site->root_asked++;
+	snprintf(site->root, sizeof(site->root), "%s", storage_root);
+	*free_out = site->root_free;
+	*total_out = site->root_total;
+	return site->root_code;
+}
+
 static const struct hvrepl_vmm_ops vmm_ops = {
 	.struct_size = sizeof(vmm_ops),
 	.open_replica = open_replica,
+	.root_space = root_space,
 };
 
 void pair_site_init(struct pair *pair, struct pair_site *site, const char *name,

@@ -75,6 +75,11 @@ struct pair_site {
 	bool holds_jobs;
 	uint64_t jobs_take_ns, jobs_random;
 	struct pair_more *more; /* PAIR_MORE_VMS; NULL: none. */
+	/* What its storage roots have, or how looking fails; the last asked. */
+	uint64_t root_free, root_total;
+	int32_t root_code;
+	unsigned root_asked;
+	char root[HVREPL_STORAGE_ROOT_MAX + 1];
 	struct pair_job jobs[PAIR_JOBS];
 	unsigned job_count;
 };
