@@ -212,7 +212,10 @@ struct hvrepl_point {
 HVREPL_API int32_t hvrepl_store_points(hvrepl_store *store,
 				       struct hvrepl_point *points,
 				       uint32_t *count_inout);
-/** Add to the pins of a point; durable on return. NOT_FOUND. @since 0.1 */
+/**
+ * Add to the pins of a point; durable on return. NOT_FOUND; BUSY: a commit is
+ * under way, which gives up all points. @since 0.1
+ */
 HVREPL_API int32_t hvrepl_store_pin(hvrepl_store *store, uint64_t point,
 				    uint32_t pins);
 HVREPL_API int32_t hvrepl_store_unpin(hvrepl_store *store, uint64_t point,

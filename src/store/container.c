@@ -4,6 +4,7 @@
 
 #include "base/cursor.h"
 #include "base/digest.h"
+#include "base/plant.h"
 #include "format/segment.h"
 
 #include <stdio.h>
@@ -451,7 +452,8 @@ int32_t hvri_container_scan(struct hvri_container *container, uint64_t from,
 
 	/* What a dead process left in a cache becomes durable before it is
 	 * believed (S4). */
-	HVRI_TRY(hvri_object_flush(&container->object));
+	if (!HVRI_PLANT(undo_believed_unflushed))
+		HVRI_TRY(hvri_object_flush(&container->object));
 	HVRI_TRY(hvri_object_size(&container->object, &scan.size));
 	scan.buffer = hvri_alloc_raw(container->env, SCAN_BUFFER);
 	if (scan.buffer == NULL)

@@ -113,6 +113,7 @@ static void release_unneeded(struct hvri_manifest *state)
 			uint64_t to = state->redo[r].to;
 
 			if (to > undo->from && to <= undo->to &&
+			    !HVRI_PLANT(redo_outlives_points) &&
 			    (!hvri_state_kept_in(state, to, undo->to) ||
 			     HVRI_PLANT(redo_released_early)))
 				remove_log(state->redo, &state->redo_count, r);

@@ -211,9 +211,17 @@ static enum done drop(void)
 {
 	struct world_point *point = world_kept(&w, 0);
 
+	bool pinned;
+	int32_t rc;
+
 	if (point == NULL || point == world_newest(&w))
 		return NOT_NOW;
-	return result(world_drop(&w, point->key));
+	pinned = point->pinned;
+	rc = world_drop(&w, point->key);
+	showing(19);
+	ck_assert_msg(!pinned || rc == HVREPL_E_BUSY || w.sim.crashed,
+		      "a pinned point is given up: %d", rc);
+	return result(rc);
 }
 
 static enum done compact(void)
@@ -419,9 +427,7 @@ static enum done op(unsigned what)
 	default:
 		return world_kept(&w, 0) == NULL ?
 			       NOT_NOW :
-			       result(hvri_store_pin(w.store,
-						     world_kept(&w, 0)->key,
-						     HVREPL_PIN_OPERATOR));
+			       result(world_pin(&w, world_kept(&w, 0), true));
 	}
 }
 

@@ -78,6 +78,7 @@ static int32_t step(struct fuzz_in *in)
 	uint8_t what = fuzz_u8(in) % 14, more_of_it = fuzz_u8(in);
 	bool replica = w.store->state.phase == HVRI_MANIFEST_REPLICA;
 	uint32_t more = 1;
+	struct world_point *point;
 	uint64_t key;
 	int32_t rc;
 
@@ -86,7 +87,8 @@ static int32_t step(struct fuzz_in *in)
 				       world_first_point(&w, more_of_it % 2);
 	if (!replica)
 		what = what % 2 == 0 ? 7 : 8; /* Committed: a guest only. */
-	key = kept() > 0 ? world_kept(&w, more_of_it % kept())->key : 0;
+	point = kept() > 0 ? world_kept(&w, more_of_it % kept()) : NULL;
+	key = point != NULL ? point->key : 0;
 	switch (what) {
 	case 0:
 	case 1:
@@ -122,9 +124,7 @@ static int32_t step(struct fuzz_in *in)
 		}
 		return w.direct ? HVREPL_OK : world_cancel(&w);
 	case 12:
-		return key == 0 ? HVREPL_OK :
-				  hvri_store_pin(w.store, key,
-						 HVREPL_PIN_OPERATOR);
+		return point == NULL ? HVREPL_OK : world_pin(&w, point, true);
 	default:
 		/* Closing a view is no flush. */
 		if (w.view != NULL)

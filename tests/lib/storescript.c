@@ -147,8 +147,7 @@ static int32_t step(int what)
 	case BLOB:
 		return set_blob();
 	case PIN:
-		return hvri_store_pin(w.store, world_kept(&w, 0)->key,
-				      HVREPL_PIN_OPERATOR);
+		return world_pin(&w, world_kept(&w, 0), true);
 	case PART:
 		if (!w.cut.pending)
 			world_make_cut(&w);

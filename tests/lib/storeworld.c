@@ -287,6 +287,20 @@ int32_t world_drop(struct world *world, uint64_t key)
 	return rc;
 }
 
+int32_t world_pin(struct world *world, struct world_point *point, bool pinned)
+{
+	int32_t rc;
+
+	point->pin_tried = pinned;
+	rc = pinned ? hvri_store_pin(world->store, point->key,
+				     HVREPL_PIN_OPERATOR) :
+		      hvri_store_unpin(world->store, point->key,
+				       HVREPL_PIN_OPERATOR);
+	if (rc == HVREPL_OK && !world->sim.crashed)
+		point->pinned = pinned;
+	return rc;
+}
+
 /* ---- the failed-over VM ---- */
 
 static struct world_point *by_key(struct world *world, uint64_t key)
@@ -387,12 +401,15 @@ int32_t world_merge(struct world *world, uint64_t target)
 	return HVREPL_OK;
 }
 
-/* The model follows what policy gave up: old points beyond its number. */
+/* The model follows what policy gave up: what is beyond its number, which counts
+ * neither the newest point nor pinned ones. */
 static void follow_policy(struct world *world)
 {
-	uint32_t kept = 0;
+	const struct world_point *newest = world_newest(world);
+	uint32_t counted = 0;
+	bool gone = false;
 
-	for (uint32_t i = world->point_count; i-- > 0;) {
+	for (uint32_t i = 0; i < world->point_count; i++) {
 		struct world_point *point = &world->points[i];
 
 		if (!point->kept)
@@ -401,10 +418,15 @@ static void follow_policy(struct world *world)
 		point->kept = hvri_state_point(&world->store->state,
 					       point->key) != NULL;
 		hvri_unlock(&world->store->map);
-		ck_assert(point->kept || kept > world->options.points_max ||
-			  world->options.capacity != 0 || world->full);
-		kept += point->kept;
+		gone |= !point->kept;
+		ck_assert_msg(point->kept || (!point->pinned && point != newest),
+			      "upkeep gave up point %llu, which is %s",
+			      (unsigned long long)point->key,
+			      point->pinned ? "pinned" : "the newest");
+		counted += point->kept && !point->pinned && point != newest;
 	}
+	ck_assert(!gone || counted >= world->options.points_max ||
+		  world->options.capacity != 0 || world->full);
 	world->maintaining = false;
 }
 
@@ -471,6 +493,25 @@ struct world_point *world_newest(struct world *world)
 	return newest;
 }
 
+/* A pin is there if it was said to be, or was asked for when all ended. */
+static void settle_pins(struct world *world)
+{
+	for (uint32_t i = 0; i < world->point_count; i++) {
+		struct world_point *point = &world->points[i];
+		const struct hvri_manifest_point *found =
+			hvri_state_point(&world->store->state, point->key);
+		bool pinned = found != NULL && found->pins != 0;
+
+		if (!point->kept || found == NULL)
+			continue;
+		ck_assert_msg(pinned == point->pinned ||
+				      pinned == point->pin_tried,
+			      "point %llu lost its pin",
+			      (unsigned long long)point->key);
+		point->pinned = point->pin_tried = pinned;
+	}
+}
+
 void world_settle(struct world *world)
 {
 	struct hvrepl_point point;
@@ -493,6 +534,7 @@ void world_settle(struct world *world)
 	     world->store->state.phase == HVRI_MANIFEST_BASE_ONLY))
 		for (uint32_t i = 0; i < world->point_count; i++)
 			world->points[i].kept = false;
+	settle_pins(world);
 }
 
 static void compare(struct world *world, hvrepl_view *view,

@@ -21,6 +21,7 @@ struct world_image {
 
 struct world_point {
 	bool kept;
+	bool pinned, pin_tried; /* As said; as last asked for. */
 	uint64_t key, number;
 	struct hvrepl_uuid cut;
 	struct world_image *image;
@@ -110,6 +111,8 @@ int32_t world_send_segments(struct world *world);
 int32_t world_send_cut(struct world *world);
 int32_t world_send(struct world *world);
 int32_t world_drop(struct world *world, uint64_t key);
+/* Pinned, neither upkeep nor a drop gives it up. */
+int32_t world_pin(struct world *world, struct world_point *point, bool pinned);
 
 int32_t world_failover(struct world *world, uint64_t key);
 int32_t world_guest_write(struct world *world);

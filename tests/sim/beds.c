@@ -5,6 +5,7 @@
 #include "story.h"
 
 #include "sparsedisk.h"
+#include "storelife.h"
 #include "storeplay.h"
 #include "trackbed.h"
 
@@ -289,4 +290,28 @@ void story_of_store(uint64_t n)
 		PROVE(22);
 	if (played.crashes > 0)
 		PROVE(11);
+}
+
+void story_of_life(uint64_t n)
+{
+	struct store_lived lived;
+
+	profile = PROFILE_LIFE;
+	store_life_about = about;
+	lived = store_life(n);
+	tally->hash = lived.hash ^ lived.events;
+	tally->events += lived.events;
+	tally->hash_sum += tally->hash;
+	tally->stories++;
+	PROVE(10);
+	if (lived.pins > 0)
+		PROVE(19);
+	if (lived.damages > 0) {
+		PROVE(12);
+		PROVE(15);
+	}
+	if (lived.crashes > 0)
+		PROVE(11);
+	if (lived.direct > 0 && lived.crashes > 0)
+		PROVE(1);
 }

@@ -26,7 +26,8 @@ uint32_t suppressed;
 bool lost_caches;
 unsigned focus;
 #ifndef HVREPL_PLANT
-static const char *hvri_plant; /* Only sim-planted has bugs to switch on. */
+/* Only sim-planted has bugs to switch on. */
+static const char *hvri_plant, *hvri_plant_too;
 #endif
 
 struct worker {
@@ -381,6 +382,19 @@ static uint64_t number(char **argv, int *i, int argc, int base)
 	return strtoull(argv[++*i], NULL, base);
 }
 
+/* "a+b": where one rule stands behind another, neither is missed alone. */
+static void plant(char *names)
+{
+	char *second = strchr(names, '+');
+
+	hvri_plant = names;
+	if (second == NULL)
+		return;
+	*second = 0;
+	hvri_plant_too = second + 1;
+	(void)hvri_plant_too;
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t first = 1, count = 1000;
@@ -402,7 +416,7 @@ int main(int argc, char **argv)
 		else if (strcmp(argv[i], "--without") == 0)
 			suppressed = (uint32_t)number(argv, &i, argc, 16);
 		else if (strcmp(argv[i], "--plant") == 0 && i + 1 < argc)
-			hvri_plant = argv[++i];
+			plant(argv[++i]);
 		else if (strcmp(argv[i], "--stop-after") == 0)
 			failures_max = (unsigned)number(argv, &i, argc, 10);
 		else if (strcmp(argv[i], "--trace") == 0)

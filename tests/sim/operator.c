@@ -10,12 +10,50 @@ static const char *const operations[] = {
 	"force", "remove", "verify", "cut-now",
 };
 
+/* The last point that is listed, 0: none; and whether `number` is one of them. */
+static uint64_t newest_listed(const struct teller *t, uint64_t number,
+			      bool *listed)
+{
+	struct hvrepl_point point = HVREPL_POINT_INIT;
+	uint64_t newest = 0;
+
+	*listed = false;
+	for (uint32_t i = 0; hvrepl_vm_get_point(t->site->node, &pair_vm, i,
+						 &point) == HVREPL_OK;
+	     i++) {
+		newest = point.number;
+		*listed |= newest == number;
+	}
+	return newest;
+}
+
+/* Who names no point gets the newest, whatever the clocks say (O5). The disk of a
+ * VM that was handed over is a point by itself, which no list has. */
+static void check_newest_taken(struct teller *t, uint64_t newest,
+			       const struct hvrepl_uuid *epoch_before)
+{
+	struct hvrepl_vm_status after;
+	struct hvrepl_epoch epoch;
+	bool listed;
+
+	if (newest == 0 || !look(t->site, &after) ||
+	    same(&after.epoch, epoch_before) ||
+	    !epoch_of(t->site, &after.epoch, &epoch) ||
+	    newest != newest_listed(t, epoch.fork_point, &listed) || !listed)
+		return;
+	HOLDS(14, epoch.fork_point == newest,
+	      "%s failed over to point %llu, the newest is %llu",
+	      t->site->name, (unsigned long long)epoch.fork_point,
+	      (unsigned long long)newest);
+}
+
 void ask(struct teller *t, uint32_t operation)
 {
 	struct hvrepl_uuid epoch = { { 0 } };
 	struct hvrepl_vm_status before, after;
-	uint64_t point = 0;
+	uint64_t point = 0, newest;
 	uint64_t at = pair.now_ns;
+	bool listed;
 	int32_t rc;
 
 	if (!look(t->site, &before))
@@ -36,7 +74,10 @@ void ask(struct teller *t, uint32_t operation)
 	     operation == HVREPL_OPERATION_CHANGE_POINT) &&
 	    t->seen_count > 0 && dice(2) == 0)
 		point = t->seen_numbers[dice(t->seen_count)];
+	newest = newest_listed(t, 0, &listed);
 	rc = pair_ask(t->site, operation, point, &epoch);
+	if (rc >= 0 && operation == HVREPL_OPERATION_UNPLANNED && point == 0)
+		check_newest_taken(t, newest, &before.epoch);
 	mix((uint64_t)operation << 32 | (uint32_t)rc);
 	discarded |= operation == HVREPL_OPERATION_DISCARD;
 	/* A site that was brought back may commit what it knows not to be given up

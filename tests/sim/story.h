@@ -33,6 +33,8 @@ enum profile {
 	PROFILE_STORE,     /* One store beside a naive model. */
 	PROFILE_THREADS,   /* Trackers; others come in the middle of a write. */
 	PROFILE_LATE,      /* All, with data jobs that other threads do late. */
+	PROFILE_LIFE,      /* One store: policy, pins, damage, and a guest that
+			    * stays through a commit and after it. */
 	PROFILE_COUNT,
 };
 
@@ -268,5 +270,6 @@ void story(uint64_t n, enum profile kind);
 /* TRACKER, or THREADS: that only the planted program has (HVRI_YIELD). */
 void story_of_tracker(uint64_t n, enum profile kind); /* beds.c */
 void story_of_store(uint64_t n);
+void story_of_life(uint64_t n);
 enum profile profile_of(uint64_t n);
 #endif

@@ -90,8 +90,7 @@ static int32_t base_only(void)
 
 static int32_t pin(void)
 {
-	return hvri_store_pin(w.store, world_kept(&w, 0)->key,
-			      HVREPL_PIN_OPERATOR);
+	return world_pin(&w, world_kept(&w, 0), true);
 }
 
 static int32_t drop(void)

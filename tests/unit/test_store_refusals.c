@@ -268,11 +268,21 @@ START_TEST(failovers_are_opened_committed_and_cancelled_in_their_order)
 		ck_assert_int_eq(world_guest_write(&w), HVREPL_OK);
 	ck_assert_int_eq(world_guest_flush(&w), HVREPL_OK);
 	ck_assert_int_eq(hvrepl_store_commit_begin(w.store, NULL), HVREPL_OK);
+	/* A commit gives up all points: too late for a pin. */
+	ck_assert_int_eq(hvri_store_pin(w.store, world_kept(&w, 0)->key,
+					HVREPL_PIN_OPERATOR),
+			 HVREPL_E_BUSY);
+	ck_assert_int_eq(hvri_store_unpin(w.store, world_kept(&w, 0)->key,
+					  HVREPL_PIN_OPERATOR),
+			 HVREPL_OK);
 	do
 		ck_assert_int_eq(hvrepl_store_commit_advance(w.store, &more,
 							     NULL),
 				 HVREPL_OK);
 	while (w.store->state.commit == HVRI_COMMIT_OVERLAY);
+	ck_assert_int_eq(hvri_store_pin(w.store, world_kept(&w, 0)->key,
+					HVREPL_PIN_OPERATOR),
+			 HVREPL_E_BUSY);
 	ck_assert_int_eq(hvrepl_store_cancel(w.store, &more, NULL),
 			 HVREPL_E_BUSY);
 	world_view_close(&w);
