@@ -488,10 +488,8 @@ static void open_finish(struct hvri_task *task)
 	hvri_vm_list_points(vm);
 	hvri_vm_doors(vm, !standby, false);
 	hvri_vm_start_fill(vm);
-	vm->start_event.event.type = HVRI_EVENT_START;
-	vm->start_event.event.u.start = vm->start;
 	vm->opened = true;
-	hvri_vm_feed(vm, &vm->start_event);
+	hvri_vm_begin(vm);
 	if (vm->relationship.record.mode == HVREPL_MODE_NONE) {
 		/* Not protected: an ordinary disk, tracked all the same. */
 		for (uint32_t i = 0; i < vm->disk_count; i++)
@@ -499,8 +497,6 @@ static void open_finish(struct hvri_task *task)
 		vm->armed = true;
 		hvri_vm_doors(vm, true, true);
 	}
-	if (vm->session != NULL)
-		hvri_vm_session_changed(vm);
 	hvri_vm_go_on(vm);
 	hvri_standby_maintain(vm);
 	hvri_owner_save(vm);

@@ -479,8 +479,7 @@ void hvri_receive_found(struct hvri_vm *vm, const struct hvrepl_uuid *cut)
 {
 	struct hvri_vm_event *found = &vm->reception.found_event;
 
-	if (found->queued)
-		return;
+	/* One that waits for its turn yet says the newest: it is of later. */
 	found->event.type = HVRI_EVENT_POINT_COMPLETE;
 	found->event.u.data.cut = *cut;
 	memset(&found->event.u.data.found, 0, sizeof(struct hvri_point));

@@ -327,9 +327,19 @@ static void put_first(struct hvri_vm *vm, struct hvri_vm_event *event)
 
 void hvri_vm_session_changed(struct hvri_vm *vm)
 {
-	/* In front: what is queued behind it is of the new session, or void. */
-	if (!vm->session_event.queued && vm->opened)
+	/* In front: what is queued behind it is of the new session, or void. Nothing
+	 * is heard before START. */
+	if (!vm->session_event.queued && vm->opened && !vm->start_event.queued)
 		put_first(vm, &vm->session_event);
+}
+
+void hvri_vm_begin(struct hvri_vm *vm)
+{
+	vm->start_event.event.type = HVRI_EVENT_START;
+	vm->start_event.event.u.start = vm->start;
+	/* Before what came while it was being opened: a group was decided. */
+	put_first(vm, &vm->start_event);
+	hvri_vm_go_on(vm);
 }
 
 static void step_credit(struct hvri_vm *vm, const struct hvri_vm_event *waiting)
@@ -353,7 +363,11 @@ static bool step(struct hvri_vm *vm, struct hvri_vm_event *event)
 		return step_session(vm);
 	if (event->event.type == HVRI_EVENT_MESSAGE)
 		return step_message(vm, event);
-	return decide(vm, &event->event);
+	if (!decide(vm, &event->event))
+		return false;
+	if (event == &vm->start_event)
+		hvri_vm_session_changed(vm); /* Where there is one already. */
+	return true;
 }
 
 /* Nothing that happened may be missing, and nothing is decided without fresh
@@ -639,9 +653,7 @@ static void begin_anew(struct hvri_vm *vm)
 	clear_events(vm);
 	vm->start = (struct hvri_start){ 0 };
 	hvri_vm_start_fill(vm);
-	vm->start_event.event.type = HVRI_EVENT_START;
-	vm->start_event.event.u.start = vm->start;
-	hvri_vm_feed(vm, &vm->start_event);
+	hvri_vm_begin(vm);
 }
 
 /* The record goes; then the VM, unless it runs here. */

@@ -223,6 +223,8 @@ HVRI_MUST_CHECK int32_t hvri_vm_create(struct hvrepl_node *node,
 				       struct hvri_vm **vm_out);
 /* What a START says of this node. */
 void hvri_vm_start_fill(struct hvri_vm *vm);
+/* Feed START, with what `start` says, in front of everything else. */
+void hvri_vm_begin(struct hvri_vm *vm);
 /* The session with the peer came or went. */
 void hvri_vm_session_changed(struct hvri_vm *vm);
 /* Events are fed in order, one at a time, each after the one before was

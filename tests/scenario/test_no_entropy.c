@@ -33,6 +33,31 @@ START_TEST(what_happens_without_entropy_is_decided_once_there_is_some)
 }
 END_TEST
 
+/* The connection is there before the disks are, and entropy after both: the start
+ * comes first, then the session. */
+START_TEST(a_session_of_before_the_start_is_heard_after_it)
+{
+	struct test_refusals refusals = { 0, 0, true };
+
+	shadow_setup();
+	shadow_protect();
+	pair_stop(&pair, &pair.b);
+	pair.b.holds_jobs = true;
+	pair_start(&pair, &pair.b);
+	pair_run(&pair, 5 * SECOND);
+	pair.b.env.refusals = &refusals;
+	pair_do_jobs(&pair.b);
+	pair.b.holds_jobs = false;
+	pair_run(&pair, SECOND / 10);
+	ck_assert_uint_gt(refusals.count, 0);
+	pair.b.env.refusals = NULL;
+	pair_run(&pair, SECOND);
+	shadow_scatter(&pair.a, 5, 4);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+	shadow_teardown();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("no entropy");
@@ -40,6 +65,7 @@ int main(void)
 
 	tcase_add_loop_test(tc, what_happens_without_entropy_is_decided_once_there_is_some,
 			    0, 4 * 12);
+	tcase_add_test(tc, a_session_of_before_the_start_is_heard_after_it);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }

@@ -241,6 +241,23 @@ START_TEST(a_vm_of_an_older_version_joins_its_peers_group_for_good)
 }
 END_TEST
 
+/* The connection is there before the disks are. */
+START_TEST(a_group_that_is_decided_before_the_vm_is_open_is_on_record_at_once)
+{
+	shadow_protect();
+	leave_group();
+	pair_stop(&pair, &pair.b);
+	*record_flags() = 0;
+	pair.b.holds_jobs = true;
+	pair_start(&pair, &pair.b);
+	pair_run(&pair, 5 * SECOND);
+	pair_do_jobs(&pair.b);
+	pair.b.holds_jobs = false;
+	pair_run(&pair, SECOND / 1000);
+	ck_assert_uint_eq(*record_flags(), FLAG_GROUP | FLAG_BOUND);
+}
+END_TEST
+
 START_TEST(a_group_in_a_record_of_an_older_version_counts)
 {
 	shadow_protect();
@@ -363,6 +380,9 @@ int main(void)
 		       a_right_taken_from_a_group_does_not_come_back_by_itself);
 	tcase_add_test(tc,
 		       a_vm_of_an_older_version_joins_its_peers_group_for_good);
+	tcase_add_test(
+		tc,
+		a_group_that_is_decided_before_the_vm_is_open_is_on_record_at_once);
 	tcase_add_test(tc, a_group_in_a_record_of_an_older_version_counts);
 	tcase_add_test(tc, a_vm_that_is_not_replicated_is_bound_to_no_group);
 	tcase_add_test(tc, a_vm_that_is_not_open_keeps_its_group);
