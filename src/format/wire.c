@@ -156,6 +156,7 @@ int32_t hvri_binder(const uint8_t exporter[32], bool of_initiator,
 		    uint8_t binder_out[32])
 {
 	static const char label[] = "hvrepl/1 binder";
+	static const uint8_t none[32];
 	uint8_t text[sizeof(label) + 1 + 2 * HVRI_HELLO_SIZE];
 	struct hvri_writer writer = hvri_writer_over(text, sizeof(text));
 
@@ -163,6 +164,8 @@ int32_t hvri_binder(const uint8_t exporter[32], bool of_initiator,
 	hvri_write_u8(&writer, of_initiator ? 1 : 2);
 	hvri_write_bytes(&writer, initiator, HVRI_HELLO_SIZE);
 	hvri_write_bytes(&writer, acceptor, HVRI_HELLO_SIZE);
+	if (HVRI_PLANT(binder_unbound))
+		exporter = none;
 	if (HMAC(EVP_sha256(), exporter, 32, text, writer.written, binder_out,
 		 NULL) == NULL)
 		return HVREPL_E_NOMEM;

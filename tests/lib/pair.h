@@ -160,6 +160,12 @@ void pair_link_break(struct pair *pair); /* Connections only. */
 /* A connection from elsewhere that says `bytes` and listens to nothing. */
 void pair_intrude(struct pair *pair, struct pair_site *to, const char *peer,
 		  bool no_secret, const void *bytes, size_t length);
+/* Somebody in the middle: a channel to each of the two, who take each other for
+ * the peer, and what one says goes on to the other, `most` bytes each way. `from`
+ * connects, and with `both_call` `to` does as well; the same twice: its own words
+ * come back. */
+void pair_relay(struct pair *pair, struct pair_site *from, struct pair_site *to,
+		bool both_call, size_t most);
 /* Jobs that are held are done, and those that they begin, before the node's
  * thread gets a turn. */
 void pair_do_jobs(struct pair_site *site);

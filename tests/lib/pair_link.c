@@ -21,6 +21,9 @@ struct pair_end {
 	struct pair_end *other;
 	struct pair_site *site; /* Whose end it is; NULL: an intruder's. */
 	const char *peer; /* Who the other side is. */
+	/* Of an intruder: what comes here goes on to that end, so many bytes. */
+	struct pair_end *onward;
+	size_t onward_left;
 	bool closed, released;
 	struct packet *first, **last; /* On their way to this end. */
 	hvrepl_op *op; /* A receive that waits. */
@@ -151,7 +154,14 @@ static int32_t end_send(void *user, hvrepl_op *op,
 		pair->flip_at = UINT64_MAX;
 		packet->bytes[pair->moved % length] ^= 0x10;
 	}
-	if (pair->tamper != NULL && to->site != NULL && length > 0) {
+	if (to->onward != NULL) {
+		take_back(to, packet);
+		length = length < to->onward_left ? length : to->onward_left;
+		to->onward_left -= length;
+		if (!to->onward->closed)
+			pair_deliver(to->onward, packet->bytes, length);
+		free(packet);
+	} else if (pair->tamper != NULL && to->site != NULL && length > 0) {
 		take_back(to, packet);
 		tamper(to, packet);
 		free(packet);
@@ -307,6 +317,23 @@ int32_t pair_connect(void *user)
 	return HVREPL_OK;
 }
 
+/* A channel of the site's whose other end is an intruder's. */
+static struct pair_pipe *pipe_to(struct pair *pair, struct pair_site *site,
+				 const char *peer, uint32_t flags)
+{
+	struct pair_pipe *pipe = pipe_new(pair, NULL, site);
+
+	pipe->ends[0].peer = site->name;
+	pipe->ends[0].released = true;
+	pipe->ends[1].peer = peer;
+	(void)!hvrepl_node_connected(
+		site->node,
+		&(struct hvrepl_channel){ &end_ops, &pipe->ends[1],
+					  end_release },
+		flags);
+	return pipe;
+}
+
 void pair_intrude(struct pair *pair, struct pair_site *to, const char *peer,
 		  bool no_secret, const void *bytes, size_t length)
 {
@@ -314,19 +341,36 @@ void pair_intrude(struct pair *pair, struct pair_site *to, const char *peer,
 
 	if (to->node == NULL)
 		return;
-	pipe = pipe_new(pair, NULL, to);
+	pipe = pipe_to(pair, to, peer, 0);
 	if (no_secret)
 		pipe->secret = 0;
-	pipe->ends[0].peer = to->name;
-	pipe->ends[0].released = true;
-	pipe->ends[1].peer = peer;
 	memcpy(put_packet(&pipe->ends[1], length, pair->now_ns)->bytes, bytes,
 	       length);
-	(void)!hvrepl_node_connected(
-		to->node,
-		&(struct hvrepl_channel){ &end_ops, &pipe->ends[1],
-					  end_release },
-		0);
+}
+
+void pair_relay(struct pair *pair, struct pair_site *from, struct pair_site *to,
+		bool both_call, size_t most)
+{
+	struct pair_pipe *one, *other;
+
+	if (from->node == NULL || to->node == NULL)
+		return;
+	one = pipe_to(pair, from, pair_other(from)->name,
+		      HVREPL_CHANNEL_INITIATOR);
+	other = from == to ? one :
+			     pipe_to(pair, to, pair_other(to)->name,
+				     both_call ? HVREPL_CHANNEL_INITIATOR : 0);
+	one->ends[0].onward = &other->ends[1];
+	other->ends[0].onward = &one->ends[1];
+	one->ends[0].onward_left = other->ends[0].onward_left = most;
+}
+
+/* Nobody passes anything on to it any more. */
+static void forget_pipe(struct pair *pair, const struct pair_pipe *gone)
+{
+	for (struct pair_pipe *p = pair->pipes; p != NULL; p = p->next)
+		if (p->ends[0].onward == &gone->ends[1])
+			p->ends[0].onward = NULL;
 }
 
 bool pair_link_turn(struct pair *pair)
@@ -345,6 +389,7 @@ bool pair_link_turn(struct pair *pair)
 			continue;
 		}
 		*at = gone->next;
+		forget_pipe(pair, gone);
 		for (int i = 0; i < 2; i++)
 			while (gone->ends[i].first != NULL) {
 				struct packet *packet = gone->ends[i].first;

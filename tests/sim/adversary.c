@@ -16,6 +16,7 @@ static struct {
 static uint8_t heard[HEARD];
 static size_t heard_length;
 static bool listening;
+static bool relaying; /* What is said to a stranger goes on to the other site. */
 static uint8_t scratch[TAPE];
 
 /* Each send starts a frame. */
@@ -36,11 +37,31 @@ static void show_frames(const struct pair_site *to, const uint8_t *bytes,
 	}
 }
 
+/* Nobody knows anybody by what was relayed: only the handshake is said. */
+static void check_relayed(const struct pair_site *from, const uint8_t *bytes,
+			  size_t length)
+{
+	size_t at = 0;
+
+	while (at + 32 <= length) {
+		uint32_t of_payload;
+		uint8_t type = bytes[at + 3];
+
+		memcpy(&of_payload, bytes + at + 4, 4);
+		HOLDS(41, type >= 1 && type <= 3,
+		      "%s sent frame %u to who relayed its handshake",
+		      from->name, type);
+		at += 32 + of_payload;
+	}
+}
+
 static void tap(struct pair *p, struct pair_site *from, struct pair_site *to,
 		const uint8_t *bytes, size_t length)
 {
 	(void)p;
 	if (to == NULL) {
+		if (relaying)
+			check_relayed(from, bytes, length);
 		/* What a node answers a stranger. */
 		if (!listening || heard_length + length > HEARD)
 			return;
@@ -62,7 +83,7 @@ static void tap(struct pair *p, struct pair_site *from, struct pair_site *to,
 void adversary_begin(void)
 {
 	tapes[0].length = tapes[1].length = 0;
-	listening = false;
+	listening = relaying = false;
 	pair.tap = tap;
 }
 
@@ -157,4 +178,42 @@ void adversary_act(void)
 		      "%s wrote its state for a stranger (I/O %llu)",
 		      t->site->name,
 		      (unsigned long long)(t->site->sim.io_count - ios));
+}
+
+void adversary_relay(void)
+{
+	struct teller *from = &tellers[dice(2)];
+	struct teller *to = dice(4) == 0 ? from : &tellers[from == &tellers[0]];
+	bool both_call = dice(4) == 0, alone = dice(2) == 0;
+	/* All of it, or as far as somewhere in the handshake. */
+	size_t most = dice(3) == 0 ? (size_t)dice(400) : SIZE_MAX;
+	uint64_t delays[2] = { pair.delay_ns[0], pair.delay_ns[1] };
+	struct hvrepl_node_status status = HVREPL_NODE_STATUS_INIT;
+
+	for (int i = 0; i < 2; i++)
+		if (tellers[i].site->node == NULL ||
+		    tellers[i].site->sim.crashed)
+			return;
+	SAY("somebody relays %s's handshake to %s%s", from->site->name,
+	    to->site->name, most == SIZE_MAX ? "" : ", as far as he likes");
+	/* Alone: whatever session there is afterwards would be his. */
+	alone = alone && pair.link_up;
+	if (alone)
+		pair_link(&pair, false);
+	pass(MS);
+	relaying = true;
+	pair_relay(&pair, from->site, to->site, both_call, most);
+	pass(SECOND);
+	for (int i = 0; alone && i < 2; i++)
+		if (tellers[i].site->node != NULL &&
+		    hvrepl_node_get_status(tellers[i].site->node, &status) ==
+			    HVREPL_OK)
+			HOLDS(41, status.session_count == 0,
+			      "%s has a session with who relayed its handshake",
+			      tellers[i].site->name);
+	/* He lets go, and what is late is dropped. */
+	pass(delays[0] + delays[1] + MS);
+	relaying = false;
+	if (alone)
+		pair_link(&pair, true);
 }

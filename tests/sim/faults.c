@@ -24,6 +24,7 @@ void swarm(void)
 		[PROFILE_OPERATOR] = BIT(FAULT_LINK) | OF_PROCESS |
 				     BIT(FAULT_CLOCK) | BIT(FAULT_RIGHTS),
 		[PROFILE_ADVERSARY] = OF_STRANGERS | OF_LINK | BIT(FAULT_KILL),
+		[PROFILE_RELAY] = OF_STRANGERS | OF_LINK | BIT(FAULT_KILL),
 		[PROFILE_ALL] = OF_LINK | OF_PROCESS | OF_DISK | OF_MEDIUM |
 				OF_STRANGERS | OF_REST | BIT(FAULT_RESTORE),
 		[PROFILE_LATE] = OF_LINK | OF_PROCESS | OF_DISK | OF_MEDIUM |
@@ -308,7 +309,10 @@ void random_fault(void)
 		SAY("a byte will change on the link");
 		break;
 	case FAULT_STRANGER:
-		adversary_act();
+		if (profile == PROFILE_RELAY && dice(3) > 0)
+			adversary_relay();
+		else
+			adversary_act();
 		break;
 	default:
 		take_rights(t);

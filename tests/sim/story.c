@@ -17,7 +17,7 @@ static uint64_t hash;
 
 const char *const profile_names[PROFILE_COUNT] = {
 	"disk", "operator", "adversary", "all", "tracker", "store",
-	"threads", "late", "life",
+	"threads", "late", "life", "relay",
 };
 
 /* Numbered as the brief of this proof does; docs/testing.md says them. */
@@ -61,7 +61,7 @@ const char *const guarantees[GUARANTEES] = {
 	[38] = "memory and storage are bounded",
 	[39] = "a stranger changes nothing durable",
 	[40] = "any bytes are taken or refused",
-	[41] = "a replayed handshake opens nothing",
+	[41] = "a replayed or relayed handshake opens nothing",
 	[42] = "a stranger's work is bounded",
 	[43] = "objects are named by the library alone",
 	[44] = "callbacks keep their contract",
@@ -276,5 +276,7 @@ enum profile profile_of(uint64_t n)
 
 	/* Of four stories of a store one is its whole life; the others are one of
 	 * each sort that story_of_store() knows. */
-	return n % 64 == 28 ? PROFILE_LIFE : turn[n % 16];
+	if (n % 64 == 28)
+		return PROFILE_LIFE;
+	return n % 32 == 14 ? PROFILE_RELAY : turn[n % 16];
 }

@@ -35,6 +35,7 @@ enum profile {
 	PROFILE_LATE,      /* All, with data jobs that other threads do late. */
 	PROFILE_LIFE,      /* One store: policy, pins, damage, and a guest that
 			    * stays through a commit and after it. */
+	PROFILE_RELAY,     /* As adversaries; one stands between the sites. */
 	PROFILE_COUNT,
 };
 
@@ -263,6 +264,8 @@ void swarm(void); /* Draw what may happen in this story. */
 void adversary_begin(void);
 void adversary_end(void);
 void adversary_act(void);
+/* Somebody between the two passes a handshake on. */
+void adversary_relay(void);
 
 /* story.c */
 void pass(uint64_t ns);
