@@ -92,7 +92,7 @@ static void remember(struct hvri_step *s, const struct hvri_claim *claim)
 	r->peer_phase = claim->phase;
 	r->peer_armed = claim->armed;
 	r->peer_current = claim->current;
-	r->peer_left = hvri_uuid_equal(&r->peer_joining, &rec->current) &&
+	s->peer_left = hvri_uuid_equal(&r->peer_joining, &rec->current) &&
 		       !hvri_uuid_equal(&claim->joining, &rec->current);
 	r->peer_joining = claim->joining;
 	r->peer_position = claim->position;

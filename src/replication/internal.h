@@ -25,6 +25,7 @@ struct hvri_step {
 	uint32_t fresh_used;
 	bool touched; /* Ownership changed: a new generation. */
 	bool say_hello;
+	bool peer_left; /* It was joining us, and its claim says so no more. */
 	uint64_t asked_job; /* The operation came from the peer: its job. */
 };
 

@@ -73,10 +73,8 @@ static bool final_ok(struct hvri_step *s, const struct hvri_cut_begin *cut)
 static void leave(struct hvri_relationship *r)
 {
 	if (r->receiving.point.number != 0 &&
-	    (r->begun || HVRI_PLANT(stopped_before_begun))) {
-		r->stopped = r->receiving.point;
+	    (r->begun || HVRI_PLANT(stopped_before_begun)))
 		r->failed = r->receiving;
-	}
 	r->receiving.point.number = 0;
 }
 
@@ -305,7 +303,7 @@ static bool found_after_all(struct hvri_step *s)
 		hvri_stop_receiving(s, true);
 	}
 	r->receiving = found;
-	r->failed.point.number = r->stopped.number = 0;
+	r->failed.point.number = 0;
 	r->doubted = false;
 	complete(s);
 	/* It may be of before the doubt, and then no compare went into it (T9). */
@@ -318,33 +316,35 @@ static bool found_after_all(struct hvri_step *s)
 	return true;
 }
 
+/* The same under an overlay, where what a cancel comes back to is the store; and
+ * of an epoch that this site has left, but for one that it joins. */
+static bool found_elsewhere(struct hvri_step *s)
+{
+	struct hvri_record *rec = s->rec;
+	struct hvri_point found = found_cut(s).point;
+	bool overlay = rec->form == HVRI_FORM_OVERLAY;
+
+	if (s->e->type != HVRI_EVENT_POINT_COMPLETE || found.number == 0 ||
+	    (!overlay && (rec->form != HVRI_FORM_STORE ||
+			  !hvri_uuid_is_none(&rec->joining))) ||
+	    (rec->phase != HVRI_PHASE_DELTA &&
+	     rec->phase != HVRI_PHASE_FAILED_OVER))
+		return false;
+	rec->position = found;
+	s->r->failed.point.number = 0;
+	s->say_hello = true;
+	hvri_save(s);
+	return true;
+}
+
 /* CHUNK_DURABLE, POINT_COMPLETE, RECEIVE_FAILED. */
 void hvri_on_received(struct hvri_step *s)
 {
 	struct hvri_relationship *r = s->r;
-	const struct hvri_point *found;
 	struct hvri_message *m;
 
-	if (found_after_all(s))
+	if (found_after_all(s) || found_elsewhere(s))
 		return;
-	/* Under an overlay, too: what a cancel comes back to is the store. */
-	found = hvri_uuid_equal(&s->e->u.data.cut, &r->stopped.cut) ?
-			&r->stopped :
-			&r->failed.point;
-	if (s->e->type == HVRI_EVENT_POINT_COMPLETE && found->number != 0 &&
-	    hvri_uuid_equal(&s->e->u.data.cut, &found->cut) &&
-	    (s->rec->form == HVRI_FORM_STORE ||
-	     s->rec->form == HVRI_FORM_OVERLAY) &&
-	    (s->rec->phase == HVRI_PHASE_DELTA ||
-	     s->rec->phase == HVRI_PHASE_FAILED_OVER) &&
-	    (s->rec->form == HVRI_FORM_OVERLAY ||
-	     hvri_uuid_is_none(&s->rec->joining))) {
-		s->rec->position = *found;
-		r->stopped.number = r->failed.point.number = 0;
-		s->say_hello = true;
-		hvri_save(s);
-		return;
-	}
 	if (r->receiving.point.number == 0 ||
 	    !hvri_uuid_equal(&s->e->u.data.cut, &r->receiving.point.cut))
 		return;

@@ -417,12 +417,11 @@ struct hvri_relationship {
 	struct hvri_open_cut cut;        /* As owner. */
 	struct hvri_cut_begin receiving; /* As standby; number 0: nothing. */
 	bool adopt_stale; /* What ADOPT does now was meant for an older join. */
-	bool peer_left; /* It was joining us, and its last claim says no more. */
 	bool export_again; /* What differs could not be told the owner. */
 	bool taking_in; /* Asked for in this session; with `receiving`. */
 	bool begun; /* RECEIVE of it was answered OK, in whatever session. */
-	struct hvri_cut_begin failed; /* Last one whose reception failed. */
-	struct hvri_point stopped; /* Not received to the end; number 0: none. */
+	/* The last one that was not received to its end: it failed, or was left. */
+	struct hvri_cut_begin failed;
 	struct hvri_frontier comparing;  /* End of the COMPARE under way. */
 	bool joined;                     /* JOIN_READY was accepted. */
 	struct hvri_join peer_join;      /* Its content. */

@@ -521,7 +521,7 @@ static void meet_no_standby(struct hvri_step *s, const struct hvri_claim *claim)
 		/* It was about to and does not any more, or stands by already:
 		 * cancelled there. */
 		if (!r->joined && !HVRI_PLANT(join_asked_once) &&
-		    (r->peer_left ||
+		    (s->peer_left ||
 		     (!joins && claim->ownership == HVREPL_OWNERSHIP_STANDBY &&
 		      claim->phase != HVRI_PHASE_WAITING &&
 		      hvri_uuid_equal(&claim->current, &rec->current))))

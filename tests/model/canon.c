@@ -372,7 +372,6 @@ static void relationship(struct model_site *site, uint32_t i)
 	cut_begin(&r->cut.begin);
 	cut_begin(&r->receiving);
 	cut_begin(&r->failed);
-	point(&r->stopped);
 	join(&r->peer_join);
 	join(&r->ranges);
 	job(&r->forward_job);

@@ -375,6 +375,35 @@ START_TEST(a_point_found_under_a_failover_counts_after_the_cancel)
 }
 END_TEST
 
+/* More than one may have been given up before: the store says which is its newest. */
+START_TEST(of_points_found_under_a_failover_the_stores_newest_counts)
+{
+	struct hvri_relationship *r = &w.site[1].r;
+	struct hvri_event e;
+	struct hvri_point newest = r->record.position;
+
+	sites_cut_link(&w);
+	ck_assert_int_eq(sites_operate(&w, 1, HVREPL_OPERATION_UNPLANNED,
+				       r->record.position.number, NULL),
+			 HVREPL_OK);
+	ck_assert_uint_eq(r->record.form, HVRI_FORM_OVERLAY);
+	newest.number += 2;
+	newest.cut = sites_fresh(&w);
+	memset(&e, 0, sizeof(e));
+	e.type = HVRI_EVENT_POINT_COMPLETE;
+	e.u.data.cut = newest.cut;
+	e.u.data.found = newest;
+	sites_feed(&w, 1, &e);
+	ck_assert(hvri_uuid_equal(&r->record.position.cut, &newest.cut));
+	/* One that is not beyond it is no news. */
+	e.u.data.found.number--;
+	e.u.data.found.cut = sites_fresh(&w);
+	e.u.data.cut = e.u.data.found.cut;
+	sites_feed(&w, 1, &e);
+	ck_assert(hvri_uuid_equal(&r->record.position.cut, &newest.cut));
+}
+END_TEST
+
 START_TEST(a_site_restored_to_a_failover_that_it_cancelled_follows_again)
 {
 	const struct hvri_record *rec = &w.site[1].r.record;
@@ -627,6 +656,8 @@ int main(void)
 	tcase_add_test(tc, a_failover_from_a_backup_is_compared_as_a_whole);
 	tcase_add_test(tc, a_failover_to_an_older_point_is_not_compared);
 	tcase_add_test(tc, a_point_found_under_a_failover_counts_after_the_cancel);
+	tcase_add_test(
+		tc, of_points_found_under_a_failover_the_stores_newest_counts);
 	tcase_add_test(tc, a_site_restored_to_a_failover_that_it_cancelled_follows_again);
 	tcase_add_test(tc, lost_tracking_leads_to_a_compare_by_itself);
 	tcase_add_test(tc, a_former_owner_waits_for_contact_before_it_arms);
