@@ -277,8 +277,9 @@ HVREPL_API uint64_t hvrepl_view_point(const hvrepl_view *view);
  * Disk `index` of the view, in the form the library takes disks: call its ops
  * from any thread, hand it to a tracker or serve it. The caller owns it and
  * calls disk_out->release(disk_out->user) once, before closing the view.
- * Writes need a SCRATCH or FAILOVER view; a flush of a FAILOVER view makes
- * completed writes survive a crash.
+ * Writes need a SCRATCH or FAILOVER view; a flush of a FAILOVER view's disk makes
+ * writes to it that were completed survive a crash. It fails once more where a commit
+ * flushed the disk itself, and that failed.
  * @since 0.1
  */
 HVREPL_API int32_t hvrepl_view_disk(hvrepl_view *view, uint32_t index,

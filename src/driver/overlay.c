@@ -239,6 +239,13 @@ static bool fold_work(struct hvri_lane_job *job)
 	else if (rc == HVREPL_OK)
 		rc = hvri_store_commit_advance(vm->store, &more, &error);
 	if (rc < 0) {
+		/* What the guest wrote below went with a flush: it is told, and no
+		 * cut is what it was. */
+		for (uint32_t i = 0; i < vm->disk_count; i++)
+			if (hvri_store_base_lost(vm->store, i) &&
+			    vm->disks[i].tracker != NULL)
+				hvri_tracker_flush_failed(vm->disks[i].tracker,
+							  rc);
 		hvri_task_error(task, rc, &error);
 		return false;
 	}

@@ -313,8 +313,13 @@ static int32_t switch_range(hvrepl_store *store, uint32_t disk, uint64_t from,
 		HVRI_TRY(switch_piece(store, disk, &at, to));
 	if (!HVRI_PLANT(direct_before_flush))
 		rc = hvri_disk_flush(&store->bases[disk]);
-	if (rc < 0)
+	if (rc < 0) {
+		/* What the guest wrote below may have gone with it. */
+		if (from > 0)
+			__atomic_fetch_or(&store->base_lost, UINT64_C(1) << disk,
+					  __ATOMIC_RELEASE);
 		return hvri_store_poison(store, rc);
+	}
 	HVRI_TRY(hvri_stamp_fill(store, HVRI_STAMP_OPEN, &record));
 	rc = hvri_store_record(store, &record, NULL);
 	if (rc < 0 && hvri_store_usable(store) < 0)

@@ -121,6 +121,9 @@ struct hvrepl_store {
 	/* A record of the last switch may be durable or not: what an overlay gets
 	 * from here on may not be read after the next open (S8). Atomic. */
 	bool switch_unsure;
+	/* Disks, bit n: a flush of the base failed that was none of the guest's,
+	 * who writes to it since the last switch; its next one fails. Atomic. */
+	uint64_t base_lost;
 	struct hvri_receive receive;
 	struct hvri_merge merge;
 	struct hvri_compact compact;

@@ -79,7 +79,7 @@ static int32_t view_flush(void *user, hvrepl_op *op)
 	const struct view_disk *disk = user;
 
 	(void)op;
-	return hvri_view_flush(disk->view);
+	return hvri_view_flush(disk->view, disk->index);
 }
 
 static int32_t view_zero(void *user, hvrepl_op *op, uint64_t offset,

@@ -264,7 +264,7 @@ int32_t hvri_view_zero(hvrepl_view *view, uint32_t disk, uint64_t offset,
 	return rc;
 }
 
-int32_t hvri_view_flush(hvrepl_view *view)
+int32_t hvri_view_flush(hvrepl_view *view, uint32_t disk)
 {
 	hvrepl_store *store = view->store;
 	struct hvri_overlay *active = NULL;
@@ -290,9 +290,16 @@ int32_t hvri_view_flush(hvrepl_view *view)
 		rc = hvri_overlay_flush(active);
 	if (HVRI_PLANT(guest_flush_leaves_base))
 		base = false;
-	for (uint32_t i = 0; i < store->disk_count && base && rc == HVREPL_OK;
-	     i++)
-		rc = hvri_disk_flush(&store->bases[i]);
+	/* Of the other disks nothing is flushed: whom that costs something would
+	 * have to be told. */
+	if (base && rc == HVREPL_OK)
+		rc = hvri_disk_flush(&store->bases[disk]);
+	if ((__atomic_fetch_and(&store->base_lost, ~(UINT64_C(1) << disk),
+				__ATOMIC_ACQ_REL) >>
+		     disk &
+	     1) != 0 &&
+	    rc == HVREPL_OK)
+		rc = HVREPL_E_POISONED;
 	hvri_overlay_unref(active);
 	return rc;
 }

@@ -378,7 +378,10 @@ int32_t world_guest_look(struct world *world)
 
 int32_t world_guest_flush(struct world *world)
 {
-	int32_t rc = hvri_view_flush(world->view);
+	int32_t rc = HVREPL_OK;
+
+	for (unsigned d = 0; d < WORLD_DISKS && rc == HVREPL_OK; d++)
+		rc = hvri_view_flush(world->view, d);
 
 	/* A dead process says nothing: what failed to be written stays open. */
 	if (rc == HVREPL_OK && !world->sim.crashed)

@@ -201,6 +201,64 @@ START_TEST(a_journal_that_somebody_else_writes_to_stops_its_store)
 }
 END_TEST
 
+/* The last switch of a commit is half way over disk 0: what the guest writes there
+ * goes to the base. */
+static void half_way(void)
+{
+	ck_assert_int_eq(world_failover(&w, world_newest(&w)->key), HVREPL_OK);
+	for (unsigned i = 0; i < 20; i++)
+		ck_assert_int_eq(world_guest_write(&w), HVREPL_OK);
+	ck_assert_int_eq(world_guest_flush(&w), HVREPL_OK);
+	ck_assert_int_eq(hvrepl_store_commit_begin(w.store, NULL), HVREPL_OK);
+	w.store->refreeze_bytes = 1u << 20;
+	while (w.store->frozen == NULL)
+		ck_assert_int_eq(hvrepl_store_commit_advance(w.store, &more,
+							     NULL),
+				 HVREPL_OK);
+	for (uint64_t at = 0; at < w.sizes[0] - 4096; at += 12288)
+		ck_assert_int_eq(world_guest_change(&w, 0, at, 4096, false),
+				 HVREPL_OK);
+	while (w.store->state.disks[0].direct == 0)
+		ck_assert_int_eq(hvrepl_store_commit_advance(w.store, &more,
+							     NULL),
+				 HVREPL_OK);
+	ck_assert_uint_lt(w.store->state.disks[0].direct, w.sizes[0]);
+	ck_assert_int_eq(world_guest_change(&w, 0, 0, 4096, false), HVREPL_OK);
+}
+
+/* A flush of the base fails and takes what the guest wrote there. _i: the commit's, or
+ * one that the guest of the other disk asked for; it is told only of its own. */
+START_TEST(a_guest_is_told_that_a_flush_of_the_base_lost_its_writes)
+{
+	bool lost = false;
+
+	for (unsigned n = 0; n < 16; n++) {
+		int32_t rc;
+
+		if (n > 0) {
+			teardown();
+			setup();
+		}
+		half_way();
+		w.sim.flush_fails = SIM_FLUSH_REVERTS;
+		w.sim.flush_fail_at = w.sim.flush_count + n;
+		rc = _i == 0 ? hvrepl_store_commit_advance(w.store, &more, NULL) :
+			       hvri_view_flush(w.view, 1);
+		w.sim.flush_fail_at = UINT64_MAX;
+		if (sim_disk_reverts(w.bases[0]) == 0)
+			continue;
+		lost = true;
+		ck_assert_int_lt(rc, 0);
+		ck_assert_int_lt(hvri_view_flush(w.view, 0), 0);
+		/* Once: what it writes from then on is there. */
+		ck_assert_int_eq(world_guest_change(&w, 0, 0, 4096, false),
+				 HVREPL_OK);
+		ck_assert_int_eq(hvri_view_flush(w.view, 0), HVREPL_OK);
+	}
+	ck_assert(lost == (_i == 0));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("poisoned stores");
@@ -211,6 +269,9 @@ int main(void)
 	tcase_add_test(tcase, most_of_it_would_have_been_done);
 	tcase_add_test(tcase,
 		       a_journal_that_somebody_else_writes_to_stops_its_store);
+	tcase_add_loop_test(tcase,
+			    a_guest_is_told_that_a_flush_of_the_base_lost_its_writes,
+			    0, 2);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }

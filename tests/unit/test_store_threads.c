@@ -408,7 +408,7 @@ static void *run_guest(void *argument)
 				    count * 512) < 0)
 			abort();
 		if (test_random(&random) % 8 == 0 &&
-		    hvri_view_flush(guest->view) < 0)
+		    hvri_view_flush(guest->view, 0) < 0)
 			abort();
 		if (hvri_view_read(guest->view, 0, at, bytes, count * 512) <
 			    0 ||
