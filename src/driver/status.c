@@ -131,7 +131,8 @@ void hvri_vm_look(struct hvri_vm *vm)
 				       hvri_store_open_points(vm->store) > 0;
 	vm->relationship.full = vm->store != NULL && vm->full;
 	vm->relationship.storage_failed =
-		vm->store != NULL && hvri_store_poisoned(vm->store);
+		vm->store != NULL && (hvri_store_poisoned(vm->store) ||
+				      hvri_store_overlay_failed(vm->store));
 }
 
 uint64_t hvri_vm_changed_bytes(const struct hvri_vm *vm)

@@ -426,6 +426,16 @@ static int32_t flush_disk(struct hvri_overlay *overlay, uint32_t i,
 	return rc;
 }
 
+bool hvri_overlay_failed(struct hvri_overlay *overlay)
+{
+	bool failed;
+
+	hvri_lock(&overlay->mutex);
+	failed = overlay->broken < 0;
+	hvri_unlock(&overlay->mutex);
+	return failed;
+}
+
 int32_t hvri_overlay_flush(struct hvri_overlay *overlay)
 {
 	int32_t rc = HVREPL_OK;

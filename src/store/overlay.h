@@ -97,4 +97,6 @@ HVRI_MUST_CHECK int32_t hvri_overlay_zero(struct hvri_overlay *overlay,
 					  void *argument);
 /* Everything completed before the call is durable. */
 HVRI_MUST_CHECK int32_t hvri_overlay_flush(struct hvri_overlay *overlay);
+/* One has failed: nothing is written to it any more. Any thread. */
+bool hvri_overlay_failed(struct hvri_overlay *overlay);
 #endif

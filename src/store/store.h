@@ -183,6 +183,9 @@ HVRI_MUST_CHECK int32_t hvri_view_close(hvrepl_view *view);
 uint32_t hvri_store_open_points(const hvrepl_store *store);
 /* Everything fails until it is opened again. Any thread. */
 bool hvri_store_poisoned(const hvrepl_store *store);
+/* A flush of the failover's overlay failed: its guest writes no more before the store
+ * was opened again. Any thread. */
+bool hvri_store_overlay_failed(hvrepl_store *store);
 /* A flush of this disk's base failed in the last switch of a commit, and the guest that
  * writes there was not told yet. Any thread. */
 bool hvri_store_base_lost(const hvrepl_store *store, uint32_t disk);

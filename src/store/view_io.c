@@ -264,6 +264,20 @@ int32_t hvri_view_zero(hvrepl_view *view, uint32_t disk, uint64_t offset,
 	return rc;
 }
 
+bool hvri_store_overlay_failed(hvrepl_store *store)
+{
+	struct hvri_overlay *active = NULL;
+	bool failed;
+
+	hvri_lock(&store->map);
+	if (store->active != NULL)
+		active = hvri_overlay_ref(store->active);
+	hvri_unlock(&store->map);
+	failed = active != NULL && hvri_overlay_failed(active);
+	hvri_overlay_unref(active);
+	return failed;
+}
+
 int32_t hvri_view_flush(hvrepl_view *view, uint32_t disk)
 {
 	hvrepl_store *store = view->store;

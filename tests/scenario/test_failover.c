@@ -343,6 +343,10 @@ START_TEST(a_failed_flush_under_a_failover_asks_for_a_restart_and_goes_on_after_
 	ck_assert_int_lt(pair_flush(&pair.b, 0), 0);
 	pair.b.sim.fail_at = UINT64_MAX;
 	pair.b.sim.fail_on = false;
+	/* At once: no guest can write there any more. */
+	pair_status(&pair.b, &status);
+	ck_assert(status.reasons & HVREPL_REASON_STORAGE_FAILED);
+	ck_assert_uint_eq(status.health, HVREPL_HEALTH_CRITICAL);
 	shadow_ok(&pair.b, HVREPL_OPERATION_COMMIT);
 	pair_run(&pair, SECOND);
 	pair_status(&pair.b, &status);
