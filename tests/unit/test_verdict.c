@@ -227,6 +227,32 @@ START_TEST(a_claim_through_the_relinquished_child_is_its_confirmation)
 }
 END_TEST
 
+/* The new side adopts what the old one decided, if it is about the two of now. */
+START_TEST(what_the_old_side_decided_of_another_epoch_is_no_verdict_on_this_one)
+{
+	struct hvri_record mine;
+	struct hvri_claim peer;
+
+	forked(&mine, &peer);
+	mine.site = peer.site;
+	mine.peer = peer.site = id(100);
+	peer.current = mine.current;
+	mine.current = id(2);
+	peer.ownership = HVREPL_OWNERSHIP_SUPERSEDED;
+	ck_assert_uint_eq(standing(&mine, true, &peer), HVRI_STANDING_NOTHING);
+	peer.verdict_peer = id(3);
+	ck_assert_uint_eq(standing(&mine, true, &peer), HVRI_STANDING_NOTHING);
+	peer.ownership = HVREPL_OWNERSHIP_DIVERGED;
+	ck_assert_uint_eq(standing(&mine, true, &peer), HVRI_STANDING_NOTHING);
+	peer.verdict_peer = id(2);
+	ck_assert_uint_eq(standing(&mine, true, &peer),
+			  HVRI_STANDING_ADOPT_DIVERGED);
+	peer.ownership = HVREPL_OWNERSHIP_SUPERSEDED;
+	ck_assert_uint_eq(standing(&mine, true, &peer),
+			  HVRI_STANDING_ADOPT_SUPERSEDED);
+}
+END_TEST
+
 START_TEST(a_standby_follows_only_where_its_points_lie_on_the_path)
 {
 	struct hvri_record mine;
@@ -354,6 +380,9 @@ int main(void)
 	tcase_add_test(tc, a_returning_primary_that_does_not_write_is_superseded);
 	tcase_add_test(tc,
 		       a_claim_through_the_relinquished_child_is_its_confirmation);
+	tcase_add_test(
+		tc,
+		what_the_old_side_decided_of_another_epoch_is_no_verdict_on_this_one);
 	tcase_add_test(tc,
 		       a_standby_follows_only_where_its_points_lie_on_the_path);
 	tcase_add_test(tc, data_is_told_apart_from_standing);
