@@ -2,9 +2,12 @@
 # The fuzz targets: replayed in every build, under libFuzzer with HVREPL_FUZZ.
 set(fuzz_targets frame segment message manifest tracker_codec zstd handshake
 	tracker_file tracker_model store relationship extents primary replica config rules nodes
-	verdict story kerberos pattern)
+	verdict story kerberos pattern proof certificate)
 # What Check would report ends a fuzz target: see fuzz.c.
-set(fuzz_wrap -Wl,--wrap=_ck_assert_failed,--wrap=_mark_point)
+set(fuzz_wrap -Wl,--wrap=_ck_assert_failed,--wrap=_mark_point
+	# What is under the frames of a proof is the input: see target_proof.c.
+	-Wl,--wrap=hvri_tls_receive,--wrap=hvri_tls_send
+	-Wl,--wrap=hvri_tls_exporter)
 
 add_library(hvrepl-fuzz STATIC EXCLUDE_FROM_ALL)
 file(GLOB sources CONFIGURE_DEPENDS fuzz/target_*.c)

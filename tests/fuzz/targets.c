@@ -7,7 +7,7 @@
 	X(zstd) X(handshake) X(tracker_file) X(tracker_model)   \
 	X(store) X(relationship) X(extents)      \
 	X(primary) X(replica) X(config) X(rules) X(nodes)  \
-	X(verdict) X(story) X(kerberos) X(pattern)
+	X(verdict) X(story) X(kerberos) X(pattern) X(proof) X(certificate)
 
 #define DECLARE(name) extern const struct fuzz_target fuzz_##name;
 TARGETS(DECLARE)
