@@ -2,11 +2,12 @@
 /* A relationship begins, starts again after a restart, and ends. */
 #include "replication/internal.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 #define START_WAIT_DEFAULT (10 * HVRI_SECOND)
 #define CYCLE_DEFAULT (30 * HVRI_SECOND)
-
 
 static void take_setup(struct hvri_record *rec, const struct hvri_setup *setup)
 {
@@ -319,7 +320,7 @@ void hvri_start(struct hvri_step *s, const struct hvri_start *start)
 		rec->phase = HVRI_PHASE_RESYNC_WANTED;
 	if (hvri_tail_going(rec))
 		hvri_let_tail_go(s);
-	if (hvri_has_overlay(rec))
+	if (hvri_has_overlay(rec) && !HVRI_PLANT(failover_half_begun))
 		hvri_open_overlay(s);
 	start_jobs(s);
 	hvri_timer(s, HVRI_TIMER_START_WAIT,

@@ -88,8 +88,7 @@ static int32_t set_pins(hvrepl_store *store, uint64_t key, uint32_t add,
 		rc = HVREPL_E_NOT_FOUND;
 	/* A commit has looked for pins when it began, and gives up all points. */
 	if (rc == HVREPL_OK && add != 0 &&
-	    (store->committing || store->state.commit == HVRI_COMMIT_FOLDING ||
-	     store->state.commit == HVRI_COMMIT_SWITCHING))
+	    (store->committing || store->state.commit == HVRI_COMMIT_FOLDING))
 		rc = HVREPL_E_BUSY;
 	if (rc == HVREPL_OK) {
 		record.pins = (point->pins | add) & ~remove;
