@@ -115,6 +115,9 @@ void hvri_overlay_opened(struct hvri_step *s, const struct hvri_done *done)
 	    s->rec->ownership == HVREPL_OWNERSHIP_OWNER && s->r->greeted &&
 	    !s->r->joined)
 		hvri_join_ask(s);
+	/* Asked to follow meanwhile. */
+	if (!HVRI_PLANT(overlay_forgets_join))
+		hvri_join_advance(s);
 }
 
 void hvri_fold(struct hvri_step *s)

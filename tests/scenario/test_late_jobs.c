@@ -374,6 +374,41 @@ START_TEST(upkeep_that_has_begun_leaves_the_point_a_failover_is_moved_to)
 }
 END_TEST
 
+/* b is given the VM, and a writes on all the same: b is to follow it before the
+ * overlay stands that b would have started from. */
+START_TEST(asked_to_follow_while_its_overlay_is_opened_it_goes_on_after_that)
+{
+	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
+
+	protected_with_points();
+	pair.delay_ns[1] = SECOND / 20; /* That the VM is b's is on its way. */
+	pair.b.holds_jobs = true;
+	ck_assert_int_eq(pair_ask(&pair.a, HVREPL_OPERATION_PLANNED, 0, NULL),
+			 HVREPL_OK);
+	for (unsigned turns = 0;
+	     status.ownership != HVREPL_OWNERSHIP_RELINQUISHED; turns++) {
+		ck_assert_uint_lt(turns, 10000);
+		pair_do_jobs(&pair.b);
+		pair_run(&pair, SECOND / 1000);
+		pair_status(&pair.a, &status);
+	}
+	ck_assert_int_eq(pair_ask(&pair.a, HVREPL_OPERATION_FORCE, 0, NULL),
+			 HVREPL_OK);
+	pair_run(&pair, SECOND / 10);
+	pair_status(&pair.b, &status);
+	ck_assert_uint_eq(status.ownership, HVREPL_OWNERSHIP_SUPERSEDED);
+	ck_assert_uint_gt(pair.b.job_count, 0);
+	ck_assert_int_eq(pair_ask(&pair.a, HVREPL_OPERATION_RESYNC, 0, NULL),
+			 HVREPL_OK);
+	pair_run(&pair, SECOND / 10);
+	pair_do_jobs(&pair.b);
+	pair.b.holds_jobs = false;
+	shadow_await(&pair.a, HVREPL_STATE_REPLICATING, HVREPL_OWNERSHIP_OWNER);
+	shadow_scatter(&pair.a, 3, 10);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+}
+END_TEST
+
 /* Asked for and refused, it keeps nothing back. */
 START_TEST(a_failover_that_is_refused_keeps_no_point)
 {
@@ -462,6 +497,8 @@ int main(void)
 	tcase_add_test(tcase,
 		       upkeep_that_has_begun_leaves_the_point_a_failover_is_moved_to);
 	tcase_add_test(tcase, a_failover_that_is_refused_keeps_no_point);
+	tcase_add_test(tcase,
+		       asked_to_follow_while_its_overlay_is_opened_it_goes_on_after_that);
 	tcase_add_loop_test(tcase,
 			    what_waits_for_memory_is_not_begun_behind_a_close, 0,
 			    100);
