@@ -100,8 +100,10 @@ static void new_owner(struct teller *t, const struct hvrepl_vm_status *status)
 					25,
 			&scratch, must, own ? "forced disks" : "failover to",
 			t, epoch.fork_point);
+	/* Unless its guest has become what a backup knew of it meanwhile. */
 	if (epoch.planned && !own && !back && !stale &&
-	    other->guest.has_shadow && !other->restored && same(&other->guest.epoch, &epoch.parent))
+	    other->guest.has_shadow && !other->restored && !other->returning &&
+	    same(&other->guest.epoch, &epoch.parent))
 		compare(23, &scratch, &other->guest.shadow, "planned failover",
 			t, epoch.fork_point);
 	g->shadow = scratch;
