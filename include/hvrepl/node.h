@@ -140,10 +140,22 @@ struct hvrepl_node_config {
 	uint64_t replica_quota;
 	uint32_t replica_points_min;
 	uint32_t reserved; /* Must be zero. */
+	/**
+	 * Before what a peer asks for is done, where it costs data here or makes
+	 * a replica: enable, remove, discard, commit and cancel of a failover, a
+	 * reverse or content over what is in doubt. `event` is an
+	 * HVREPL_EVENT_AUDIT of HVREPL_AUDIT_OPERATION, which next_event() does
+	 * not bring: note it durably. Negative: it is not done, and the peer
+	 * hears why and tries again. What became of it comes as events. Of an
+	 * entry 60 times a minute at most; what is asked for beyond that is not
+	 * done. On the control thread; may block shortly. Optional: all is done.
+	 * @since 0.1
+	 */
+	int32_t (*permit)(void *user, const struct hvrepl_event *event);
 };
 #define HVREPL_NODE_CONFIG_INIT                                          \
 	{ sizeof(struct hvrepl_node_config), 0, 0, 0, { 0, 0, 0 }, 0, 0, 0, \
-	  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+	  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define HVREPL_START_ALLOW 0u  /* Production does not depend on the link. */
 #define HVREPL_START_REFUSE 1u /* Stay fenced until the peer was heard. */
 
@@ -216,7 +228,7 @@ HVREPL_API int32_t hvrepl_node_set_trust(hvrepl_node *node,
 					 const struct hvrepl_trust *trust);
 /**
  * The session with `peer` could not prove itself anew and ends at `until_utc_ns`
- * (Kerberos, see renewal_failed there); 0: it did after all. A new session of
+ * (see renewal_failed of its mechanism); 0: it did after all. A new session of
  * that peer takes it back by itself. Control thread.
  * @return OK; NOT_FOUND: no such peer was added. @since 0.1
  */

@@ -13,6 +13,8 @@
 #define SECOND_NS 1000000000ull
 /* Between two tries to prove ourselves anew. */
 #define RETRY_MAX_NS (300 * SECOND_NS)
+/* A client begins one a second at most. */
+#define AGAIN_NS (HVRI_PROOF_AGAIN_MAX * SECOND_NS / 2)
 
 enum stage {
 	START,    /* Of the first proof. */
@@ -36,6 +38,9 @@ struct hvri_proof {
 	uint8_t exporter[HVREPL_EXPORTER_SIZE];
 	uint64_t next_ns, ends_ns; /* Client's next proof; end of this one. */
 	uint64_t count;
+	/* Server: when the peer last began anew, oldest at `again_at`. */
+	uint64_t again_ns[HVRI_PROOF_AGAIN_MAX];
+	uint32_t again_at;
 	bool renewal_failed; /* And it was said. */
 	/* The frame being received. */
 	uint8_t header[HVRI_PROOF_HEADER];
@@ -617,6 +622,20 @@ int32_t hvri_proof_send(struct hvri_proof *proof, struct hvri_tls_out *out,
 	return rc;
 }
 
+/* The peer proves itself anew, as often as a client of ours would and no more: each
+ * costs a thread, and may cost a question to a KDC. */
+static int32_t begin_again(struct hvri_proof *proof)
+{
+	uint64_t *oldest = &proof->again_ns[proof->again_at];
+	uint64_t now = hvrepl_loop_now();
+
+	if (*oldest != 0 && now - *oldest < AGAIN_NS)
+		return HVREPL_E_LIMIT;
+	*oldest = now;
+	proof->again_at = (proof->again_at + 1) % HVRI_PROOF_AGAIN_MAX;
+	return start_job(proof, true);
+}
+
 static int32_t heard_again(struct hvri_proof *proof)
 {
 	struct hvri_proof_job *job = proof->job;
@@ -624,7 +643,7 @@ static int32_t heard_again(struct hvri_proof *proof)
 	if (proof->kind == HVRI_PROOF_REFUSED)
 		return HVREPL_E_UNAUTHENTICATED;
 	if (job == NULL && proof->session->server)
-		return start_job(proof, true);
+		return begin_again(proof);
 	/* Nothing is due to us unless ours is out; who has ended waits to be
 	 * accepted, and for nothing else. */
 	if (job == NULL || !job->awaits ||

@@ -20,6 +20,9 @@
 #define HVRI_PROOF_DATA 3u
 #define HVRI_PROOF_ACCEPTED 4u /* 4 bytes, zero. */
 
+/* New proofs that a peer may begin in as many half seconds. */
+#define HVRI_PROOF_AGAIN_MAX 8u
+
 /* Everything on the loop's thread; calls that may block run on their own. */
 struct hvri_proof;
 

@@ -342,6 +342,7 @@ int32_t hvri_node_create(const struct hvrepl_node_config *config,
 	node->token_check = config->token_check;
 	node->user = config->user;
 	node->release = config->release;
+	node->permit = config->permit;
 	node->credit_left = HVRI_CREDIT_POOL;
 	hvri_queue_init(&node->home, wake_node, node);
 	hvri_timers_init(&node->timers, &node->env);

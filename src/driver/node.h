@@ -74,6 +74,7 @@ struct hvrepl_node {
 			       const uint8_t *now, uint32_t now_length);
 	void *user;
 	void (*release)(void *user);
+	int32_t (*permit)(void *user, const struct hvrepl_event *event);
 	char site[HVREPL_NAME_MAX + 1];
 	struct hvrepl_uuid id;
 	uint64_t incarnation;

@@ -379,6 +379,8 @@ int32_t hvri_node_authorise(struct hvrepl_node *node,
 		fresh.allowance = entry->allowance;
 		fresh.filled_ns = entry->filled_ns;
 		fresh.trial_ns = entry->trial_ns;
+		fresh.deeds_ns = entry->deeds_ns;
+		fresh.deeds = entry->deeds;
 	}
 	if (entry->gone)
 		note_entry(node, &fresh, "was added: it allows");

@@ -10,6 +10,9 @@
 #include <hvrepl/authorisation.h>
 #include <stdbool.h>
 
+/* Deeds that cost data here and that a peer may have in a minute. */
+#define HVRI_DEEDS_MAX 60u
+
 struct hvrepl_node;
 struct hvri_session;
 struct hvri_vm;
@@ -26,6 +29,8 @@ struct hvri_entry {
 	uint32_t revision; /* Of all but the verbs. */
 	/* What may still be received just now, as of `filled_ns`. */
 	uint64_t allowance, filled_ns;
+	uint64_t deeds_ns; /* Since when `deeds` are counted. */
+	uint32_t deeds;    /* That were asked for and cost data. */
 	uint64_t trial_ns; /* When its last trial began; 0: none did. */
 };
 

@@ -222,34 +222,6 @@ static bool decide(struct hvri_vm *vm, struct hvri_event *event)
 	return true;
 }
 
-/* By whom, and whether it was begun; how it ends, its job says. */
-static void note_operation(struct hvri_vm *vm, uint32_t operation,
-			   const char *who, int32_t code, const char *why)
-{
-	hvri_note(vm->node, HVREPL_AUDIT_OPERATION,
-		  code < 0 ? HVREPL_SEVERITY_WARNING : HVREPL_SEVERITY_INFO,
-		  code, &vm->relationship.record.vm,
-		  "%.30s of VM %.40s, asked for by %.60s%s%.100s",
-		  hvri_operation_name(operation), vm->name, who,
-		  code < 0 ? ", was refused: " : "", code < 0 ? why : "");
-}
-
-/* What a peer asked for, as far as it may. */
-static void note_message(struct hvri_vm *vm, const struct hvri_message *message,
-			 const struct hvri_vm_event *event)
-{
-	const char *peer = vm->session->link.info.peer;
-
-	if (message->type == HVRI_MESSAGE_OPERATION && vm->update.denied == 0)
-		note_operation(vm, message->u.operation.operation, peer,
-			       HVREPL_OK, "");
-	if (event->event.u.message.quota != NULL)
-		hvri_note(vm->node, HVREPL_AUDIT_LIMIT, HVREPL_SEVERITY_WARNING,
-			  HVREPL_E_LIMIT, &vm->relationship.record.vm,
-			  "enable of VM %.40s by %.60s goes over its entry's "
-			  "quota", vm->name, peer);
-}
-
 /* False: not now. */
 static bool step_message(struct hvri_vm *vm, struct hvri_vm_event *waiting)
 {
@@ -277,6 +249,8 @@ static bool step_message(struct hvri_vm *vm, struct hvri_vm_event *waiting)
 			entry == NULL ? 0 : entry->verbs;
 		waiting->event.u.message.entry = entry == NULL ? NULL :
 								 entry->peer;
+		waiting->event.u.message.withheld =
+			hvri_withheld(vm, &message);
 		waiting->event.u.message.quota = NULL;
 		if (message.type == HVRI_MESSAGE_ENABLE &&
 		    hvri_rights_admit(vm->node, peer, vm, message.setup,
@@ -285,9 +259,7 @@ static bool step_message(struct hvri_vm *vm, struct hvri_vm_event *waiting)
 		taken = decide(vm, &waiting->event);
 		if (taken) {
 			mark_at_once(vm);
-			hvri_session_denied(vm->session, vm->update.denied,
-					    &vm->relationship.record.vm);
-			note_message(vm, &message, waiting);
+			hvri_note_message(vm, waiting);
 		}
 	}
 	hvri_free(env, storage, sizeof(*storage));
@@ -598,7 +570,7 @@ int32_t hvri_vm_operate(struct hvri_vm *vm,
 	if (!decide(vm, &event))
 		return hvri_fail(error, HVREPL_E_CALLBACK,
 				 "the env's random callback failed");
-	note_operation(vm, operation->type, "the operator", vm->update.code,
+	hvri_note_operation(vm, operation->type, "the operator", vm->update.code,
 		       vm->update.sentence);
 	if (vm->update.code < 0) {
 		vm->performing = false;

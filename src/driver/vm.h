@@ -348,6 +348,17 @@ int32_t hvri_ship_credit(struct hvri_vm *vm, const uint8_t *payload,
 			 size_t length);
 bool hvri_ship_idle(const struct hvri_vm *vm);
 
+/* ---- deeds.c ---- */
+
+/* In the audit: who asked for an operation, and why not, if not. */
+void hvri_note_operation(struct hvri_vm *vm, uint32_t operation,
+			 const char *who, int32_t code, const char *why);
+/* ...and what a peer's message came to. */
+void hvri_note_message(struct hvri_vm *vm, const struct hvri_vm_event *event);
+/* Before a message is acted on: the verb that it needs, costs data by, and that the
+ * application does not permit now. 0: none. */
+uint32_t hvri_withheld(struct hvri_vm *vm, const struct hvri_message *message);
+
 /* ---- lend.c ---- */
 
 /* Credit for what the VM receives, as much as there is for it. */

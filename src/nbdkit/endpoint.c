@@ -290,6 +290,7 @@ static int32_t make_node(struct endpoint *endpoint, struct hvrepl_error *error)
 	node.vmm = config->replicas == NULL ? NULL : &endpoint_vmm;
 	node.wake = on_wake;
 	node.token_check = on_token;
+	node.permit = endpoint_audit_permit;
 	node.user = endpoint;
 	node.start_wait_ns = config->start_wait_ms * 1000000u;
 	node.start_without_peer = config->start_without_peer;

@@ -143,6 +143,9 @@ void endpoint_audit_turn(struct endpoint *endpoint);
 /* False: the log has it from another event, or not at all. */
 bool endpoint_audit_event(struct endpoint *endpoint,
 			  const struct hvrepl_event *event);
+/* Before what a peer asks for and costs data: refused if it cannot be noted. Of
+ * hvrepl_node_config. */
+int32_t endpoint_audit_permit(void *user, const struct hvrepl_event *event);
 /* Before an operation: refused if it costs data and cannot be noted. */
 int32_t endpoint_audit_operation(struct endpoint *endpoint, uint32_t operation,
 				 const char *name,

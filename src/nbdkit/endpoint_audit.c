@@ -9,6 +9,7 @@
 
 #include <hvrepl/backends.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int32_t open_it(struct endpoint *endpoint)
@@ -94,7 +95,7 @@ bool endpoint_audit_metered(struct endpoint *endpoint,
 {
 	struct endpoint_meter *meter = &endpoint->meters[of];
 	uint64_t now = endpoint_now(endpoint);
-	bool noted;
+	bool noted, first_left;
 
 	end_minute(endpoint, of, now);
 	pthread_mutex_lock(&endpoint->audit_mutex);
@@ -105,9 +106,13 @@ bool endpoint_audit_metered(struct endpoint *endpoint,
 		meter->noted++;
 	else
 		meter->left_out++;
+	first_left = !noted && meter->left_out == 1;
 	pthread_mutex_unlock(&endpoint->audit_mutex);
 	if (noted)
 		(void)endpoint_audit(endpoint, kind, code, vm, actor, sentence);
+	/* Its deadline is a new one: by another thread's doing, perhaps. */
+	if (first_left && endpoint->control_loop != NULL)
+		hvrepl_loop_wake(endpoint->control_loop);
 	return noted;
 }
 
@@ -130,29 +135,65 @@ void endpoint_audit_end(struct endpoint *endpoint)
 		end_minute(endpoint, i, UINT64_MAX);
 }
 
+/* What the network thread saw: written by the control thread, for a disk may be
+ * slow and connections must not wait for it. */
+struct seen {
+	struct endpoint *endpoint;
+	uint32_t kind;
+	char peer[HVREPL_PEER_NAME_MAX + 1];
+	char line[HVREPL_SENTENCE_MAX];
+};
+
+static void write_seen(void *argument)
+{
+	struct seen *seen = argument;
+
+	/* A peer may prove itself as often as it likes; new keys are ours. */
+	if (seen->kind == HVREPL_AUDIT_REKEY)
+		(void)endpoint_audit(seen->endpoint, seen->kind, HVREPL_OK,
+				     NULL, seen->peer, seen->line);
+	else
+		(void)endpoint_audit_metered(seen->endpoint, ENDPOINT_PEERS,
+					     seen->kind, HVREPL_OK, NULL,
+					     seen->peer, seen->line);
+	free(seen);
+}
+
+static void post_seen(struct endpoint *endpoint, uint32_t kind,
+		      const char *peer, const char *format, uint64_t count)
+	__attribute__((format(printf, 4, 0)));
+static void post_seen(struct endpoint *endpoint, uint32_t kind,
+		      const char *peer, const char *format, uint64_t count)
+{
+	struct seen *seen = calloc(1, sizeof(*seen));
+
+	if (seen == NULL) {
+		endpoint->log(endpoint, HVREPL_LOG_ERROR,
+			      "Not enough memory to note a peer's new keys or proof.");
+		return;
+	}
+	seen->endpoint = endpoint;
+	seen->kind = kind;
+	snprintf(seen->peer, sizeof(seen->peer), "%s", peer);
+	snprintf(seen->line, sizeof(seen->line), format, peer,
+		 (unsigned long long)count);
+	if (hvrepl_loop_post(endpoint->control_loop, write_seen, seen) < 0)
+		write_seen(seen);
+}
+
 /* Network thread, both. */
 static void on_rekeyed(void *user, const char *peer, uint64_t count)
 {
-	char line[HVREPL_SENTENCE_MAX];
-
-	snprintf(line, sizeof(line),
-		 "new keys for what is sent to %.120s, time %llu of its connection",
-		 peer, (unsigned long long)count);
-	(void)endpoint_audit(user, HVREPL_AUDIT_REKEY, HVREPL_OK, NULL, peer,
-			     line);
+	post_seen(user, HVREPL_AUDIT_REKEY, peer,
+		  "new keys for what is sent to %.120s, time %llu of its connection",
+		  count);
 }
 
 static void on_proved(void *user, const char *peer, uint64_t count)
 {
-	char line[HVREPL_SENTENCE_MAX];
-
-	snprintf(line, sizeof(line),
-		 "%.120s proved itself anew, time %llu of its connection", peer,
-		 (unsigned long long)count);
-	/* A peer may prove itself as often as it likes. */
-	(void)endpoint_audit_metered(user, ENDPOINT_PEERS,
-				     HVREPL_AUDIT_AUTHENTICATION, HVREPL_OK,
-				     NULL, peer, line);
+	post_seen(user, HVREPL_AUDIT_AUTHENTICATION, peer,
+		  "%.120s proved itself anew, time %llu of its connection",
+		  count);
 }
 
 void endpoint_audit_watch(struct endpoint *endpoint)
@@ -228,6 +269,12 @@ bool endpoint_audit_event(struct endpoint *endpoint,
 	/* Sessions and jobs have events of their own for the log. */
 	return noted && kind != HVREPL_AUDIT_AUTHENTICATION &&
 	       kind != HVREPL_AUDIT_OPERATION;
+}
+
+int32_t endpoint_audit_permit(void *user, const struct hvrepl_event *event)
+{
+	return endpoint_audit(user, HVREPL_AUDIT_OPERATION, HVREPL_OK,
+			      &event->vm, NULL, event->sentence);
 }
 
 /* What is thrown away, or can no longer be taken back. */

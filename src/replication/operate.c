@@ -403,6 +403,10 @@ void hvri_on_operation(struct hvri_step *s, const struct hvri_message *m)
 				 sentence[0] != 0 ? sentence : NULL);
 		break;
 	}
+	s->u->asked_operation = in->operation;
+	s->u->asked_code = s->u->denied != 0 ? HVREPL_E_DENIED : s->u->code;
+	hvri_sentence(s->u->asked_sentence, "%s",
+		      s->u->denied != 0 ? sentence : s->u->sentence);
 	/* The answer was for the peer, not for a caller here. */
 	s->u->code = HVREPL_OK;
 	s->u->sentence[0] = 0;

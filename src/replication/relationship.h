@@ -147,6 +147,8 @@ struct hvri_event {
 			 * and the entry that says so; NULL: none. */
 			uint32_t authorised;
 			const char *entry;
+			/* Of those, what is not permitted just now. */
+			uint32_t withheld;
 			/* ENABLE: why a quota is against it; NULL: none is. */
 			const char *quota;
 		} message;
@@ -323,6 +325,11 @@ struct hvri_update {
 	uint32_t job_count;
 	struct hvri_job_end jobs[HVRI_UPDATE_JOBS];
 	uint32_t denied; /* HVREPL_VERB_* the peer asked for and lacks. */
+	/* An operation that the peer asked for, and not once more: begun (OK),
+	 * or why not. 0: none. */
+	uint32_t asked_operation;
+	int32_t asked_code;
+	char asked_sentence[HVRI_SENTENCE_MAX + 1];
 	bool overflow; /* Never set: the arrays are large enough (tested). */
 };
 
@@ -474,6 +481,12 @@ void hvri_relationship_step(struct hvri_relationship *relationship,
 /* Fill in the incarnations of a message the driver sends itself (RANGES). */
 void hvri_relationship_address(const struct hvri_relationship *relationship,
 			       struct hvri_message *message);
+
+/* The verb by which a peer's message costs data here, or makes a replica, if it is
+ * acted on; 0: it costs nothing, or comes once more. `what_out`: in words. */
+uint32_t hvri_relationship_costs(const struct hvri_relationship *relationship,
+				 const struct hvri_message *message,
+				 const char **what_out);
 
 /* ---- What is shown. ---- */
 

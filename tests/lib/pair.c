@@ -194,6 +194,16 @@ static int32_t root_space(void *user, const char *storage_root,
 	return site->root_code;
 }
 
+static int32_t permit(void *user, const struct hvrepl_event *event)
+{
+	struct pair_site *site = user;
+
+	site->permits++;
+	snprintf(site->permit_sentence, sizeof(site->permit_sentence), "%s",
+		 event->sentence);
+	return site->permit_code;
+}
+
 static const struct hvrepl_vmm_ops vmm_ops = {
 	.struct_size = sizeof(vmm_ops),
 	.open_replica = open_replica,
@@ -285,6 +295,7 @@ void pair_start(struct pair *pair, struct pair_site *site)
 	config.state = (struct hvrepl_state){ &state_ops, site, NULL };
 	config.vmm = &vmm_ops;
 	config.user = site;
+	config.permit = permit;
 	config.start_without_peer = site->start_without_peer;
 	rc = hvrepl_node_create(&config, &site->node, &error);
 	if (rc < 0 && site->sim.crashed)

@@ -75,6 +75,10 @@ struct pair_site {
 	bool holds_jobs;
 	uint64_t jobs_take_ns, jobs_random;
 	struct pair_more *more; /* PAIR_MORE_VMS; NULL: none. */
+	/* What is said to deeds of peers that cost data; how many there were. */
+	int32_t permit_code;
+	unsigned permits;
+	char permit_sentence[HVREPL_SENTENCE_MAX];
 	/* What its storage roots have, or how looking fails; the last asked. */
 	uint64_t root_free, root_total;
 	int32_t root_code;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What an audit has to hear of is told by the library, each of its kind, and none of
  * it is dropped however much else there is to tell. */
+#include "driver/vm.h"
 #include "guestshadow.h"
 
 #include <hvrepl/audit.h>
@@ -115,6 +116,90 @@ START_TEST(what_was_asked_for_is_told_with_who_asked_and_why_not)
 }
 END_TEST
 
+/* What is typed at one site and refused at the other was not begun there. */
+START_TEST(what_a_peer_asks_for_and_does_not_get_is_told_as_refused)
+{
+	unsigned before;
+
+	shadow_protect();
+	shadow_ok(&pair.a, HVREPL_OPERATION_SUSPEND);
+	before = heard[0][HVREPL_AUDIT_OPERATION].count;
+	ck_assert_int_lt(pair_operate(&pair, &pair.b, HVREPL_OPERATION_CUT_NOW,
+				      0),
+			 0);
+	ck_assert_uint_eq(heard[0][HVREPL_AUDIT_OPERATION].count, before + 1);
+	SAID(0, HVREPL_AUDIT_OPERATION, "asked for by site-b, was refused: ");
+}
+END_TEST
+
+static bool b_has_a_replica(struct pair *p)
+{
+	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
+
+	return hvrepl_vm_get_status(p->b.node, &pair_vm, &status) ==
+		       HVREPL_OK &&
+	       status.mode == HVREPL_MODE_REPLICA;
+}
+
+/* What a peer's deed costs is known before it is done, or it is not done. */
+START_TEST(a_replica_is_made_once_that_is_permitted)
+{
+	pair.b.permit_code = HVREPL_E_STORAGE_IO;
+	ck_assert_int_eq(pair_operate(&pair, &pair.a, HVREPL_OPERATION_ENABLE,
+				      0),
+			 HVREPL_E_DENIED);
+	ck_assert_ptr_nonnull(strstr(pair.a.job_sentence,
+				     "cannot write its audit"));
+	ck_assert_uint_ge(pair.b.permits, 1);
+	ck_assert_ptr_nonnull(strstr(pair.b.permit_sentence,
+				     "site-a asks for a replica of VM"));
+	ck_assert(!b_has_a_replica(&pair));
+	/* It lacks no verb: that is not what is said here. */
+	ck_assert_uint_eq(heard[1][HVREPL_AUDIT_DENIED].count, 0);
+	pair.b.permit_code = HVREPL_OK;
+	shadow_ok(&pair.a, HVREPL_OPERATION_START_INITIAL);
+	ck_assert(b_has_a_replica(&pair));
+}
+END_TEST
+
+START_TEST(a_replica_is_removed_only_if_that_is_permitted)
+{
+	unsigned before;
+
+	shadow_protect();
+	before = pair.b.permits;
+	/* Points of late cost nothing here. */
+	shadow_next_point(&pair.a, &pair.b);
+	ck_assert_uint_eq(pair.b.permits, before);
+	pair.b.permit_code = HVREPL_E_STORAGE_IO;
+	(void)pair_operate(&pair, &pair.a, HVREPL_OPERATION_REMOVE, 0);
+	ck_assert_uint_gt(pair.b.permits, before);
+	ck_assert_ptr_nonnull(strstr(pair.b.permit_sentence,
+				     "the removal of the replica of VM"));
+	ck_assert(b_has_a_replica(&pair));
+	ck_assert_uint_gt(pair_newest_point(&pair.b), 0);
+}
+END_TEST
+
+START_TEST(sixty_deeds_a_minute_are_asked_for_and_not_one_more)
+{
+	const struct hvri_message remove = { .type = HVRI_MESSAGE_REMOVE };
+	struct hvri_vm *vm;
+
+	shadow_protect();
+	pair_run(&pair, 61 * SECOND);
+	vm = hvri_node_find_vm(pair.b.node, &pair_vm);
+	pair.b.permits = 0;
+	for (unsigned i = 0; i < HVRI_DEEDS_MAX; i++)
+		ck_assert_uint_eq(hvri_withheld(vm, &remove), 0);
+	ck_assert_uint_eq(hvri_withheld(vm, &remove),
+			  HVREPL_VERB_DELETE_POINTS);
+	ck_assert_uint_eq(pair.b.permits, HVRI_DEEDS_MAX);
+	pair_run(&pair, 61 * SECOND);
+	ck_assert_uint_eq(hvri_withheld(vm, &remove), 0);
+}
+END_TEST
+
 START_TEST(failover_and_commit_are_told_as_ownership)
 {
 	unsigned before;
@@ -160,6 +245,14 @@ int main(void)
 		       each_change_of_an_entry_is_told_and_nothing_else_is);
 	tcase_add_test(tc,
 		       what_was_asked_for_is_told_with_who_asked_and_why_not);
+	tcase_add_test(
+		tc, what_a_peer_asks_for_and_does_not_get_is_told_as_refused);
+	tcase_add_test(tc,
+		       a_replica_is_made_once_that_is_permitted);
+	tcase_add_test(tc,
+		       a_replica_is_removed_only_if_that_is_permitted);
+	tcase_add_test(tc,
+		       sixty_deeds_a_minute_are_asked_for_and_not_one_more);
 	tcase_add_test(tc, failover_and_commit_are_told_as_ownership);
 	tcase_add_test(tc, a_quota_and_a_limit_that_are_hit_are_told);
 	suite_add_tcase(suite, tc);

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A proof's frames over a socket pair, to a peer that speaks them by hand. */
+#include "backend/proof.h"
+#include "psk.h"
+#include "tlspair.h"
+
+#include <hvrepl/backends/authenticator.h>
+
+static struct psk east = { .name = "east", .key = { 0x4b } };
+static struct psk west = { .name = "west", .key = { 0x4b } };
+static hvrepl_tls *of_east, *of_west;
+static struct link pair_of;
+static struct hvri_proof *proof; /* The server's. */
+
+static hvrepl_tls *by_psk(struct psk *psk)
+{
+	struct hvrepl_authenticator_options options =
+		HVREPL_AUTHENTICATOR_OPTIONS_INIT;
+	hvrepl_tls *tls = NULL;
+
+	options.mechanism = "psk-1";
+	options.self = psk->name;
+	options.authenticator.ops = &psk_ops;
+	options.authenticator.user = psk;
+	options.authenticator.release = psk_release;
+	ck_assert_int_eq(hvrepl_authenticator_create(&options, &tls, NULL),
+			 HVREPL_OK);
+	return tls;
+}
+
+static void no_wake(void *user)
+{
+	(void)user;
+}
+
+static void setup_proof(void)
+{
+	setup();
+	of_east = by_psk(&east);
+	of_west = by_psk(&west);
+	open_link(&pair_of, of_east, of_west, "west", NULL, 0);
+	shake(&pair_of);
+	ck_assert_int_eq(pair_of.client_rc, HVREPL_OK);
+	ck_assert_int_eq(pair_of.server_rc, HVREPL_OK);
+	ck_assert_int_eq(hvri_proof_create(&pair_of.server, of_west, NULL,
+					   no_wake, NULL, &proof),
+			 HVREPL_OK);
+}
+
+static void teardown_proof(void)
+{
+	hvri_proof_free(proof);
+	close_link(&pair_of);
+	hvrepl_tls_destroy(of_east);
+	hvrepl_tls_destroy(of_west);
+	teardown();
+	ck_assert_uint_eq(east.begun, east.ended);
+	ck_assert_uint_eq(west.begun, west.ended);
+}
+
+static void say(uint32_t kind, const uint8_t *bytes, uint32_t length)
+{
+	uint8_t frame[HVRI_PROOF_HEADER + PSK_SECOND] = { (uint8_t)length };
+	struct hvrepl_iovec iov = { frame, HVRI_PROOF_HEADER + length };
+	struct hvri_tls_out out = { &iov, 1, 0 };
+
+	ck_assert_uint_lt(length, 256);
+	frame[HVRI_PROOF_HEADER - 1] = (uint8_t)kind;
+	memcpy(frame + HVRI_PROOF_HEADER, bytes, length);
+	ck_assert_int_eq(hvri_tls_send(&pair_of.client, &out, SIZE_MAX),
+			 HVREPL_OK);
+}
+
+/* What the server says, whole; its length without the header. */
+static size_t hear(uint8_t out[512])
+{
+	size_t got = 0;
+
+	ck_assert_int_eq(hvri_tls_receive(&pair_of.client, out, 512, &got),
+			 HVREPL_OK);
+	ck_assert_uint_ge(got, HVRI_PROOF_HEADER);
+	memmove(out, out + HVRI_PROOF_HEADER, got - HVRI_PROOF_HEADER);
+	return got - HVRI_PROOF_HEADER;
+}
+
+/* The server works on what it hears; its code. */
+static int32_t server_turn(bool first)
+{
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	uint8_t bytes[64];
+	size_t got = 0;
+	int32_t rc;
+
+	if (first)
+		return hvri_proof_step(proof, &error);
+	rc = hvri_proof_receive(proof, bytes, sizeof(bytes), &got);
+	ck_assert(rc != HVREPL_OK || got == 0);
+	return rc < 0 ? rc : hvri_proof_pump(proof);
+}
+
+/* A proof by hand; OK, or what the server made of it. */
+static int32_t prove(bool first)
+{
+	struct hvrepl_proof_begin begin = { .struct_size = sizeof(begin),
+					    .initiator = 1,
+					    .peer = "west" };
+	static uint8_t room[HVREPL_PROOF_TOKEN_MAX];
+	struct hvrepl_proof_step step = { .token = room };
+	uint8_t heard[512];
+	size_t length = 0;
+	void *ours = NULL;
+	int32_t rc = HVREPL_PENDING, theirs = HVREPL_OK;
+
+	ck_assert_int_eq(hvri_tls_exporter(&pair_of.client, begin.binding),
+			 HVREPL_OK);
+	ck_assert_int_eq(psk_begin(&east, &begin, &ours, &step), HVREPL_OK);
+	while (rc == HVREPL_PENDING && theirs >= 0) {
+		step = (struct hvrepl_proof_step){ .token = room };
+		rc = psk_step(&east, ours, length == 0 ? NULL : heard, length,
+			      &step);
+		ck_assert_int_ge(rc, 0);
+		say(HVRI_PROOF_TOKEN, room, step.token_length);
+		theirs = server_turn(first);
+		if (theirs >= 0)
+			length = hear(heard);
+	}
+	psk_end(&east, ours);
+	return theirs < 0 ? theirs : HVREPL_OK;
+}
+
+START_TEST(eight_new_proofs_in_a_row_and_not_one_more)
+{
+	uint64_t began = hvrepl_loop_now();
+
+	ck_assert_int_eq(prove(true), HVREPL_OK);
+	for (unsigned i = 0; i < HVRI_PROOF_AGAIN_MAX; i++)
+		ck_assert_int_eq(prove(false), HVREPL_OK);
+	ck_assert_uint_eq(hvri_proof_count(proof), 1 + HVRI_PROOF_AGAIN_MAX);
+	if (hvrepl_loop_now() - began < 3000000000ull)
+		ck_assert_int_eq(prove(false), HVREPL_E_LIMIT);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("proof");
+	TCase *tc = tcase_create("again");
+
+	tcase_add_checked_fixture(tc, setup_proof, teardown_proof);
+	tcase_add_test(tc, eight_new_proofs_in_a_row_and_not_one_more);
+	suite_add_tcase(suite, tc);
+	return test_run(suite);
+}
