@@ -443,6 +443,25 @@ static void watch_commit(struct teller *t)
 	      epoch.outcome);
 }
 
+/* Who failed over, hears its peer and has nothing against it writes, after a restart
+ * as well (O3, O5): where the link is good or dead, no I/O fails, and jobs are done
+ * at once. */
+static void watch_failover(struct teller *t, const struct hvrepl_vm_status *s)
+{
+	if (profile != PROFILE_OPERATOR || s->writable || s->open_code < 0 ||
+	    !s->connected || pair.piece != 0 || t->site->sim.crashed ||
+	    s->ownership != HVREPL_OWNERSHIP_OWNER ||
+	    s->state != HVREPL_STATE_FAILED_OVER_WAITING_COMPLETION) {
+		t->idle_since = pair.now_ns;
+		return;
+	}
+	if (t->up_since > t->idle_since)
+		t->idle_since = t->up_since;
+	HOLDS(34, pair.now_ns - t->idle_since < 700 * MS,
+	      "%s failed over, hears its peer and does not write",
+	      t->site->name);
+}
+
 static void watch_resources(struct teller *t)
 {
 	HOLDS(43, !t->site->sim.improper,
@@ -494,6 +513,11 @@ void watch(bool all)
 	for (int i = 0; i < 2; i++)
 		if (up[i])
 			watch_owner(&tellers[i], &s[i]);
+	for (int i = 0; i < 2; i++)
+		if (up[i])
+			watch_failover(&tellers[i], &s[i]);
+		else
+			tellers[i].idle_since = pair.now_ns;
 	for (int i = 0; i < 2; i++)
 		if (up[i])
 			watch_lineage(&tellers[i]);

@@ -166,6 +166,7 @@ struct teller {
 	bool wrote_epoch; /* To be looked for after a restart. */
 	bool wrote; /* It could, at the last look. */
 	uint64_t failed_then, up_since;
+	uint64_t idle_since; /* It should write, and does not. */
 	bool trouble; /* Its storage failed, and took no point since. */
 	bool revoked, flush_failed, full, oom;
 	/* A commit asked here: its job, and whether that ended well. */
