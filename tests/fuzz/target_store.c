@@ -48,6 +48,18 @@ static int32_t some_steps(uint8_t count)
 	return HVREPL_OK;
 }
 
+/* A commit gives up all points: none is pinned under it. */
+static int32_t pin(struct world_point *point)
+{
+	bool refused = w.store->committing ||
+		       w.store->state.commit == HVRI_COMMIT_FOLDING;
+	int32_t rc = world_pin(&w, point, true);
+
+	if (refused && rc == HVREPL_OK)
+		return HVREPL_E_STATE;
+	return refused && rc == HVREPL_E_BUSY ? HVREPL_OK : rc;
+}
+
 static int32_t commit(void)
 {
 	uint32_t more = 1;
@@ -124,7 +136,7 @@ static int32_t step(struct fuzz_in *in)
 		}
 		return w.direct ? HVREPL_OK : world_cancel(&w);
 	case 12:
-		return point == NULL ? HVREPL_OK : world_pin(&w, point, true);
+		return point == NULL ? HVREPL_OK : pin(point);
 	default:
 		/* Closing a view is no flush. */
 		if (w.view != NULL)
