@@ -1,0 +1,101 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+# A peer with a good certificate that takes all it can get: greedy_peer.py PORT CA
+# CERTIFICATE KEY SECONDS. Three threads: connections that say nothing, TLS that says
+# nothing more, and sessions as far as frames that mean nothing go; each again as
+# soon as it was thrown out. Says what became of them.
+import ctypes
+import hashlib
+import hmac
+import os
+import socket
+import ssl
+import struct
+import sys
+import threading
+import time
+
+
+class Hash128(ctypes.Structure):
+    _fields_ = [("low", ctypes.c_uint64), ("high", ctypes.c_uint64)]
+
+
+xxhash = ctypes.CDLL("libxxhash.so.0")
+xxhash.XXH3_128bits.restype = Hash128
+xxhash.XXH3_128bits.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+
+
+def frame(kind, payload):
+    head = struct.pack("<2sBBI16s", b"HV", 1, kind, len(payload), b"\0" * 16)
+    data = head + payload
+    return head + struct.pack(">Q", xxhash.XXH3_128bits(data, len(data)).high) + payload
+
+
+port, authority, certificate, key, seconds = sys.argv[1:]
+until = time.monotonic() + float(seconds)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.minimum_version = ssl.TLSVersion.TLSv1_3
+context.check_hostname = False
+context.load_cert_chain(certificate, key)
+context.load_verify_locations(authority)
+context.set_alpn_protocols(["hvrepl/1"])
+counts = {"silent": 0, "stalled": 0, "flooded": 0, "refused": 0}
+lock = threading.Lock()
+
+
+def count(what):
+    with lock:
+        counts[what] += 1
+
+
+def connect():
+    return socket.create_connection(("127.0.0.1", int(port)), timeout=5)
+
+
+def silent():
+    held = []
+    while time.monotonic() < until:
+        try:
+            held.append(connect())
+            count("silent")
+        except OSError:
+            count("refused")
+        held = held[-200:]
+        time.sleep(0.002)
+
+
+def stalled():
+    held = []
+    while time.monotonic() < until:
+        try:
+            held.append(context.wrap_socket(connect()))
+            count("stalled")
+        except OSError:
+            count("refused")
+        held = held[-100:]
+
+
+def flooded():
+    """HELLO, and then 20,000 of what is no BINDER: too early, too much, or both."""
+    hello = struct.pack("<IIQ16sQ32s64s24s", 1, 1, 0, os.urandom(16), 7,
+                        os.urandom(32), b"greedy", b"")
+    # Nobody is proved by this: the library of Python gives no exporter value.
+    binder = hmac.new(b"\0" * 32, hello, hashlib.sha256).digest()
+    noise = frame(4, b"") * 500
+    while time.monotonic() < until:
+        try:
+            channel = context.wrap_socket(connect())
+            channel.sendall(frame(1, hello) + frame(2, binder))
+            for _ in range(40):
+                channel.sendall(noise)
+            count("flooded")
+        except OSError:
+            count("flooded")
+
+
+threads = [threading.Thread(target=run) for run in (silent, stalled, flooded)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(" ".join("%s %d" % pair for pair in counts.items()), flush=True)
