@@ -93,7 +93,7 @@ delegate int Keys(Ptr user, string prefix, Ptr found, Ptr argument);
 	public uint StructSize, Flags; public Ptr Env; [MarshalAs(UnmanagedType.LPStr)] public string Site;
 	public Lent State; public Ptr Vmm, Wake, TokenCheck, User, ReleaseUser; public ulong StartWait;
 	public uint StartWithoutPeer, Level; public ulong SpoolMemory, RetryMin, RetryMax;
-	public ulong ReplicaQuota; public uint ReplicaPointsMin, Reserved;
+	public ulong ReplicaQuota; public uint ReplicaPointsMin, Reserved; public Ptr Permit;
 }
 [StructLayout(LayoutKind.Sequential)] unsafe struct Event {
 	public uint StructSize, Type, Severity; public int Code; public ulong UtcNs, Seq;
