@@ -158,7 +158,7 @@ struct hvrepl_tracker_options {
  * @param disk     Taken, also on failure. Read for cuts, flushed for cooling.
  * @param storage  Where the tracker file lies. Taken, also on failure.
  * @returns HVREPL_OK; INVALID, NOT_FOUND (no file; CREATE), EXISTS, BUSY (open
- *          elsewhere; TAKE_OVER), WRONG_DISK (ids; size, then REBUILD),
+ *          for another owner; TAKE_OVER), WRONG_DISK (ids; size, then REBUILD),
  *          CORRUPT or TRUNCATED (REBUILD), FORMAT_TOO_NEW, NOMEM, DISK_IO,
  *          STORAGE_IO, NO_SPACE, CALLBACK (random).
  * @threadsafety  Any thread.
@@ -266,8 +266,10 @@ HVREPL_API int32_t hvrepl_tracker_unfence(hvrepl_tracker *tracker);
  * what the peer changed. Synchronous I/O. On failure they count as changed in
  * memory all the same.
  *
- * @param extents  Borrowed; clipped to whole blocks outwards.
- * @returns HVREPL_OK, RANGE, STORAGE_IO, NO_SPACE.
+ * @param extents  Borrowed; each of at least one byte and on the disk; clipped
+ *                 to whole blocks outwards.
+ * @returns HVREPL_OK; RANGE: one is empty or not on the disk, and none was
+ *          marked; STORAGE_IO, NO_SPACE.
  * @threadsafety  Any thread; not callback-safe.
  * @since 0.1
  */

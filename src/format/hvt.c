@@ -204,7 +204,13 @@ int32_t hvri_hvt_newest(const uint8_t slot0[HVRI_HVT_HEADER_SIZE],
 	newer = rc[0] < 0 ? 1 : rc[1] < 0 ? 0 :
 		header[1].sequence > header[0].sequence;
 	*header_out = header[newer];
-	*damaged_out = rc[0] < 0 || rc[1] < 0;
+	*damaged_out = rc[0] < 0 || rc[1] < 0 ||
+		       !hvri_uuid_equal(&header[0].file, &header[1].file);
+	/* The other one may have said "open" (T8). */
+	if (*damaged_out) {
+		header_out->flags = HVRI_HVT_OPEN;
+		header_out->fine_blocks = 0;
+	}
 	return HVREPL_OK;
 }
 

@@ -70,10 +70,11 @@ void hvri_hvt_header_encode(const struct hvri_hvt_header *header,
 HVRI_MUST_CHECK int32_t
 hvri_hvt_header_decode(const uint8_t bytes[HVRI_HVT_HEADER_SIZE],
 		       struct hvri_hvt_header *header_out);
-/* The newer valid one of both slots. `damaged_out`: one is not valid. One of
- * another disk beside one of `disk` (optional) is not: it is the header of
- * another file, whose write landed here. NOT_FOUND when both are all zeroes
- * (never finished). */
+/* The newer valid one of both slots. `damaged_out`: one is not valid, and may
+ * have said "open": what is returned says so, and has no fine map (T8). Of two
+ * that are of different files one is not valid: its write landed here; if one is
+ * of `disk` (optional), the other one. NOT_FOUND when both are all zeroes (never
+ * finished). */
 HVRI_MUST_CHECK int32_t
 hvri_hvt_newest(const uint8_t slot0[HVRI_HVT_HEADER_SIZE],
 		const uint8_t slot1[HVRI_HVT_HEADER_SIZE],

@@ -327,6 +327,7 @@ struct map_load {
 	uint64_t length; /* Of its log, at most. */
 	uint32_t lacking; /* Copy that the record lacks; MAP_COPIES: none. */
 	bool mended;  /* To be flushed. */
+	bool contradicted; /* Both copies of a record are sound, and differ. */
 	bool remains; /* Sound records of a batch that is torn before them. */
 	uint8_t *bytes;
 };
@@ -385,32 +386,43 @@ static bool follows(const struct map_record *expected,
 	       record->batch == expected->batch + 1;
 }
 
-/* ...one that follows `expected`; NULL: any. */
+/* ...one that follows `expected`. */
 static int32_t read_fitting(struct map_load *load, uint32_t copy, uint64_t at,
 			    const struct map_record *expected,
 			    struct map_record *out)
 {
 	int32_t rc = read_copy(load, copy, at, out);
 
-	if (rc == HVREPL_OK && expected != NULL && !follows(expected, out))
+	if (rc == HVREPL_OK && !follows(expected, out))
 		rc = HVREPL_E_CORRUPT;
 	return rc;
 }
 
-/* ...of either copy. CORRUPT when neither has it. */
+/* ...of either copy: one that cannot be read is as bad as one that is damaged.
+ * CORRUPT when both can be read and neither has it, or when both have one and
+ * they differ: nothing tells which is of before. */
 static int32_t read_record(struct map_load *load, uint64_t at,
 			   const struct map_record *expected,
 			   struct map_record *out)
 {
+	uint8_t digest[16];
 	int32_t second = read_fitting(load, 1, at, expected, out), first;
 
-	load->lacking = MAP_COPIES;
-	if (second < 0 && second != HVREPL_E_CORRUPT)
-		return second;
+	memcpy(digest, load->bytes + MAP_SIGNED, sizeof(digest));
 	first = read_fitting(load, 0, at, expected, out);
-	if ((first < 0 && first != HVREPL_E_CORRUPT) || first == second ||
-	    HVRI_PLANT(one_copy_of_overlay_map))
+	load->lacking = MAP_COPIES;
+	if (HVRI_PLANT(one_copy_of_overlay_map))
 		return first;
+	if (first == HVREPL_E_FORMAT_TOO_NEW ||
+	    second == HVREPL_E_FORMAT_TOO_NEW)
+		return HVREPL_E_FORMAT_TOO_NEW;
+	if (first < 0 && second < 0)
+		return first == HVREPL_E_CORRUPT ? second : first;
+	if (first == HVREPL_OK && second == HVREPL_OK) {
+		load->contradicted = memcmp(digest, load->bytes + MAP_SIGNED,
+					    sizeof(digest)) != 0;
+		return load->contradicted ? HVREPL_E_CORRUPT : HVREPL_OK;
+	}
 	load->lacking = first == HVREPL_OK ? 1 : 0;
 	return first == HVREPL_OK ? first :
 				    read_fitting(load, 1, at, expected, out);
@@ -477,13 +489,23 @@ static int32_t look_for_damage(struct map_load *load, uint64_t from,
 
 	for (uint64_t at = from + MAP_ALIGN; at < load->length;
 	     at += MAP_ALIGN) {
-		int32_t rc = read_record(load, at, NULL, &record);
+		int32_t rc = HVREPL_OK;
+		uint32_t unread = 0;
 
-		if (rc == HVREPL_OK && record.batch > next)
-			return HVREPL_E_CORRUPT;
-		if (rc < 0 && rc != HVREPL_E_CORRUPT)
+		/* Each copy speaks for itself. */
+		for (uint32_t copy = 0; copy < MAP_COPIES; copy++) {
+			int32_t one = read_copy(load, copy, at, &record);
+
+			if (one == HVREPL_OK && record.batch > next)
+				return HVREPL_E_CORRUPT;
+			load->remains |= one == HVREPL_OK;
+			if (one < 0 && one != HVREPL_E_CORRUPT) {
+				unread++;
+				rc = one;
+			}
+		}
+		if (unread == MAP_COPIES)
 			return rc;
-		load->remains |= rc == HVREPL_OK;
 	}
 	return HVREPL_OK;
 }
@@ -539,7 +561,7 @@ static int32_t load_records(struct map_load *load)
 	if (rc != HVREPL_E_CORRUPT)
 		return rc;
 	/* The first record was flushed before the manifest named it. */
-	if (at == 0)
+	if (at == 0 || load->contradicted)
 		return HVREPL_E_CORRUPT;
 	HVRI_TRY(look_for_damage(load, at, expected.batch));
 	if (load->remains)

@@ -374,19 +374,33 @@ static int32_t read_header(struct hvrepl_tracker *tracker,
 				     &damaged);
 	if (rc < 0)
 		return rc;
-	if (damaged) {
+	if (damaged)
 		hvri_log(&tracker->group->env, HVREPL_LOG_WARNING,
 			 "tracker file %s: one header is damaged, the other "
 			 "serves",
 			 tracker->object_id);
-		/* The damaged one may have said "open" (T8). */
-		header_out->flags = HVRI_HVT_OPEN;
-		header_out->fine_blocks = 0;
-	}
 	if (size < header_out->fine_offset +
 			   header_out->fine_blocks * HVRI_HVT_FINE_BLOCK)
 		return HVREPL_E_TRUNCATED;
 	return HVREPL_OK;
+}
+
+/* Who has it open is a tracker of this group. */
+static bool attached_here(struct hvrepl_group *group,
+			  const struct hvri_hvt_header *found)
+{
+	bool here = false;
+
+	hvri_lock(&group->mutex);
+	for (size_t i = 0; i < group->tracker_count; i++) {
+		const struct hvri_hvt_header *other =
+			&group->trackers[i]->header;
+
+		here |= hvri_uuid_equal(&other->file, &found->file) &&
+			hvri_uuid_equal(&other->owner, &found->owner);
+	}
+	hvri_unlock(&group->mutex);
+	return here;
 }
 
 static int32_t check_header(const struct hvrepl_tracker *tracker,
@@ -413,8 +427,13 @@ static int32_t check_header(const struct hvrepl_tracker *tracker,
 	    !hvri_uuid_equal(&found->owner, &options->owner) &&
 	    (options->flags & HVREPL_TRACKER_TAKE_OVER) == 0)
 		return hvri_fail(error, HVREPL_E_BUSY,
-				 "tracker file %s is open at another host; if "
-				 "that is dead, attach with TAKE_OVER",
+				 attached_here(tracker->group, found) ?
+					 "tracker file %s is attached to this "
+					 "group already, for another owner" :
+					 "tracker file %s is open for another "
+					 "owner, on this host or another; if "
+					 "that one is dead, attach with "
+					 "TAKE_OVER",
 				 tracker->object_id);
 	return HVREPL_OK;
 }
@@ -478,8 +497,10 @@ static int32_t say_open(struct hvrepl_tracker *tracker,
 {
 	struct hvri_hvt_header *header = &tracker->header;
 
+	bool dirty = memchr(tracker->sector_dirty, 1, header->sectors) != NULL;
+
 	/* One copy after the other: what is torn here is not both of them. */
-	for (uint32_t copy = 0; copy < HVRI_HVT_COPIES; copy++) {
+	for (uint32_t copy = 0; dirty && copy < HVRI_HVT_COPIES; copy++) {
 		HVRI_TRY(hvri_sectors_copy(tracker, copy));
 		HVRI_TRY(hvri_file_flush(tracker));
 	}

@@ -376,8 +376,9 @@ int32_t hvri_record_save(struct hvrepl_tracker *tracker,
 	if (rc == HVREPL_E_BUSY) {
 		hvri_file_give(tracker);
 		hvri_log(&tracker->group->env, HVREPL_LOG_ERROR,
-			 "tracker file %s was taken over by another program: "
-			 "writes are refused here",
+			 "tracker file %s was attached again since, by "
+			 "another program or by this one: writes are refused "
+			 "here",
 			 tracker->object_id);
 		(void)hvri_tracker_fence(tracker);
 		return rc;

@@ -87,15 +87,15 @@ static int32_t fine_save(struct hvrepl_tracker *tracker)
 	return rc;
 }
 
-/* While "untrusted" the file lacks marks: all of them, first. */
+/* Marks that the file lacks: while "untrusted" all of them may be. And sectors
+ * that could not be written to both copies, or copies of a closed file would
+ * differ though nothing was lost. fine_save() flushes. */
 static int32_t marks_again(struct hvrepl_tracker *tracker)
 {
-	if (!atomic_load(&tracker->untrusted))
-		return HVREPL_OK;
-	for (uint32_t i = 0; i < tracker->regions; i++)
+	for (uint32_t i = 0;
+	     atomic_load(&tracker->untrusted) && i < tracker->regions; i++)
 		hvri_image_set(tracker, i, true);
-	HVRI_TRY(hvri_sectors_write(tracker));
-	return hvri_file_flush(tracker);
+	return hvri_sectors_write(tracker);
 }
 
 static void say_trusted(struct hvrepl_tracker *tracker)

@@ -38,6 +38,7 @@ int32_t hvri_tracker_write_end(hvrepl_tracker *tracker,
 			       struct hvrepl_ticket *ticket, int32_t result);
 int32_t hvri_tracker_fence(hvrepl_tracker *tracker);
 void hvri_tracker_unfence(hvrepl_tracker *tracker);
+/* `length` at least 1, all of it on the disk. */
 HVRI_MUST_CHECK int32_t hvri_tracker_mark(hvrepl_tracker *tracker,
 					  uint64_t offset, uint64_t length);
 void hvri_tracker_info(hvrepl_tracker *tracker,

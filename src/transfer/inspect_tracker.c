@@ -25,7 +25,7 @@ static void give_header(struct hvri_walk *walk,
 	hvri_walk_uuid(walk, "file", &header->file);
 	hvri_walk_bool(walk, "open", (header->flags & HVRI_HVT_OPEN) != 0);
 	hvri_walk_bool(walk, "fine_map", (header->flags & HVRI_HVT_FINE) != 0);
-	/* Normal after a crash: the other one counts. */
+	/* Normal after a crash: the other one counts, and the file as open. */
 	hvri_walk_bool(walk, "slot_torn", damaged);
 	hvri_walk_number(walk, "sequence", header->sequence);
 	hvri_walk_number(walk, "disk_size", header->disk_size);
@@ -86,9 +86,11 @@ static int32_t walk_coarse(struct tally *tally, uint8_t *buffer)
 			size_t place = (size_t)i * HVRI_HVT_SECTOR_SIZE;
 			bool unequal;
 
-			tally->damaged_sectors += hvri_hvt_sector_join(
-				header, at + i, buffer + place, second + place,
-				bits, &unequal);
+			tally->damaged_sectors +=
+				hvri_hvt_sector_join(header, at + i,
+						     buffer + place,
+						     second + place, bits,
+						     &unequal) > 0;
 			tally->unequal_sectors += unequal;
 			count_hot(tally, at + i, bits);
 		}

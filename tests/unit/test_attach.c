@@ -133,6 +133,7 @@ START_TEST(a_second_opener_is_refused_and_one_taken_over_is_fenced)
 	first = tracker;
 	options.owner.bytes[0] = 2;
 	ck_assert_int_eq(attach_with(&options), HVREPL_E_BUSY);
+	ck_assert_ptr_nonnull(strstr(error.sentence, "this group already"));
 	options.flags = HVREPL_TRACKER_TAKE_OVER;
 	ck_assert_int_eq(attach_with(&options), HVREPL_OK);
 	ck_assert_uint_eq(info().owner.bytes[0], 1);
@@ -140,6 +141,15 @@ START_TEST(a_second_opener_is_refused_and_one_taken_over_is_fenced)
 	ck_assert_int_eq(hvrepl_tracker_save(first, NULL), HVREPL_E_BUSY);
 	ck_assert_int_eq(hvrepl_tracker_fence(first), HVREPL_OK);
 	ck_assert_int_eq(hvrepl_tracker_detach(first, 0), HVREPL_OK);
+	/* Left open by somebody who is not to be seen here. */
+	detach(0);
+	options.flags = 0;
+	options.owner.bytes[0] = 3;
+	ck_assert_int_eq(attach_with(&options), HVREPL_E_BUSY);
+	ck_assert_ptr_nonnull(strstr(error.sentence, "for another owner"));
+	ck_assert_ptr_nonnull(strstr(error.sentence, "TAKE_OVER"));
+	options.owner.bytes[0] = 2;
+	ck_assert_int_eq(attach_with(&options), HVREPL_OK);
 	detach(HVREPL_DETACH_CLEAN);
 	/* Closed cleanly: anybody may. */
 	options.flags = 0;

@@ -151,6 +151,8 @@ START_TEST(the_newer_valid_slot_counts)
 					 &damaged),
 			 HVREPL_OK);
 	ck_assert_uint_eq(found.sequence, 8);
+	ck_assert_uint_eq(found.flags, new.flags);
+	ck_assert_uint_eq(found.fine_blocks, new.fine_blocks);
 	ck_assert(!damaged);
 	slot[0][300] ^= 1;
 	ck_assert_int_eq(hvri_hvt_newest(slot[0], slot[1], NULL, &found,
@@ -158,6 +160,18 @@ START_TEST(the_newer_valid_slot_counts)
 			 HVREPL_OK);
 	ck_assert_uint_eq(found.sequence, 7);
 	ck_assert(damaged);
+	/* T8: the damaged one may have said so. */
+	ck_assert_uint_eq(found.flags, HVRI_HVT_OPEN);
+	ck_assert_uint_eq(found.fine_blocks, 0);
+	/* One is of another file, whichever. */
+	new.file.bytes[0] ^= 1;
+	hvri_hvt_header_encode(&new, slot[0]);
+	ck_assert_int_eq(hvri_hvt_newest(slot[0], slot[1], NULL, &found,
+					 &damaged),
+			 HVREPL_OK);
+	ck_assert(damaged);
+	ck_assert_uint_eq(found.flags, HVRI_HVT_OPEN);
+	slot[0][300] ^= 1;
 	slot[1][3] ^= 1;
 	ck_assert_int_eq(hvri_hvt_newest(slot[0], slot[1], NULL, &found,
 					 &damaged),

@@ -266,6 +266,58 @@ START_TEST(a_fine_map_of_a_close_that_failed_is_not_taken_for_a_later_one)
 }
 END_TEST
 
+static unsigned warnings;
+
+static void warned(void *user, uint32_t level, const char *text)
+{
+	(void)user, (void)text;
+	warnings += level == HVREPL_LOG_WARNING;
+}
+
+/* A mark of which one copy could not be written: the write was refused, and the
+ * file is closed. Nothing was lost, so nothing is said to be. */
+START_TEST(a_close_leaves_two_copies_that_are_equal)
+{
+	struct hvrepl_ticket ticket = new_ticket();
+	uint64_t size;
+	uint8_t *bytes;
+
+	ck_assert_int_eq(hvrepl_group_destroy(group), HVREPL_OK);
+	warnings = 0;
+	env.env.log = warned;
+	make_group();
+	ck_assert_int_eq(attach(HVREPL_TRACKER_CREATE), HVREPL_OK);
+	sim.fail_at = sim.call_count + (unsigned)_i;
+	sim.fail_code = HVREPL_E_STORAGE_IO;
+	ck_assert_int_eq(hvrepl_tracker_write_begin(tracker, 3 * REGION, 512, 0,
+						    &ticket),
+			 HVREPL_PENDING);
+	hvrepl_group_process(group);
+	ck_assert_int_eq(last_result, HVREPL_E_STORAGE_IO);
+	sim.fail_at = UINT64_MAX;
+	detach(HVREPL_DETACH_CLEAN);
+	bytes = sim_object_bytes(files, "d.hvt", &size);
+	ck_assert_mem_eq(bytes + FIRST + 32, bytes + SECOND + 32,
+			 HVRI_HVT_SECTOR_BYTES);
+	ck_assert_int_eq(attach(0), HVREPL_OK);
+	ck_assert_uint_eq(info().recovery, HVREPL_RECOVERY_CLEAN);
+	ck_assert_uint_eq(info().dirty_bytes, 0);
+	ck_assert_uint_eq(warnings, 0);
+}
+END_TEST
+
+/* Of a file whose copies are equal there is nothing to write but that it is
+ * open. */
+START_TEST(an_attach_flushes_what_it_read_and_both_headers)
+{
+	ck_assert_int_eq(attach(HVREPL_TRACKER_CREATE), HVREPL_OK);
+	write_at(3 * REGION, 512);
+	detach(_i == 0 ? HVREPL_DETACH_CLEAN : 0);
+	ck_assert_int_eq(attach(0), HVREPL_OK);
+	ck_assert_uint_eq(info().flushes, 3);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("mark copies");
@@ -291,6 +343,11 @@ int main(void)
 	tcase_add_test(
 		tcase,
 		a_fine_map_of_a_close_that_failed_is_not_taken_for_a_later_one);
+	tcase_add_loop_test(tcase, a_close_leaves_two_copies_that_are_equal, 0,
+			    3);
+	tcase_add_loop_test(tcase,
+			    an_attach_flushes_what_it_read_and_both_headers, 0,
+			    2);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }

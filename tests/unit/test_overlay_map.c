@@ -26,8 +26,24 @@ static struct hvri_overlay *overlay;
 static uint64_t used;
 static uint8_t expected[BLOCKS]; /* First byte of each block; 0: absent. */
 
+/* Bits of the copies of which these bytes cannot be read. */
+static unsigned unreadable;
+static uint64_t unreadable_from, unreadable_past;
+static struct hvrepl_storage_ops plain;
+
+static int32_t read_some(void *user, hvrepl_op *op, void *object,
+			 uint64_t offset, void *buffer, size_t length)
+{
+	if ((unreadable >> (offset / STRIPE % 2) & 1) != 0 &&
+	    offset % STRIPE + length > unreadable_from &&
+	    offset % STRIPE < unreadable_past)
+		return HVREPL_E_STORAGE_IO;
+	return plain.read(user, op, object, offset, buffer, length);
+}
+
 static void setup(void)
 {
+	static struct hvrepl_storage_ops ops;
 	struct hvrepl_storage handle;
 	struct hvrepl_error error = HVREPL_ERROR_INIT;
 
@@ -37,6 +53,10 @@ static void setup(void)
 	sim_init(&sim, 1);
 	files = sim_storage_new(&sim);
 	handle = sim_storage_handle(files);
+	ops = plain = *handle.ops;
+	ops.read = read_some;
+	handle.ops = &ops;
+	unreadable = 0;
 	ck_assert_int_eq(hvri_storage_take(&storage, &handle, &error),
 			 HVREPL_OK);
 	memset(&state, 0, sizeof(state));
@@ -283,6 +303,96 @@ START_TEST(a_map_that_fills_its_stripes_to_the_last_byte_is_whole)
 }
 END_TEST
 
+static int32_t open_without(unsigned copies, uint64_t from, uint64_t past)
+{
+	int32_t rc;
+
+	unreadable = copies;
+	unreadable_from = from;
+	unreadable_past = past;
+	rc = open_again();
+	unreadable = 0;
+	return rc;
+}
+
+/* A bad sector under one copy: the other one serves, and the map stands twice
+ * again afterwards. */
+START_TEST(a_map_of_which_one_copy_cannot_be_read_is_opened)
+{
+	unsigned copy = (unsigned)_i;
+
+	write_many(0, 100, 1);
+	write_many(100, 200, 2);
+	ck_assert_int_eq(open_without(3, 0, 512), HVREPL_E_STORAGE_IO);
+	ck_assert_int_eq(open_without(3, 512 + 1024, STRIPE),
+			 HVREPL_E_STORAGE_IO);
+	memset(record_of(512, copy), 0, 1024);
+	ck_assert_int_eq(open_without(1u << copy, 0, 512 + 2 * 1024),
+			 HVREPL_OK);
+	check();
+	sim.survive_percent = 0;
+	sim_restart(&sim, true);
+	memset(record_of(512, 1u - copy), 0, 1024);
+	ck_assert_int_eq(open_again(), HVREPL_OK);
+	check();
+}
+END_TEST
+
+/* Whether there is a record, nobody can say: it is not taken for the end. */
+START_TEST(a_record_that_is_bad_here_and_cannot_be_read_there_is_no_end)
+{
+	write_many(0, 100, 1);
+	write_many(100, 200, 2);
+	*record_of(512 + 1024, 1u - (unsigned)_i) ^= 1;
+	ck_assert_int_eq(open_without(1u << _i, 512, STRIPE),
+			 HVREPL_E_STORAGE_IO);
+	ck_assert_int_eq(open_again(), HVREPL_OK);
+	check();
+}
+END_TEST
+
+/* Behind a tail that tore either copy tells whether more was flushed. */
+START_TEST(what_lies_behind_a_torn_tail_is_looked_for_in_both_copies)
+{
+	uint64_t tail = 512 + 1024;
+
+	write_many(0, 100, 1);
+	write_many(100, 200, 2);
+	write_many(200, 202, 3);
+	for (unsigned copy = 0; copy < 2; copy++)
+		*record_of(tail, copy) ^= 1;
+	ck_assert_int_eq(open_without(1u << _i, tail + 512, STRIPE),
+			 HVREPL_E_CORRUPT);
+	for (unsigned copy = 0; copy < 2; copy++)
+		*record_of(tail + 1024, copy) ^= 1;
+	memset(expected + 100, 0, 102);
+	ck_assert_int_eq(open_without(3, tail + 512, STRIPE),
+			 HVREPL_E_STORAGE_IO);
+	ck_assert_int_eq(open_without(1u << _i, tail + 512, STRIPE), HVREPL_OK);
+	check();
+}
+END_TEST
+
+static void sign(uint8_t *record)
+{
+	struct hvri_part parts[] = { { record, 48 }, { record + 64, 16 } };
+
+	hvri_xxh3(parts, 2, record + 48);
+}
+
+/* One of them is of before, and nothing tells which: neither counts silently. */
+START_TEST(two_sound_copies_of_a_record_that_differ_are_damage)
+{
+	write_block(0, 1);
+	flush();
+	write_block(1, 1);
+	flush();
+	record_of(512u * (1u + (unsigned)_i / 2), (unsigned)_i % 2)[64] += 7;
+	sign(record_of(512u * (1u + (unsigned)_i / 2), (unsigned)_i % 2));
+	ck_assert_int_eq(open_again(), HVREPL_E_CORRUPT);
+}
+END_TEST
+
 static const struct {
 	uint64_t block;
 	uint32_t run, state;
@@ -304,14 +414,12 @@ START_TEST(a_change_that_no_map_can_hold_is_damage_whatever_its_digest)
 	flush();
 	for (unsigned copy = 0; copy < 2; copy++) {
 		uint8_t *record = record_of(512, copy);
-		struct hvri_part parts[] = { { record, 48 },
-					     { record + 64, 16 } };
 		struct hvri_writer writer = hvri_writer_over(record + 64, 16);
 
 		hvri_write_u64(&writer, nonsense[_i].block);
 		hvri_write_u32(&writer, nonsense[_i].run);
 		hvri_write_u32(&writer, nonsense[_i].state);
-		hvri_xxh3(parts, 2, record + 48);
+		sign(record);
 	}
 	ck_assert_int_eq(open_again(), HVREPL_E_CORRUPT);
 }
@@ -372,6 +480,20 @@ int main(void)
 		       a_map_of_many_stripes_survives_a_power_loss_at_any_io);
 	tcase_add_test(
 		tcase, a_map_that_fills_its_stripes_to_the_last_byte_is_whole);
+	tcase_add_loop_test(tcase,
+			    a_map_of_which_one_copy_cannot_be_read_is_opened, 0,
+			    2);
+	tcase_add_loop_test(
+		tcase,
+		a_record_that_is_bad_here_and_cannot_be_read_there_is_no_end, 0,
+		2);
+	tcase_add_loop_test(
+		tcase,
+		what_lies_behind_a_torn_tail_is_looked_for_in_both_copies, 0,
+		2);
+	tcase_add_loop_test(tcase,
+			    two_sound_copies_of_a_record_that_differ_are_damage,
+			    0, 4);
 	tcase_add_loop_test(
 		tcase,
 		a_change_that_no_map_can_hold_is_damage_whatever_its_digest, 0,
