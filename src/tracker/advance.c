@@ -60,24 +60,28 @@ static int32_t emit(struct gather *gather)
 	return rc;
 }
 
-static int32_t add_extent(struct gather *gather, uint64_t offset,
-			  uint64_t length)
-{
-	struct hvrepl_extent *last;
+/* A claim is at most so many runs, and so many pieces of what was read, or, of
+ * zeroes that are compared, every other granule: the extents of all fit one
+ * chunk. */
+_Static_assert(HVRI_CLAIM_EXTENTS + HVRI_CLAIM_BYTES / ZERO_UNIT <
+			       HVRI_CHUNK_EXTENTS_MAX &&
+		       2 * HVRI_CLAIM_EXTENTS +
+				       FILTERED_ZERO / HVRI_DIGEST_GRANULE / 2 <
+			       HVRI_CHUNK_EXTENTS_MAX,
+	       "a claim's extents fit");
 
-	if (gather->count > 0) {
-		last = &gather->extents[gather->count - 1];
-		if (last->offset + last->length == offset) {
-			last->length += length;
-			return HVREPL_OK;
-		}
-		if (gather->count == HVRI_CHUNK_EXTENTS_MAX)
-			HVRI_TRY(emit(gather));
+static void add_extent(struct gather *gather, uint64_t offset, uint64_t length)
+{
+	struct hvrepl_extent *last = &gather->extents[gather->count];
+
+	if (gather->count > 0 &&
+	    last[-1].offset + last[-1].length == offset) {
+		last[-1].length += length;
+		return;
 	}
-	gather->extents[gather->count].offset = offset;
-	gather->extents[gather->count].length = length;
+	last->offset = offset;
+	last->length = length;
 	gather->count++;
-	return HVREPL_OK;
 }
 
 static int32_t add_data(struct gather *data, uint64_t offset,
@@ -85,7 +89,7 @@ static int32_t add_data(struct gather *data, uint64_t offset,
 {
 	if (data->length + length > HVRI_CHUNK_RAW_WRITTEN)
 		HVRI_TRY(emit(data));
-	HVRI_TRY(add_extent(data, offset, length));
+	add_extent(data, offset, length);
 	/* Zeroes that were left out make the rest move up. */
 	if (data->raw + data->length != bytes)
 		memmove(data->raw + data->length, bytes, length);
@@ -116,19 +120,20 @@ static uint64_t in_granule(uint64_t offset, uint64_t left)
 			HVRI_DIGEST_GRANULE - offset % HVRI_DIGEST_GRANULE);
 }
 
-static int32_t pack_zero(struct gather *zero, uint64_t offset, uint64_t left)
+static void pack_zero(struct gather *zero, uint64_t offset, uint64_t left)
 {
 	const struct hvri_member *part = zero->part;
 
-	while (part->cut->same != NULL && left > 0) {
-		uint64_t piece = in_granule(offset, left);
+	while (left > 0) {
+		uint64_t piece = part->cut->same == NULL ?
+					 left :
+					 in_granule(offset, left);
 
 		if (left_out(part, offset, NULL, left) == 0)
-			HVRI_TRY(add_extent(zero, offset, piece));
+			add_extent(zero, offset, piece);
 		offset += piece;
 		left -= piece;
 	}
-	return left == 0 ? HVREPL_OK : add_extent(zero, offset, left);
 }
 
 static int32_t pack(struct hvri_claim *claim, struct gather *data,
@@ -144,7 +149,7 @@ static int32_t pack(struct hvri_claim *claim, struct gather *data,
 						claim->run[i].count);
 
 		if (claim->zero) {
-			HVRI_TRY(pack_zero(zero, offset, left));
+			pack_zero(zero, offset, left);
 			continue;
 		}
 		while (left > 0) {
@@ -160,7 +165,7 @@ static int32_t pack(struct hvri_claim *claim, struct gather *data,
 			piece = (uint32_t)HVRI_MIN(left, unit);
 
 			if (hvri_is_zero(from, piece))
-				HVRI_TRY(add_extent(zero, offset, piece));
+				add_extent(zero, offset, piece);
 			else
 				HVRI_TRY(add_data(data, offset, from, piece));
 			from += piece;
@@ -233,8 +238,8 @@ static void probe(struct hvri_member *part, uint64_t first, uint64_t count)
 				       (found.offset + found.length + mask) >>
 					       part->block_shift;
 	hvri_lock(part->mutex);
+	/* Unless another thread asked, and went on, meanwhile. */
 	if (data_end > part->probed_end) {
-		part->hole = first;
 		part->hole_end = data_first;
 		part->probed_end = data_end;
 	}
@@ -257,11 +262,13 @@ static uint64_t whole_granules(const struct hvri_member *part, uint64_t first,
 static bool claim_next(struct hvri_member *part, struct hvri_claim *claim)
 {
 	uint64_t room = HVRI_CLAIM_BYTES >> part->block_shift;
+	uint64_t zero_room = part->cut->same == NULL ?
+				     UINT64_MAX :
+				     FILTERED_ZERO >> part->block_shift;
 	uint64_t end = part->limit, first, count;
 
-	claim->zero = part->frontier < part->hole_end;
 	while (claim->count < HVRI_CLAIM_EXTENTS && room > 0) {
-		uint64_t max = room;
+		uint64_t max;
 
 		if (!hvri_part_next(part, part->frontier, end, UINT64_MAX,
 				    &first, &count)) {
@@ -269,18 +276,15 @@ static bool claim_next(struct hvri_member *part, struct hvri_claim *claim)
 				part->frontier = part->limit;
 			break;
 		}
-		if (claim->count == 0)
-			claim->zero = first >= part->hole &&
-				      first < part->hole_end;
-		else if (claim->zero != (first >= part->hole &&
-					 first < part->hole_end))
+		/* The hole that was found begins at the frontier, or before. */
+		if (claim->count == 0 && first < part->hole_end) {
+			claim->zero = true;
+			room = zero_room;
+		} else if (claim->zero && first >= part->hole_end) {
 			break;
-		if (claim->zero)
-			max = part->hole_end - first;
-		else if (first < part->hole && part->hole < part->hole_end)
-			max = HVRI_MIN(max, part->hole - first);
-		if (claim->zero && part->cut->same != NULL)
-			max = HVRI_MIN(max, FILTERED_ZERO >> part->block_shift);
+		}
+		max = claim->zero ? HVRI_MIN(room, part->hole_end - first) :
+				    room;
 		if (count > max && part->cut->same != NULL) {
 			uint64_t whole = whole_granules(part, first, max);
 
@@ -289,12 +293,11 @@ static bool claim_next(struct hvri_member *part, struct hvri_claim *claim)
 			max = whole == 0 ? max : whole;
 		}
 		if (count > max)
-			room = claim->zero ? 0 : max;
+			room = max;
 		count = HVRI_MIN(count, max);
 		hvri_claim_add(claim, first, count);
 		part->frontier = first + count;
-		if (!claim->zero)
-			room -= count;
+		room -= count;
 	}
 	return claim->count > 0;
 }
@@ -323,14 +326,13 @@ static int32_t claim_external(struct hvri_member *part, struct hvri_claim *claim
 			end = limit;
 			break;
 		}
-		if (offset < from || length == 0 || (offset & mask) != 0 ||
-		    length > part->header.disk_size - offset ||
-		    ((length & mask) != 0 &&
-		     offset + length != part->header.disk_size))
+		if (offset < from || length == 0 ||
+		    ((offset | length) & mask) != 0 ||
+		    length > part->header.disk_size - offset)
 			return HVREPL_E_CALLBACK;
 		length = HVRI_MIN(HVRI_MIN(length, limit - offset), room);
 		hvri_claim_add(claim, offset >> part->block_shift,
-			       (length + mask) >> part->block_shift);
+			       length >> part->block_shift);
 		room -= length;
 		from = offset + length;
 		/* Cut short: go on from there. */
@@ -399,7 +401,6 @@ static int32_t step_claim(struct hvri_member *part, struct hvri_claim *claim)
 	      part->frontier >= part->probed_end &&
 	      hvri_part_next(part, part->frontier, part->limit, UINT64_MAX,
 			     &first, &count) &&
-	      first >= part->probed_end &&
 	      count >= PROBE_BYTES >> part->block_shift;
 	if (ask) {
 		hvri_cut_ref(part->cut);
@@ -408,9 +409,8 @@ static int32_t step_claim(struct hvri_member *part, struct hvri_claim *claim)
 		hvri_lock(part->mutex);
 		hvri_cut_unref(part->cut);
 	}
-	if (part->detached ||
-	    atomic_load(&part->cut->state) != HVREPL_CUT_OPEN ||
-	    !claim_next(part, claim)) {
+	/* Voided by now, what it reads is thrown away. */
+	if (part->detached || !claim_next(part, claim)) {
 		hvri_unlock(part->mutex);
 		return STEP_NOTHING;
 	}

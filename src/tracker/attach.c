@@ -261,7 +261,8 @@ static int32_t recover(struct hvrepl_tracker *tracker,
 		       const struct hvrepl_tracker_options *options,
 		       struct hvrepl_error *error)
 {
-	bool clean = (tracker->header.flags & HVRI_HVT_OPEN) == 0;
+	/* Closed, and what was dirty then is there. */
+	bool clean = tracker->header.flags == HVRI_HVT_FINE;
 	bool rebuild = (options->flags & HVREPL_TRACKER_REBUILD) != 0;
 	bool damaged = false;
 	int32_t rc = read_coarse(tracker, clean, rebuild, &damaged);
@@ -289,8 +290,7 @@ static int32_t recover(struct hvrepl_tracker *tracker,
 		return HVREPL_OK;
 	}
 	tracker->recovery = HVREPL_RECOVERY_CLEAN;
-	if ((tracker->header.flags & HVRI_HVT_FINE) != 0)
-		rc = read_fine(tracker);
+	rc = read_fine(tracker);
 	if (damaged || rc == HVREPL_E_CORRUPT) {
 		if (!rebuild)
 			return hvri_fail(error, HVREPL_E_CORRUPT,
@@ -534,47 +534,62 @@ static void tell_trusted(struct hvrepl_tracker *tracker)
 			 "next attach compares the whole disk again");
 }
 
-static int32_t make_room(struct hvrepl_group *group)
+/* A place, before the file says "open": joining does not fail any more. */
+static int32_t promise(struct hvrepl_group *group)
 {
-	return hvri_grow(&group->env, (void **)&group->trackers,
-			 &group->tracker_capacity, group->tracker_count + 1,
-			 TRACKERS_MAX, sizeof(struct hvrepl_tracker *));
-}
-
-int32_t hvri_tracker_join(struct hvrepl_tracker *tracker)
-{
-	struct hvrepl_group *group = tracker->group;
 	int32_t rc;
 
 	hvri_lock(&group->mutex);
-	rc = make_room(group);
+	rc = hvri_grow(&group->env, (void **)&group->trackers,
+		       &group->tracker_capacity,
+		       group->tracker_count + group->promised + 1,
+		       TRACKERS_MAX, sizeof(struct hvrepl_tracker *));
 	if (rc == HVREPL_OK)
-		group->trackers[group->tracker_count++] = tracker;
+		group->promised++;
+	hvri_unlock(&group->mutex);
+	return rc;
+}
+
+void hvri_tracker_stay_out(struct hvrepl_group *group)
+{
+	hvri_lock(&group->mutex);
+	group->promised--;
+	hvri_unlock(&group->mutex);
+}
+
+/* group->mutex held. */
+static void join(struct hvrepl_tracker *tracker)
+{
+	struct hvrepl_group *group = tracker->group;
+
+	group->promised--;
+	group->trackers[group->tracker_count++] = tracker;
+}
+
+void hvri_tracker_join(struct hvrepl_tracker *tracker)
+{
+	struct hvrepl_group *group = tracker->group;
+
+	hvri_lock(&group->mutex);
+	join(tracker);
 	hvri_unlock(&group->mutex);
 	hvri_timer_set(group, tracker->sweep_at);
-	return rc;
 }
 
 /* The bits that were found become those of the present generation. A cut that
  * is open goes on without this disk. */
-static int32_t join_first(struct hvrepl_tracker *tracker)
+static void join_first(struct hvrepl_tracker *tracker)
 {
 	struct hvrepl_group *group = tracker->group;
 	struct hvri_bitmap *found = atomic_load(&tracker->map[0]);
-	int32_t rc;
 
 	hvri_lock(&group->mutex);
-	rc = make_room(group);
-	if (rc == HVREPL_OK) {
-		if ((hvri_generation(atomic_load(&group->word)) & 1) != 0) {
-			atomic_store(&tracker->map[0],
-				     atomic_load(&tracker->map[1]));
-			atomic_store(&tracker->map[1], found);
-		}
-		group->trackers[group->tracker_count++] = tracker;
+	if ((hvri_generation(atomic_load(&group->word)) & 1) != 0) {
+		atomic_store(&tracker->map[0], atomic_load(&tracker->map[1]));
+		atomic_store(&tracker->map[1], found);
 	}
+	join(tracker);
 	hvri_unlock(&group->mutex);
-	return rc;
 }
 
 bool hvri_tracker_part(struct hvrepl_tracker *tracker)
@@ -588,6 +603,7 @@ bool hvri_tracker_part(struct hvrepl_tracker *tracker)
 	while (free && group->trackers[i] != tracker)
 		i++;
 	if (free) {
+		group->promised++;
 		group->tracker_count--;
 		memmove(&group->trackers[i], &group->trackers[i + 1],
 			(group->tracker_count - i) *
@@ -604,10 +620,6 @@ static int32_t attach(struct hvrepl_tracker *tracker,
 	struct hvrepl_group *group = tracker->group;
 	int32_t rc;
 
-	hvri_lock(&group->mutex);
-	rc = make_room(group);
-	hvri_unlock(&group->mutex);
-	HVRI_TRY(hvri_fail_plain(error, rc));
 	HVRI_TRY(load(tracker, options, error));
 	rc = say_open(tracker, options);
 	if (rc < 0)
@@ -618,7 +630,8 @@ static int32_t attach(struct hvrepl_tracker *tracker,
 	tracker->sweep_at = hvri_now(&group->env) + group->cool_after;
 	if (atomic_load(&tracker->hot) > 0)
 		hvri_timer_set(group, tracker->sweep_at);
-	return hvri_fail_plain(error, join_first(tracker));
+	join_first(tracker);
+	return HVREPL_OK;
 }
 
 int32_t hvri_tracker_attach(hvrepl_group *group, const struct hvrepl_disk *disk,
@@ -660,8 +673,14 @@ int32_t hvri_tracker_attach(hvrepl_group *group, const struct hvrepl_disk *disk,
 	hvri_cond_init(&tracker->cond);
 	memcpy(tracker->object_id, options->object_id,
 	       strlen(options->object_id) + 1);
+	rc = promise(group);
+	if (rc < 0) {
+		hvri_tracker_free(tracker);
+		return hvri_fail_plain(error, rc);
+	}
 	rc = attach(tracker, options, error);
 	if (rc < 0) {
+		hvri_tracker_stay_out(group);
 		(void)atomic_fetch_sub(&group->hot,
 				       atomic_load(&tracker->hot));
 		hvri_tracker_free(tracker);

@@ -27,8 +27,7 @@ static bool unacknowledged(const struct hvrepl_tracker *tracker,
 			return true;
 	for (const struct hvri_member *part = tracker->parts; part != NULL;
 	     part = part->newer)
-		if (part->map != NULL &&
-		    hvri_bitmap_any(part->map, first, count))
+		if (hvri_bitmap_any(part->map, first, count))
 			return true;
 	return false;
 }
@@ -40,18 +39,6 @@ static bool may_cool(const struct hvrepl_tracker *tracker, uint32_t region)
 		HVRI_REGION_WRITTEN) == 0 &&
 	       (!tracker->ack_unsaved || HVRI_PLANT(cool_before_record)) &&
 	       !unacknowledged(tracker, region);
-}
-
-static bool change(_Atomic uint8_t *byte, uint8_t from, uint8_t to)
-{
-	uint8_t was = atomic_load(byte);
-
-	while ((was & HVRI_REGION_STATE) == from)
-		if (atomic_compare_exchange_weak(
-			    byte, &was,
-			    (uint8_t)((was & ~HVRI_REGION_STATE) | to)))
-			return true;
-	return false;
 }
 
 /* Regions that were not written since the last sweep and have nothing to
@@ -131,8 +118,10 @@ static bool start_grace(struct hvrepl_tracker *tracker)
 
 		if ((atomic_load(byte) & HVRI_REGION_CANDIDATE) == 0)
 			continue;
-		if (may_cool(tracker, i) &&
-		    change(byte, HVRI_REGION_HOT, HVRI_REGION_COOLING)) {
+		/* A candidate is hot: nothing but this cools it. */
+		if (may_cool(tracker, i)) {
+			(void)hvri_region_change(byte, HVRI_REGION_HOT,
+						 HVRI_REGION_COOLING);
 			cooling++;
 			if (HVRI_PLANT(image_loses_early))
 				hvri_image_set(tracker, i, false);
@@ -171,14 +160,14 @@ static uint32_t start_erase(struct hvrepl_tracker *tracker)
 			continue;
 		(void)atomic_fetch_and(byte, (uint8_t)~HVRI_REGION_CANDIDATE);
 		if (HVRI_PLANT(erase_without_look))
-			(void)change(byte, HVRI_REGION_HOT,
-				     HVRI_REGION_COOLING);
+			(void)hvri_region_change(byte, HVRI_REGION_HOT,
+						 HVRI_REGION_COOLING);
 		if (!may_cool(tracker, i) &&
 		    !HVRI_PLANT(cool_without_recheck)) {
-			(void)change(byte, HVRI_REGION_COOLING,
-				     HVRI_REGION_HOT);
-		} else if (change(byte, HVRI_REGION_COOLING,
-				  HVRI_REGION_ERASING)) {
+			(void)hvri_region_change(byte, HVRI_REGION_COOLING,
+						 HVRI_REGION_HOT);
+		} else if (hvri_region_change(byte, HVRI_REGION_COOLING,
+					      HVRI_REGION_ERASING)) {
 			hvri_image_set(tracker, i, false);
 			erasing++;
 		}
@@ -194,8 +183,8 @@ static void end_erase(struct hvrepl_tracker *tracker, bool written)
 
 	hvri_lock(&tracker->mutex);
 	for (uint32_t i = 0; i < tracker->regions; i++)
-		if (change(&tracker->region[i], HVRI_REGION_ERASING,
-			   HVRI_REGION_COLD))
+		if (hvri_region_change(&tracker->region[i],
+				       HVRI_REGION_ERASING, HVRI_REGION_COLD))
 			cold++;
 	/* A sector that could not be written is written with the next mark. */
 	if (written)
@@ -274,8 +263,8 @@ static bool begin_sweep(struct hvrepl_tracker *tracker)
 	bool begun;
 
 	hvri_lock(&tracker->mutex);
-	begun = !tracker->sweeping && !tracker->grace &&
-		atomic_load(&tracker->hot) > 0 &&
+	/* Until its grace is over and the file has it. */
+	begun = !tracker->sweeping && atomic_load(&tracker->hot) > 0 &&
 		!atomic_load(&tracker->untrusted) &&
 		hvri_now(&tracker->group->env) >= tracker->sweep_at;
 	if (begun)

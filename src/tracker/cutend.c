@@ -128,14 +128,12 @@ int32_t hvri_cut_close(hvrepl_cut *cut, int32_t result)
 	if (HVRI_PLANT(spool_freed_unsent) && result < 0 &&
 	    atomic_load(&cut->state) == HVREPL_CUT_SPOOLED)
 		result = HVREPL_OK;
-	if (result == HVREPL_OK &&
-	    atomic_load(&cut->state) != HVREPL_CUT_VOIDED) {
+	if (result == HVREPL_OK) {
 		hvri_lock(&group->mutex);
-		rc = can_close(cut);
+		if (atomic_load(&cut->state) != HVREPL_CUT_VOIDED)
+			rc = can_close(cut);
 		hvri_unlock(&group->mutex);
-		if (rc < 0 && atomic_load(&cut->state) != HVREPL_CUT_VOIDED)
-			return rc;
-		rc = HVREPL_OK;
+		HVRI_TRY(rc);
 	}
 	for (uint32_t i = 0; i < cut->part_count; i++)
 		if (!cut->parts[i].settled)

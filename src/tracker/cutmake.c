@@ -17,7 +17,7 @@ void hvri_cut_unref(struct hvrepl_cut *cut)
 {
 	hvri_lock(&cut->mutex);
 	cut->active--;
-	hvri_wake_all(&cut->cond);
+	hvri_cut_wake(cut);
 	hvri_unlock(&cut->mutex);
 }
 

@@ -48,8 +48,8 @@ static void note_failed(struct hvrepl_cut *cut, int32_t reason)
 	atomic_store(&cut->state, HVREPL_CUT_VOIDED);
 }
 
-/* group->mutex held. The part, and all newer ones of its disk, which build on
- * it (T5: never an older one without those after it). */
+/* group->mutex held. The part, which is not settled, and all newer ones of its
+ * disk, which build on it (T5: never an older one without those after it). */
 void hvri_part_fail(struct hvri_member *part, int32_t reason)
 {
 	if (atomic_load(&part->cut->state) == HVREPL_CUT_OPEN) {
@@ -57,8 +57,7 @@ void hvri_part_fail(struct hvri_member *part, int32_t reason)
 		return;
 	}
 	/* Voided while open: part_clean() gives its bits back. */
-	if (part->settled ||
-	    atomic_load(&part->cut->state) == HVREPL_CUT_VOIDED)
+	if (atomic_load(&part->cut->state) == HVREPL_CUT_VOIDED)
 		return;
 	if (part->newer != NULL && !HVRI_PLANT(folds_oldest))
 		hvri_part_fail(part->newer, reason);
@@ -215,8 +214,8 @@ void hvri_part_finish(struct hvri_member *part)
 
 	hvri_lock(part->mutex);
 	hvri_part_poll(part);
-	done = !part->detached && part->drained &&
-	       part->frontier >= part->limit && part->claims == NULL &&
+	/* Drained, or nobody would have read of it. */
+	done = !part->detached && part->frontier >= part->limit && part->claims == NULL &&
 	       part->packing == 0 &&
 	       atomic_load(&part->cut->state) == HVREPL_CUT_OPEN;
 	if (done)

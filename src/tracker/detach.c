@@ -185,11 +185,10 @@ int32_t hvri_tracker_detach(hvrepl_tracker *tracker, uint32_t flags)
 	if ((flags & HVREPL_DETACH_CLEAN) != 0)
 		rc = close_clean(tracker);
 	if (rc < 0) {
-		/* Room for it is still there. */
-		if (hvri_tracker_join(tracker) < 0)
-			(void)hvri_tracker_fence(tracker);
+		hvri_tracker_join(tracker);
 		return rc;
 	}
+	hvri_tracker_stay_out(group);
 	(void)atomic_fetch_sub(&group->hot, atomic_load(&tracker->hot));
 	hvri_tracker_free(tracker);
 	return HVREPL_OK;

@@ -2,6 +2,18 @@
 /* A cut used directly: what it holds, listing its extents, reading blocks. */
 #include "tracker/internal.h"
 
+/* part->mutex held. Counted when somebody asks: it costs a walk of the map. */
+static uint64_t changed_bytes(struct hvri_member *part)
+{
+	hvri_part_poll(part);
+	if (part->published && part->map != NULL && part->changed_bytes == 0)
+		part->changed_bytes =
+			HVRI_MIN(hvri_bitmap_count(part->map, 0, part->limit)
+					 << part->block_shift,
+				 part->header.disk_size);
+	return part->changed_bytes;
+}
+
 void hvri_cut_info(hvrepl_cut *cut, struct hvrepl_cut_info *info_out)
 {
 	struct hvrepl_cut_info info = {
@@ -16,15 +28,7 @@ void hvri_cut_info(hvrepl_cut *cut, struct hvrepl_cut_info *info_out)
 		struct hvri_member *part = &cut->parts[i];
 
 		hvri_lock(part->mutex);
-		hvri_part_poll(part);
-		/* Counted when somebody asks: it costs a walk of the map. */
-		if (part->published && part->map != NULL &&
-		    part->changed_bytes == 0)
-			part->changed_bytes = HVRI_MIN(
-				hvri_bitmap_count(part->map, 0, part->limit)
-					<< part->block_shift,
-				part->header.disk_size);
-		info.changed_bytes += part->changed_bytes;
+		info.changed_bytes += changed_bytes(part);
 		info.read_bytes += part->read_bytes;
 		hvri_unlock(part->mutex);
 	}
@@ -43,12 +47,6 @@ int32_t hvri_cut_disk(hvrepl_cut *cut, uint32_t index,
 		return HVREPL_E_INVALID;
 	part = &cut->parts[index];
 	hvri_lock(part->mutex);
-	hvri_part_poll(part);
-	if (part->published && part->map != NULL && part->changed_bytes == 0)
-		part->changed_bytes =
-			HVRI_MIN(hvri_bitmap_count(part->map, 0, part->limit)
-					 << part->block_shift,
-				 part->header.disk_size);
 	*disk_out = (struct hvrepl_cut_disk){
 		.block_size = part->header.block_size,
 		.vm = part->header.identity.vm,
@@ -57,9 +55,26 @@ int32_t hvri_cut_disk(hvrepl_cut *cut, uint32_t index,
 		.disk_size = part->header.disk_size,
 		.limit = HVRI_MIN(part->limit << part->block_shift,
 				  part->header.disk_size),
-		.changed_bytes = part->changed_bytes,
+		.changed_bytes = changed_bytes(part),
 	};
 	hvri_unlock(part->mutex);
+	return HVREPL_OK;
+}
+
+/* An external source knows itself. */
+static int32_t source_extents(const struct hvri_member *part, uint64_t from,
+			      uint64_t limit, struct hvrepl_extent *extents_out,
+			      uint32_t *count_inout, uint64_t *end_out)
+{
+	struct hvrepl_cut *cut = part->cut;
+
+	if (atomic_load(&cut->state) == HVREPL_CUT_VOIDED)
+		return HVREPL_E_VOIDED;
+	if (cut->source.changed(cut->source_user, cut->source_handle,
+				part->index, from, extents_out, count_inout,
+				end_out) < 0)
+		return HVREPL_E_CALLBACK;
+	*end_out = HVRI_MIN(*end_out, limit);
 	return HVREPL_OK;
 }
 
@@ -79,23 +94,17 @@ int32_t hvri_cut_next_extents(hvrepl_cut *cut, uint32_t disk, uint64_t from,
 			 part->header.disk_size);
 	if (from > limit)
 		return HVREPL_E_INVALID;
-	if (atomic_load(&cut->state) == HVREPL_CUT_VOIDED)
-		return HVREPL_E_VOIDED;
-	if (part->tracker == NULL) {
-		rc = cut->source.changed(cut->source_user, cut->source_handle,
-					 disk, from, extents_out, count_inout,
-					 end_out);
-		if (rc >= 0 && *end_out > limit)
-			*end_out = limit;
-		return rc < 0 ? HVREPL_E_CALLBACK : HVREPL_OK;
-	}
+	if (part->tracker == NULL)
+		return source_extents(part, from, limit, extents_out,
+				      count_inout, end_out);
 	hvri_lock(part->mutex);
 	hvri_part_poll(part);
-	if (!part->published)
+	if (atomic_load(&cut->state) == HVREPL_CUT_VOIDED)
+		rc = HVREPL_E_VOIDED;
+	else if (!part->published)
 		rc = HVREPL_E_BUSY;
 	else if (part->map == NULL)
-		rc = part->returned || part->failed ? HVREPL_E_VOIDED :
-						      HVREPL_E_STATE;
+		rc = part->failed ? HVREPL_E_VOIDED : HVREPL_E_STATE;
 	at = from >> part->block_shift;
 	while (rc == HVREPL_OK && found < *count_inout &&
 	       hvri_bitmap_next(part->map, at, part->limit, UINT64_MAX, &first,
@@ -124,8 +133,7 @@ static void sooner(const struct hvri_bitmap *map, uint64_t from, uint64_t end,
 {
 	uint64_t first, count;
 
-	if (map != NULL &&
-	    hvri_bitmap_next(map, from, HVRI_MIN(end, *first_inout), UINT64_MAX,
+	if (hvri_bitmap_next(map, from, HVRI_MIN(end, *first_inout), UINT64_MAX,
 			     &first, &count)) {
 		*first_inout = first;
 		*count_out = count;
@@ -233,16 +241,12 @@ static int32_t read_piece(struct hvri_member *part, uint64_t first,
 		hvri_claim_link(&claim, part);
 	}
 	hvri_unlock(part->mutex);
-	switch (where) {
-	case NOWHERE:
+	if (where == NOWHERE)
 		return HVREPL_E_RANGE;
-	case COMING:
+	if (where == COMING)
 		return HVREPL_PENDING;
-	case IN_SPOOL:
+	if (where == IN_SPOOL)
 		return hvri_spool_read(part, first, *count, buffer);
-	case ON_DISK:
-		break;
-	}
 	rc = hvri_claim_read(&claim, buffer);
 	if (!hvri_claim_end(&claim, rc == HVREPL_OK) && rc == HVREPL_OK)
 		rc = HVREPL_E_VOIDED;
@@ -290,14 +294,14 @@ int32_t hvri_cut_read(hvrepl_cut *cut, uint32_t disk, uint64_t offset,
 	while (length > 0) {
 		uint64_t first = offset >> part->block_shift;
 		uint64_t count = (length + mask) >> part->block_shift;
-		uint64_t bytes;
+		uint64_t bytes, seen = hvri_cut_news(cut);
 		int32_t rc;
 
 		if (atomic_load(&cut->state) == HVREPL_CUT_VOIDED)
 			return HVREPL_E_VOIDED;
 		rc = read_piece(part, first, &count, to);
 		if (rc == HVREPL_PENDING) {
-			hvri_cut_await(part);
+			hvri_cut_await(cut, seen);
 			continue;
 		}
 		if (rc < 0)

@@ -160,6 +160,7 @@ struct hvrepl_group {
 	_Alignas(HVRI_CACHE_LINE) hvri_mutex mutex;
 	struct hvrepl_tracker **trackers;
 	size_t tracker_count, tracker_capacity;
+	size_t promised; /* Places kept for those that come, or come back. */
 	struct hvrepl_cut *open; /* Until closed, or its bits are back. */
 	bool undrained; /* A voided cut may have left old writes in flight. */
 	struct hvrepl_cut *cuts, **cuts_last; /* Not closed, oldest first. */
@@ -224,7 +225,7 @@ struct hvri_member {
 	struct hvri_bitmap *spare; /* Takes the map's slot at detach. */
 	struct hvri_bitmap copied; /* Copied out of order. */
 	uint64_t frontier;         /* All before it is copied or claimed. */
-	uint64_t hole, hole_end;   /* Reads as zeroes. */
+	uint64_t hole_end;         /* From the frontier to it all is zeroes. */
 	uint64_t probed_end;       /* Asked so far. */
 	struct hvri_claim *claims;
 	uint32_t packing; /* Claims not in the spool yet, own ones too. */
@@ -278,6 +279,7 @@ struct hvrepl_cut {
 	hvri_mutex reading;
 	hvri_mutex mutex;
 	hvri_cond cond;  /* A claim ended, a chunk is there. */
+	uint64_t news;   /* ...how often; see hvri_cut_wake(). */
 	uint32_t active; /* Threads that read or pack; close waits for them. */
 	bool orphan;     /* Closed while voided: freed when its bits are back. */
 	struct hvri_kit *kits;
@@ -296,6 +298,27 @@ struct hvrepl_cut {
 static inline uint64_t hvri_generation(uint64_t word)
 {
 	return word >> 1;
+}
+
+/* cut->mutex held: something of it came to its end. */
+static inline void hvri_cut_wake(struct hvrepl_cut *cut)
+{
+	cut->news++;
+	hvri_wake_all(&cut->cond);
+}
+
+/* The region's state, if it is `from`, becomes `to`; false: it is another. */
+static inline bool hvri_region_change(_Atomic uint8_t *byte, uint8_t from,
+				      uint8_t to)
+{
+	uint8_t was = atomic_load(byte);
+
+	while ((was & HVRI_REGION_STATE) == from)
+		if (atomic_compare_exchange_weak(
+			    byte, &was,
+			    (uint8_t)((was & ~HVRI_REGION_STATE) | to)))
+			return true;
+	return false;
 }
 
 /* group.c */
@@ -347,6 +370,7 @@ HVRI_MUST_CHECK int32_t hvri_file_flush(struct hvrepl_tracker *tracker);
 HVRI_MUST_CHECK int32_t hvri_header_write(struct hvrepl_tracker *tracker);
 void hvri_image_set(struct hvrepl_tracker *tracker, uint32_t region, bool hot);
 bool hvri_image_get(const struct hvrepl_tracker *tracker, uint32_t region);
+/* tracker->mutex held, or nobody else has the tracker yet. */
 void hvri_region_heat(struct hvrepl_tracker *tracker, uint32_t region);
 /* The coarse map cannot be written: T8. `due`: tickets up to this deadline. */
 void hvri_trust_lose(struct hvrepl_tracker *tracker, uint64_t due,
@@ -357,8 +381,10 @@ void hvri_trust_take(struct hvrepl_tracker *tracker);
 
 /* attach.c */
 void hvri_tracker_free(struct hvrepl_tracker *tracker);
-HVRI_MUST_CHECK int32_t hvri_tracker_join(struct hvrepl_tracker *tracker);
-/* Out of the group; false: a cut handle still names it. */
+/* Into the group, or not after all: to its promised place. */
+void hvri_tracker_join(struct hvrepl_tracker *tracker);
+void hvri_tracker_stay_out(struct hvrepl_group *group);
+/* Out of the group, its place is kept; false: a cut handle still names it. */
 bool hvri_tracker_part(struct hvrepl_tracker *tracker);
 
 /* cool.c */
@@ -391,8 +417,10 @@ HVRI_MUST_CHECK int32_t hvri_claim_read(const struct hvri_claim *claim,
 void hvri_claim_spool(struct hvri_claim *claim, struct hvri_kit *kit);
 /* A claim that is not spooled: its reference ends. */
 void hvri_claim_drop(struct hvri_claim *claim);
-/* Blocks that are being copied: wait until there is news. */
-void hvri_cut_await(struct hvri_member *part);
+/* Blocks that are being copied: wait until there is news that came after `seen`,
+ * which is the news there was before somebody looked. */
+uint64_t hvri_cut_news(struct hvrepl_cut *cut);
+void hvri_cut_await(struct hvrepl_cut *cut, uint64_t seen);
 /* If nothing is left to read, let the disk go. No lock held. */
 void hvri_part_finish(struct hvri_member *part);
 

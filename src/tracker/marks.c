@@ -65,21 +65,14 @@ void hvri_image_set(struct hvrepl_tracker *tracker, uint32_t region, bool hot)
 void hvri_region_heat(struct hvrepl_tracker *tracker, uint32_t region)
 {
 	_Atomic uint8_t *byte = &tracker->region[region];
-	uint8_t was = atomic_load(byte);
 
-	while ((was & HVRI_REGION_STATE) != HVRI_REGION_HOT) {
-		uint8_t hot = (uint8_t)((was & ~HVRI_REGION_STATE) |
-					HVRI_REGION_HOT);
-
-		if (!atomic_compare_exchange_weak(byte, &was, hot))
-			continue;
-		/* The others are counted as hot until they are cold. */
-		if ((was & HVRI_REGION_STATE) == HVRI_REGION_COLD) {
-			(void)atomic_fetch_add(&tracker->hot, 1);
-			(void)atomic_fetch_add(&tracker->group->hot, 1);
-		}
-		break;
+	/* The others are counted as hot until they are cold. */
+	if (hvri_region_change(byte, HVRI_REGION_COLD, HVRI_REGION_HOT)) {
+		(void)atomic_fetch_add(&tracker->hot, 1);
+		(void)atomic_fetch_add(&tracker->group->hot, 1);
 	}
+	(void)hvri_region_change(byte, HVRI_REGION_COOLING, HVRI_REGION_HOT);
+	(void)hvri_region_change(byte, HVRI_REGION_ERASING, HVRI_REGION_HOT);
 }
 
 int32_t hvri_file_flush(struct hvrepl_tracker *tracker)
@@ -263,16 +256,9 @@ int32_t hvri_marks_make(struct hvrepl_tracker *tracker, uint32_t region,
 	(void)hvri_file_take(tracker, true);
 	hvri_lock(&tracker->mutex);
 	/* A region that cools is taken back, as a writer does. */
-	for (uint32_t i = region; i < region + count; i++) {
-		uint8_t was = atomic_load(&tracker->region[i]);
-
-		while ((was & HVRI_REGION_STATE) == HVRI_REGION_COOLING &&
-		       !atomic_compare_exchange_weak(
-			       &tracker->region[i], &was,
-			       (uint8_t)((was & ~HVRI_REGION_STATE) |
-					 HVRI_REGION_HOT)))
-			;
-	}
+	for (uint32_t i = region; i < region + count; i++)
+		(void)hvri_region_change(&tracker->region[i],
+					 HVRI_REGION_COOLING, HVRI_REGION_HOT);
 	any = want(tracker, region, count);
 	hvri_unlock(&tracker->mutex);
 	if (any)
@@ -364,8 +350,10 @@ static void trust_lost(struct hvrepl_tracker *tracker, int32_t rc)
 	atomic_store(&tracker->untrusted, true);
 	hvri_timer_set(tracker->group, now + RETRY_NS);
 	/* No mark matters now: all go on as if hot. */
+	hvri_lock(&tracker->mutex);
 	for (uint32_t i = 0; i < tracker->regions; i++)
 		hvri_region_heat(tracker, i);
+	hvri_unlock(&tracker->mutex);
 	atomic_store(&tracker->trust_state, HVRI_TRUST_IDLE);
 }
 

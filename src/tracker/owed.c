@@ -164,7 +164,7 @@ bool hvri_claim_end(struct hvri_claim *claim, bool ok)
 	}
 	hvri_unlock(part->mutex);
 	hvri_lock(&cut->mutex);
-	hvri_wake_all(&cut->cond);
+	hvri_cut_wake(cut);
 	hvri_unlock(&cut->mutex);
 	return alive;
 }
@@ -308,17 +308,21 @@ bool hvri_copies_serve(struct hvrepl_tracker *tracker)
 	return true;
 }
 
-void hvri_cut_await(struct hvri_member *part)
+uint64_t hvri_cut_news(struct hvrepl_cut *cut)
 {
-	struct hvrepl_cut *cut = part->cut;
-	bool coming;
+	uint64_t news;
 
-	/* Looked at under the lock that its end is told under. */
-	hvri_lock(part->mutex);
-	coming = part->claims != NULL || part->packing > 0;
-	hvri_unlock(part->mutex);
 	hvri_lock(&cut->mutex);
-	if (coming && cut->active > 0)
+	news = cut->news;
+	hvri_unlock(&cut->mutex);
+	return news;
+}
+
+void hvri_cut_await(struct hvrepl_cut *cut, uint64_t seen)
+{
+	/* Whoever copies and packs them makes news when that ends. */
+	hvri_lock(&cut->mutex);
+	while (cut->news == seen)
 		hvri_wait(&cut->cond, &cut->mutex);
 	hvri_unlock(&cut->mutex);
 }

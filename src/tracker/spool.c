@@ -190,7 +190,7 @@ int32_t hvri_spool_put(struct hvri_member *part, uint32_t sequence,
 	chunk->length = length;
 	if (copy != NULL)
 		cut->memory += length;
-	hvri_wake_all(&cut->cond);
+	hvri_cut_wake(cut);
 	hvri_unlock(&cut->mutex);
 	return HVREPL_OK;
 }
@@ -392,9 +392,11 @@ static int32_t place_chunk(struct hvri_member *part, uint32_t sequence)
 	const uint8_t *bytes;
 	uint32_t length, raw = 0;
 	struct hvri_chunk chunk;
+	int32_t rc = hvri_cut_chunk(part->cut, part->index, sequence, &bytes,
+				    &length);
 
-	HVRI_TRY(hvri_cut_chunk(part->cut, part->index, sequence, &bytes,
-				&length));
+	if (rc != HVREPL_OK) /* PENDING: it is being packed. */
+		return rc;
 	HVRI_TRY(hvri_chunk_decode(&part->header, bytes, length, &chunk));
 	for (uint32_t i = 0; i < chunk.extent_count; i++) {
 		struct hvrepl_extent extent = hvri_chunk_extent(&chunk, i);

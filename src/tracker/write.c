@@ -291,9 +291,8 @@ int32_t hvri_tracker_write_end(hvrepl_tracker *tracker,
 void hvri_tracker_set_bits(struct hvrepl_tracker *tracker, uint64_t first,
 			   uint64_t count)
 {
-	struct hvri_wait wait = { .first = first, .count = count };
 	_Atomic uint64_t *counter;
-	uint64_t word;
+	uint64_t word, generation;
 
 	/* As a write that lasts no time. */
 	for (;;) {
@@ -301,18 +300,18 @@ void hvri_tracker_set_bits(struct hvrepl_tracker *tracker, uint64_t first,
 		counter = &tracker->shards[shard_here()]
 				   .counter[counter_index(word, 0)];
 		(void)atomic_fetch_add(counter, HVRI_COUNT_PUBLISHING);
-		wait.generation = hvri_generation(word);
+		generation = hvri_generation(word);
 		if (hvri_generation(atomic_load(&tracker->group->word)) ==
-		    wait.generation)
+		    generation)
 			break;
 		(void)atomic_fetch_sub(counter, HVRI_COUNT_PUBLISHING);
 		hvri_tracker_kick(tracker);
 	}
-	hvri_bitmap_set(atomic_load(&tracker->map[wait.generation & 1]),
+	hvri_bitmap_set(atomic_load(&tracker->map[generation & 1]),
 			&tracker->group->pages, first, count);
 	(void)atomic_fetch_sub(counter, HVRI_COUNT_PUBLISHING);
-	wait.mode = atomic_load(&tracker->mode);
-	if (moved(tracker, &wait))
+	if (hvri_generation(atomic_load(&tracker->group->word)) !=
+	    generation)
 		hvri_tracker_kick(tracker);
 }
 

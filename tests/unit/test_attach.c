@@ -127,7 +127,7 @@ END_TEST
 START_TEST(a_second_opener_is_refused_and_one_taken_over_is_fenced)
 {
 	struct hvrepl_tracker_options options = base_options(0);
-	hvrepl_tracker *first;
+	hvrepl_tracker *first, *second;
 
 	ck_assert_int_eq(attach(HVREPL_TRACKER_CREATE), HVREPL_OK);
 	first = tracker;
@@ -137,14 +137,27 @@ START_TEST(a_second_opener_is_refused_and_one_taken_over_is_fenced)
 	options.flags = HVREPL_TRACKER_TAKE_OVER;
 	ck_assert_int_eq(attach_with(&options), HVREPL_OK);
 	ck_assert_uint_eq(info().owner.bytes[0], 1);
+	second = tracker;
+	options.flags = HVREPL_TRACKER_CREATE;
+	options.object_id = "x.hvt";
+	ck_assert_int_eq(attach_with(&options), HVREPL_OK);
+	detach(0);
+	options.flags = 0;
+	options.owner.bytes[0] = 3;
+	options.object_id = "d.hvt";
+	ck_assert_int_eq(attach_with(&options), HVREPL_E_BUSY);
+	ck_assert_ptr_nonnull(strstr(error.sentence, "this group already"));
+	options.object_id = "x.hvt";
+	ck_assert_int_eq(attach_with(&options), HVREPL_E_BUSY);
+	ck_assert_ptr_nonnull(strstr(error.sentence, "TAKE_OVER"));
+	tracker = second;
 	/* The old one learns of it when it next saves. */
 	ck_assert_int_eq(hvrepl_tracker_save(first, NULL), HVREPL_E_BUSY);
 	ck_assert_int_eq(hvrepl_tracker_fence(first), HVREPL_OK);
 	ck_assert_int_eq(hvrepl_tracker_detach(first, 0), HVREPL_OK);
 	/* Left open by somebody who is not to be seen here. */
 	detach(0);
-	options.flags = 0;
-	options.owner.bytes[0] = 3;
+	options.object_id = "d.hvt";
 	ck_assert_int_eq(attach_with(&options), HVREPL_E_BUSY);
 	ck_assert_ptr_nonnull(strstr(error.sentence, "for another owner"));
 	ck_assert_ptr_nonnull(strstr(error.sentence, "TAKE_OVER"));
@@ -329,6 +342,26 @@ START_TEST(attach_survives_every_failing_allocation_and_io)
 			ck_assert_int_eq(env.alloc_live, live);
 	}
 	detach(HVREPL_DETACH_CLEAN);
+	/* A new file, in a new group. */
+	for (long n = 0, failed = 1; failed != 0; n++) {
+		struct hvrepl_storage storage = sim_storage_handle(files);
+		int32_t rc;
+
+		ck_assert_int_eq(hvrepl_group_destroy(group), HVREPL_OK);
+		make_group();
+		ck_assert_int_eq(storage.ops->remove(storage.user, "d.hvt"),
+				 HVREPL_OK);
+		env.alloc_fail_at = n;
+		rc = attach(HVREPL_TRACKER_CREATE);
+		failed = env.alloc_fail_at < 0;
+		env.alloc_fail_at = -1;
+		ck_assert(rc == HVREPL_OK || failed);
+		if (rc < 0)
+			rc = attach(HVREPL_TRACKER_REBUILD);
+		ck_assert_int_eq(rc, HVREPL_OK);
+		write_at(0, 4096);
+		detach(HVREPL_DETACH_CLEAN);
+	}
 	for (uint64_t n = 0; tracker == NULL; n++) {
 		long live = env.alloc_live;
 		int32_t rc;
@@ -342,6 +375,128 @@ START_TEST(attach_survives_every_failing_allocation_and_io)
 			ck_assert_int_eq(env.alloc_live, live);
 	}
 	ck_assert_uint_ge(info().dirty_bytes, 4096);
+}
+END_TEST
+
+/* Killed before it had a length, or cut short. */
+START_TEST(a_file_without_a_header_was_never_made)
+{
+	struct hvrepl_storage storage = sim_storage_handle(files);
+	void *object = NULL;
+
+	ck_assert_int_eq(storage.ops->open(storage.user, "d.hvt",
+					   HVREPL_OBJECT_CREATE, &object),
+			 HVREPL_OK);
+	ck_assert_int_eq(attach(0), HVREPL_E_NOT_FOUND);
+	ck_assert_int_eq(storage.ops->resize(storage.user, object, 4607),
+			 HVREPL_OK);
+	ck_assert_int_eq(attach(0), HVREPL_E_TRUNCATED);
+	ck_assert_int_eq(attach(HVREPL_TRACKER_CREATE), HVREPL_E_TRUNCATED);
+	ck_assert_int_eq(storage.ops->resize(storage.user, object, 0),
+			 HVREPL_OK);
+	ck_assert_int_eq(attach(HVREPL_TRACKER_CREATE), HVREPL_OK);
+	ck_assert_uint_eq(info().recovery, HVREPL_RECOVERY_CREATED);
+}
+END_TEST
+
+/* REBUILD mends what is damaged, and takes nothing from anybody. */
+START_TEST(a_rebuild_of_a_sound_file_keeps_what_it_says)
+{
+	struct hvrepl_tracker_options options = base_options(0);
+
+	ck_assert_int_eq(attach(HVREPL_TRACKER_CREATE), HVREPL_OK);
+	write_at(0, 512);
+	options.flags = HVREPL_TRACKER_REBUILD;
+	options.owner.bytes[0] = 2;
+	detach(0);
+	ck_assert_int_eq(attach_with(&options), HVREPL_E_BUSY);
+	ck_assert_int_eq(attach(HVREPL_TRACKER_CREATE | HVREPL_TRACKER_REBUILD),
+			 HVREPL_OK);
+	ck_assert_uint_eq(info().recovery, HVREPL_RECOVERY_HOT);
+	ck_assert_uint_eq(info().dirty_bytes, REGION);
+}
+END_TEST
+
+/* "Closed" without what was dirty then is no close of ours. */
+START_TEST(a_file_that_says_neither_open_nor_what_is_dirty_counts_as_open)
+{
+	struct hvri_hvt_header header;
+	uint64_t size;
+	uint8_t *bytes;
+	bool damaged;
+
+	ck_assert_int_eq(attach(HVREPL_TRACKER_CREATE), HVREPL_OK);
+	write_at(0, 512);
+	detach(HVREPL_DETACH_CLEAN);
+	bytes = sim_object_bytes(files, "d.hvt", &size);
+	ck_assert_int_eq(hvri_hvt_newest(bytes, bytes + HVRI_HVT_SLOT_STRIDE,
+					 NULL, &header, &damaged),
+			 HVREPL_OK);
+	header.flags = 0;
+	header.fine_blocks = 0;
+	header.sequence++;
+	hvri_hvt_header_encode(&header, bytes + header.sequence % 2 *
+						   HVRI_HVT_SLOT_STRIDE);
+	ck_assert_int_eq(attach(0), HVREPL_OK);
+	ck_assert_uint_eq(info().reason, HVREPL_REASON_CRASH);
+	ck_assert_uint_eq(info().dirty_bytes, REGION);
+}
+END_TEST
+
+/* Bits of the last leaf that lie behind the end, of whoever wrote them. */
+START_TEST(bits_behind_the_end_of_the_disk_are_passed_over)
+{
+	uint64_t words[HVRI_HVT_FINE_BITS / 64] = { 0 }, index, size;
+	static struct hvri_hvt_fine fine;
+	struct hvri_hvt_header header;
+	uint8_t *bytes;
+	bool damaged;
+
+	disk = sim_disk_new(&sim, SIZE - 100 * BLOCK);
+	disk->flags = HVREPL_DISK_EXCLUSIVE;
+	ck_assert_int_eq(attach(HVREPL_TRACKER_CREATE), HVREPL_OK);
+	write_at(0, 512);
+	detach(HVREPL_DETACH_CLEAN);
+	bytes = sim_object_bytes(files, "d.hvt", &size);
+	ck_assert_int_eq(hvri_hvt_newest(bytes, bytes + HVRI_HVT_SLOT_STRIDE,
+					 NULL, &header, &damaged),
+			 HVREPL_OK);
+	/* Two blocks before the end and two behind it; ten far behind. */
+	for (unsigned bit = 4096 - 102; bit < 4096 - 98; bit++)
+		words[bit / 64] |= UINT64_C(1) << bit % 64;
+	words[63] = 0x3ff;
+	hvri_hvt_fine_begin(&fine, &header);
+	hvri_hvt_fine_bits(&fine, HVRI_HVT_FINE_BITS, words);
+	hvri_hvt_fine_finish(&fine, bytes + header.fine_offset, &index);
+	ck_assert_int_eq(attach(0), HVREPL_OK);
+	ck_assert_uint_eq(info().recovery, HVREPL_RECOVERY_CLEAN);
+	ck_assert_uint_eq(info().dirty_bytes, 2 * BLOCK);
+}
+END_TEST
+
+/* More leaves with single blocks than one block of the fine map describes. */
+START_TEST(a_fine_map_of_several_blocks_is_exact)
+{
+	bool failed = true;
+
+	disk = sim_disk_new(&sim, UINT64_C(64) << 20);
+	disk->flags = HVREPL_DISK_EXCLUSIVE;
+	ck_assert_int_eq(attach(HVREPL_TRACKER_CREATE), HVREPL_OK);
+	for (uint64_t i = 0; i < 16; i++)
+		write_at((i * 4096 + 77) * BLOCK, 3 * BLOCK);
+	for (uint64_t n = 0; failed; n++) {
+		sim.failed = 0;
+		sim.fail_at = sim.call_count + n;
+		sim.fail_code = HVREPL_E_STORAGE_IO;
+		failed = hvrepl_tracker_detach(tracker, HVREPL_DETACH_CLEAN) <
+			 0;
+		sim.fail_at = UINT64_MAX;
+		ck_assert(!failed || sim.failed > 0);
+	}
+	tracker = NULL;
+	ck_assert_int_eq(attach(0), HVREPL_OK);
+	ck_assert_uint_eq(info().recovery, HVREPL_RECOVERY_CLEAN);
+	ck_assert_uint_eq(info().dirty_bytes, 16 * 3 * BLOCK);
 }
 END_TEST
 
@@ -369,6 +524,13 @@ int main(void)
 		       a_clean_close_that_fails_at_any_io_loses_nothing);
 	tcase_add_test(tcase,
 		       attach_survives_every_failing_allocation_and_io);
+	tcase_add_test(tcase, a_file_without_a_header_was_never_made);
+	tcase_add_test(tcase, a_rebuild_of_a_sound_file_keeps_what_it_says);
+	tcase_add_test(
+		tcase,
+		a_file_that_says_neither_open_nor_what_is_dirty_counts_as_open);
+	tcase_add_test(tcase, bits_behind_the_end_of_the_disk_are_passed_over);
+	tcase_add_test(tcase, a_fine_map_of_several_blocks_is_exact);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }

@@ -263,7 +263,9 @@ START_TEST(damage_before_a_later_flush_is_damage)
 			sim.failed = 0;
 			sim.fail_code = HVREPL_E_STORAGE_IO;
 			sim.fail_at = sim.call_count + n;
+			sim.fail_on = true;
 			rc = recover();
+			sim.fail_on = false;
 			sim.fail_at = UINT64_MAX;
 			ck_assert_int_eq(rc, sim.failed > 0 ?
 						     HVREPL_E_STORAGE_IO :
@@ -298,7 +300,9 @@ START_TEST(a_torn_tail_goes_also_when_cutting_it_off_fails_at_first)
 		sim.failed = 0;
 		sim.fail_code = HVREPL_E_STORAGE_IO;
 		sim.fail_at = sim.call_count + n;
+		sim.fail_on = true; /* One copy alone would be bridged. */
 		rc = recover();
+		sim.fail_on = false;
 		sim.fail_at = UINT64_MAX;
 		if (sim.failed == 0) {
 			ck_assert_int_eq(rc, HVREPL_OK);

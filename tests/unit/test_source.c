@@ -436,6 +436,53 @@ START_TEST(more_holes_apart_than_a_chunk_names_are_all_in_the_cut)
 }
 END_TEST
 
+/* Runs with clean blocks between them, in one claim. */
+START_TEST(granules_of_many_runs_are_all_in_the_cut)
+{
+	const uint64_t run = UINT64_C(64) << 20, runs = 6;
+	const uint64_t size = runs * 2 * run;
+	struct sparse_disk *huge = sparse_disk_new(size);
+	struct hvrepl_disk taken = sparse_disk_handle(huge);
+	struct hvrepl_storage storage = sim_storage_handle(files);
+	struct hvrepl_tracker_options options = HVREPL_TRACKER_OPTIONS_INIT;
+	bool failed = true;
+
+	ck_assert_int_eq(hvrepl_tracker_detach(tracker, 0), HVREPL_OK);
+	options.flags = HVREPL_TRACKER_CREATE;
+	options.object_id = "huge.hvt";
+	ck_assert_int_eq(hvrepl_tracker_attach(group, &taken, &storage, &options,
+					       NULL, &tracker),
+			 HVREPL_OK);
+	for (uint64_t i = 0; i < runs; i++) {
+		const struct hvrepl_extent extent = { i * 2 * run, run };
+
+		ck_assert_int_eq(hvrepl_tracker_mark(tracker, &extent, 1),
+				 HVREPL_OK);
+	}
+	for (long n = 0; failed; n++) {
+		unsigned chunks;
+		hvrepl_cut *cut = make_cut();
+		int32_t rc;
+
+		hvri_cut_set_filter(cut, every_other, NULL, NULL);
+		env.alloc_fail_at = n;
+		rc = spool(cut);
+		failed = env.alloc_fail_at < 0;
+		env.alloc_fail_at = -1;
+		ck_assert(rc == HVREPL_OK || failed);
+		if (rc == HVREPL_OK)
+			ck_assert_uint_eq(count_zeroes(cut, &chunks),
+					  runs * run / 2);
+		ck_assert_int_eq(hvrepl_cut_close(cut, HVREPL_E_CANCELLED),
+				 HVREPL_OK);
+		ck_assert_uint_eq(dirty(), runs * run);
+	}
+	ck_assert_int_eq(hvrepl_tracker_detach(tracker, 0), HVREPL_OK);
+	tracker = NULL;
+	sparse_disk_free(huge);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("source");
@@ -456,6 +503,7 @@ int main(void)
 		       what_the_replica_has_is_left_out_of_zeroes_as_well);
 	tcase_add_test(tcase,
 		       more_holes_apart_than_a_chunk_names_are_all_in_the_cut);
+	tcase_add_test(tcase, granules_of_many_runs_are_all_in_the_cut);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }

@@ -357,6 +357,9 @@ START_TEST(ranges_outside_the_disk_are_refused)
 	ck_assert_int_eq(hvrepl_tracker_write_begin(tracker, SIZE, 1, 0,
 						    &ticket),
 			 HVREPL_E_RANGE);
+	ck_assert_int_eq(hvrepl_tracker_write_begin(tracker, SIZE + 1, 1, 0,
+						    &ticket),
+			 HVREPL_E_RANGE);
 	ck_assert_int_eq(hvrepl_tracker_write_begin(tracker, 0, 0, 0, &ticket),
 			 HVREPL_E_RANGE);
 	ck_assert_int_eq(hvrepl_tracker_write_begin(tracker, 1, UINT64_MAX, 0,
