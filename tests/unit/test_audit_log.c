@@ -3,7 +3,7 @@
  * said, what was acknowledged stays in the chain, and it goes on. */
 #include "transfer/audit_log.h"
 
-#include "failing.h"
+#include "shortage.h"
 #include "sim.h"
 #include "testing.h"
 
@@ -15,38 +15,13 @@ static struct sim sim;
 static struct sim_storage *storage;
 static hvrepl_audit *audit;
 
-enum short_of { MEMORY, CRYPTO, IO, ANSWERS, KINDS };
+static const enum shortage_kind kinds[] = { SHORT_MEMORY, SHORT_CRYPTO,
+					    SHORT_IO, SHORT_ANSWERS };
+#define KINDS ((int)(sizeof(kinds) / sizeof(kinds[0])))
 
-static struct test_refusals refusals;
-
-static void arm(enum short_of what, uint64_t n)
-{
-	sim.failed = 0;
-	sim.fail_code = HVREPL_E_STORAGE_IO;
-	refusals = (struct test_refusals){ 0, n, false };
-	if (what == MEMORY)
-		test.alloc_fail_at = (long)n;
-	if (what == CRYPTO)
-		failing_arm((long)n, false);
-	if (what == IO)
-		sim.fail_at = sim.call_count + n;
-	if (what == ANSWERS)
-		sim.refusals = &refusals;
-}
-
-static bool disarm(enum short_of what)
-{
-	bool reached = what == MEMORY ? test.alloc_fail_at < 0 :
-		       what == CRYPTO ? failing.failed > 0 :
-		       what == IO     ? sim.failed > 0 :
-					refusals.count > refusals.at;
-
-	test.alloc_fail_at = -1;
-	failing_arm(-1, false);
-	sim.fail_at = UINT64_MAX;
-	sim.refusals = NULL;
-	return reached;
-}
+static struct shortage shortage = { .env = &test,
+				    .sim = &sim,
+				    .code = HVREPL_E_STORAGE_IO };
 
 static void begin(void)
 {
@@ -119,9 +94,9 @@ START_TEST(an_audit_is_opened_once_nothing_is_short)
 		ck_assert_int_eq(add("before"), HVREPL_OK);
 		hvrepl_audit_close(audit);
 		audit = NULL;
-		arm((enum short_of)_i, n);
+		shortage_begin(&shortage, kinds[_i], n);
 		rc = open_it();
-		reached = disarm((enum short_of)_i);
+		reached = shortage_end(&shortage);
 		ck_assert_int_eq(rc < 0, reached);
 		if (rc < 0)
 			ck_assert_int_eq(open_it(), HVREPL_OK);
@@ -145,13 +120,13 @@ START_TEST(a_record_that_failed_does_not_stop_the_next)
 		begin();
 		ck_assert_int_eq(open_it(), HVREPL_OK);
 		ck_assert_int_eq(add("before"), HVREPL_OK);
-		arm((enum short_of)_i, n);
+		shortage_begin(&shortage, kinds[_i], n);
 		rc = add("one");
 		/* What failed first is looked at again, and may fail there too. */
 		if (rc < 0 && _i != MEMORY)
-			arm((enum short_of)_i, n);
+			shortage_begin(&shortage, kinds[_i], n);
 		again = add("two");
-		reached = disarm((enum short_of)_i);
+		reached = shortage_end(&shortage);
 		if (again < 0)
 			ck_assert_int_eq(add("two"), HVREPL_OK);
 		ck_assert_int_eq(verify(), HVREPL_OK);
@@ -174,9 +149,9 @@ START_TEST(an_audit_that_cannot_be_read_is_not_called_damaged)
 		begin();
 		ck_assert_int_eq(open_it(), HVREPL_OK);
 		ck_assert_int_eq(add("one"), HVREPL_OK);
-		arm((enum short_of)_i, n);
+		shortage_begin(&shortage, kinds[_i], n);
 		rc = verify();
-		reached = disarm((enum short_of)_i);
+		reached = shortage_end(&shortage);
 		ck_assert_int_eq(rc, !reached		? HVREPL_OK :
 				     _i == MEMORY || _i == CRYPTO ?
 							  HVREPL_E_NOMEM :

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Applying a log while something is short: it says so, and done again it ends with the
  * disk that the log makes; and what an apply is not given is refused. */
-#include "failing.h"
 #include "logbuf.h"
+#include "shortage.h"
 #include "sim.h"
 #include "testing.h"
 
@@ -11,14 +11,20 @@
 #define SIZE (64u << 10)
 #define RECORD "apply"
 
-enum short_of { MEMORY, CRYPTO, IO, ANSWERS, ENTROPY, SOURCE, KINDS };
+static const enum shortage_kind kinds[] = {
+	SHORT_MEMORY,  SHORT_CRYPTO,  SHORT_IO,
+	SHORT_ANSWERS, SHORT_ENTROPY, SHORT_OWN, /* The log is not read. */
+};
+#define KINDS ((int)(sizeof(kinds) / sizeof(kinds[0])))
 
 static struct test_env test;
 static struct sim sim;
 static struct sim_disk *disk;
 static struct sim_storage *storage;
 static struct logbuf buffer;
-static struct test_refusals refusals;
+static struct shortage shortage = { .env = &test,
+				    .sim = &sim,
+				    .code = HVREPL_E_NO_SPACE };
 static uint8_t before[SIZE], after[SIZE];
 
 static void make_log(void)
@@ -108,38 +114,18 @@ static int32_t run(void)
 	return rc;
 }
 
-static void arm(enum short_of what, uint64_t n)
+static void arm(int kind, uint64_t n)
 {
-	sim.failed = 0;
-	sim.fail_code = HVREPL_E_NO_SPACE;
-	refusals = (struct test_refusals){ 0, n, false };
-	if (what == MEMORY)
-		test.alloc_fail_at = (long)n;
-	if (what == CRYPTO)
-		failing_arm((long)n, false);
-	if (what == IO)
-		sim.fail_at = sim.call_count + n;
-	if (what == ANSWERS)
-		sim.refusals = &refusals;
-	if (what == ENTROPY)
-		test.refusals = &refusals;
-	if (what == SOURCE)
+	shortage_begin(&shortage, kinds[kind], n);
+	if (kinds[kind] == SHORT_OWN)
 		buffer.fail_read_at = buffer.read_count + n;
 }
 
-static bool disarm(enum short_of what)
+static bool disarm(void)
 {
-	bool reached = what == MEMORY ? test.alloc_fail_at < 0 :
-		       what == CRYPTO ? failing.failed > 0 :
-		       what == IO     ? sim.failed > 0 :
-		       what == SOURCE ?
-					buffer.read_count > buffer.fail_read_at :
-					refusals.count > refusals.at;
+	bool reached = shortage_end(&shortage) ||
+		       buffer.read_count > buffer.fail_read_at;
 
-	test.alloc_fail_at = -1;
-	failing_arm(-1, false);
-	sim.fail_at = UINT64_MAX;
-	sim.refusals = test.refusals = NULL;
 	buffer.fail_read_at = SIZE_MAX;
 	return reached;
 }
@@ -156,9 +142,9 @@ START_TEST(an_apply_that_fails_anywhere_is_done_again)
 			begin();
 			if (done == 1)
 				ck_assert_int_eq(run(), HVREPL_OK);
-			arm((enum short_of)_i, n);
+			arm(_i, n);
 			rc = run();
-			reached = disarm((enum short_of)_i);
+			reached = disarm();
 			ck_assert_msg((rc < 0) == reached, "place %llu: %d",
 				      (unsigned long long)n, rc);
 			ck_assert_int_eq(run(), HVREPL_OK);

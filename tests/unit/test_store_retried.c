@@ -1,41 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Joining logs, and taking a commit back, while memory, room or an answer is wanting:
  * what failed is done again from where it has to be, and every point stays exact. */
+#include "shortage.h"
 #include "storescript.h"
 
 #include <string.h>
 
 static struct world w;
-static struct test_refusals refusals;
+static const enum shortage_kind kinds[] = { SHORT_MEMORY, SHORT_IO,
+					    SHORT_FLUSHES, SHORT_ANSWERS };
+#define KINDS ((int)(sizeof(kinds) / sizeof(kinds[0])))
 
-enum short_of { MEMORY, ROOM, FLUSHES, ANSWERS, KINDS };
+static struct shortage shortage = { .env = &w.env,
+				    .sim = &w.sim,
+				    .code = HVREPL_E_NO_SPACE };
 
-static void arm(enum short_of what, uint64_t n)
+static void arm(int kind, uint64_t n)
 {
-	w.sim.failed = 0;
-	w.sim.fail_code = HVREPL_E_NO_SPACE;
 	w.sim.flush_fails = SIM_FLUSH_REVERTS;
-	refusals = (struct test_refusals){ 0, n, false };
-	if (what == MEMORY)
-		w.env.alloc_fail_at = (long)n;
-	if (what == ROOM)
-		w.sim.fail_at = w.sim.call_count + n;
-	if (what == FLUSHES)
-		w.sim.flush_fail_at = w.sim.flush_count + n;
-	if (what == ANSWERS)
-		w.sim.refusals = &refusals;
-}
-
-static bool disarm(enum short_of what)
-{
-	bool reached = what == MEMORY  ? w.env.alloc_fail_at < 0 :
-		       what == ANSWERS ? refusals.count > refusals.at :
-					 w.sim.failed > 0;
-
-	w.env.alloc_fail_at = -1;
-	w.sim.fail_at = w.sim.flush_fail_at = UINT64_MAX;
-	w.sim.refusals = NULL;
-	return reached;
+	shortage_begin(&shortage, kinds[kind], n);
 }
 
 static void open_again(void)
@@ -76,9 +59,9 @@ START_TEST(logs_are_joined_once_nothing_is_wanting)
 
 		dropped();
 		logs = w.store->state.redo_count;
-		arm((enum short_of)_i, n);
+		arm(_i, n);
 		rc = compact();
-		reached = disarm((enum short_of)_i);
+		reached = shortage_end(&shortage);
 		ck_assert(rc == HVREPL_OK || reached);
 		if (rc < 0 && hvri_store_poisoned(w.store))
 			open_again();
@@ -134,11 +117,11 @@ START_TEST(a_commit_is_taken_back_once_nothing_is_wanting)
 						 w.store, &more, NULL),
 					 HVREPL_OK);
 		world_view_close(&w);
-		arm((enum short_of)_i, n);
+		arm(_i, n);
 		rc = HVREPL_OK;
 		for (more = 1; more != 0 && rc == HVREPL_OK;)
 			rc = hvrepl_store_cancel(w.store, &more, NULL);
-		reached = disarm((enum short_of)_i);
+		reached = shortage_end(&shortage);
 		ck_assert(rc == HVREPL_OK || reached);
 		w.failover = false;
 		if (rc < 0 && hvri_store_poisoned(w.store))
