@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Directories of the daemon, there also after a power loss. */
+/* Directories of the daemon and of the command, there also after a power loss. */
 #ifndef NBDKIT_DIRECTORY_H
 #define NBDKIT_DIRECTORY_H
 

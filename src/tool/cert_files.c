@@ -2,9 +2,10 @@
 /* Keys, certificates and lists as files: read whole, written durably, kept. */
 #include "cert.h"
 
+#include "directory.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdlib.h>
@@ -41,20 +42,6 @@ static bool cannot(const struct tool_run *run, const char *what,
 	return false;
 }
 
-static int sync_directory(const char *path)
-{
-	char *copy = strdup(path);
-	int fd = copy == NULL ? -1 :
-				open(dirname(copy),
-				     O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int result = fd < 0 ? -1 : fsync(fd);
-
-	if (fd >= 0)
-		close(fd);
-	free(copy);
-	return result;
-}
-
 /* All of `bio` under a new name; errno when it fails, and nothing is left. */
 static int write_new(const char *path, mode_t mode, BIO *bio)
 {
@@ -81,7 +68,7 @@ static int write_new(const char *path, mode_t mode, BIO *bio)
 		failed = errno;
 	if (close(fd) != 0 && failed == 0)
 		failed = errno;
-	if (failed == 0 && sync_directory(path) != 0)
+	if (failed == 0 && directory_sync_parent(path) != 0)
 		failed = errno;
 	if (failed != 0)
 		unlink(path);
@@ -110,7 +97,7 @@ static bool write_bio(const struct tool_run *run, const char *path, mode_t mode,
 		failed = write_new(aside, mode, bio);
 		if (failed == 0 && rename(aside, path) != 0)
 			failed = errno;
-		if (failed == 0 && sync_directory(path) != 0)
+		if (failed == 0 && directory_sync_parent(path) != 0)
 			failed = errno;
 	}
 	BIO_free(bio);

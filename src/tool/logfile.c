@@ -2,9 +2,10 @@
 /* Files that hold logs. */
 #include "logfile.h"
 
+#include "directory.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -98,26 +99,11 @@ int log_output_open(const struct tool_run *run, struct log_output *output,
 	return TOOL_OK;
 }
 
-/* The new name must outlast a crash too. */
-static bool sync_directory_of(const char *path)
-{
-	char *copy = strdup(path);
-	int fd = -1;
-	bool ok;
-
-	if (copy != NULL)
-		fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	ok = fd >= 0 && fsync(fd) == 0;
-	if (fd >= 0)
-		close(fd);
-	free(copy);
-	return ok;
-}
-
 int log_output_commit(const struct tool_run *run, struct log_output *output)
 {
+	/* The new name must outlast a crash too. */
 	if (rename(output->part, output->path) != 0 ||
-	    !sync_directory_of(output->path))
+	    directory_sync_parent(output->path) != 0)
 		return tool_fail(run, TOOL_FAILED, HVREPL_E_STORAGE_IO,
 				 "'%s' cannot be given its name: %s.",
 				 output->path, strerror(errno));
