@@ -393,6 +393,77 @@ START_TEST(two_sound_copies_of_a_record_that_differ_are_damage)
 }
 END_TEST
 
+/* The second of `total` records of that batch, or the first. */
+static void make_record(uint8_t *record, const uint8_t *of_batch,
+			uint8_t index, uint8_t total)
+{
+	memcpy(record + 8, of_batch + 8, 8);
+	record[16] = index;
+	record[20] = total;
+	sign(record);
+}
+
+/* _i 0: its batch begins with another number. 1: it has more records than its
+ * beginning says. */
+START_TEST(a_record_that_does_not_go_on_from_the_one_before_is_a_torn_tail)
+{
+	write_block(0, 1);
+	flush();
+	write_block(1, 1);
+	flush();
+	for (unsigned copy = 0; copy < 2; copy++) {
+		uint8_t *first = record_of(512, copy);
+		uint8_t *second = record_of(1024, copy);
+
+		if (_i == 0) {
+			make_record(second, second, 1, 2);
+		} else {
+			make_record(first, first, 0, 2);
+			make_record(second, first, 1, 3);
+		}
+	}
+	expected[1] = 0;
+	ck_assert_int_eq(open_again(), HVREPL_OK);
+	check();
+	write_block(2, 5);
+	flush();
+	ck_assert_int_eq(open_again(), HVREPL_OK);
+	check();
+}
+END_TEST
+
+/* The cut is where a stripe begins: nothing of copy 0 lies behind it. */
+START_TEST(a_torn_tail_that_begins_a_stripe_goes_with_its_stripes)
+{
+	uint64_t size = 0;
+
+	for (uint8_t flushed = 0; size != 2 * STRIPE; flushed++) {
+		write_block(flushed, (uint8_t)(flushed + 1));
+		flush();
+		(void)sim_object_bytes(files, MAP, &size);
+	}
+	write_block(300, 1);
+	flush();
+	write_block(301, 1);
+	flush();
+	for (unsigned copy = 0; copy < 2; copy++) {
+		uint8_t *torn = record_of(2 * STRIPE, copy);
+
+		make_record(torn + 512, torn, 1, 2);
+		torn[0] ^= 1;
+	}
+	expected[300] = expected[301] = 0;
+	ck_assert_int_eq(open_again(), HVREPL_OK);
+	check();
+	(void)sim_object_bytes(files, MAP, &size);
+	ck_assert_uint_eq(size, 2 * STRIPE);
+	write_block(302, 1);
+	flush();
+	ck_assert_int_eq(open_again(), HVREPL_OK);
+	check();
+}
+END_TEST
+
 static const struct {
 	uint64_t block;
 	uint32_t run, state;
@@ -491,6 +562,12 @@ int main(void)
 		tcase,
 		what_lies_behind_a_torn_tail_is_looked_for_in_both_copies, 0,
 		2);
+	tcase_add_loop_test(
+		tcase,
+		a_record_that_does_not_go_on_from_the_one_before_is_a_torn_tail,
+		0, 2);
+	tcase_add_test(tcase,
+		       a_torn_tail_that_begins_a_stripe_goes_with_its_stripes);
 	tcase_add_loop_test(tcase,
 			    two_sound_copies_of_a_record_that_differ_are_damage,
 			    0, 4);
