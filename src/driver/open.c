@@ -408,9 +408,13 @@ static int32_t open_form(struct hvri_task *task, struct hvrepl_error *error)
 			return HVREPL_OK;
 		for (uint32_t i = 0; i < vm->disk_count; i++)
 			hvri_live_set(&vm->disks[i].live, &vm->disks[i].base);
-		if (hvri_vm_attach_trackers(vm, 0, NULL) < 0)
-			return hvri_vm_detach_trackers(vm, 0);
-		return HVREPL_OK;
+		rc = hvri_vm_attach_trackers(vm, 0, error);
+		if (rc >= 0)
+			return HVREPL_OK;
+		/* Gone with the first point. One that cannot be read just now is
+		 * tried again: nothing else says what differs. */
+		HVRI_TRY(hvri_vm_detach_trackers(vm, 0));
+		return rc == HVREPL_E_NOT_FOUND ? HVREPL_OK : rc;
 	}
 	if (info.state == HVREPL_STORE_BASE_ONLY)
 		return open_live(vm, error);
