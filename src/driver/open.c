@@ -379,6 +379,29 @@ static int32_t open_live(struct hvri_vm *vm, struct hvrepl_error *error)
 		vm, vm->relationship.record.mode == HVREPL_MODE_NONE, error);
 }
 
+/* The file of an adopted disk, for EXPORT: it says what differs, until the first
+ * point of the epoch that is followed. After that nobody asks for it, and what is
+ * left of it is in nobody's way. Before, nothing else says it: one that is damaged
+ * costs a compare, one that cannot be read just now is tried again. */
+static int32_t attach_tail(struct hvri_vm *vm, struct hvrepl_error *error)
+{
+	const struct hvri_point *newest = &vm->start.newest;
+	const struct hvri_point *tail = &vm->relationship.record.tail;
+	bool wanted = !vm->start.has_points ||
+		      (newest->number == tail->number &&
+		       hvri_uuid_equal(&newest->epoch, &tail->epoch));
+	int32_t rc = hvri_vm_attach_trackers(vm, 0, error);
+
+	if (wanted && (rc == HVREPL_E_CORRUPT || rc == HVREPL_E_TRUNCATED)) {
+		HVRI_TRY(hvri_vm_detach_trackers(vm, 0));
+		rc = hvri_vm_attach_trackers(vm, HVREPL_TRACKER_REBUILD, error);
+	}
+	if (rc >= 0)
+		return HVREPL_OK;
+	HVRI_TRY(hvri_vm_detach_trackers(vm, 0));
+	return rc == HVREPL_E_NOT_FOUND || !wanted ? HVREPL_OK : rc;
+}
+
 static int32_t open_form(struct hvri_task *task, struct hvrepl_error *error)
 {
 	struct hvri_vm *vm = task->vm;
@@ -403,18 +426,11 @@ static int32_t open_form(struct hvri_task *task, struct hvrepl_error *error)
 	look_at_store(vm, vm->store);
 	hvri_store_info(vm->store, &info);
 	if (record->form == HVRI_FORM_STORE) {
-		/* The file of our own tail, for EXPORT. */
 		if (!record->adopted)
 			return HVREPL_OK;
 		for (uint32_t i = 0; i < vm->disk_count; i++)
 			hvri_live_set(&vm->disks[i].live, &vm->disks[i].base);
-		rc = hvri_vm_attach_trackers(vm, 0, error);
-		if (rc >= 0)
-			return HVREPL_OK;
-		/* Gone with the first point. One that cannot be read just now is
-		 * tried again: nothing else says what differs. */
-		HVRI_TRY(hvri_vm_detach_trackers(vm, 0));
-		return rc == HVREPL_E_NOT_FOUND ? HVREPL_OK : rc;
+		return attach_tail(vm, error);
 	}
 	if (info.state == HVREPL_STORE_BASE_ONLY)
 		return open_live(vm, error);
