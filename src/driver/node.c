@@ -176,14 +176,8 @@ static int32_t load_vms(struct hvrepl_node *node, struct hvrepl_error *error)
 			hvri_uuid_format(&found.ids[i], id);
 			break;
 		}
-		if (vm->own) {
+		if (vm->own)
 			hvri_vm_free(vm); /* hvrepl_node_add_vm() brings it. */
-			continue;
-		}
-		vm->open_code = hvri_vm_open_known(vm);
-		if (vm->open_code < 0)
-			hvri_alarm_set(&node->timers, &vm->perform_retry,
-				       hvri_now(&node->env) + SECOND_NS);
 	}
 	hvri_free(&node->env, found.ids,
 		  found.capacity * sizeof(struct hvrepl_uuid));
@@ -201,6 +195,14 @@ static int32_t load_vms(struct hvrepl_node *node, struct hvrepl_error *error)
 				 "be read (%s): put it back from a backup; "
 				 "nothing was changed",
 				 id, hvrepl_strerror(rc));
+	/* Only now, as a node that cannot be made has no job under way: nobody
+	 * could wait for one that this thread is to do later. */
+	for (struct hvri_vm *vm = node->vms; vm != NULL; vm = vm->next) {
+		vm->open_code = hvri_vm_open_known(vm);
+		if (vm->open_code < 0)
+			hvri_alarm_set(&node->timers, &vm->perform_retry,
+				       hvri_now(&node->env) + SECOND_NS);
+	}
 	return HVREPL_OK;
 }
 
@@ -349,10 +351,6 @@ int32_t hvri_node_create(const struct hvrepl_node_config *config,
 	hvri_events_init(&node->events, &node->env);
 	rc = fill(node, config, error);
 	if (rc < 0) {
-		/* Jobs of VMs that were opened end before their memory goes. */
-		(void)!hvri_node_close(node);
-		while (!node->closed)
-			(void)hvri_node_process(node, 0);
 		free_node(node);
 		return rc;
 	}

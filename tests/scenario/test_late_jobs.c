@@ -473,6 +473,24 @@ START_TEST(nothing_is_taken_in_behind_a_frame_that_could_not_be)
 }
 END_TEST
 
+/* b has no memory for a moment of its start, and its jobs are done later by the very
+ * thread that makes the node: that waits for none of them. _i: the allocation that
+ * fails. */
+START_TEST(a_node_that_cannot_be_made_waits_for_no_job)
+{
+	protected_with_points();
+	pair_kill(&pair, &pair.b, false);
+	pair.b.jobs_take_ns = SECOND;
+	pair.b.env.alloc_fail_at = _i;
+	pair_start(&pair, &pair.b);
+	pair.b.env.alloc_fail_at = -1;
+	pair.b.jobs_take_ns = 0;
+	pair_run(&pair, 5 * SECOND);
+	shadow_scatter(&pair.a, 5, 20);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("late_jobs");
@@ -505,6 +523,8 @@ int main(void)
 	tcase_add_loop_test(tcase,
 			    nothing_is_taken_in_behind_a_frame_that_could_not_be, 0,
 			    30);
+	tcase_add_loop_test(tcase, a_node_that_cannot_be_made_waits_for_no_job,
+			    0, 30);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }
