@@ -494,6 +494,17 @@ unsigned sim_disk_reverts(const struct sim_disk *disk)
 	return disk->image->reverts;
 }
 
+unsigned sim_storage_reverts(const struct sim_storage *storage)
+{
+	unsigned reverts = 0;
+
+	for (const struct sim_image *i = storage->sim->images; i != NULL;
+	     i = i->next)
+		if (i->storage == storage && is_guests(i))
+			reverts += i->reverts;
+	return reverts;
+}
+
 uint64_t sim_disk_size(const struct sim_disk *disk)
 {
 	return disk->image->size;

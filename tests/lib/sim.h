@@ -120,6 +120,8 @@ struct hvrepl_storage sim_storage_handle(struct sim_storage *storage);
  * it: what is changed here is durable. */
 uint8_t *sim_object_bytes(struct sim_storage *storage, const char *id,
 			  uint64_t *size_out);
+/* How often a flush of a guest's overlay failed and took what readers saw. */
+unsigned sim_storage_reverts(const struct sim_storage *storage);
 /* Sum of the sizes of all objects, and their number. */
 uint64_t sim_storage_used(const struct sim_storage *storage);
 unsigned sim_storage_objects(const struct sim_storage *storage);

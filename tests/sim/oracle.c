@@ -136,12 +136,15 @@ void settle(struct teller *t)
 void note_reverts(struct teller *t)
 {
 	struct guest *g = &t->guest;
-	bool seen = false;
+	unsigned overlays = sim_storage_reverts(t->site->storage);
+	bool overlay = overlays != g->overlay_reverts, seen = false;
 
+	g->overlay_reverts = overlays;
 	for (unsigned i = 0; i < PAIR_DISKS; i++) {
 		unsigned reverts = sim_disk_reverts(t->site->disks[i]);
+		bool base = reverts != g->reverts[i];
 
-		if (reverts == g->reverts[i])
+		if (!base && !overlay)
 			continue;
 		g->reverts[i] = reverts;
 		/* While it runs on an overlay the disk holds none of it: a fold
@@ -150,11 +153,14 @@ void note_reverts(struct teller *t)
 			memset(&scratch, 0, sizeof(scratch));
 		seen = true;
 		for (unsigned s = 0; s < SECTORS; s++) {
-			g->owed[i] |= g->unflushed[i][s] && t->wrote &&
-				      !g->shadow.unsure[i][s] &&
-				      scratch.sector[i][s] !=
-					      g->shadow.sector[i][s];
-			g->shadow.unsure[i][s] |= g->unflushed[i][s];
+			bool gone = g->unflushed[i][s] &&
+				    !g->shadow.unsure[i][s] &&
+				    scratch.sector[i][s] !=
+					    g->shadow.sector[i][s];
+
+			g->owed[i] |= gone && t->wrote;
+			g->shadow.unsure[i][s] |=
+				base ? g->unflushed[i][s] : gone;
 		}
 	}
 }
@@ -175,6 +181,8 @@ static void note_crash(struct teller *t)
 	memset(t->guest.owed, 0, sizeof(t->guest.owed));
 	for (unsigned i = 0; i < PAIR_DISKS; i++) {
 		t->guest.reverts[i] = sim_disk_reverts(t->site->disks[i]);
+		t->guest.overlay_reverts =
+			sim_storage_reverts(t->site->storage);
 		for (unsigned k = 0; k < SECTORS; k++)
 			t->guest.shadow.unsure[i][k] |=
 				t->guest.unflushed[i][k];

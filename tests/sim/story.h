@@ -134,6 +134,7 @@ struct guest {
 	bool unflushed[PAIR_DISKS][SECTORS];
 	bool has_shadow, on_base;
 	unsigned reverts[PAIR_DISKS]; /* Of the disks, seen. */
+	unsigned overlay_reverts;     /* ...and of its overlays. */
 	bool owed[PAIR_DISKS]; /* Its next flush has to fail. */
 	struct hvrepl_uuid epoch; /* In which it could write last. */
 	uint64_t last_cut;
