@@ -77,6 +77,17 @@ void hvri_on_ranges(struct hvri_step *s, const struct hvri_message *m)
 		hvri_act(s, HVRI_ACTION_MARK)->message = m;
 }
 
+/* Was a point acknowledged after the failover, in whichever epoch? One of before is
+ * on the path of the point that was failed over to. */
+static bool acknowledged_since_failover(const struct hvri_record *rec)
+{
+	if (HVRI_PLANT(forced_forgets_acknowledged))
+		return hvri_uuid_equal(&rec->last_acked.epoch, &rec->current);
+	return rec->last_acked.number != 0 &&
+	       !hvri_lineage_on_path(&rec->lineage, &rec->failover.epoch,
+				     &rec->last_acked.epoch);
+}
+
 /* Does our tracker hold all that differs from that point? */
 static bool tracked_since(const struct hvri_step *s,
 			  const struct hvri_point *from)
@@ -86,10 +97,11 @@ static bool tracked_since(const struct hvri_step *s,
 	/* Two sites without a point have none in common: equal they are not. */
 	if (rec->untrusted || from->number == 0)
 		return false;
-	/* What was acknowledged since the failover is marked no more: a peer
-	 * that is back at it came from a backup (T7). */
+	/* What was acknowledged since the failover is marked no more, nor after
+	 * this site was forced: a peer that is back at it came from a backup
+	 * (T7). */
 	if (hvri_point_equal(from, &rec->failover) &&
-	    !hvri_uuid_equal(&rec->last_acked.epoch, &rec->current))
+	    !acknowledged_since_failover(rec))
 		return true;
 	return hvri_point_equal(from, &rec->last_acked) ||
 	       (hvri_uuid_equal(&from->epoch, &rec->current) &&

@@ -280,6 +280,41 @@ START_TEST(a_replica_brought_back_is_not_verified_before_it_was_compared)
 }
 END_TEST
 
+/* a handed over and is brought back as of then, by its backup. b has replicated to it
+ * since, in the epoch that it took over, and was then forced: what a acknowledged in
+ * that epoch is marked no more, in an epoch later than that neither. */
+START_TEST(who_was_forced_compares_with_a_backup_from_its_handover)
+{
+	shadow_setup();
+	shadow_scatter(&pair.a, 1, 20);
+	shadow_protect();
+	shadow_scatter(&pair.a, 2, 10);
+	shadow_ok(&pair.b, HVREPL_OPERATION_PLANNED);
+	pair_run(&pair, SECOND);
+	pair_backup(&pair.a);
+	shadow_ok(&pair.b, HVREPL_OPERATION_COMMIT);
+	shadow_ok(&pair.b, HVREPL_OPERATION_REVERSE);
+	shadow_await(&pair.b, HVREPL_STATE_REPLICATING, HVREPL_OWNERSHIP_OWNER);
+	shadow_scatter(&pair.b, 3, 30);
+	(void)shadow_next_point(&pair.b, &pair.a);
+	pair_kill(&pair, &pair.a, false);
+	/* Closed cleanly: nothing is marked because it was hot. */
+	pair_stop(&pair, &pair.b);
+	pair_start(&pair, &pair.b);
+	pair_run(&pair, SECOND / 100);
+	shadow_ok(&pair.b, HVREPL_OPERATION_FORCE);
+	shadow_scatter(&pair.b, 4, 3);
+	pair_restore(&pair.a);
+	pair_start(&pair, &pair.a);
+	pair_run(&pair, 5 * SECOND);
+	(void)pair_operate(&pair, &pair.b, HVREPL_OPERATION_RESUME, 0);
+	shadow_await(&pair.b, HVREPL_STATE_REPLICATING, HVREPL_OWNERSHIP_OWNER);
+	shadow_scatter(&pair.b, 5, 2);
+	shadow_expect_point(&pair.a, shadow_next_point(&pair.b, &pair.a));
+	shadow_teardown();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("brought back");
@@ -301,6 +336,8 @@ int main(void)
 		tc, a_primary_brought_back_from_its_first_content_can_be_resumed);
 	tcase_add_test(
 		tc, a_replica_brought_back_is_not_verified_before_it_was_compared);
+	tcase_add_test(tc,
+		       who_was_forced_compares_with_a_backup_from_its_handover);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }
