@@ -553,7 +553,11 @@ void oracle_event(struct pair_site *site, const struct hvrepl_event *event)
 	      "%s: event %u after CLOSED", site->name, event->type);
 	/* It can write again: a point came, and nothing failed since the one
 	 * before. */
-	if (event->type == HVREPL_EVENT_SESSION && event->value == 1)
+	/* That a session is up may be told no more, when it ends at once. */
+	if ((event->type == HVREPL_EVENT_SESSION && event->value == 1) ||
+	    (event->type == HVREPL_EVENT_AUDIT &&
+	     event->value == HVREPL_AUDIT_AUTHENTICATION &&
+	     event->code == HVREPL_OK))
 		tellers[site == &pair.b].heard_life = site->restarts + 1;
 	if (event->type == HVREPL_EVENT_POINT) {
 		struct teller *t = &tellers[site == &pair.b];
