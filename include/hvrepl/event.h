@@ -15,8 +15,9 @@ extern "C" {
 #define HVREPL_EVENT_SESSION 3u  /* value = 1 up, 0 down; code says why. */
 #define HVREPL_EVENT_STATE 4u    /* A VM's mode, state or ownership moved. */
 #define HVREPL_EVENT_POINT 5u    /* value = recovery point now available. */
-/* job: value bytes of its total are done, as bytes of the VM's disks. Of the job
- * of initial replication or a resynchronization, and of a verify. */
+/* job: value bytes of total are done, as bytes of the VM's disks. Of an initial
+ * replication or a resynchronization (job 0: not asked for by anybody), and of a
+ * verify. */
 #define HVREPL_EVENT_PROGRESS 6u
 #define HVREPL_EVENT_JOB_DONE 7u /* job, code, sentence. Never dropped. */
 /*

@@ -65,14 +65,7 @@ int32_t hvri_trial_answer_decode(const void *payload, size_t length,
 	answer.free_bytes = hvri_read_u64(&reader);
 	answer.total_bytes = hvri_read_u64(&reader);
 	answer.bytes = hvri_read_u64(&reader);
-	if (reader.left > HVRI_TRIAL_SENTENCE_MAX)
-		return HVREPL_E_PROTOCOL;
-	length = reader.left;
-	hvri_read_bytes(&reader, answer.sentence, length);
-	for (size_t i = 0; i < length; i++)
-		if ((unsigned char)answer.sentence[i] < 0x20 ||
-		    answer.sentence[i] == 0x7f)
-			answer.sentence[i] = '?';
+	hvri_read_sentence(&reader, answer.sentence, HVRI_TRIAL_SENTENCE_MAX);
 	HVRI_TRY(hvri_reader_end(&reader, HVREPL_E_PROTOCOL));
 	if (answer.number == 0 || answer.code > 0 ||
 	    answer.bytes > HVRI_TRIAL_BYTES_MAX ||

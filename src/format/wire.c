@@ -100,14 +100,32 @@ int32_t hvri_frame_check(const uint8_t header[HVRI_FRAME_HEADER_SIZE],
 		       HVREPL_E_PROTOCOL;
 }
 
-/* A label from outside: cut at the first zero, printable or replaced. */
+/* Printable, or replaced. */
+static void clean(char *text, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+			text[i] = '?';
+}
+
+void hvri_read_sentence(struct hvri_reader *reader, char *out, size_t max)
+{
+	size_t length = reader->left;
+
+	/* Of more nothing is taken, and a reader with bytes left is no good. */
+	if (length > max)
+		length = 0;
+	hvri_read_bytes(reader, out, length);
+	clean(out, length);
+	out[length] = 0;
+}
+
+/* A label from outside: cut at the first zero. */
 static void read_label(struct hvri_reader *reader, char *out, size_t size)
 {
 	hvri_read_bytes(reader, out, size);
 	out[size - 1] = 0;
-	for (char *c = out; *c != 0; c++)
-		if ((unsigned char)*c < 0x20 || *c == 0x7f)
-			*c = '?';
+	clean(out, strlen(out));
 	memset(out + strlen(out), 0, size - strlen(out));
 }
 
@@ -188,13 +206,7 @@ int32_t hvri_bye_decode(const void *payload, size_t length,
 	struct hvri_reader reader = hvri_reader_over(payload, length);
 	struct hvri_bye bye = { .code = (int32_t)hvri_read_u32(&reader) };
 
-	if (reader.left > HVRI_BYE_SENTENCE_MAX)
-		return HVREPL_E_PROTOCOL;
-	length = reader.left;
-	hvri_read_bytes(&reader, bye.sentence, length);
-	for (size_t i = 0; i < length; i++)
-		if ((unsigned char)bye.sentence[i] < 0x20)
-			bye.sentence[i] = '?';
+	hvri_read_sentence(&reader, bye.sentence, HVRI_BYE_SENTENCE_MAX);
 	HVRI_TRY(hvri_reader_end(&reader, HVREPL_E_PROTOCOL));
 	*bye_out = bye;
 	return HVREPL_OK;

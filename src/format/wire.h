@@ -7,6 +7,7 @@
 #ifndef HVRI_FORMAT_WIRE_H
 #define HVRI_FORMAT_WIRE_H
 
+#include "base/cursor.h"
 #include "format/segment.h"
 
 #define HVRI_WIRE_VERSION 1u
@@ -86,6 +87,10 @@ HVRI_MUST_CHECK int32_t hvri_binder(const uint8_t exporter[32],
 				    const uint8_t initiator[HVRI_HELLO_SIZE],
 				    const uint8_t acceptor[HVRI_HELLO_SIZE],
 				    uint8_t binder_out[32]);
+
+/* The rest of a payload as a sentence, its control characters as '?'. Of more than
+ * `max` bytes nothing is read, and hvri_reader_end() fails. `out` has max + 1. */
+void hvri_read_sentence(struct hvri_reader *reader, char *out, size_t max);
 
 #define HVRI_BYE_SENTENCE_MAX 200u
 struct hvri_bye {

@@ -148,7 +148,7 @@ static void write_seen(void *argument)
 {
 	struct seen *seen = argument;
 
-	/* A peer may prove itself as often as it likes; new keys are ours. */
+	/* How often it proves itself is the peer's doing; new keys are ours. */
 	if (seen->kind == HVREPL_AUDIT_REKEY)
 		(void)endpoint_audit(seen->endpoint, seen->kind, HVREPL_OK,
 				     NULL, seen->peer, seen->line);
