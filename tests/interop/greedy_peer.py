@@ -85,12 +85,16 @@ def flooded():
     while time.monotonic() < until:
         try:
             channel = context.wrap_socket(connect())
+        except OSError:
+            count("refused")
+            continue
+        count("flooded")
+        try:
             channel.sendall(frame(1, hello) + frame(2, binder))
             for _ in range(40):
                 channel.sendall(noise)
-            count("flooded")
         except OSError:
-            count("flooded")
+            pass  # Thrown out, as he should be.
 
 
 threads = [threading.Thread(target=run) for run in (silent, stalled, flooded)]

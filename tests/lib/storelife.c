@@ -463,7 +463,6 @@ static void look_at_damage(void)
 				      rc == HVREPL_E_FORMAT_TOO_NEW ||
 				      rc == HVREPL_E_NOT_FOUND,
 			      "damage is called %d", rc);
-		lived.refused += rc < 0;
 		if (rc == HVREPL_OK)
 			look_at_points();
 	}

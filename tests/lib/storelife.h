@@ -13,8 +13,7 @@
 struct store_lived {
 	unsigned crashes;
 	unsigned pins;    /* Pinned points that upkeep or a drop met. */
-	unsigned damages; /* Of these, how many kept the store from opening. */
-	unsigned refused;
+	unsigned damages; /* Bits and records that were changed behind its back. */
 	unsigned direct; /* Flushes of a guest that was on the base already. */
 	uint64_t events; /* I/Os. */
 	uint64_t hash;   /* Of what was written where. */

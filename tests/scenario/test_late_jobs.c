@@ -310,8 +310,8 @@ static void upkeep_goes_on(void)
 	pair.b.holds_jobs = false;
 }
 
-/* A failover that was forced cannot be given up, whatever becomes of its point. */
-START_TEST(upkeep_that_has_begun_leaves_the_point_of_a_forced_failover)
+/* A forced failover was asked for, to the point that is about to be dropped. */
+static void forced_to_what_is_dropped(void)
 {
 	uint64_t point;
 
@@ -322,6 +322,12 @@ START_TEST(upkeep_that_has_begun_leaves_the_point_of_a_forced_failover)
 			 HVREPL_OK);
 	ck_assert_int_eq(pair_ask(&pair.b, HVREPL_OPERATION_FORCE, 0, NULL),
 			 HVREPL_OK);
+}
+
+/* A failover that was forced cannot be given up, whatever becomes of its point. */
+START_TEST(upkeep_that_has_begun_leaves_the_point_of_a_forced_failover)
+{
+	forced_to_what_is_dropped();
 	upkeep_goes_on();
 	ck_assert(pair_until(&pair, 60 * SECOND, taken_over));
 }
@@ -330,15 +336,7 @@ END_TEST
 /* Nor after the process died between the decision and the overlay. _i: by power. */
 START_TEST(nor_does_upkeep_drop_it_after_a_crash_before_the_overlay_stands)
 {
-	uint64_t point;
-
-	too_many_points();
-	point = about_to_be_dropped();
-	ck_assert_int_eq(pair_ask(&pair.b, HVREPL_OPERATION_UNPLANNED, point,
-				  NULL),
-			 HVREPL_OK);
-	ck_assert_int_eq(pair_ask(&pair.b, HVREPL_OPERATION_FORCE, 0, NULL),
-			 HVREPL_OK);
+	forced_to_what_is_dropped();
 	pair_kill(&pair, &pair.b, _i == 1);
 	pair.b.holds_jobs = false;
 	pair_start(&pair, &pair.b);
@@ -425,9 +423,9 @@ START_TEST(a_failover_that_is_refused_keeps_no_point)
 }
 END_TEST
 
-/* b is short of memory while it fails over, and ends before there is any again: what
- * waits for it is begun no more, as the VM whose job it would be is gone by then. _i:
- * the allocation from which on there is none. */
+/* b is short of memory for a moment of its failover, and ends before what waited for
+ * it is tried again: that is begun no more, as the VM whose job it would be is gone by
+ * then. _i: the allocation that fails. */
 START_TEST(what_waits_for_memory_is_not_begun_behind_a_close)
 {
 	protected_with_points();

@@ -6,8 +6,6 @@
 
 #include "tracker/cut.h"
 
-#define BLOCKS (SIZE / BLOCK)
-
 static uint8_t then[SIZE], image[SIZE];
 static hvrepl_cut *cut;
 

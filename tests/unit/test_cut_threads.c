@@ -304,6 +304,7 @@ START_TEST(who_detaches_waits_for_the_pump)
 	await(&inside);
 	pthread_create(&other, NULL, let_go_later, NULL);
 	ck_assert_int_eq(hvrepl_tracker_detach(tracker, 0), HVREPL_OK);
+	ck_assert(atomic_load(&go_on)); /* No sooner. */
 	pthread_join(pumping, NULL);
 	pthread_join(other, NULL);
 	store.before_write = NULL;
