@@ -263,8 +263,8 @@ HVREPL_API int32_t hvrepl_tracker_unfence(hvrepl_tracker *tracker);
 
 /**
  * Count blocks as changed, durably, though nobody wrote them: skipped points,
- * what the peer changed. Synchronous I/O. On failure they count as changed in
- * memory all the same.
+ * what the peer changed. Synchronous I/O. Where the file cannot be written they
+ * count as changed in memory all the same.
  *
  * @param extents  Borrowed; each of at least one byte and on the disk; clipped
  *                 to whole blocks outwards.

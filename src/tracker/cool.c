@@ -239,12 +239,15 @@ void hvri_tracker_flush_failed(hvrepl_tracker *tracker, int32_t code)
 	for (uint32_t i = 0; i < tracker->regions; i++) {
 		uint64_t first = (uint64_t)i << shift;
 
-		if ((atomic_load(&tracker->region[i]) & HVRI_REGION_WRITTEN) !=
-		    0)
-			hvri_tracker_set_bits(
-				tracker, first,
-				HVRI_MIN(UINT64_C(1) << shift,
-					 tracker->blocks - first));
+		if ((atomic_load(&tracker->region[i]) &
+		     (HVRI_REGION_WRITTEN | HVRI_REGION_CANDIDATE)) == 0)
+			continue;
+		/* A sweep that has chosen it may flush well now, as an error is
+		 * told once: the region does not cool by that. */
+		atomic_fetch_or(&tracker->region[i], HVRI_REGION_WRITTEN);
+		hvri_tracker_set_bits(tracker, first,
+				      HVRI_MIN(UINT64_C(1) << shift,
+					       tracker->blocks - first));
 	}
 	hvri_lock(&tracker->mutex);
 	if (tracker->open != NULL) {

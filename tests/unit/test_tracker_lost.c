@@ -590,6 +590,27 @@ START_TEST(a_tracker_without_memory_for_its_map_tracks_coarser)
 }
 END_TEST
 
+/* A sweep has chosen the region, and its own flush is to come: an error that another
+ * flush was told meanwhile is told once. */
+START_TEST(a_lost_flush_reaches_a_region_that_a_sweep_has_chosen)
+{
+	_Atomic uint8_t *region;
+
+	attach(HVREPL_TRACKER_CREATE);
+	write_at(2 * REGION, 512);
+	region = &tracker->region[2];
+	atomic_store(region, (uint8_t)((atomic_load(region) &
+					~HVRI_REGION_WRITTEN) |
+				       HVRI_REGION_CANDIDATE));
+	ck_assert_uint_lt(info().dirty_bytes, REGION);
+	hvri_tracker_flush_failed(tracker, HVREPL_E_DISK_IO);
+	ck_assert_uint_ge(info().dirty_bytes, REGION);
+	/* So that the sweep gives it up. */
+	ck_assert((atomic_load(region) & HVRI_REGION_WRITTEN) != 0);
+	(void)hvri_tracker_flush_lost(tracker);
+}
+END_TEST
+
 static void (*job)(void *argument);
 static void *job_argument;
 
@@ -658,6 +679,8 @@ int main(void)
 		4);
 	tcase_add_test(tcase,
 		       a_tracker_without_memory_for_its_map_tracks_coarser);
+	tcase_add_test(tcase,
+		       a_lost_flush_reaches_a_region_that_a_sweep_has_chosen);
 	tcase_add_test(tcase, a_group_waits_for_its_job_on_the_executor);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
