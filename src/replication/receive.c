@@ -268,15 +268,27 @@ static struct hvri_cut_begin found_cut(const struct hvri_step *s)
 	    hvri_uuid_equal(&s->e->u.data.cut, &found.point.cut))
 		return found;
 	memset(&found, 0, sizeof(found));
-	/* The first content has its windows, which are told by their cut alone. */
-	if (rec->position.number == 0 || HVRI_PLANT(found_is_forgotten) ||
+	/* Windows of the first content are told by their cut alone: they make no
+	 * point. */
+	if (HVRI_PLANT(found_is_forgotten) ||
 	    newest->number <= hvri_stands_at(rec)->number)
 		return found;
-	found.kind = HVRI_CUT_DELTA;
+	found.kind = hvri_stands_at(rec)->number == 0 ? HVRI_CUT_INITIAL :
+							HVRI_CUT_DELTA;
 	found.closed = true;
 	found.point = *newest;
 	found.frontier.disk = rec->disk_count;
 	return found;
+}
+
+/* What was offered does not follow it. */
+static void stop_for_found(struct hvri_step *s)
+{
+	if (s->r->receiving.point.number == 0)
+		return;
+	decline(s, &s->r->receiving, HVREPL_E_STATE,
+		"the point before it is here after all");
+	hvri_stop_receiving(s, true);
 }
 
 /* A commit that seemed to fail is found durable when the store is opened again,
@@ -297,11 +309,7 @@ static bool found_after_all(struct hvri_step *s)
 	     (rec->ownership != HVREPL_OWNERSHIP_STANDBY ||
 	      !hvri_uuid_equal(&rec->current, &point->epoch))))
 		return false;
-	if (r->receiving.point.number != 0) {
-		decline(s, &r->receiving, HVREPL_E_STATE,
-			"the point before it is here after all");
-		hvri_stop_receiving(s, true);
-	}
+	stop_for_found(s);
 	r->receiving = found;
 	r->failed.point.number = 0;
 	r->doubted = false;
@@ -316,20 +324,44 @@ static bool found_after_all(struct hvri_step *s)
 	return true;
 }
 
-/* The same under an overlay, where what a cancel comes back to is the store; and
- * of an epoch that this site has left, but for one that it joins. */
+/* Is it one that its record may take, though no epoch of now made it? */
+static bool takes_found(const struct hvri_record *rec)
+{
+	if (rec->form == HVRI_FORM_STORE &&
+	    !hvri_uuid_is_none(&rec->joining))
+		return !HVRI_PLANT(joins_past_found);
+	if (rec->form == HVRI_FORM_STORE && rec->phase == HVRI_PHASE_INITIAL)
+		return !HVRI_PLANT(first_point_unseen);
+	return (rec->form == HVRI_FORM_STORE ||
+		rec->form == HVRI_FORM_OVERLAY) &&
+	       (rec->phase == HVRI_PHASE_DELTA ||
+		rec->phase == HVRI_PHASE_FAILED_OVER);
+}
+
+/*
+ * The same under an overlay, where what a cancel comes back to is the store; and
+ * of an epoch that this site has left. As at a start, the record takes what the
+ * store holds, be it the first point, of which no first content is received any
+ * more; the owner hears of it and compares. Who joins is asked anew: what it would
+ * have told, or was sent, is of the point before.
+ */
 static bool found_elsewhere(struct hvri_step *s)
 {
 	struct hvri_record *rec = s->rec;
-	struct hvri_point found = found_cut(s).point;
-	bool overlay = rec->form == HVRI_FORM_OVERLAY;
+	struct hvri_cut_begin cut = found_cut(s);
+	struct hvri_point found = cut.point;
+	bool window = cut.kind == HVRI_CUT_INITIAL && !cut.closed;
 
 	if (s->e->type != HVRI_EVENT_POINT_COMPLETE || found.number == 0 ||
-	    (!overlay && (rec->form != HVRI_FORM_STORE ||
-			  !hvri_uuid_is_none(&rec->joining))) ||
-	    (rec->phase != HVRI_PHASE_DELTA &&
-	     rec->phase != HVRI_PHASE_FAILED_OVER))
+	    window || !takes_found(rec))
 		return false;
+	stop_for_found(s);
+	if (!hvri_uuid_is_none(&rec->joining))
+		hvri_distrust(s);
+	if (rec->phase == HVRI_PHASE_INITIAL) {
+		rec->phase = HVRI_PHASE_DELTA;
+		memset(&rec->last_cut, 0, sizeof(rec->last_cut));
+	}
 	rec->position = found;
 	s->r->failed.point.number = 0;
 	s->say_hello = true;

@@ -108,20 +108,25 @@ void hvri_revert(struct hvri_step *s)
 
 /*
  * Has the peer left that epoch of its own for ours? It knows that it was in it,
- * and stands by all the same: it came by a join, and nobody enters an epoch
- * twice. A peer that was restored from before does not know it. What superseded
- * us is lifted by its outcome only.
+ * and stands by all the same, in an epoch of ours, if only in one that we have left
+ * or forgotten with a backup: it came by a join, and nobody enters an epoch twice.
+ * A peer that was restored from before does not know it. What superseded us is
+ * lifted by its outcome only.
  */
 static bool left(const struct hvri_record *rec, const struct hvri_claim *claim,
 		 const struct hvrepl_uuid *epoch)
 {
 	const struct hvri_epoch *known =
 		hvri_lineage_look(&claim->lineage, epoch);
+	const struct hvri_epoch *follows =
+		hvri_lineage_look(&rec->lineage, &claim->current);
 
 	return claim->ownership == HVREPL_OWNERSHIP_STANDBY &&
-	       hvri_owns_current(rec) &&
-	       hvri_uuid_equal(&claim->current, &rec->current) && known &&
-	       known->entered &&
+	       hvri_owns_current(rec) && follows &&
+	       hvri_uuid_equal(&follows->owner, &rec->site) &&
+	       (hvri_uuid_equal(&claim->current, &rec->current) ||
+		!HVRI_PLANT(left_elsewhere_stands)) &&
+	       known && known->entered &&
 	       !hvri_lineage_on_path(&rec->lineage, &rec->verdict_peer, epoch);
 }
 
@@ -466,6 +471,23 @@ static void wait_for_reverse(struct hvri_step *s)
 			     "or reverse makes it follow this one");
 }
 
+/* A point was found there in the midst of it: what was asked and sent is not about
+ * that one, nor is what a first content left marked here. A new session begins with
+ * the question anyway, unless it was none of a join. */
+static void join_again(struct hvri_step *s)
+{
+	bool initial = s->rec->phase == HVRI_PHASE_INITIAL;
+
+	hvri_drop_cut(s, HVREPL_E_CANCELLED);
+	if (initial)
+		hvri_distrust(s);
+	s->rec->phase = HVRI_PHASE_JOIN;
+	s->r->pending.compare = 0;
+	hvri_save(s);
+	if (s->r->joined || initial)
+		hvri_join_ask(s);
+}
+
 /* Where this site owns the VM and the other one may not stand by yet. */
 static void meet_no_standby(struct hvri_step *s, const struct hvri_claim *claim)
 {
@@ -490,10 +512,17 @@ static void meet_no_standby(struct hvri_step *s, const struct hvri_claim *claim)
 		break;
 	case HVRI_PHASE_READY:
 	case HVRI_PHASE_INITIAL:
-		/* Neither does one from before its first point. */
-		if (superseded && joins)
+		/* Neither does one from before its first point. One that has
+		 * found a point meanwhile is given no first content. */
+		if (HVRI_PLANT(joins_empty_once) && !superseded)
+			break;
+		if (joins && claim->position.number == 0)
 			hvri_meet_empty(s, claim);
-		else if (superseded)
+		else if (joins && rec->phase == HVRI_PHASE_INITIAL)
+			join_again(s);
+		else if (superseded ||
+			 (claim->ownership == HVREPL_OWNERSHIP_STANDBY &&
+			  cannot_follow(rec, claim)))
 			wait_for_reverse(s);
 		break;
 	case HVRI_PHASE_RESYNC:
@@ -502,14 +531,7 @@ static void meet_no_standby(struct hvri_step *s, const struct hvri_claim *claim)
 		    hvri_point_equal(&claim->position, &rec->last_acked)) {
 			r->peer_ready = true;
 		} else if (joins) {
-			hvri_drop_cut(s, HVREPL_E_CANCELLED);
-			rec->phase = HVRI_PHASE_JOIN;
-			hvri_save(s);
-			/* A point found there in the midst of it; a new session
-			 * begins with the question anyway. */
-			r->pending.compare = 0;
-			if (r->joined)
-				hvri_join_ask(s);
+			join_again(s);
 		} else if ((superseded ||
 			    (claim->ownership == HVREPL_OWNERSHIP_STANDBY &&
 			     cannot_follow(rec, claim))) &&
@@ -518,6 +540,12 @@ static void meet_no_standby(struct hvri_step *s, const struct hvri_claim *claim)
 		}
 		break;
 	case HVRI_PHASE_JOIN:
+		if (r->joined && joins &&
+		    !hvri_point_equal(&claim->position, &r->peer_join.from) &&
+		    !HVRI_PLANT(joins_past_found)) {
+			join_again(s);
+			break;
+		}
 		/* It was about to and does not any more, or stands by already:
 		 * cancelled there. */
 		if (!r->joined && !HVRI_PLANT(join_asked_once) &&

@@ -230,7 +230,11 @@ static void data_arrives(struct sites *w, uint32_t i,
 	memset(&event, 0, sizeof(event));
 	event.type = HVRI_EVENT_POINT_COMPLETE;
 	event.u.data.cut = m->cut;
-	if (cut->kind == HVRI_CUT_INITIAL) {
+	if (cut->kind == HVRI_CUT_INITIAL && site->point_count > 0) {
+		/* Nor does it take a first content over a point. */
+		event.type = HVRI_EVENT_RECEIVE_FAILED;
+		event.u.data.code = HVREPL_E_STATE;
+	} else if (cut->kind == HVRI_CUT_INITIAL) {
 		for (uint32_t b = 0; b < SITES_BLOCKS; b++)
 			if (m->dirty >> b & 1)
 				site->base[b] = m->content[b];

@@ -383,6 +383,98 @@ START_TEST(a_divergence_ends_when_the_other_claimant_was_restored_from_before_it
 }
 END_TEST
 
+/* With its disks, as it was. */
+static void bring_back_whole(uint32_t i, const struct one_site *then)
+{
+	struct one_site *site = &w.site[i];
+
+	sites_crash(&w, i);
+	*site = *then;
+	site->gate = site->cut_open = false;
+	site->queue_count = 0;
+	memset(site->timers, 0, sizeof(site->timers));
+	w.restored = true;
+	sites_start(&w, i);
+}
+
+/* A concedes to B's epoch; B is brought back from before that, A forced, and B follows
+ * there. Then A is brought back from its conceding and forced anew, while B fails over
+ * and thinks better of it: where B stands by now is an epoch of A's that A has lost. */
+static void stand_by_in_a_lost_epoch(void)
+{
+	static struct one_site then[2];
+	const struct hvri_record *a = &w.site[0].r.record;
+
+	then[1] = w.site[1];
+	operate(1, HVREPL_OPERATION_UNPLANNED, NULL);
+	operate(1, HVREPL_OPERATION_COMMIT, NULL);
+	operate(0, HVREPL_OPERATION_DISCARD, &a->current);
+	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_SUPERSEDED);
+	then[0] = w.site[0];
+	w.conceded = true;
+	bring_back_whole(1, &then[1]);
+	operate(0, HVREPL_OPERATION_FORCE, NULL);
+	meet();
+	ck_assert(w.site[1].r.record.rolled_back);
+	operate(0, HVREPL_OPERATION_RESYNC, NULL);
+	sites_wait(&w, UINT64_C(60000000000));
+	ck_assert(sites_is_replicating(&w));
+	operate(1, HVREPL_OPERATION_UNPLANNED, NULL);
+	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_DIVERGED);
+	bring_back_whole(0, &then[0]);
+	meet();
+	ck_assert(a->rolled_back);
+	operate(0, HVREPL_OPERATION_FORCE, NULL);
+	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_DIVERGED);
+}
+
+START_TEST(a_divergence_ends_when_the_other_stands_by_in_an_epoch_that_was_lost_here)
+{
+	const struct hvri_record *a = &w.site[0].r.record;
+	const struct hvri_record *b = &w.site[1].r.record;
+	uint64_t held;
+
+	stand_by_in_a_lost_epoch();
+	operate(1, HVREPL_OPERATION_CANCEL, NULL);
+	ck_assert_uint_eq(b->ownership, HVREPL_OWNERSHIP_STANDBY);
+	ck_assert(!hvri_uuid_equal(&a->current, &b->current));
+	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_OWNER);
+	/* Equal they are not: an operator has B follow, by a compare, and what it
+	 * holds stays until retention takes it. */
+	ck_assert(a->untrusted);
+	held = b->position.number;
+	operate(0, HVREPL_OPERATION_RESYNC, NULL);
+	for (int k = 0; k < 60 && b->position.number == held; k++)
+		sites_wait(&w, UINT64_C(1000000000));
+	ck_assert_ptr_null(w.broken);
+	ck_assert(sites_is_replicating(&w));
+	for (uint32_t i = 0; i < w.site[1].point_count; i++)
+		if (w.site[1].points[i].id.number == held)
+			return;
+	ck_abort_msg("point %llu is gone", (unsigned long long)held);
+}
+END_TEST
+
+/* What stands by elsewhere than in an epoch of ours has not left its own. */
+START_TEST(a_divergence_stands_while_it_is_not_known_what_the_other_follows)
+{
+	const struct hvri_record *a = &w.site[0].r.record;
+	static struct hvri_claim claim;
+	struct hvri_message m;
+
+	stand_by_in_a_lost_epoch();
+	claim = w.site[1].r.claim_out;
+	claim.ownership = HVREPL_OWNERSHIP_STANDBY;
+	if (_i == 1)
+		claim.current = sites_fresh(&w);
+	m = sites_message_to(&w, 0, HVRI_MESSAGE_HELLO);
+	m.claim = &claim;
+	m.number = w.site[1].r.hellos_sent + 1;
+	sites_step(&w, 0, &m, 0xf, &u);
+	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_DIVERGED);
+}
+END_TEST
+
 /* Retention and a full volume go on until the overlay stands on its point. */
 START_TEST(a_failover_to_a_point_that_went_meanwhile_is_given_up)
 {
@@ -584,6 +676,12 @@ int main(void)
 	tcase_set_timeout(tc, 240);
 	tcase_add_test(
 		tc, a_reverse_ends_where_the_other_storage_failed_under_its_failover);
+	tcase_add_test(
+		tc,
+		a_divergence_ends_when_the_other_stands_by_in_an_epoch_that_was_lost_here);
+	tcase_add_loop_test(
+		tc, a_divergence_stands_while_it_is_not_known_what_the_other_follows,
+		0, 2);
 	tcase_add_test(tc, a_doubt_about_a_claim_goes_with_the_claim);
 	tcase_add_test(
 		tc, force_in_an_epoch_that_was_given_up_is_not_dead_from_the_start);

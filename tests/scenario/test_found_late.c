@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A point that a store shows only when it is opened again, its storage having failed
+ * the flush that made it: when another epoch has begun since. Both sites go on from
+ * what is there, and call nothing equal that was not compared.
+ */
+#include "replication/relationship.h"
+
+#include "base/env.h"
+
+#include "sites.h"
+
+#include <string.h>
+
+static struct sites w;
+
+static void set_up(void)
+{
+	sites_init(&w, 11);
+	sites_connect(&w);
+}
+
+static void tear_down(void)
+{
+	ck_assert_ptr_null(w.broken);
+	sites_free(&w);
+}
+
+static void operate(uint32_t site, uint32_t operation)
+{
+	ck_assert_int_eq(sites_operate(&w, site, operation, 0, NULL), HVREPL_OK);
+	ck_assert_ptr_null(w.broken);
+}
+
+static struct hvri_event *completes(struct one_site *site)
+{
+	struct sites_point *newest = sites_newest(site);
+
+	for (uint32_t k = 0; newest != NULL && k < site->queue_count; k++) {
+		struct hvri_event *event = &site->queue[k].event;
+
+		if (event->type == HVRI_EVENT_POINT_COMPLETE &&
+		    hvri_uuid_equal(&event->u.data.cut, &newest->id.cut))
+			return event;
+	}
+	return NULL;
+}
+
+/* The next point of that site is durable in its store, which says that it failed: no
+ * more is heard of it, or of the store, for now. */
+static struct hvri_point hide_next_point(uint32_t i)
+{
+	struct one_site *site = &w.site[i];
+	struct hvri_point point;
+
+	for (int k = 0; k < 4000 && completes(site) == NULL; k++)
+		sites_settle(&w, 1);
+	ck_assert_ptr_nonnull(completes(site));
+	point = sites_newest(site)->id;
+	completes(site)->u.data.code = HVREPL_E_STORAGE_IO;
+	completes(site)->type = HVRI_EVENT_RECEIVE_FAILED;
+	sites_settle(&w, 4000);
+	sites_cut_link(&w);
+	sites_settle(&w, 4000);
+	ck_assert_uint_lt(site->r.record.position.number, point.number);
+	return point;
+}
+
+/* The next cut is to be taken in, which has the store opened, and it shows what it
+ * holds before anything of that cut comes. */
+static void find_it(uint32_t i)
+{
+	struct hvri_relationship *r = &w.site[i].r;
+	struct hvri_event e;
+
+	for (int k = 0; k < 400 && r->receiving.point.number == 0; k++) {
+		sites_settle(&w, 1);
+		if (w.wire_count == 0 && w.site[0].queue_count == 0 &&
+		    w.site[1].queue_count == 0)
+			sites_wait(&w, UINT64_C(1000000000));
+	}
+	ck_assert_uint_ne(r->receiving.point.number, 0);
+	memset(&e, 0, sizeof(e));
+	e.type = HVRI_EVENT_POINT_COMPLETE;
+	e.u.data.found = sites_newest(&w.site[i])->id;
+	e.u.data.cut = e.u.data.found.cut;
+	sites_feed(&w, i, &e);
+	ck_assert_ptr_null(w.broken);
+}
+
+static bool both_replicate(void)
+{
+	return sites_state(&w, 0) == HVREPL_STATE_REPLICATING &&
+	       sites_state(&w, 1) == HVREPL_STATE_REPLICATING &&
+	       w.site[0].point_count + w.site[1].point_count > 1;
+}
+
+/* They replicate, the point is still there, and what came after it was compared. */
+static void expect_both(uint32_t copy, const struct hvri_point *held)
+{
+	const struct one_site *site = &w.site[copy];
+
+	for (int k = 0; k < 300 && !both_replicate(); k++)
+		sites_wait(&w, UINT64_C(1000000000));
+	ck_assert_ptr_null(w.broken);
+	ck_assert(both_replicate());
+	ck_assert_uint_eq(site->r.record.ownership, HVREPL_OWNERSHIP_STANDBY);
+	ck_assert_uint_gt(site->point_count, 1);
+	ck_assert(hvri_uuid_equal(&site->points[0].id.cut, &held->cut) ||
+		  hvri_uuid_equal(&site->points[1].id.cut, &held->cut));
+	ck_assert(sites_is_replicating(&w));
+}
+
+static void expect_the_first_content(void)
+{
+	struct hvri_point first;
+
+	for (int k = 0; k < 300 && w.site[1].point_count == 0; k++)
+		sites_wait(&w, UINT64_C(1000000000));
+	ck_assert_uint_gt(w.site[1].point_count, 0);
+	first = w.site[1].points[0].id;
+	expect_both(1, &first);
+}
+
+/* Before anybody hears that the other site could be reached, it is forced. */
+static void force_in_a_new_epoch(uint32_t i)
+{
+	sites_crash(&w, i);
+	sites_start(&w, i);
+	operate(i, HVREPL_OPERATION_FORCE);
+	sites_settle(&w, 4000);
+	ck_assert(w.site[i].gate);
+	for (int k = 0; k < 4; k++)
+		sites_write(&w, i);
+	sites_connect(&w);
+}
+
+/* B's first point. A is forced, and begins the first content anew for a site that
+ * says it has nothing. */
+START_TEST(a_first_point_that_is_found_in_another_epoch_ends_the_first_content)
+{
+	const struct hvri_record *a = &w.site[0].r.record;
+	struct hvri_point held;
+
+	operate(0, HVREPL_OPERATION_ENABLE);
+	sites_settle(&w, 2000);
+	operate(0, HVREPL_OPERATION_START_INITIAL);
+	held = hide_next_point(1);
+	force_in_a_new_epoch(0);
+	find_it(1);
+	ck_assert_uint_eq(a->phase, HVRI_PHASE_INITIAL);
+	ck_assert_uint_eq(w.site[1].r.record.phase, HVRI_PHASE_DELTA);
+	ck_assert_uint_eq(w.site[1].r.record.position.number, held.number);
+	ck_assert_uint_eq(w.site[1].r.receiving.point.number, 0);
+	for (int k = 0; k < 4000 && a->phase == HVRI_PHASE_INITIAL; k++)
+		sites_settle(&w, 1);
+	ck_assert(a->untrusted);
+	expect_both(1, &held);
+}
+END_TEST
+
+/* A window of a first content is none, of whatever epoch. */
+START_TEST(a_window_that_is_found_in_another_epoch_is_no_point)
+{
+	const struct hvri_record *a = &w.site[0].r.record;
+	struct hvri_relationship *b = &w.site[1].r;
+	struct hvri_event e;
+
+	operate(0, HVREPL_OPERATION_ENABLE);
+	sites_settle(&w, 2000);
+	operate(0, HVREPL_OPERATION_START_INITIAL);
+	for (int k = 0; k < 4000 && !a->peer_has_points; k++)
+		sites_settle(&w, 1);
+	sites_cut_link(&w);
+	memset(&b->failed, 0, sizeof(b->failed));
+	b->failed.kind = HVRI_CUT_INITIAL;
+	b->failed.point = b->record.last_cut;
+	ck_assert_uint_ne(b->failed.point.number, 0);
+	force_in_a_new_epoch(0);
+	for (int k = 0; k < 4000 && !hvri_uuid_equal(&a->current,
+						     &b->record.current);
+	     k++)
+		sites_settle(&w, 1);
+	memset(&e, 0, sizeof(e));
+	e.type = HVRI_EVENT_POINT_COMPLETE;
+	e.u.data.cut = b->failed.point.cut;
+	sites_feed(&w, 1, &e);
+	ck_assert_uint_eq(b->record.position.number, 0);
+	ck_assert_uint_eq(b->record.phase, HVRI_PHASE_INITIAL);
+	expect_the_first_content();
+}
+END_TEST
+
+/* B knows one that has failed after all, though another was offered and stopped since:
+ * that was not begun, so there is nothing to find of it. */
+START_TEST(a_cut_that_was_not_begun_is_not_what_is_found)
+{
+	struct hvri_relationship *b = &w.site[1].r;
+	struct hvri_event e;
+
+	operate(0, HVREPL_OPERATION_ENABLE);
+	sites_settle(&w, 2000);
+	sites_cut_link(&w);
+	b->failed.kind = HVRI_CUT_INITIAL;
+	b->failed.point.epoch = b->record.current;
+	b->failed.point.number = 1;
+	b->failed.point.cut = sites_fresh(&w);
+	b->failed.frontier.offset = 5 * SITES_BLOCK;
+	b->receiving = b->failed;
+	b->receiving.point.number = 2;
+	b->receiving.point.cut = sites_fresh(&w);
+	b->begun = false;
+	operate(1, HVREPL_OPERATION_SUSPEND);
+	memset(&e, 0, sizeof(e));
+	e.type = HVRI_EVENT_POINT_COMPLETE;
+	e.u.data.cut = b->failed.point.cut;
+	sites_feed(&w, 1, &e);
+	ck_assert_uint_eq(b->record.last_cut.number, 1);
+	ck_assert_uint_eq(b->record.frontier.offset, 5 * SITES_BLOCK);
+	ck_assert_uint_eq(b->record.phase, HVRI_PHASE_INITIAL);
+}
+END_TEST
+
+/* The same point where A goes on in its epoch: another cut has failed since, which
+ * is all that B remembers. */
+START_TEST(a_first_point_is_known_whatever_failed_since)
+{
+	struct hvri_relationship *b = &w.site[1].r;
+	struct hvri_point held;
+
+	operate(0, HVREPL_OPERATION_ENABLE);
+	sites_settle(&w, 2000);
+	operate(0, HVREPL_OPERATION_START_INITIAL);
+	held = hide_next_point(1);
+	b->failed.point.cut = sites_fresh(&w);
+	sites_connect(&w);
+	find_it(1);
+	ck_assert_uint_eq(b->record.position.number, held.number);
+	expect_both(1, &held);
+}
+END_TEST
+
+/* A follows B's failover over its own disk. B is forced while the first point of
+ * that is not known: A joins the new epoch, and is asked about what it holds. */
+START_TEST(who_joins_is_asked_anew_about_a_point_that_is_found)
+{
+	const struct hvri_record *a = &w.site[0].r.record;
+	struct hvri_point held;
+
+	sites_replicating(&w);
+	sites_crash(&w, 0);
+	operate(1, HVREPL_OPERATION_UNPLANNED);
+	sites_settle(&w, 2000);
+	operate(1, HVREPL_OPERATION_COMMIT);
+	sites_settle(&w, 2000);
+	sites_write(&w, 1);
+	sites_start(&w, 0);
+	sites_connect(&w);
+	sites_settle(&w, 2000);
+	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_SUPERSEDED);
+	operate(1, HVREPL_OPERATION_REVERSE);
+	held = hide_next_point(0);
+	force_in_a_new_epoch(1);
+	sites_settle(&w, 2000);
+	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_SUPERSEDED);
+	operate(1, HVREPL_OPERATION_REVERSE);
+	find_it(0);
+	ck_assert_uint_eq(a->position.number, held.number);
+	ck_assert(a->untrusted);
+	expect_both(0, &held);
+}
+END_TEST
+
+/* As before its first point B was brought back; nothing of what it had is there. */
+static void bring_b_back_empty(void)
+{
+	sites_cut_link(&w);
+	w.site[1].point_count = 0;
+	memset(&w.site[1].frontier, 0, sizeof(w.site[1].frontier));
+	sites_restore(&w, 1);
+	w.restored = true;
+}
+
+/* B is not believed and joins by a first content; that has become a point. */
+START_TEST(who_joins_by_a_first_content_is_compared_when_it_has_a_point)
+{
+	const struct hvri_record *a = &w.site[0].r.record;
+	struct hvri_record *b = &w.site[1].r.record;
+	struct hvri_point held;
+
+	operate(0, HVREPL_OPERATION_ENABLE);
+	sites_settle(&w, 2000);
+	sites_backup(&w, 1);
+	operate(0, HVREPL_OPERATION_START_INITIAL);
+	sites_settle(&w, 2000);
+	operate(1, HVREPL_OPERATION_UNPLANNED);
+	sites_settle(&w, 2000);
+	bring_b_back_empty();
+	sites_connect(&w);
+	sites_settle(&w, 2000);
+	ck_assert(b->rolled_back);
+	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_OWNER);
+	operate(0, HVREPL_OPERATION_RESYNC);
+	held = hide_next_point(1);
+	force_in_a_new_epoch(0);
+	sites_settle(&w, 2000);
+	operate(0, HVREPL_OPERATION_RESYNC);
+	find_it(1);
+	ck_assert_uint_eq(b->position.number, held.number);
+	ck_assert_uint_eq(a->phase, HVRI_PHASE_INITIAL);
+	expect_both(1, &held);
+}
+END_TEST
+
+/* B stands by without a point in an epoch that A has lost with a backup, and joins by
+ * a first content. */
+static void join_without_a_point(void)
+{
+	const struct hvri_record *a = &w.site[0].r.record;
+	const struct hvri_record *b = &w.site[1].r.record;
+
+	operate(0, HVREPL_OPERATION_ENABLE);
+	sites_settle(&w, 2000);
+	sites_backup(&w, 0);
+	operate(0, HVREPL_OPERATION_START_INITIAL);
+	for (int k = 0; k < 4000 && !a->peer_has_points; k++)
+		sites_settle(&w, 1);
+	sites_cut_link(&w);
+	force_in_a_new_epoch(0);
+	for (int k = 0; k < 4000 && !hvri_uuid_equal(&a->current, &b->current);
+	     k++)
+		sites_settle(&w, 1);
+	ck_assert(hvri_uuid_equal(&a->current, &b->current));
+	sites_cut_link(&w);
+	sites_backup(&w, 1);
+	sites_restore(&w, 0);
+	sites_connect(&w);
+	sites_settle(&w, 2000);
+	ck_assert(a->rolled_back);
+	operate(0, HVREPL_OPERATION_FORCE);
+	sites_settle(&w, 2000);
+	ck_assert(!hvri_uuid_equal(&a->current, &b->current));
+	ck_assert_uint_eq(b->ownership, HVREPL_OWNERSHIP_STANDBY);
+	ck_assert_uint_eq(b->position.number, 0);
+	operate(0, HVREPL_OPERATION_RESYNC);
+	for (int k = 0; k < 4000 && a->phase != HVRI_PHASE_INITIAL; k++)
+		sites_settle(&w, 1);
+	ck_assert_uint_eq(a->phase, HVRI_PHASE_INITIAL);
+}
+
+/* Whenever the connection was lost. */
+START_TEST(a_first_content_of_a_join_goes_on_in_the_next_session)
+{
+	join_without_a_point();
+	sites_settle(&w, (uint32_t)_i);
+	sites_cut_link(&w);
+	sites_settle(&w, 2000);
+	sites_connect(&w);
+	expect_the_first_content();
+}
+END_TEST
+
+/* B is brought back from before it was asked to join: an operator asks again. */
+START_TEST(a_first_content_ends_where_the_other_site_joins_no_more)
+{
+	join_without_a_point();
+	sites_restore(&w, 1);
+	sites_connect(&w);
+	sites_settle(&w, 2000);
+	ck_assert(hvri_uuid_is_none(&w.site[1].r.record.joining));
+	ck_assert_uint_eq(sites_state(&w, 0), HVREPL_STATE_WAITING_FOR_RESYNC);
+	operate(0, HVREPL_OPERATION_RESYNC);
+	expect_the_first_content();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("found_late");
+	TCase *tc = tcase_create("found_late");
+
+	tcase_add_checked_fixture(tc, set_up, tear_down);
+	tcase_add_test(
+		tc,
+		a_first_point_that_is_found_in_another_epoch_ends_the_first_content);
+	tcase_add_test(tc, a_window_that_is_found_in_another_epoch_is_no_point);
+	tcase_add_test(tc, a_cut_that_was_not_begun_is_not_what_is_found);
+	tcase_add_test(tc, a_first_point_is_known_whatever_failed_since);
+	tcase_add_test(tc, who_joins_is_asked_anew_about_a_point_that_is_found);
+	tcase_add_test(
+		tc, who_joins_by_a_first_content_is_compared_when_it_has_a_point);
+	tcase_add_loop_test(
+		tc, a_first_content_of_a_join_goes_on_in_the_next_session, 0, 30);
+	tcase_add_test(tc, a_first_content_ends_where_the_other_site_joins_no_more);
+	suite_add_tcase(suite, tc);
+	return test_run(suite);
+}
