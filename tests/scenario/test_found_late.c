@@ -66,12 +66,23 @@ static struct hvri_point hide_next_point(uint32_t i)
 	return point;
 }
 
+static void show_it(uint32_t i)
+{
+	struct hvri_event e;
+
+	memset(&e, 0, sizeof(e));
+	e.type = HVRI_EVENT_POINT_COMPLETE;
+	e.u.data.found = sites_newest(&w.site[i])->id;
+	e.u.data.cut = e.u.data.found.cut;
+	sites_feed(&w, i, &e);
+	ck_assert_ptr_null(w.broken);
+}
+
 /* The next cut is to be taken in, which has the store opened, and it shows what it
  * holds before anything of that cut comes. */
 static void find_it(uint32_t i)
 {
-	struct hvri_relationship *r = &w.site[i].r;
-	struct hvri_event e;
+	const struct hvri_relationship *r = &w.site[i].r;
 
 	for (int k = 0; k < 400 && r->receiving.point.number == 0; k++) {
 		sites_settle(&w, 1);
@@ -80,12 +91,7 @@ static void find_it(uint32_t i)
 			sites_wait(&w, UINT64_C(1000000000));
 	}
 	ck_assert_uint_ne(r->receiving.point.number, 0);
-	memset(&e, 0, sizeof(e));
-	e.type = HVRI_EVENT_POINT_COMPLETE;
-	e.u.data.found = sites_newest(&w.site[i])->id;
-	e.u.data.cut = e.u.data.found.cut;
-	sites_feed(&w, i, &e);
-	ck_assert_ptr_null(w.broken);
+	show_it(i);
 }
 
 static bool both_replicate(void)
@@ -374,6 +380,31 @@ START_TEST(a_first_content_ends_where_the_other_site_joins_no_more)
 }
 END_TEST
 
+/* Nor is one begun again that was cancelled, over a point that is found since. */
+START_TEST(a_first_content_that_was_cancelled_is_none_any_more_over_a_point)
+{
+	struct hvri_point held;
+
+	join_without_a_point();
+	held = hide_next_point(1);
+	force_in_a_new_epoch(0);
+	sites_settle(&w, 2000);
+	operate(0, HVREPL_OPERATION_RESYNC);
+	for (int k = 0; k < 4000 &&
+			sites_state(&w, 0) != HVREPL_STATE_INITIAL_IN_PROGRESS;
+	     k++)
+		sites_settle(&w, 1);
+	operate(0, HVREPL_OPERATION_CANCEL);
+	sites_settle(&w, 2000);
+	ck_assert_uint_eq(sites_state(&w, 0), HVREPL_STATE_READY_FOR_INITIAL);
+	show_it(1);
+	sites_settle(&w, 2000);
+	ck_assert_uint_eq(sites_state(&w, 0), HVREPL_STATE_WAITING_FOR_RESYNC);
+	operate(0, HVREPL_OPERATION_RESYNC);
+	expect_both(1, &held);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("found_late");
@@ -391,6 +422,9 @@ int main(void)
 		tc, who_joins_by_a_first_content_is_compared_when_it_has_a_point);
 	tcase_add_loop_test(
 		tc, a_first_content_of_a_join_goes_on_in_the_next_session, 0, 30);
+	tcase_add_test(
+		tc,
+		a_first_content_that_was_cancelled_is_none_any_more_over_a_point);
 	tcase_add_test(tc, a_first_content_ends_where_the_other_site_joins_no_more);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);

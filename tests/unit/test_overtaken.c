@@ -81,6 +81,36 @@ START_TEST(a_point_that_is_there_after_all_is_known_whatever_failed_since)
 }
 END_TEST
 
+/* It is what the store says, of whatever epoch: where the disk is not the store's, it is
+ * about nothing. */
+START_TEST(a_point_of_another_epoch_is_taken_where_the_store_is_what_counts)
+{
+	struct hvri_relationship *r = &w.site[1].r;
+	uint8_t form = (uint8_t)(_i / HVRI_PHASE_COUNT);
+	uint8_t phase = (uint8_t)(_i % HVRI_PHASE_COUNT);
+	uint64_t before = r->record.position.number;
+	struct hvri_event e;
+
+	sites_cut_link(&w);
+	r->record.form = form;
+	r->record.phase = phase;
+	memset(&e, 0, sizeof(e));
+	e.type = HVRI_EVENT_POINT_COMPLETE;
+	e.u.data.found = r->record.position;
+	e.u.data.found.number++;
+	e.u.data.found.epoch = sites_fresh(&w);
+	e.u.data.found.cut = e.u.data.cut = sites_fresh(&w);
+	sites_feed(&w, 1, &e);
+	ck_assert_uint_eq(r->record.position.number,
+			  before + ((form == HVRI_FORM_STORE &&
+				     phase == HVRI_PHASE_INITIAL) ||
+				    ((form == HVRI_FORM_STORE ||
+				      form == HVRI_FORM_OVERLAY) &&
+				     (phase == HVRI_PHASE_DELTA ||
+				      phase == HVRI_PHASE_FAILED_OVER))));
+}
+END_TEST
+
 static struct hvri_message join_of(const struct hvrepl_uuid *epoch)
 {
 	struct hvri_message m = sites_message_to(&w, 0, HVRI_MESSAGE_JOIN);
@@ -221,6 +251,9 @@ int main(void)
 	tcase_add_loop_test(
 		tc, a_point_that_is_there_after_all_is_known_whatever_failed_since,
 		0, 3);
+	tcase_add_loop_test(
+		tc, a_point_of_another_epoch_is_taken_where_the_store_is_what_counts,
+		0, HVRI_FORM_COUNT * HVRI_PHASE_COUNT);
 	tcase_add_test(
 		tc, an_adoption_of_an_older_join_is_not_what_the_next_one_stands_on);
 	tcase_add_test(
