@@ -229,6 +229,12 @@ static void start_store(struct hvri_step *s, const struct hvri_start *start)
 		rec->position = start->newest;
 		hvri_join_complete(s);
 	} else if (!hvri_point_equal(&start->newest, &rec->tail)) {
+		/* What it would tell whom it joins is of the point before. */
+		if (!hvri_uuid_is_none(&rec->joining) &&
+		    !hvri_point_equal(&start->newest, &rec->position)) {
+			hvri_distrust(s);
+			hvri_save(s);
+		}
 		rec->position = start->newest;
 		if (rec->phase == HVRI_PHASE_INITIAL)
 			rec->phase = HVRI_PHASE_DELTA;
