@@ -59,6 +59,11 @@ bool hvri_drained(const struct hvrepl_tracker *tracker, uint64_t generation)
 	       hvri_counters_zero(tracker, index | 2, false);
 }
 
+static inline bool is_hot(_Atomic uint8_t *byte)
+{
+	return (atomic_load(byte) & HVRI_REGION_STATE) == HVRI_REGION_HOT;
+}
+
 /* All regions of the write marked? One that is cooling is taken back, without
  * I/O: its mark is still on disk (T7). */
 static inline bool regions_hot(struct hvrepl_tracker *tracker,
@@ -66,17 +71,13 @@ static inline bool regions_hot(struct hvrepl_tracker *tracker,
 {
 	for (uint32_t i = 0; i < wait->region_count; i++) {
 		_Atomic uint8_t *byte = &tracker->region[wait->region + i];
-		uint8_t was = atomic_load(byte);
 
-		while ((was & HVRI_REGION_STATE) != HVRI_REGION_HOT) {
-			if ((was & HVRI_REGION_STATE) != HVRI_REGION_COOLING)
-				return false;
-			if (atomic_compare_exchange_weak(
-				    byte, &was,
-				    (uint8_t)((was & ~HVRI_REGION_STATE) |
-					      HVRI_REGION_HOT)))
-				break;
-		}
+		if (is_hot(byte) ||
+		    hvri_region_change(byte, HVRI_REGION_COOLING,
+				       HVRI_REGION_HOT))
+			continue;
+		if (!is_hot(byte))
+			return false;
 	}
 	return true;
 }

@@ -144,6 +144,14 @@ static inline struct hvrepl_tracker_info info(void)
 	return found;
 }
 
+static inline bool is_dirty(uint64_t offset)
+{
+	uint64_t generation = hvri_generation(atomic_load(&group->word));
+
+	return hvri_bitmap_get(atomic_load(&tracker->map[generation & 1]),
+			       offset / BLOCK);
+}
+
 /* All that is dirty becomes acknowledged. */
 static inline void acknowledge(void)
 {
