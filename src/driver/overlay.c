@@ -240,10 +240,10 @@ static bool fold_work(struct hvri_lane_job *job)
 		rc = hvri_store_commit_advance(vm->store, &more, &error);
 	if (rc < 0) {
 		/* What the guest wrote below went with a flush: it is told, and no
-		 * cut is what it was. */
+		 * cut is what it was. Once: asked for again, nothing new is lost. */
 		for (uint32_t i = 0; i < vm->disk_count; i++)
-			if (hvri_store_base_lost(vm->store, i) &&
-			    vm->disks[i].tracker != NULL)
+			if (vm->disks[i].tracker != NULL &&
+			    hvri_store_take_base_lost(vm->store, i))
 				hvri_tracker_flush_failed(vm->disks[i].tracker,
 							  rc);
 		hvri_task_error(task, rc, &error);

@@ -135,9 +135,3 @@ int32_t hvri_check_step(hvrepl_store *store, uint32_t *more_out)
 	*more_out = next_log(store) != NULL;
 	return HVREPL_OK;
 }
-
-void hvri_check_again(hvrepl_store *store)
-{
-	store->check.done = 0;
-	store->check.log = 0;
-}

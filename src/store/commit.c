@@ -309,17 +309,14 @@ static int32_t switch_range(hvrepl_store *store, uint32_t disk, uint64_t from,
 
 	if (rc < 0)
 		return rc;
+	hvri_base_switch_begin(store, disk);
 	while (at < to)
 		HVRI_TRY(switch_piece(store, disk, &at, to));
+	/* With a flush that fails may go what the guest wrote below. */
 	if (!HVRI_PLANT(direct_before_flush))
-		rc = hvri_disk_flush(&store->bases[disk]);
-	if (rc < 0) {
-		/* What the guest wrote below may have gone with it. */
-		if (from > 0)
-			__atomic_fetch_or(&store->base_lost, UINT64_C(1) << disk,
-					  __ATOMIC_RELEASE);
+		rc = hvri_base_switch_flush(store, disk, from > 0);
+	if (rc < 0)
 		return hvri_store_poison(store, rc);
-	}
 	HVRI_TRY(hvri_stamp_fill(store, HVRI_STAMP_OPEN, &record));
 	rc = hvri_store_record(store, &record, NULL);
 	if (rc < 0 && hvri_store_usable(store) < 0)
@@ -410,7 +407,7 @@ static int32_t advance(hvrepl_store *store, uint32_t *more_out,
 		 * time. */
 		*more_out = 1;
 		if (state->merge_target != 0)
-			return hvri_merge_step(store, &more);
+			return hvri_merge_go_on(store, &more);
 		hvri_compact_reset(store);
 		HVRI_TRY(hvri_receive_drop(store));
 		return freeze(store);

@@ -5,7 +5,8 @@
  * Locks, outermost first: `work` (whoever changes the store: one record is in
  * flight at a time), a view's gate, `map`, an overlay's, the cache's. `map` is
  * held for looking up and for swapping lists, never across I/O. Reading a view
- * takes `map` only; writing it takes its gate too, never `work`.
+ * takes `map` only; writing it takes its gate too, never `work`. A base's `flushes`
+ * come after the gate, and across one flush; nothing is taken under them.
  */
 #ifndef HVRI_STORE_INTERNAL_H
 #define HVRI_STORE_INTERNAL_H
@@ -84,6 +85,7 @@ struct hvri_merge {
 	bool ready; /* The members below are set up. */
 	struct hvri_cursor at;
 	struct hvri_slog_writer *writer; /* NULL: no undo. */
+	uint64_t damaged; /* `to` of the log that the last step met, or 0. */
 };
 
 /* Where the background check of raw digests is (S1); not kept. */
@@ -105,6 +107,15 @@ struct hvri_compact {
 	struct hvri_slog_writer *writer;
 };
 
+/* Of one base that a guest writes to, and a commit too while it switches range by range
+ * (base_flush.c). */
+struct hvri_base_flush {
+	hvri_mutex mutex; /* From before a flush until its end is noted. */
+	bool guest_lost;  /* The commit's failed: the guest's next one fails. */
+	bool untold;	  /* ...and who keeps what changed does not know either. */
+	bool commit_lost; /* The guest's failed, since the range was begun. */
+};
+
 struct hvrepl_store {
 	struct hvri_env env;
 	struct hvri_storage storage;
@@ -121,9 +132,7 @@ struct hvrepl_store {
 	/* A record of the last switch may be durable or not: what an overlay gets
 	 * from here on may not be read after the next open (S8). Atomic. */
 	bool switch_unsure;
-	/* Disks, bit n: a flush of the base failed that was none of the guest's,
-	 * who writes to it since the last switch; its next one fails. Atomic. */
-	uint64_t base_lost;
+	struct hvri_base_flush flushes[HVREPL_STORE_DISKS_MAX];
 	struct hvri_receive receive;
 	struct hvri_merge merge;
 	struct hvri_compact compact;
@@ -151,7 +160,9 @@ struct hvrepl_store {
 	struct hvri_overlay *active, *frozen;
 	struct hvrepl_view *views; /* Linked by next. */
 	bool keeps;        /* No point is dropped: hvri_store_keep(). */
-	uint64_t dropping; /* Key of the one whose record is being written, or 0. */
+	/* Key of the point whose drop is being recorded, or 0. Once that has failed and
+	 * nobody knows, it stays. Such a point is offered to nobody. */
+	uint64_t dropping;
 
 	struct hvri_cache cache;
 };
@@ -178,6 +189,18 @@ HVRI_MUST_CHECK int32_t hvri_store_usable(hvrepl_store *store);
 int32_t hvri_store_poison(hvrepl_store *store, int32_t rc);
 uint64_t hvri_store_new_id(hvrepl_store *store);
 HVRI_MUST_CHECK int32_t hvri_store_flush_bases(hvrepl_store *store);
+
+/* ---- flushes of a base in the last switch (base_flush.c, S8) ---- */
+/* From here on the commit writes a range of the base. */
+void hvri_base_switch_begin(hvrepl_store *store, uint32_t disk);
+/* Of what it wrote. Fails too where one of the guest's failed since it began. `shared`:
+ * the guest writes to this base already, and is told if this one fails. */
+HVRI_MUST_CHECK int32_t hvri_base_switch_flush(hvrepl_store *store,
+					       uint32_t disk, bool shared);
+/* The guest's, after what it wrote elsewhere gave `rc`. POISONED: one of the commit's
+ * failed since its last. */
+HVRI_MUST_CHECK int32_t hvri_base_guest_flush(hvrepl_store *store,
+					      uint32_t disk, int32_t rc);
 
 /* ---- room (capacity.c, S6); not under map ---- */
 uint64_t hvri_store_used(hvrepl_store *store);
@@ -286,8 +309,6 @@ HVRI_MUST_CHECK int32_t hvri_check_step(hvrepl_store *store,
 					uint32_t *more_out);
 /* Points from this key on are in doubt. */
 HVRI_MUST_CHECK int32_t hvri_check_damaged(hvrepl_store *store, uint64_t from);
-/* A log was found damaged after it was checked. */
-void hvri_check_again(hvrepl_store *store);
 
 /* ---- others ---- */
 /* The buffer of HVRI_STORE_PIECE bytes that long work shares; page-aligned, and
@@ -307,8 +328,13 @@ void hvri_compact_reset(hvrepl_store *store);
 void hvri_commit_reset(hvrepl_store *store);
 HVRI_MUST_CHECK int32_t hvri_merge_start(hvrepl_store *store, uint64_t target,
 					 struct hvrepl_error *error);
+/* Damage of a log is an error once: its points are in doubt then, and the next step
+ * leaves what they hold there. */
 HVRI_MUST_CHECK int32_t hvri_merge_step(hvrepl_store *store,
 					uint32_t *more_out);
+/* For whom doubt is enough. */
+HVRI_MUST_CHECK int32_t hvri_merge_go_on(hvrepl_store *store,
+					 uint32_t *more_out);
 HVRI_MUST_CHECK int32_t hvri_compact_step(hvrepl_store *store,
 					  uint32_t *more_out);
 /* More than 1.3 times what lives in it? */
@@ -317,6 +343,8 @@ bool hvri_container_sparse(const hvrepl_store *store,
 HVRI_MUST_CHECK int32_t hvri_retention_step(hvrepl_store *store,
 					    uint32_t *dropped_out);
 HVRI_MUST_CHECK int32_t hvri_overlays_recover(hvrepl_store *store);
+/* As many as are listed: without the one that is being dropped. Caller holds map. */
+uint32_t hvri_store_points_offered(const hvrepl_store *store);
 /* Is a view of this point open? Caller holds work. */
 bool hvri_store_viewed(hvrepl_store *store, uint64_t point);
 struct hvrepl_view *hvri_store_failover_view(hvrepl_store *store);

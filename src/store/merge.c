@@ -155,6 +155,8 @@ static int32_t write_runs(hvrepl_store *store, uint32_t disk,
 		if (hvri_store_is_damage(rc) &&
 		    hvri_store_doubts(store, store->state.merge_target))
 			continue;
+		if (hvri_store_is_damage(rc))
+			store->merge.damaged = run->source.slog->place.to;
 		if (rc < 0)
 			return rc;
 		HVRI_TRY(hvri_store_write_base(store, disk, run->offset,
@@ -241,6 +243,7 @@ int32_t hvri_merge_step(hvrepl_store *store, uint32_t *more_out)
 	int32_t rc;
 
 	*more_out = 0;
+	store->merge.damaged = 0;
 	if (store->state.merge_target == 0)
 		return HVREPL_OK;
 	piece = hvri_alloc(&store->env, sizeof(*piece));
@@ -249,7 +252,21 @@ int32_t hvri_merge_step(hvrepl_store *store, uint32_t *more_out)
 	rc = step(store, piece);
 	hvri_free(&store->env, piece, sizeof(*piece));
 	*more_out = store->state.merge_target != 0;
+	if (store->merge.damaged == 0)
+		return rc;
+	/* Since it was checked, or what a check does not see. Once its points are
+	 * in doubt it is stepped over. */
+	HVRI_TRY(hvri_check_damaged(store, store->merge.damaged));
 	return rc;
+}
+
+int32_t hvri_merge_go_on(hvrepl_store *store, uint32_t *more_out)
+{
+	int32_t rc = hvri_merge_step(store, more_out);
+
+	return store->merge.damaged != 0 && hvri_store_is_damage(rc) ?
+		       HVREPL_OK :
+		       rc;
 }
 
 int32_t hvri_store_merge_advance(hvrepl_store *store, uint32_t *more_out,

@@ -36,6 +36,8 @@ static void free_store(hvrepl_store *store)
 	hvri_store_piece_free(store);
 	hvri_mutex_destroy(&store->work);
 	hvri_mutex_destroy(&store->map);
+	for (uint32_t i = 0; i < HVREPL_STORE_DISKS_MAX; i++)
+		hvri_mutex_destroy(&store->flushes[i].mutex);
 	hvri_free(&env, store, sizeof(*store));
 }
 
@@ -367,6 +369,8 @@ int32_t hvri_store_open(const struct hvrepl_env *env,
 	store->options = *options;
 	hvri_mutex_init(&store->work);
 	hvri_mutex_init(&store->map);
+	for (uint32_t i = 0; i < HVREPL_STORE_DISKS_MAX; i++)
+		hvri_mutex_init(&store->flushes[i].mutex);
 	rc = take_all(store, storage, disks, disk_count, error);
 	if (rc == HVREPL_OK)
 		rc = set_up(store, disks, error);
@@ -460,7 +464,7 @@ void hvri_store_info(hvrepl_store *store, struct hvrepl_store_info *info_out)
 	/* Not under work: who asks for this must not wait for a merge. */
 	hvri_lock(&store->map);
 	info.state = public_state(state);
-	info.point_count = state->point_count;
+	info.point_count = hvri_store_points_offered(store);
 	info.disk_count = store->disk_count;
 	info.base_point = state->base;
 	info.merge_target = state->merge_target;

@@ -496,6 +496,9 @@ static int32_t look_for_damage(struct map_load *load, uint64_t from,
 		for (uint32_t copy = 0; copy < MAP_COPIES; copy++) {
 			int32_t one = read_copy(load, copy, at, &record);
 
+			/* Of whatever batch: it is there, and not ours to cut. */
+			if (one == HVREPL_E_FORMAT_TOO_NEW)
+				return one;
 			if (one == HVREPL_OK && record.batch > next)
 				return HVREPL_E_CORRUPT;
 			load->remains |= one == HVREPL_OK;

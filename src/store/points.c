@@ -28,6 +28,21 @@ static void fill(const struct hvri_manifest *state,
 	*out = point;
 }
 
+/* map held. One that is being dropped is as good as gone; once poisoned, nobody knows
+ * before the next open. */
+static const struct hvri_manifest_point *offered(const hvrepl_store *store,
+						 uint64_t key)
+{
+	return key == store->dropping ? NULL :
+					hvri_state_point(&store->state, key);
+}
+
+uint32_t hvri_store_points_offered(const hvrepl_store *store)
+{
+	return store->state.point_count -
+	       (hvri_state_point(&store->state, store->dropping) != NULL);
+}
+
 int32_t hvri_store_point_at(hvrepl_store *store, uint32_t i,
 			    struct hvrepl_point *point_out)
 {
@@ -38,8 +53,7 @@ int32_t hvri_store_point_at(hvrepl_store *store, uint32_t i,
 		const struct hvri_manifest_point *point =
 			&store->state.points[at];
 
-		/* As good as gone. */
-		if (point->key == store->dropping || i-- > 0)
+		if (offered(store, point->key) == NULL || i-- > 0)
 			continue;
 		fill(&store->state, point, point_out);
 		rc = HVREPL_OK;
@@ -62,6 +76,7 @@ int32_t hvri_store_point_find(hvrepl_store *store,
 			&store->state.points[i];
 
 		if (point->number != number ||
+		    offered(store, point->key) == NULL ||
 		    !hvri_uuid_equal(&point->epoch, epoch) ||
 		    (!hvri_uuid_is_none(cut) &&
 		     !hvri_uuid_equal(&point->cut, cut)))
@@ -123,8 +138,7 @@ int32_t hvri_store_keep(hvrepl_store *store, uint64_t key)
 	int32_t rc = HVREPL_OK;
 
 	hvri_lock(&store->map);
-	if (hvri_state_point(&store->state, key) == NULL ||
-	    key == store->dropping)
+	if (offered(store, key) == NULL)
 		rc = HVREPL_E_NOT_FOUND;
 	else
 		store->keeps = !HVRI_PLANT(points_not_kept);
@@ -311,12 +325,7 @@ static int32_t maintain(hvrepl_store *store, uint32_t *more_out)
 		return HVREPL_OK;
 	if (store->state.merge_target != 0) {
 		*more_out = 1;
-		rc = hvri_merge_step(store, &dropped);
-		/* Since it was checked. Found by name, it is stepped over. */
-		if (hvri_store_is_damage(rc)) {
-			hvri_check_again(store);
-			return HVREPL_OK;
-		}
+		rc = hvri_merge_go_on(store, &dropped);
 		if (rc != HVREPL_E_NO_SPACE)
 			return rc;
 		short_of_space = true;
@@ -375,7 +384,7 @@ int32_t hvri_store_config(hvrepl_store *store, uint64_t key, void *buffer,
 	int32_t rc = HVREPL_OK;
 
 	hvri_lock(&store->map);
-	point = hvri_state_point(&store->state, key);
+	point = offered(store, key);
 	config = point == NULL ? NULL :
 				 hvri_state_config(&store->state,
 						   point->config);

@@ -22,12 +22,6 @@ bool hvri_store_poisoned(const hvrepl_store *store)
 	return __atomic_load_n(&store->poisoned, __ATOMIC_RELAXED) < 0;
 }
 
-bool hvri_store_base_lost(const hvrepl_store *store, uint32_t disk)
-{
-	return (__atomic_load_n(&store->base_lost, __ATOMIC_ACQUIRE) >> disk &
-		1) != 0;
-}
-
 int32_t hvri_store_poison(hvrepl_store *store, int32_t rc)
 {
 	if (HVRI_PLANT(flush_retried))

@@ -186,9 +186,10 @@ bool hvri_store_poisoned(const hvrepl_store *store);
 /* A flush of the failover's overlay failed: its guest writes no more before the store
  * was opened again. Any thread. */
 bool hvri_store_overlay_failed(hvrepl_store *store);
-/* A flush of this disk's base failed in the last switch of a commit, and the guest that
- * writes there was not told yet. Any thread. */
-bool hvri_store_base_lost(const hvrepl_store *store, uint32_t disk);
+/* A flush of this disk's base failed in the last switch of a commit, and took what the
+ * guest wrote there. Once for each; never, where the guest's flush has told it already,
+ * whose caller knows then. The guest's next flush fails all the same. Any thread. */
+bool hvri_store_take_base_lost(hvrepl_store *store, uint32_t disk);
 uint64_t hvri_view_point(const hvrepl_view *view);
 HVRI_MUST_CHECK int32_t hvri_view_disk(hvrepl_view *view, uint32_t index,
 				       struct hvrepl_disk *disk_out);

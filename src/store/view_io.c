@@ -302,18 +302,10 @@ int32_t hvri_view_flush(hvrepl_view *view, uint32_t disk)
 	if (active != NULL && rc == HVREPL_OK &&
 	    !HVRI_PLANT(guest_flush_leaves_overlay))
 		rc = hvri_overlay_flush(active);
-	if (HVRI_PLANT(guest_flush_leaves_base))
-		base = false;
 	/* Of the other disks nothing is flushed: whom that costs something would
 	 * have to be told. */
-	if (base && rc == HVREPL_OK)
-		rc = hvri_disk_flush(&store->bases[disk]);
-	if ((__atomic_fetch_and(&store->base_lost, ~(UINT64_C(1) << disk),
-				__ATOMIC_ACQ_REL) >>
-		     disk &
-	     1) != 0 &&
-	    rc == HVREPL_OK)
-		rc = HVREPL_E_POISONED;
+	if (base)
+		rc = hvri_base_guest_flush(store, disk, rc);
 	hvri_overlay_unref(active);
 	return rc;
 }

@@ -30,19 +30,34 @@ static void teardown(void)
 	ck_assert_int_eq(w.env.alloc_live, 0);
 }
 
+/* Whoever is asked says the same. */
 static bool is_listed(uint64_t key)
 {
+	const struct hvri_manifest_point *known =
+		hvri_state_point(&w.store->state, key);
+	struct hvrepl_store_info info = HVREPL_STORE_INFO_INIT;
 	struct hvrepl_point point = HVREPL_POINT_INIT;
-	uint32_t i = 0;
+	uint8_t config[64];
+	uint32_t i = 0, length = sizeof(config);
+	bool listed = false;
+	int32_t found = HVREPL_E_NOT_FOUND;
 
 	while (hvri_store_point_at(w.store, i, &point) == HVREPL_OK) {
-		if (point.point == key)
-			return true;
+		listed |= point.point == key;
 		i++;
 	}
+	hvri_store_info(w.store, &info);
+	ck_assert_uint_eq(info.point_count, i);
 	/* What is hidden hides none of the others. */
 	ck_assert_uint_ge(i + 1, w.store->state.point_count);
-	return false;
+	if (known != NULL)
+		found = hvri_store_point_find(w.store, &known->epoch,
+					      known->number, &known->cut,
+					      &point);
+	ck_assert_int_eq(found, listed ? HVREPL_OK : HVREPL_E_NOT_FOUND);
+	ck_assert_int_eq(hvri_store_config(w.store, key, config, &length),
+			 found);
+	return listed;
 }
 
 START_TEST(upkeep_drops_nothing_until_points_are_let_go)

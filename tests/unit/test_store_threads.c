@@ -6,6 +6,7 @@
 #include "store/internal.h"
 #include "store/view.h"
 #include "testing.h"
+#include "waits.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -21,6 +22,9 @@
 struct memory_disk {
 	pthread_mutex_t mutex;
 	uint8_t bytes[SIZE];
+	/* Or NULL: what comes after a write, and what a flush gives. */
+	void (*wrote)(void);
+	int32_t (*flushed)(void);
 };
 
 static int32_t disk_info(void *user, struct hvrepl_disk_info *out)
@@ -58,7 +62,17 @@ static int32_t disk_writev(void *user, hvrepl_op *op, uint64_t offset,
 		offset += iov[i].length;
 	}
 	pthread_mutex_unlock(&disk->mutex);
+	if (disk->wrote != NULL)
+		disk->wrote();
 	return HVREPL_OK;
+}
+
+static int32_t disk_flush(void *user, hvrepl_op *op)
+{
+	struct memory_disk *disk = user;
+
+	(void)op;
+	return disk->flushed == NULL ? HVREPL_OK : disk->flushed();
 }
 
 static const struct hvrepl_disk_ops disk_ops = {
@@ -66,6 +80,7 @@ static const struct hvrepl_disk_ops disk_ops = {
 	.info = disk_info,
 	.readv = disk_readv,
 	.writev = disk_writev,
+	.flush = disk_flush,
 };
 
 struct object {
@@ -464,6 +479,170 @@ START_TEST(a_guest_writes_while_its_failover_is_committed)
 }
 END_TEST
 
+/* ---- The last switch of a commit and its guest flush the same base. ---- */
+
+static hvrepl_view *half; /* The guest writes to the base below `direct`. */
+static pthread_t guest_thread;
+static uint32_t flushes, guest_ended, advanced; /* Atomic. */
+static int32_t guest_code;
+
+static void guest_change(uint64_t at)
+{
+	uint8_t bytes[4096];
+
+	memset(bytes, 0x5a, sizeof(bytes));
+	ck_assert_int_eq(hvri_view_write(half, 0, at, bytes, sizeof(bytes)),
+			 HVREPL_OK);
+}
+
+static int32_t advance(void)
+{
+	uint32_t more;
+
+	return hvrepl_store_commit_advance(store, &more, NULL);
+}
+
+static void half_way(void)
+{
+	open_store();
+	ck_assert_int_eq(hvrepl_view_open(store, 1, HVREPL_VIEW_FAILOVER, &half,
+					  NULL),
+			 HVREPL_OK);
+	ck_assert_int_eq(hvrepl_store_commit_begin(store, NULL), HVREPL_OK);
+	while (store->frozen == NULL)
+		ck_assert_int_eq(advance(), HVREPL_OK);
+	for (uint64_t at = 0; at < SIZE; at += 8192)
+		guest_change(at);
+	ck_assert_int_eq(hvri_view_flush(half, 0), HVREPL_OK);
+	while (store->state.disks[0].direct == 0)
+		ck_assert_int_eq(advance(), HVREPL_OK);
+	ck_assert_uint_lt(store->state.disks[0].direct, SIZE);
+	guest_change(0);
+	flushes = guest_ended = advanced = 0;
+}
+
+static void end_half_way(void)
+{
+	base.wrote = NULL;
+	base.flushed = NULL;
+	ck_assert_int_eq(hvrepl_view_close(half), HVREPL_OK);
+	close_store();
+}
+
+static void *flush_once(void *argument)
+{
+	(void)argument;
+	guest_code = hvri_view_flush(half, 0);
+	__atomic_store_n(&guest_ended, 1, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* The commit's comes first; the guest's, meanwhile, succeeds: an error is told once. */
+static int32_t fail_under_the_guest(void)
+{
+	if (__atomic_fetch_add(&flushes, 1, __ATOMIC_ACQ_REL) > 0)
+		return HVREPL_OK;
+	ck_assert_int_eq(pthread_create(&guest_thread, NULL, flush_once, NULL),
+			 0);
+	while (waits_now() == 0 &&
+	       __atomic_load_n(&guest_ended, __ATOMIC_ACQUIRE) == 0)
+		sched_yield();
+	return HVREPL_E_DISK_IO;
+}
+
+START_TEST(a_flush_while_that_of_the_commit_fails_is_not_answered_well)
+{
+	half_way();
+	base.flushed = fail_under_the_guest;
+	ck_assert_int_eq(advance(), HVREPL_E_DISK_IO);
+	pthread_join(guest_thread, NULL);
+	ck_assert_uint_eq(flushes, 2);
+	ck_assert_int_eq(guest_code, HVREPL_E_POISONED);
+	/* It was told, and whoever flushed for it knows. */
+	ck_assert(!hvri_store_take_base_lost(store, 0));
+	ck_assert_int_eq(hvri_view_flush(half, 0), HVREPL_OK);
+	end_half_way();
+}
+END_TEST
+
+static int32_t fail_once(void)
+{
+	return __atomic_fetch_add(&flushes, 1, __ATOMIC_ACQ_REL) == 0 ?
+		       HVREPL_E_DISK_IO :
+		       HVREPL_OK;
+}
+
+/* Between two writes of the commit. */
+static void guest_comes_in(void)
+{
+	base.wrote = NULL;
+	ck_assert_int_eq(pthread_create(&guest_thread, NULL, flush_once, NULL),
+			 0);
+	pthread_join(guest_thread, NULL);
+}
+
+/* The guest's comes first, and is told its error when the commit has come to its own. */
+static int32_t fail_under_the_commit(void)
+{
+	if (__atomic_fetch_add(&flushes, 1, __ATOMIC_ACQ_REL) > 0)
+		return HVREPL_OK;
+	while (waits_now() == 0 &&
+	       __atomic_load_n(&advanced, __ATOMIC_ACQUIRE) == 0)
+		sched_yield();
+	return HVREPL_E_DISK_IO;
+}
+
+static void guest_begins(void)
+{
+	base.wrote = NULL;
+	ck_assert_int_eq(pthread_create(&guest_thread, NULL, flush_once, NULL),
+			 0);
+	while (__atomic_load_n(&flushes, __ATOMIC_ACQUIRE) == 0)
+		sched_yield();
+}
+
+/* With it may go what the commit wrote, of which the overlay has the other copy. _i 1:
+ * it ends while the commit waits for its own. */
+START_TEST(a_range_that_a_failed_flush_of_the_guest_may_have_taken_stays_in_the_overlay)
+{
+	uint64_t direct;
+	int32_t rc;
+
+	half_way();
+	direct = store->state.disks[0].direct;
+	base.flushed = _i == 0 ? fail_once : fail_under_the_commit;
+	base.wrote = _i == 0 ? guest_comes_in : guest_begins;
+	rc = advance();
+	__atomic_store_n(&advanced, 1, __ATOMIC_RELEASE);
+	if (_i == 1)
+		pthread_join(guest_thread, NULL);
+	ck_assert_int_eq(rc, HVREPL_E_DISK_IO);
+	ck_assert_int_eq(guest_code, HVREPL_E_DISK_IO);
+	ck_assert_uint_eq(flushes, 2);
+	ck_assert(hvri_store_poisoned(store));
+	ck_assert_uint_eq(store->state.disks[0].direct, direct);
+	/* The guest has its own error, and that one was none of the commit's. */
+	ck_assert(!hvri_store_take_base_lost(store, 0));
+	ck_assert_int_eq(hvri_view_flush(half, 0), HVREPL_OK);
+	end_half_way();
+}
+END_TEST
+
+/* What the guest lost, and was told, is not the next range's loss. */
+START_TEST(a_failed_flush_of_the_guest_between_two_ranges_ends_no_commit)
+{
+	uint64_t direct;
+
+	half_way();
+	direct = store->state.disks[0].direct;
+	base.flushed = fail_once;
+	ck_assert_int_eq(hvri_view_flush(half, 0), HVREPL_E_DISK_IO);
+	ck_assert_int_eq(advance(), HVREPL_OK);
+	ck_assert_uint_gt(store->state.disks[0].direct, direct);
+	end_half_way();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("store-threads");
@@ -473,6 +652,15 @@ int main(void)
 	tcase_add_loop_test(tcase,
 			    a_guest_writes_while_its_failover_is_committed, 0,
 			    2);
+	tcase_add_test(tcase,
+		       a_flush_while_that_of_the_commit_fails_is_not_answered_well);
+	tcase_add_loop_test(
+		tcase,
+		a_range_that_a_failed_flush_of_the_guest_may_have_taken_stays_in_the_overlay,
+		0, 2);
+	tcase_add_test(
+		tcase,
+		a_failed_flush_of_the_guest_between_two_ranges_ends_no_commit);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }
