@@ -66,6 +66,14 @@ void shadow_expect_disks(struct pair_site *site)
 	}
 }
 
+void shadow_reload(struct pair_site *site)
+{
+	for (unsigned i = 0; i < PAIR_DISKS; i++)
+		ck_assert_int_eq(pair_read(site, i, 0, shadow.disks[i],
+					   SHADOW_SIZE),
+				 HVREPL_OK);
+}
+
 void shadow_expect_fenced(struct pair_site *site)
 {
 	memset(seen, 0xee, 512);

@@ -24,6 +24,8 @@ void shadow_flush(struct pair_site *site);
 void shadow_expect_point(struct pair_site *site, uint64_t point);
 /* What a guest reads at the site equals the shadow. */
 void shadow_expect_disks(struct pair_site *site);
+/* The guest takes what it reads at the site for what it has. */
+void shadow_reload(struct pair_site *site);
 /* A write is refused with FENCED. */
 void shadow_expect_fenced(struct pair_site *site);
 /* Enabled from a to b, with a first recovery point. */

@@ -32,18 +32,9 @@ static uint64_t dice(uint64_t sides)
 	return test_random(&dice_state) % sides;
 }
 
-static uint32_t kept_count(void)
-{
-	uint32_t n = 0;
-
-	while (world_kept(&w, n) != NULL)
-		n++;
-	return n;
-}
-
 static struct world_point *any_kept(void)
 {
-	uint32_t n = kept_count();
+	uint32_t n = world_kept_count(&w);
 
 	return n == 0 ? NULL : world_kept(&w, (uint32_t)dice(n));
 }

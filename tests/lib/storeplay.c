@@ -34,15 +34,6 @@ static uint64_t draw(uint64_t below)
 	return test_random(&w.random) % below;
 }
 
-static uint32_t kept_count(void)
-{
-	uint32_t n = 0;
-
-	while (world_kept(&w, n) != NULL)
-		n++;
-	return n;
-}
-
 static void read_some(hvrepl_view *view)
 {
 	static uint8_t bytes[16384];
@@ -217,7 +208,7 @@ static void try_at_side(void)
 	about(22);
 	if (trial == NULL) {
 		point = world_kept(&w, (uint32_t)(test_random(&side) %
-						  kept_count()));
+						  world_kept_count(&w)));
 		rc = hvrepl_view_open(w.store, point->key, HVREPL_VIEW_SCRATCH,
 				      &trial, NULL);
 		if (rc < 0)
@@ -252,14 +243,14 @@ static void try_at_side(void)
 
 static bool may_try(void)
 {
-	return meddles && kept_count() > 0 && !w.store->committing &&
+	return meddles && world_kept_count(&w) > 0 && !w.store->committing &&
 	       w.store->state.commit <= HVRI_COMMIT_OVERLAY &&
 	       test_random(&side) % 6 == 0;
 }
 
 static void open_reader(void)
 {
-	struct world_point *point = world_kept(&w, (uint32_t)draw(kept_count()));
+	struct world_point *point = world_kept(&w, (uint32_t)draw(world_kept_count(&w)));
 
 	if (reader != NULL)
 		ck_assert_int_eq(hvrepl_view_close(reader), HVREPL_OK);
@@ -278,7 +269,7 @@ static int32_t merge_piece(void)
 
 	if (state->merge_target != 0)
 		return hvri_store_merge_advance(w.store, &more, NULL);
-	for (uint32_t i = 0; i < kept_count(); i++) {
+	for (uint32_t i = 0; i < world_kept_count(&w); i++) {
 		uint64_t key = world_kept(&w, i)->key;
 
 		if (key > state->base && draw(3) == 0 &&
@@ -290,11 +281,11 @@ static int32_t merge_piece(void)
 
 static int32_t drop_random(void)
 {
-	struct world_point *point = world_kept(&w, (uint32_t)draw(kept_count()));
+	struct world_point *point = world_kept(&w, (uint32_t)draw(world_kept_count(&w)));
 	int32_t rc;
 
 	/* Few are kept, so that logs are joined and released. */
-	if (point == NULL || kept_count() < 6)
+	if (point == NULL || world_kept_count(&w) < 6)
 		return HVREPL_OK;
 	rc = world_drop(&w, point->key);
 	return rc == HVREPL_E_BUSY ? HVREPL_OK : rc;
@@ -310,7 +301,7 @@ static int32_t failover_piece(void)
 			return HVREPL_OK;
 		open_reader();
 		return world_failover(
-			&w, world_kept(&w, (uint32_t)draw(kept_count()))->key);
+			&w, world_kept(&w, (uint32_t)draw(world_kept_count(&w)))->key);
 	}
 	if (w.store->state.commit == HVRI_COMMIT_OVERLAY && draw(12) == 0) {
 		if (reader != NULL)

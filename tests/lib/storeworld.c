@@ -289,6 +289,7 @@ int32_t world_drop(struct world *world, uint64_t key)
 
 int32_t world_pin(struct world *world, struct world_point *point, bool pinned)
 {
+	bool before = point->pin_tried;
 	int32_t rc;
 
 	point->pin_tried = pinned;
@@ -296,8 +297,12 @@ int32_t world_pin(struct world *world, struct world_point *point, bool pinned)
 				     HVREPL_PIN_OPERATOR) :
 		      hvri_store_unpin(world->store, point->key,
 				       HVREPL_PIN_OPERATOR);
-	if (rc == HVREPL_OK && !world->sim.crashed)
+	if (world->sim.crashed)
+		return rc;
+	if (rc == HVREPL_OK)
 		point->pinned = pinned;
+	else if (hvri_store_usable(world->store) == HVREPL_OK)
+		point->pin_tried = before; /* Refused: nothing of it is written. */
 	return rc;
 }
 
@@ -404,14 +409,37 @@ int32_t world_merge(struct world *world, uint64_t target)
 	return HVREPL_OK;
 }
 
-/* The model follows what policy gave up: what is beyond its number, which counts
- * neither the newest point nor pinned ones. */
+/* Points that what comes next cannot give up, or gives up whatever their age. */
+static void note_held(struct world *world)
+{
+	hvrepl_store *store = world->store;
+	const struct hvri_manifest *state = &store->state;
+
+	for (uint32_t i = 0; i < world->point_count; i++) {
+		struct world_point *point = &world->points[i];
+		const struct hvri_manifest_point *found =
+			hvri_state_point(state, point->key);
+
+		point->held |= found != NULL &&
+			       (found->pins != 0 ||
+				point->key == hvri_state_newest(state) ||
+				point->key == state->commit_point ||
+				point->key == state->merge_target ||
+				hvri_store_viewed(store, point->key));
+		point->doubted |= hvri_store_doubts(store, point->key);
+	}
+}
+
+/* The model follows what policy gave up: the oldest that may go, and of them what is
+ * beyond its number, which counts neither the newest point nor pinned ones. */
 static void follow_policy(struct world *world)
 {
 	const struct world_point *newest = world_newest(world);
+	const struct world_point *stays = NULL;
 	uint32_t counted = 0;
 	bool gone = false;
 
+	note_held(world);
 	for (uint32_t i = 0; i < world->point_count; i++) {
 		struct world_point *point = &world->points[i];
 
@@ -426,6 +454,15 @@ static void follow_policy(struct world *world)
 			      "upkeep gave up point %llu, which is %s",
 			      (unsigned long long)point->key,
 			      point->pinned ? "pinned" : "the newest");
+		ck_assert_msg(point->kept || stays == NULL || point->doubted,
+			      "upkeep gave up point %llu and kept the older "
+			      "%llu",
+			      (unsigned long long)point->key,
+			      stays == NULL ? 0ull :
+					      (unsigned long long)stays->key);
+		if (point->kept && !point->held && stays == NULL)
+			stays = point;
+		point->held = point->doubted = false;
 		counted += point->kept && !point->pinned && point != newest;
 	}
 	ck_assert(!gone || counted >= world->options.points_max ||
@@ -441,6 +478,7 @@ int32_t world_maintain(struct world *world)
 	for (unsigned i = 0; more != 0; i++) {
 		if (i == 5000)
 			ck_abort_msg("upkeep has no end");
+		note_held(world);
 		HVRI_TRY(hvrepl_store_maintain(world->store, &more, NULL));
 	}
 	follow_policy(world);
@@ -484,6 +522,15 @@ struct world_point *world_kept(struct world *world, uint32_t i)
 		if (world->points[p].kept && i-- == 0)
 			return &world->points[p];
 	return NULL;
+}
+
+uint32_t world_kept_count(struct world *world)
+{
+	uint32_t n = 0;
+
+	while (world_kept(world, n) != NULL)
+		n++;
+	return n;
 }
 
 struct world_point *world_newest(struct world *world)

@@ -22,6 +22,7 @@ struct world_image {
 struct world_point {
 	bool kept;
 	bool pinned, pin_tried; /* As said; as last asked for. */
+	bool held, doubted;	/* In an upkeep, at some time: it could not go; goes first. */
 	uint64_t key, number;
 	struct hvrepl_uuid cut;
 	struct world_image *image;
@@ -139,5 +140,6 @@ void world_check(struct world *world);
 void world_check_guest(struct world *world, bool crashed);
 /* Kept points, for picking one; NULL past the end. */
 struct world_point *world_kept(struct world *world, uint32_t i);
+uint32_t world_kept_count(struct world *world);
 struct world_point *world_newest(struct world *world);
 #endif

@@ -2,10 +2,11 @@
 /* Threads that wait for each other in a cut or in the tracker's file: who waits is woken,
  * and what is read is the instant of the cut. */
 #include "threadbed.h"
+#include "waits.h"
 
 #include <stdlib.h>
 
-#define ROUNDS 20 /* The other thread is nearly always there by then. */
+#define ROUNDS 3 /* The other thread is seen to wait: for this, or in passing. */
 #define BLOCKS (DISK_SIZE / BLOCK)
 
 static struct disk disk;
@@ -146,7 +147,7 @@ START_TEST(who_reads_what_another_thread_copies_waits_for_it)
 		pthread_create(&cutter, NULL, advance_once, NULL);
 		await(&inside);
 		pthread_create(&reader, NULL, read_first, NULL);
-		pause_a_little();
+		waits_await();
 		atomic_store(&go_on, true);
 		pthread_join(cutter, NULL);
 		pthread_join(reader, NULL);
@@ -179,7 +180,7 @@ static void *let_go_when_void(void *argument)
 	(void)argument;
 	while (atomic_load(&cut->state) != HVREPL_CUT_VOIDED)
 		pause_a_little();
-	pause_a_little();
+	waits_await();
 	atomic_store(&go_on, true);
 	return NULL;
 }
@@ -259,7 +260,7 @@ START_TEST(who_saves_waits_for_the_file)
 		pthread_create(&one, NULL, save, NULL);
 		await(&inside);
 		pthread_create(&other, NULL, save, NULL);
-		pause_a_little();
+		waits_await();
 		atomic_store(&go_on, true);
 		pthread_join(one, NULL);
 		pthread_join(other, NULL);
@@ -282,8 +283,7 @@ static void *pump_until_held(void *argument)
 static void *let_go_later(void *argument)
 {
 	(void)argument;
-	for (int i = 0; i < 5; i++)
-		pause_a_little();
+	waits_await();
 	atomic_store(&go_on, true);
 	return NULL;
 }
