@@ -27,6 +27,9 @@ void swarm(void)
 		[PROFILE_RELAY] = OF_STRANGERS | OF_LINK | BIT(FAULT_KILL),
 		[PROFILE_ALL] = OF_LINK | OF_PROCESS | OF_DISK | OF_MEDIUM |
 				OF_STRANGERS | OF_REST | BIT(FAULT_RESTORE),
+		[PROFILE_BACKUP] = OF_LINK | OF_PROCESS | OF_DISK |
+				   BIT(FAULT_FLIP) | BIT(FAULT_RIGHTS) |
+				   OF_REST | BIT(FAULT_RESTORE),
 		[PROFILE_LATE] = OF_LINK | OF_PROCESS | OF_DISK | OF_MEDIUM |
 				 OF_STRANGERS | OF_REST | BIT(FAULT_RESTORE),
 	};
@@ -49,6 +52,8 @@ void swarm(void)
 		armed &= ~BIT(FAULT_RESTORE);
 	if ((armed & OF_MEDIUM) != 0)
 		armed &= ~BIT(FAULT_RESTORE);
+	if (profile == PROFILE_BACKUP)
+		armed |= BIT(FAULT_RESTORE);
 	/* A byte that changes under the session's seal would be a bug in TLS:
 	 * what is above it must see most of them, not live with all. */
 	for (int i = 0; i < 2; i++)
@@ -169,6 +174,8 @@ static void back_up(struct teller *t)
 		return;
 	}
 	SAY("%s is brought back as its backup had it", t->site->name);
+	watch(false);
+	note_handed(t);
 	pair.power_loss = false;
 	pair_kill(&pair, t->site, false);
 	pair_restore(t->site);

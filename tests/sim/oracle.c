@@ -56,6 +56,31 @@ static void note_writer(struct teller *t, const struct hvrepl_uuid *epoch)
 	      epoch->bytes[1], t->site->name);
 }
 
+/* The site is about to become what a backup knows. */
+void note_handed(struct teller *t)
+{
+	const struct guest *g = &t->guest;
+	struct hvrepl_vm_status s;
+	struct hvrepl_epoch epoch;
+
+	t->of_backup = true;
+	t->has_handed = false;
+	if (!g->has_shadow || !look(t->site, &s) || s.writable ||
+	    s.open_code < 0)
+		return;
+	t->handed_epoch = g->epoch;
+	if (s.ownership == HVREPL_OWNERSHIP_RELINQUISHED &&
+	    same(&s.epoch, &g->epoch))
+		t->handed_cut = s.last_cut;
+	else if (epoch_of(t->site, &s.epoch, &epoch) && epoch.planned &&
+		 same(&epoch.parent, &g->epoch))
+		t->handed_cut = epoch.fork_point;
+	else
+		return;
+	t->handed = g->shadow;
+	t->has_handed = true;
+}
+
 /* The site's guest may write in an epoch in which it could not before. */
 static void new_owner(struct teller *t, const struct hvrepl_vm_status *status)
 {
@@ -64,10 +89,12 @@ static void new_owner(struct teller *t, const struct hvrepl_vm_status *status)
 	struct hvrepl_epoch epoch;
 	struct content *must = NULL;
 	bool own = t->forced, back = false;
+	const struct content *left = NULL;
 	bool stale = t->restored;
 
 	if (g->has_shadow)
 		keep_ending(g);
+	t->of_backup = t->has_handed = false;
 	HOLDS(21, epoch_of(t->site, &status->epoch, &epoch),
 	      "%s writes in an epoch out of nowhere", t->site->name);
 	if (!read_disks(t, &scratch))
@@ -100,12 +127,16 @@ static void new_owner(struct teller *t, const struct hvrepl_vm_status *status)
 					25,
 			&scratch, must, own ? "forced disks" : "failover to",
 			t, epoch.fork_point);
-	/* Unless its guest has become what a backup knew of it meanwhile. */
-	if (epoch.planned && !own && !back && !stale &&
-	    other->guest.has_shadow && !other->restored && !other->returning &&
-	    same(&other->guest.epoch, &epoch.parent))
-		compare(23, &scratch, &other->guest.shadow, "planned failover",
-			t, epoch.fork_point);
+	/* Its guest may have become what a backup knew of it meanwhile. */
+	if (other->has_handed && same(&other->handed_epoch, &epoch.parent) &&
+	    other->handed_cut == epoch.fork_point)
+		left = &other->handed;
+	else if (other->guest.has_shadow && !other->of_backup &&
+		 same(&other->guest.epoch, &epoch.parent))
+		left = &other->guest.shadow;
+	if (epoch.planned && !own && !back && !stale && left != NULL)
+		compare(23, &scratch, left, "planned failover", t,
+			epoch.fork_point);
 	g->shadow = scratch;
 	g->has_shadow = true;
 	g->on_base = false;
@@ -224,7 +255,8 @@ static void watch_owner(struct teller *t, const struct hvrepl_vm_status *s)
 
 	note_crash(t);
 	note_reverts(t);
-	if (s->connected) {
+	/* A VM that cannot be opened hears nothing, whatever session there is. */
+	if (s->connected && s->open_code >= 0) {
 		t->heard_life = t->site->restarts + 1;
 		t->unmet = false;
 	}

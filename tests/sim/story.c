@@ -17,7 +17,7 @@ static uint64_t hash;
 
 const char *const profile_names[PROFILE_COUNT] = {
 	"disk", "operator", "adversary", "all", "tracker", "store",
-	"threads", "late", "life", "relay",
+	"threads", "late", "life", "relay", "backup",
 };
 
 /* Numbered as the brief of this proof does; docs/testing.md says them. */
@@ -248,7 +248,8 @@ void story(uint64_t n, enum profile kind)
 		return;
 	}
 	begin(n, kind);
-	steps = 10 + (unsigned)dice(40);
+	steps = kind == PROFILE_BACKUP ? 25 + (unsigned)dice(60) :
+					 10 + (unsigned)dice(40);
 	guest_writes(&tellers[0], 10);
 	ask(&tellers[0], HVREPL_OPERATION_ENABLE);
 	pass(SECOND);

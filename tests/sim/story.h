@@ -36,6 +36,7 @@ enum profile {
 	PROFILE_LIFE,      /* One store: policy, pins, damage, and a guest that
 			    * stays through a commit and after it. */
 	PROFILE_RELAY,     /* As adversaries; one stands between the sites. */
+	PROFILE_BACKUP,    /* All, longer; sites are brought back from backups. */
 	PROFILE_COUNT,
 };
 
@@ -148,6 +149,13 @@ struct teller {
 	bool has_backup, restored, returning;
 	bool brought_back; /* Once in this story. */
 	bool unmet; /* It was, and has not met the other site since. */
+	bool of_backup; /* It was, and its guest has not written since. */
+	/* What its guest had left when the VM was handed over at that cut of the
+	 * epoch, though a backup has taken it since. */
+	bool has_handed;
+	struct content handed;
+	struct hvrepl_uuid handed_epoch;
+	uint64_t handed_cut;
 	bool hurt;       /* Its medium lost or changed bytes silently. */
 	bool power;      /* The last crash was one of power. */
 	uint32_t asked;  /* The last operation accepted here. */
@@ -241,6 +249,7 @@ void settle(struct teller *t);
 /* A flush that was none of the guest's has failed, and took what it wrote: it
  * learns that by its next one. */
 void note_reverts(struct teller *t);
+void note_handed(struct teller *t);
 void oracle_begin(void);
 void oracle_event(struct pair_site *site, const struct hvrepl_event *event);
 /* The damaged may stay broken, if they say so. */
