@@ -3,6 +3,7 @@
 #ifndef HVREPL_EVENT_H
 #define HVREPL_EVENT_H
 
+#include <hvrepl/channel.h>
 #include <hvrepl/error.h>
 
 #ifdef __cplusplus
@@ -27,7 +28,15 @@ extern "C" {
  * session ended, each denial, each change of an entry, each operation that was
  * asked for here or by a peer, epochs, failovers, commits, discards and verdicts,
  * each limit that was hit. What never gets as far as the node, TLS that fails and
- * new keys, hvrepl_tls_listen (refused) and hvrepl_tls_set_notes() tell.
+ * new keys, hvrepl_tls_listen (refused) and hvrepl_tls_set_notes() tell; with
+ * hvrepl_node_note() it comes as these do.
+ *
+ * What others bring about is bounded: of each peer's identity, or source where
+ * nobody is proved, 60 events of a kind in a minute. Those beyond are counted, and
+ * told as one of HVREPL_AUDIT_LIMIT as soon as the minute is over, which begins
+ * with its first; process() is due then (hvrepl_node_deadline()), and before
+ * CLOSED too. 32 of them have minutes of their own at a time, others share one.
+ * What operators ask for, and what this site decides by itself, is all told.
  */
 #define HVREPL_EVENT_AUDIT 8u
 #define HVREPL_EVENT_HEALTH 9u   /* value = HVREPL_HEALTH_*. */
@@ -48,9 +57,14 @@ struct hvrepl_event {
 	uint64_t job;
 	uint64_t value, total;
 	char sentence[HVREPL_SENTENCE_MAX]; /* UTF-8. */
+	/** Of an audit's event, whose doing it is: a peer's identity, or the source
+	 * where nobody is proved, whole. Empty: this site's. Where struct_size has
+	 * it. @since 0.1 */
+	char actor[HVREPL_PEER_NAME_MAX + 1];
 };
-#define HVREPL_EVENT_INIT \
-	{ sizeof(struct hvrepl_event), 0, 0, 0, 0, 0, { { 0 } }, 0, 0, 0, { 0 } }
+#define HVREPL_EVENT_INIT                                                    \
+	{ sizeof(struct hvrepl_event), 0, 0, 0, 0, 0, { { 0 } }, 0, 0, 0, { 0 }, \
+	  { 0 } }
 
 #ifdef __cplusplus
 }

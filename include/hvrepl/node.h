@@ -187,6 +187,35 @@ HVREPL_API int32_t hvrepl_node_post(hvrepl_node *node,
 				    void (*function)(void *argument),
 				    void *argument);
 
+/** Of what never gets as far as the node. */
+struct hvrepl_note {
+	uint32_t struct_size; /* sizeof(struct hvrepl_note) */
+	uint32_t kind;        /* HVREPL_AUDIT_*, AUTHENTICATION to REKEY. */
+	uint32_t severity;    /* HVREPL_SEVERITY_* */
+	int32_t code;         /* HVREPL_OK or why not. */
+	/** Whose doing it is, one of the two: an identity that is proved, */
+	const char *peer;
+	/** ...or where it came from: hvrepl_connect_result.source. 1 to
+	 * HVREPL_PEER_NAME_MAX bytes both. */
+	const char *source;
+	const char *sentence; /* Cut to HVREPL_SENTENCE_MAX - 1 bytes. */
+};
+#define HVREPL_NOTE_INIT { sizeof(struct hvrepl_note), 0, 0, 0, 0, 0, 0 }
+
+/**
+ * Have the node tell an HVREPL_EVENT_AUDIT of what it cannot know: a connection
+ * that was refused (hvrepl_tls_listen), new keys and new proofs
+ * (hvrepl_tls_set_notes()). It is told once the node is processed, in order, or
+ * counted where its peer or source has had more than is told in a minute
+ * (event.h). Strings are copied.
+ * @return OK: told or counted, without memory counted; INVALID; CLOSED: it has
+ *         told its last event.
+ * @threadsafety Any thread, also from callbacks of listeners and connections;
+ *               never blocks. @since 0.1
+ */
+HVREPL_API int32_t hvrepl_node_note(hvrepl_node *node,
+				    const struct hvrepl_note *note);
+
 /**
  * Add or replace the entry of `entry->peer`, or (verbs = 0, without DENY) take
  * it away. Evaluated at once: a session whose peer lost a verb, or whose trust

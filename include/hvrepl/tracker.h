@@ -110,7 +110,8 @@ HVREPL_API uint64_t hvrepl_group_deadline(hvrepl_group *group);
 /** Open although the file says that another owner has it open: the caller
  * knows that owner to be dead. */
 #define HVREPL_TRACKER_TAKE_OVER (1u << 3)
-/** The file is missing or damaged: make it anew, the whole disk changed. */
+/** The file is missing or damaged, or of this disk when it had another size: make
+ * it anew, the whole disk changed. Not one that says it is another disk's. */
 #define HVREPL_TRACKER_REBUILD (1u << 4)
 
 struct hvrepl_tracker_options {

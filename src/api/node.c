@@ -74,6 +74,13 @@ int32_t hvrepl_node_post(hvrepl_node *node, void (*function)(void *argument),
 	return hvri_node_post(node, function, argument);
 }
 
+int32_t hvrepl_node_note(hvrepl_node *node, const struct hvrepl_note *note)
+{
+	if (node == NULL || note == NULL)
+		return HVREPL_E_INVALID;
+	return hvri_node_note(node, note);
+}
+
 int32_t hvrepl_node_set_trust(hvrepl_node *node,
 			      const struct hvrepl_trust *trust)
 {

@@ -311,6 +311,7 @@ static void settle(struct hvri_connection *c, int32_t code,
 		.duration_ns = hvrepl_loop_now() - c->setup.started_ns,
 		.round_trip_ns = c->setup.round_trip_ns,
 		.address = c->setup.address,
+		.source = c->setup.source,
 		.error = code == HVREPL_OK ? NULL : error,
 	};
 	hvri_settled settled = c->setup.settled;

@@ -30,6 +30,7 @@ struct hvri_connection_setup {
 	uint64_t started_ns; /* Of the whole attempt. */
 	uint64_t round_trip_ns; /* Client: of its connect; 0: not known. */
 	char address[HVRI_ADDRESS_TEXT];
+	char source[HVRI_ADDRESS_TEXT]; /* Of an incoming one; or "". */
 	hvri_settled settled;
 	void *user;
 };

@@ -91,6 +91,7 @@ static void give_up(struct dial *dial, uint32_t step, int32_t code)
 		.step = step,
 		.duration_ns = hvrepl_loop_now() - dial->started_ns,
 		.address = dial->address,
+		.source = "",
 		.error = &dial->error,
 	};
 

@@ -104,14 +104,16 @@ static bool has_its_share(const hvrepl_listener *listener,
 	return count >= listener->options.handshakes_per_source;
 }
 
-static void turn_away(hvrepl_listener *listener, int fd, const char *address)
+static void turn_away(hvrepl_listener *listener, int fd,
+		      const struct hvri_connection_setup *setup)
 {
 	struct hvrepl_error error = HVREPL_ERROR_INIT;
 	struct hvrepl_connect_result result = {
 		.struct_size = sizeof(result),
 		.code = HVREPL_E_LIMIT,
 		.step = HVREPL_STEP_TCP,
-		.address = address,
+		.address = setup->address,
+		.source = setup->source,
 		.error = &error,
 	};
 
@@ -145,8 +147,9 @@ static void begin(hvrepl_listener *listener, int fd,
 
 	hvri_tcp_format(address, length, setup.address);
 	hvri_tcp_source(address, length, &source);
+	hvri_tcp_source_format(&source, setup.source);
 	if (has_its_share(listener, &source)) {
-		turn_away(listener, fd, setup.address);
+		turn_away(listener, fd, &setup);
 		return;
 	}
 	while (listener->places[at].connection != NULL)

@@ -2,6 +2,7 @@
 /* Options of sockets and the text of addresses. */
 #include "backend/tcp.h"
 
+#include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -27,6 +28,13 @@ void hvri_tcp_format(const struct sockaddr *address, socklen_t length,
 		snprintf(text_out, HVRI_ADDRESS_TEXT, "%s:%s", host, port);
 }
 
+/* Such an address counts with all its bits. */
+static bool is_whole(const struct in6_addr *six)
+{
+	return IN6_IS_ADDR_V4MAPPED(six) || IN6_IS_ADDR_LINKLOCAL(six) ||
+	       IN6_IS_ADDR_LOOPBACK(six);
+}
+
 void hvri_tcp_source(const struct sockaddr *address, socklen_t length,
 		     struct hvri_tcp_source *source_out)
 {
@@ -44,9 +52,7 @@ void hvri_tcp_source(const struct sockaddr *address, socklen_t length,
 		   (size_t)length >= sizeof(six)) {
 		memcpy(&six, address, sizeof(six));
 		memcpy(source_out->bytes, &six.sin6_addr, 16);
-		if (!IN6_IS_ADDR_V4MAPPED(&six.sin6_addr) &&
-		    !IN6_IS_ADDR_LINKLOCAL(&six.sin6_addr) &&
-		    !IN6_IS_ADDR_LOOPBACK(&six.sin6_addr))
+		if (!is_whole(&six.sin6_addr))
 			memset(source_out->bytes + 8, 0, 8);
 	}
 }
@@ -55,6 +61,25 @@ bool hvri_tcp_same_source(const struct hvri_tcp_source *a,
 			  const struct hvri_tcp_source *b)
 {
 	return memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
+}
+
+void hvri_tcp_source_format(const struct hvri_tcp_source *source,
+			    char text_out[HVRI_ADDRESS_TEXT])
+{
+	static const struct hvri_tcp_source none;
+	char host[INET6_ADDRSTRLEN];
+	struct in6_addr six;
+
+	text_out[0] = 0;
+	if (hvri_tcp_same_source(source, &none))
+		return;
+	memcpy(&six, source->bytes, sizeof(six));
+	if (IN6_IS_ADDR_V4MAPPED(&six))
+		(void)inet_ntop(AF_INET, source->bytes + 12, text_out,
+				HVRI_ADDRESS_TEXT);
+	else if (inet_ntop(AF_INET6, &six, host, sizeof(host)) != NULL)
+		snprintf(text_out, HVRI_ADDRESS_TEXT, "%s%s", host,
+			 is_whole(&six) ? "" : "/64");
 }
 
 static void set(int fd, int level, int option, int value)

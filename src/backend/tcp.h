@@ -22,6 +22,9 @@ void hvri_tcp_source(const struct sockaddr *address, socklen_t length,
 		     struct hvri_tcp_source *source_out);
 bool hvri_tcp_same_source(const struct hvri_tcp_source *a,
 			  const struct hvri_tcp_source *b);
+/* "192.0.2.7", "2001:db8::/64", "fe80::1"; "" for none. */
+void hvri_tcp_source_format(const struct hvri_tcp_source *source,
+			    char text_out[HVRI_ADDRESS_TEXT]);
 /* No delay for small frames; a dead peer is noticed within about half a
  * minute. Failures only cost that. */
 void hvri_tcp_tune(int fd);

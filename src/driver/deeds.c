@@ -10,14 +10,23 @@
 
 /* By whom, and whether it was begun; how it ends, its job says. */
 void hvri_note_operation(struct hvri_vm *vm, uint32_t operation,
-			 const char *who, int32_t code, const char *why)
+			 const char *peer, int32_t code, const char *why)
 {
-	hvri_note(vm->node, HVREPL_AUDIT_OPERATION,
-		  code < 0 ? HVREPL_SEVERITY_WARNING : HVREPL_SEVERITY_INFO,
-		  code, &vm->relationship.record.vm,
-		  "%.30s of VM %.40s, asked for by %.60s%s%.100s",
-		  hvri_operation_name(operation), vm->name, who,
-		  code < 0 ? ", was refused: " : "", code < 0 ? why : "");
+	uint32_t severity = code < 0 ? HVREPL_SEVERITY_WARNING :
+				       HVREPL_SEVERITY_INFO;
+	char what[HVREPL_SENTENCE_MAX];
+
+	snprintf(what, sizeof(what),
+		 "%.30s of VM %.40s, asked for by %.60s%s%.100s",
+		 hvri_operation_name(operation), vm->name,
+		 peer == NULL ? "the operator" : peer,
+		 code < 0 ? ", was refused: " : "", code < 0 ? why : "");
+	if (peer == NULL)
+		hvri_note(vm->node, HVREPL_AUDIT_OPERATION, severity, code,
+			  &vm->relationship.record.vm, "%s", what);
+	else
+		hvri_note_of(vm->node, peer, HVREPL_AUDIT_OPERATION, severity,
+			     code, &vm->relationship.record.vm, "%s", what);
 }
 
 void hvri_note_message(struct hvri_vm *vm, const struct hvri_vm_event *event)
@@ -32,10 +41,11 @@ void hvri_note_message(struct hvri_vm *vm, const struct hvri_vm_event *event)
 				    vm->update.asked_code,
 				    vm->update.asked_sentence);
 	if (event->event.u.message.quota != NULL)
-		hvri_note(vm->node, HVREPL_AUDIT_LIMIT, HVREPL_SEVERITY_WARNING,
-			  HVREPL_E_LIMIT, &vm->relationship.record.vm,
-			  "enable of VM %.40s by %.60s goes over its entry's "
-			  "quota", vm->name, peer);
+		hvri_note_of(vm->node, peer, HVREPL_AUDIT_LIMIT,
+			     HVREPL_SEVERITY_WARNING, HVREPL_E_LIMIT,
+			     &vm->relationship.record.vm,
+			     "enable of VM %.40s by %.60s goes over its "
+			     "entry's quota", vm->name, peer);
 }
 
 /* One more within this minute? */
@@ -67,6 +77,7 @@ uint32_t hvri_withheld(struct hvri_vm *vm, const struct hvri_message *message)
 	event.value = HVREPL_AUDIT_OPERATION;
 	event.utc_ns = hvri_utc(&node->env);
 	event.vm = vm->relationship.record.vm;
+	snprintf(event.actor, sizeof(event.actor), "%s", peer);
 	snprintf(event.sentence, sizeof(event.sentence),
 		 "%.60s asks for %s VM %.40s", peer, what,
 		 message->type == HVRI_MESSAGE_ENABLE ?

@@ -305,6 +305,7 @@ static void free_node(struct hvrepl_node *node)
 		hvri_vm_free(node->vms);
 	hvri_peer_free_all(node);
 	hvri_rights_free(node);
+	hvri_notes_free(node);
 	hvri_events_free(&node->events);
 	hvri_timers_free(&node->timers);
 	hvri_queue_free(&node->home);
@@ -349,6 +350,7 @@ int32_t hvri_node_create(const struct hvrepl_node_config *config,
 	hvri_queue_init(&node->home, wake_node, node);
 	hvri_timers_init(&node->timers, &node->env);
 	hvri_events_init(&node->events, &node->env);
+	hvri_notes_init(&node->notes);
 	rc = fill(node, config, error);
 	if (rc < 0) {
 		free_node(node);
@@ -462,6 +464,8 @@ void hvri_node_settled(struct hvrepl_node *node)
 	for (struct hvri_vm *vm = node->vms; vm != NULL; vm = vm->next)
 		if (!vm->finished)
 			return;
+	if (!hvri_notes_close(node))
+		return;
 	node->closed = true;
 	event.type = HVREPL_EVENT_CLOSED;
 	hvri_node_event(node, &event);

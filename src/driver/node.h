@@ -6,6 +6,7 @@
 #include "base/guard.h"
 #include "driver/events.h"
 #include "driver/link.h"
+#include "driver/note.h"
 #include "driver/rights.h"
 #include "driver/timers.h"
 #include "format/message.h"
@@ -63,6 +64,7 @@ struct hvrepl_node {
 	struct hvri_timers timers;
 	size_t timer_room;
 	struct hvri_events events;
+	struct hvri_notes notes;
 	struct hvrepl_state_ops state;
 	void *state_user;
 	void (*state_release)(void *user);
@@ -105,10 +107,6 @@ HVRI_MUST_CHECK int32_t hvri_node_reserve_timers(struct hvrepl_node *node,
 						 size_t count);
 void hvri_node_event(struct hvrepl_node *node,
 		     const struct hvrepl_event *event);
-/* An HVREPL_EVENT_AUDIT of that HVREPL_AUDIT_*; `vm` NULL: of none. */
-void hvri_note(struct hvrepl_node *node, uint32_t kind, uint32_t severity,
-	       int32_t code, const struct hvrepl_uuid *vm, const char *format,
-	       ...) HVRI_PRINTF(6, 7);
 struct hvri_vm *hvri_node_find_vm(struct hvrepl_node *node,
 				  const struct hvrepl_uuid *id);
 /* Goes on closing when something ended. */

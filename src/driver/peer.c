@@ -252,13 +252,15 @@ static void note_end(struct hvri_session *session, bool was_up)
 							 hvrepl_strerror(code);
 
 	if (was_up)
-		hvri_note(session->node, kind, HVREPL_SEVERITY_INFO, code, NULL,
-			  "session with %.100s ended: %.120s", link->info.peer,
-			  why);
+		hvri_note_of(session->node, link->info.peer, kind,
+			     HVREPL_SEVERITY_WARNING, code, NULL,
+			     "session with %.100s ended: %.120s",
+			     link->info.peer, why);
 	else if (code != HVREPL_E_DENIED) /* That was noted. */
-		hvri_note(session->node, kind, HVREPL_SEVERITY_WARNING, code,
-			  NULL, "%.100s got no session: %.120s",
-			  link->info.peer, why);
+		hvri_note_of(session->node, link->info.peer, kind,
+			     HVREPL_SEVERITY_WARNING, code, NULL,
+			     "%.100s got no session: %.120s", link->info.peer,
+			     why);
 }
 
 static void session_down(struct hvri_session *session)
@@ -315,11 +317,11 @@ static void link_up(struct hvri_link *link)
 		hvri_alarm_set(&node->timers, &peer->retry, HVRI_NEVER);
 	}
 	tell(session, true, HVREPL_OK);
-	hvri_note(node, HVREPL_AUDIT_AUTHENTICATION, HVREPL_SEVERITY_INFO,
-		  HVREPL_OK, NULL,
-		  "%.100s proved itself by %s; its session (site %.60s) is up",
-		  link->info.peer, proved_by(link->info.mechanism),
-		  link->peer.site);
+	hvri_note_of(node, link->info.peer, HVREPL_AUDIT_AUTHENTICATION,
+		     HVREPL_SEVERITY_INFO, HVREPL_OK, NULL,
+		     "%.100s proved itself by %s; its session (site %.60s) is up",
+		     link->info.peer, proved_by(link->info.mechanism),
+		     link->peer.site);
 	hvri_vms_session_up(node, session);
 }
 

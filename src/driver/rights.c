@@ -463,9 +463,10 @@ void hvri_session_denied(struct hvri_session *session, uint32_t verbs,
 	name_verbs(fresh, names, sizeof(names));
 	(void)!hvri_node_authorisation(session->node, session->link.info.peer,
 				       &status);
-	hvri_note(session->node, HVREPL_AUDIT_DENIED, HVREPL_SEVERITY_WARNING,
-		  HVREPL_E_DENIED, vm, "denied %.60s: %.50s; %.110s",
-		  session->link.info.peer, names, status.sentence);
+	hvri_note_of(session->node, session->link.info.peer, HVREPL_AUDIT_DENIED,
+		     HVREPL_SEVERITY_WARNING, HVREPL_E_DENIED, vm,
+		     "denied %.60s: %.50s; %.110s", session->link.info.peer,
+		     names, status.sentence);
 }
 
 void hvri_rights_recheck(struct hvrepl_node *node)

@@ -31,12 +31,14 @@ static void note_stranger(struct hvri_vm *vm, struct hvri_session *session)
 		return;
 	(void)!hvri_node_authorisation(vm->node, session->link.info.peer,
 				       &status);
-	hvri_note(vm->node, HVREPL_AUDIT_DENIED, HVREPL_SEVERITY_WARNING,
-		  HVREPL_E_DENIED, &vm->relationship.record.vm,
-		  "denied %.40s: VM %.30s is bound to trust group '%.30s', its "
-		  "entry has '%.30s'; change the entry, or the VM's trust group",
-		  session->link.info.peer, vm->name, vm->binding.trust_group,
-		  status.trust_group);
+	hvri_note_of(vm->node, session->link.info.peer, HVREPL_AUDIT_DENIED,
+		     HVREPL_SEVERITY_WARNING, HVREPL_E_DENIED,
+		     &vm->relationship.record.vm,
+		     "denied %.40s: VM %.30s is bound to trust group '%.30s', "
+		     "its entry has '%.30s'; change the entry, or the VM's "
+		     "trust group",
+		     session->link.info.peer, vm->name, vm->binding.trust_group,
+		     status.trust_group);
 }
 
 void hvri_vms_session_up(struct hvrepl_node *node, struct hvri_session *session)

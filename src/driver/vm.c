@@ -80,18 +80,41 @@ static void send_message(struct hvri_vm *vm, const struct hvri_message *message)
 		hvri_link_close(&vm->session->link, rc, NULL);
 }
 
+/* What a peer's message came to is told as far as its meter goes, and what of it
+ * decided nothing apart from what did: it hides no verdict by saying nonsense. */
+static void tell_audit(struct hvri_vm *vm, const struct hvri_notice *notice)
+{
+	const char *peer = vm->session != NULL ? vm->session->link.info.peer :
+						 vm->peer_name;
+	const struct hvrepl_uuid *id = &vm->relationship.record.vm;
+	uint32_t kind = HVREPL_AUDIT_OWNERSHIP;
+
+	if (notice->code == HVREPL_E_LIMIT)
+		kind = HVREPL_AUDIT_LIMIT;
+	else if (notice->code == HVREPL_E_DENIED ||
+		 (notice->code < 0 && vm->of_message && !vm->decided))
+		kind = HVREPL_AUDIT_DENIED;
+	if (vm->of_message)
+		hvri_note_of(vm->node, peer, kind, notice->severity,
+			     notice->code, id, "%s", notice->sentence);
+	else
+		hvri_note(vm->node, kind, notice->severity, notice->code, id,
+			  "%s", notice->sentence);
+}
+
 static void tell(struct hvri_vm *vm, const struct hvri_notice *notice)
 {
 	struct hvrepl_event event = HVREPL_EVENT_INIT;
 
+	if (notice->type == HVREPL_EVENT_AUDIT) {
+		tell_audit(vm, notice);
+		return;
+	}
 	event.type = notice->type;
 	event.severity = notice->severity;
 	event.code = notice->code;
 	event.vm = vm->relationship.record.vm;
-	event.value = notice->type != HVREPL_EVENT_AUDIT ? notice->value :
-		      notice->code == HVREPL_E_DENIED ? HVREPL_AUDIT_DENIED :
-		      notice->code == HVREPL_E_LIMIT  ? HVREPL_AUDIT_LIMIT :
-							HVREPL_AUDIT_OWNERSHIP;
+	event.value = notice->value;
 	if (notice->type == HVREPL_EVENT_PROGRESS) {
 		event.job = vm->relationship.record.job.id;
 		hvri_vm_progress(vm, &event.value, &event.total);
@@ -217,6 +240,8 @@ static bool decide(struct hvri_vm *vm, struct hvri_event *event)
 	hvri_relationship_step(&vm->relationship, event, &vm->update);
 	hvri_standby_let_go(vm);
 	vm->performing = true;
+	vm->of_message = event->type == HVRI_EVENT_MESSAGE;
+	vm->decided = vm->update.persist;
 	vm->perform_phase = AT_PERSIST;
 	vm->perform_index = 0;
 	return true;
@@ -570,7 +595,7 @@ int32_t hvri_vm_operate(struct hvri_vm *vm,
 	if (!decide(vm, &event))
 		return hvri_fail(error, HVREPL_E_CALLBACK,
 				 "the env's random callback failed");
-	hvri_note_operation(vm, operation->type, "the operator", vm->update.code,
+	hvri_note_operation(vm, operation->type, NULL, vm->update.code,
 		       vm->update.sentence);
 	if (vm->update.code < 0) {
 		vm->performing = false;

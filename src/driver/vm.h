@@ -117,6 +117,8 @@ struct hvri_vm {
 	bool opened;     /* Disks, trackers, store are; START was fed. */
 	bool inside;     /* Performing or deciding is on the stack. */
 	bool performing;
+	bool of_message; /* What is performed came of a peer's message... */
+	bool decided;    /* ...and changes the record. */
 	uint8_t perform_phase;
 	uint32_t perform_index;
 	struct hvri_alarm perform_retry;
@@ -351,8 +353,9 @@ bool hvri_ship_idle(const struct hvri_vm *vm);
 /* ---- deeds.c ---- */
 
 /* In the audit: who asked for an operation, and why not, if not. */
+/* `peer` NULL: the operator. */
 void hvri_note_operation(struct hvri_vm *vm, uint32_t operation,
-			 const char *who, int32_t code, const char *why);
+			 const char *peer, int32_t code, const char *why);
 /* ...and what a peer's message came to. */
 void hvri_note_message(struct hvri_vm *vm, const struct hvri_vm_event *event);
 /* Before a message is acted on: the verb that it needs, costs data by, and that the

@@ -162,10 +162,7 @@ static uint64_t on_deadline(void *user)
 	uint64_t wait = waits_deadline(&endpoint->waits);
 	uint64_t trust = trust_deadline(endpoint);
 
-	uint64_t audit = endpoint_audit_deadline(endpoint);
-
 	wait = trust < wait ? trust : wait;
-	wait = audit < wait ? audit : wait;
 	return node < wait ? node : wait;
 }
 
@@ -231,20 +228,22 @@ static void on_accepted(void *user, const struct hvrepl_channel *channel,
 static void on_refused(void *user, const struct hvrepl_connect_result *result)
 {
 	struct endpoint *endpoint = user;
+	struct hvrepl_note note = HVREPL_NOTE_INIT;
 	char line[HVREPL_SENTENCE_MAX + 128];
 
 	snprintf(line, sizeof(line), "%s was refused at %s: %s",
 		 result->address, hvrepl_step_name(result->step),
 		 result->error != NULL ? result->error->sentence :
 					 hvrepl_strerror(result->code));
-	/* A stranger may try as often as it likes: neither the log nor the
-	 * audit grows with it. */
-	if (endpoint_audit_metered(endpoint, ENDPOINT_STRANGERS,
-				   result->code == HVREPL_E_LIMIT ?
-					   HVREPL_AUDIT_LIMIT :
-					   HVREPL_AUDIT_AUTHENTICATION,
-				   result->code, NULL, result->address, line))
-		endpoint->log(endpoint, HVREPL_LOG_WARNING, line);
+	/* A stranger may try as often as it likes: the node tells so much of it,
+	 * and the log and the audit have that. */
+	note.kind = result->code == HVREPL_E_LIMIT ? HVREPL_AUDIT_LIMIT :
+						     HVREPL_AUDIT_AUTHENTICATION;
+	note.severity = HVREPL_SEVERITY_WARNING;
+	note.code = result->code;
+	note.source = result->source[0] != 0 ? result->source : "unknown";
+	note.sentence = line;
+	(void)hvrepl_node_note(endpoint->node, &note);
 }
 
 void endpoint_allow_interval(struct endpoint *endpoint, uint64_t interval_ms)
@@ -582,7 +581,6 @@ void endpoint_close(struct endpoint *endpoint)
 		free(endpoint->measures);
 		endpoint->measures = next;
 	}
-	endpoint_audit_end(endpoint);
 	hvrepl_audit_close(endpoint->audit);
 	pthread_mutex_destroy(&endpoint->audit_mutex);
 	endpoint_forget_places(endpoint);

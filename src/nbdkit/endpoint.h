@@ -40,21 +40,6 @@ struct endpoint_peer {
 
 #define ENDPOINT_JOBS 256u
 
-/* What others can have written down here as often as they like: so many records
- * in a minute, then a number of those that were left out. */
-#define ENDPOINT_NOTES_MAX 60u
-#define ENDPOINT_NOTES_NS 60000000000u
-enum endpoint_meter_of {
-	ENDPOINT_STRANGERS, /* Connections that were refused. */
-	ENDPOINT_PEERS,     /* Sessions, denials, limits. */
-	ENDPOINT_METERS
-};
-struct endpoint_meter {
-	uint64_t until_ns; /* 0: no minute runs. */
-	uint32_t noted;
-	uint64_t left_out;
-};
-
 /* All of it is the control thread's once that runs. */
 struct endpoint {
 	const struct site_config *config;
@@ -88,7 +73,6 @@ struct endpoint {
 	hvrepl_audit *audit;         /* NULL: not open yet. */
 	int32_t audit_code, audit_open_code; /* Of the last attempt. */
 	bool audit_told; /* That it fails; rights are narrowed. */
-	struct endpoint_meter meters[ENDPOINT_METERS]; /* Under that mutex. */
 	struct waits waits;
 };
 
@@ -125,15 +109,6 @@ uint64_t endpoint_now(const struct endpoint *endpoint);
 int32_t endpoint_audit(struct endpoint *endpoint, uint32_t kind, int32_t code,
 		       const struct hvrepl_uuid *vm, const char *actor,
 		       const char *sentence);
-/* The same for what others bring about; false: it was only counted. */
-bool endpoint_audit_metered(struct endpoint *endpoint,
-			    enum endpoint_meter_of of, uint32_t kind,
-			    int32_t code, const struct hvrepl_uuid *vm,
-			    const char *actor, const char *sentence);
-/* Control thread: when endpoint_audit_turn() has a number to write. */
-uint64_t endpoint_audit_deadline(struct endpoint *endpoint);
-/* The numbers that are left, at the end. */
-void endpoint_audit_end(struct endpoint *endpoint);
 /* Any thread, before there are connections: new keys and new proofs. */
 void endpoint_audit_watch(struct endpoint *endpoint);
 /* Why it cannot be written; OK: it can, or there is none. */

@@ -58,140 +58,35 @@ int32_t endpoint_audit(struct endpoint *endpoint, uint32_t kind, int32_t code,
 	return rc;
 }
 
-static const char *const metered[ENDPOINT_METERS] = {
-	[ENDPOINT_STRANGERS] = "connections that were refused",
-	[ENDPOINT_PEERS] = "sessions, denials and limits of peers",
-};
-
-/* The minute is over, or the site ends: how many were left out in it. */
-static void end_minute(struct endpoint *endpoint, enum endpoint_meter_of of,
-		       uint64_t now)
-{
-	struct endpoint_meter *meter = &endpoint->meters[of];
-	char line[HVREPL_SENTENCE_MAX];
-	uint64_t left_out;
-
-	pthread_mutex_lock(&endpoint->audit_mutex);
-	left_out = meter->left_out;
-	if (meter->until_ns == 0 || now < meter->until_ns)
-		left_out = 0;
-	else
-		*meter = (struct endpoint_meter){ 0 };
-	pthread_mutex_unlock(&endpoint->audit_mutex);
-	if (left_out == 0)
-		return;
-	snprintf(line, sizeof(line),
-		 "%llu more %s within a minute are not noted one by one",
-		 (unsigned long long)left_out, metered[of]);
-	endpoint->log(endpoint, HVREPL_LOG_WARNING, line);
-	(void)endpoint_audit(endpoint, HVREPL_AUDIT_LIMIT, HVREPL_E_LIMIT, NULL,
-			     NULL, line);
-}
-
-bool endpoint_audit_metered(struct endpoint *endpoint,
-			    enum endpoint_meter_of of, uint32_t kind,
-			    int32_t code, const struct hvrepl_uuid *vm,
-			    const char *actor, const char *sentence)
-{
-	struct endpoint_meter *meter = &endpoint->meters[of];
-	uint64_t now = endpoint_now(endpoint);
-	bool noted, first_left;
-
-	end_minute(endpoint, of, now);
-	pthread_mutex_lock(&endpoint->audit_mutex);
-	if (meter->until_ns == 0)
-		meter->until_ns = now + ENDPOINT_NOTES_NS;
-	noted = meter->noted < ENDPOINT_NOTES_MAX;
-	if (noted)
-		meter->noted++;
-	else
-		meter->left_out++;
-	first_left = !noted && meter->left_out == 1;
-	pthread_mutex_unlock(&endpoint->audit_mutex);
-	if (noted)
-		(void)endpoint_audit(endpoint, kind, code, vm, actor, sentence);
-	/* Its deadline is a new one: by another thread's doing, perhaps. */
-	if (first_left && endpoint->control_loop != NULL)
-		hvrepl_loop_wake(endpoint->control_loop);
-	return noted;
-}
-
-uint64_t endpoint_audit_deadline(struct endpoint *endpoint)
-{
-	uint64_t first = UINT64_MAX;
-
-	pthread_mutex_lock(&endpoint->audit_mutex);
-	for (unsigned i = 0; i < ENDPOINT_METERS; i++)
-		if (endpoint->meters[i].left_out > 0 &&
-		    endpoint->meters[i].until_ns < first)
-			first = endpoint->meters[i].until_ns;
-	pthread_mutex_unlock(&endpoint->audit_mutex);
-	return first;
-}
-
-void endpoint_audit_end(struct endpoint *endpoint)
-{
-	for (unsigned i = 0; i < ENDPOINT_METERS; i++)
-		end_minute(endpoint, i, UINT64_MAX);
-}
-
-/* What the network thread saw: written by the control thread, for a disk may be
- * slow and connections must not wait for it. */
-struct seen {
-	struct endpoint *endpoint;
-	uint32_t kind;
-	char peer[HVREPL_PEER_NAME_MAX + 1];
-	char line[HVREPL_SENTENCE_MAX];
-};
-
-static void write_seen(void *argument)
-{
-	struct seen *seen = argument;
-
-	/* How often it proves itself is the peer's doing; new keys are ours. */
-	if (seen->kind == HVREPL_AUDIT_REKEY)
-		(void)endpoint_audit(seen->endpoint, seen->kind, HVREPL_OK,
-				     NULL, seen->peer, seen->line);
-	else
-		(void)endpoint_audit_metered(seen->endpoint, ENDPOINT_PEERS,
-					     seen->kind, HVREPL_OK, NULL,
-					     seen->peer, seen->line);
-	free(seen);
-}
-
-static void post_seen(struct endpoint *endpoint, uint32_t kind,
-		      const char *peer, const char *format, uint64_t count)
+/* What the network thread saw: the node tells it with the rest, on the control
+ * thread, for a disk may be slow and connections must not wait for it. */
+static void note_count(struct endpoint *endpoint, uint32_t kind,
+		       const char *peer, const char *format, uint64_t count)
 	__attribute__((format(printf, 4, 0)));
-static void post_seen(struct endpoint *endpoint, uint32_t kind,
-		      const char *peer, const char *format, uint64_t count)
+static void note_count(struct endpoint *endpoint, uint32_t kind,
+		       const char *peer, const char *format, uint64_t count)
 {
-	struct seen *seen = calloc(1, sizeof(*seen));
+	struct hvrepl_note seen = HVREPL_NOTE_INIT;
+	char line[HVREPL_SENTENCE_MAX];
 
-	if (seen == NULL) {
-		endpoint->log(endpoint, HVREPL_LOG_ERROR,
-			      "Not enough memory to note a peer's new keys or proof.");
-		return;
-	}
-	seen->endpoint = endpoint;
-	seen->kind = kind;
-	snprintf(seen->peer, sizeof(seen->peer), "%s", peer);
-	snprintf(seen->line, sizeof(seen->line), format, peer,
-		 (unsigned long long)count);
-	if (hvrepl_loop_post(endpoint->control_loop, write_seen, seen) < 0)
-		write_seen(seen);
+	snprintf(line, sizeof(line), format, peer, (unsigned long long)count);
+	seen.kind = kind;
+	seen.peer = peer;
+	seen.sentence = line;
+	(void)hvrepl_node_note(endpoint->node, &seen);
 }
 
 /* Network thread, both. */
 static void on_rekeyed(void *user, const char *peer, uint64_t count)
 {
-	post_seen(user, HVREPL_AUDIT_REKEY, peer,
+	note_count(user, HVREPL_AUDIT_REKEY, peer,
 		  "new keys for what is sent to %.120s, time %llu of its connection",
 		  count);
 }
 
 static void on_proved(void *user, const char *peer, uint64_t count)
 {
-	post_seen(user, HVREPL_AUDIT_AUTHENTICATION, peer,
+	note_count(user, HVREPL_AUDIT_AUTHENTICATION, peer,
 		  "%.120s proved itself anew, time %llu of its connection",
 		  count);
 }
@@ -222,11 +117,8 @@ void endpoint_audit_turn(struct endpoint *endpoint)
 	const struct site_config *rights = endpoint_rights(endpoint);
 	int32_t code = endpoint_audit_code(endpoint);
 	struct hvrepl_error error = HVREPL_ERROR_INIT;
-	uint64_t now = endpoint_now(endpoint);
 	char line[HVREPL_SENTENCE_MAX];
 
-	for (unsigned i = 0; i < ENDPOINT_METERS; i++)
-		end_minute(endpoint, i, now);
 	if (endpoint->closed || (code < 0) == endpoint->audit_told)
 		return;
 	endpoint->audit_told = code < 0;
@@ -242,39 +134,31 @@ void endpoint_audit_turn(struct endpoint *endpoint)
 		endpoint->audit_told = !endpoint->audit_told; /* Once more. */
 }
 
-/* Of these a peer can cause as many as it likes. */
-static bool is_of_peers(uint32_t kind)
+static const char *actor_of(const struct hvrepl_event *event)
 {
-	return kind == HVREPL_AUDIT_AUTHENTICATION ||
-	       kind == HVREPL_AUDIT_DENIED || kind == HVREPL_AUDIT_LIMIT;
+	return event->actor[0] != 0 ? event->actor : NULL;
 }
 
 bool endpoint_audit_event(struct endpoint *endpoint,
 			  const struct hvrepl_event *event)
 {
 	uint32_t kind = HVREPL_AUDIT_JOB;
-	bool noted = true;
 
 	if (event->type == HVREPL_EVENT_AUDIT)
 		kind = (uint32_t)event->value;
 	else if (event->type != HVREPL_EVENT_JOB_DONE)
-		return true;
-	if (is_of_peers(kind))
-		noted = endpoint_audit_metered(endpoint, ENDPOINT_PEERS, kind,
-					       event->code, &event->vm, NULL,
-					       event->sentence);
-	else
-		(void)endpoint_audit(endpoint, kind, event->code, &event->vm,
-				     NULL, event->sentence);
-	/* Sessions and jobs have events of their own for the log. */
-	return noted && kind != HVREPL_AUDIT_AUTHENTICATION &&
-	       kind != HVREPL_AUDIT_OPERATION;
+		/* As often as a peer likes; the audit's events are bounded. */
+		return event->type != HVREPL_EVENT_SESSION;
+	(void)endpoint_audit(endpoint, kind, event->code, &event->vm,
+			     actor_of(event), event->sentence);
+	/* Jobs have events of their own for the log; new keys are nothing new. */
+	return kind != HVREPL_AUDIT_OPERATION && kind != HVREPL_AUDIT_REKEY;
 }
 
 int32_t endpoint_audit_permit(void *user, const struct hvrepl_event *event)
 {
 	return endpoint_audit(user, HVREPL_AUDIT_OPERATION, HVREPL_OK,
-			      &event->vm, NULL, event->sentence);
+			      &event->vm, actor_of(event), event->sentence);
 }
 
 /* What is thrown away, or can no longer be taken back. */

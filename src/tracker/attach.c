@@ -349,95 +349,6 @@ static int32_t create_file(struct hvrepl_tracker *tracker, bool exists)
 	return rc;
 }
 
-/* Both slots, or how they fail to be there. */
-static int32_t read_header(struct hvrepl_tracker *tracker,
-			   const struct hvrepl_uuid *disk,
-			   struct hvri_hvt_header *header_out)
-{
-	uint8_t slot[2][HVRI_HVT_HEADER_SIZE];
-	uint64_t size = 0;
-	bool damaged;
-	int32_t rc = hvri_object_open(&tracker->storage, tracker->object_id, 0,
-				      &tracker->file);
-
-	if (rc == HVREPL_OK)
-		rc = hvri_object_size(&tracker->file, &size);
-	if (rc == HVREPL_OK &&
-	    size < HVRI_HVT_SLOT_STRIDE + HVRI_HVT_HEADER_SIZE)
-		return size == 0 ? HVREPL_E_NOT_FOUND : HVREPL_E_TRUNCATED;
-	for (int i = 0; rc == HVREPL_OK && i < 2; i++)
-		rc = hvri_object_read(&tracker->file,
-				      (uint64_t)i * HVRI_HVT_SLOT_STRIDE,
-				      slot[i], sizeof(slot[i]));
-	if (rc == HVREPL_OK)
-		rc = hvri_hvt_newest(slot[0], slot[1], disk, header_out,
-				     &damaged);
-	if (rc < 0)
-		return rc;
-	if (damaged)
-		hvri_log(&tracker->group->env, HVREPL_LOG_WARNING,
-			 "tracker file %s: one header is damaged, the other "
-			 "serves",
-			 tracker->object_id);
-	if (size < header_out->fine_offset +
-			   header_out->fine_blocks * HVRI_HVT_FINE_BLOCK)
-		return HVREPL_E_TRUNCATED;
-	return HVREPL_OK;
-}
-
-/* Who has it open is a tracker of this group. */
-static bool attached_here(struct hvrepl_group *group,
-			  const struct hvri_hvt_header *found)
-{
-	bool here = false;
-
-	hvri_lock(&group->mutex);
-	for (size_t i = 0; i < group->tracker_count; i++) {
-		const struct hvri_hvt_header *other =
-			&group->trackers[i]->header;
-
-		here |= hvri_uuid_equal(&other->file, &found->file) &&
-			hvri_uuid_equal(&other->owner, &found->owner);
-	}
-	hvri_unlock(&group->mutex);
-	return here;
-}
-
-static int32_t check_header(const struct hvrepl_tracker *tracker,
-			    const struct hvri_hvt_header *found,
-			    const struct hvrepl_tracker_options *options,
-			    struct hvrepl_error *error)
-{
-	if (!hvri_uuid_equal(&found->disk, &options->disk) ||
-	    !hvri_uuid_equal(&found->vm, &options->vm))
-		return hvri_fail(error, HVREPL_E_WRONG_DISK,
-				 "tracker file %s belongs to another VM or "
-				 "disk",
-				 tracker->object_id);
-	if (found->disk_size != tracker->disk.info.size)
-		return hvri_fail(error, HVREPL_E_WRONG_DISK,
-				 "tracker file %s was made for a disk of %llu "
-				 "bytes, this one has %llu: put the right disk "
-				 "back, or attach with REBUILD to take the new "
-				 "size",
-				 tracker->object_id,
-				 (unsigned long long)found->disk_size,
-				 (unsigned long long)tracker->disk.info.size);
-	if ((found->flags & HVRI_HVT_OPEN) != 0 &&
-	    !hvri_uuid_equal(&found->owner, &options->owner) &&
-	    (options->flags & HVREPL_TRACKER_TAKE_OVER) == 0)
-		return hvri_fail(error, HVREPL_E_BUSY,
-				 attached_here(tracker->group, found) ?
-					 "tracker file %s is attached to this "
-					 "group already, for another owner" :
-					 "tracker file %s is open for another "
-					 "owner, on this host or another; if "
-					 "that one is dead, attach with "
-					 "TAKE_OVER",
-				 tracker->object_id);
-	return HVREPL_OK;
-}
-
 /* Header and map of an existing file, or of a new one. */
 static int32_t load(struct hvrepl_tracker *tracker,
 		    const struct hvrepl_tracker_options *options,
@@ -446,7 +357,8 @@ static int32_t load(struct hvrepl_tracker *tracker,
 	bool rebuild = (options->flags & HVREPL_TRACKER_REBUILD) != 0;
 	bool create = (options->flags & HVREPL_TRACKER_CREATE) != 0;
 	struct hvri_hvt_header found = { 0 };
-	int32_t rc = read_header(tracker, &options->disk, &found);
+	int32_t rc = hvri_tracker_read_header(tracker, &options->disk,
+					      &found);
 	bool exists = tracker->file.object != NULL, usable = rc == HVREPL_OK;
 
 	if (rc == HVREPL_E_NOT_FOUND && !create && !rebuild)
@@ -459,6 +371,9 @@ static int32_t load(struct hvrepl_tracker *tracker,
 				 "there is a tracker file %s already: attach "
 				 "without CREATE",
 				 tracker->object_id);
+	if (found.block_size != 0)
+		HVRI_TRY(hvri_tracker_check_owner(tracker, &found,
+						  options, error));
 	if ((rc == HVREPL_E_CORRUPT || rc == HVREPL_E_TRUNCATED) && !rebuild)
 		return hvri_fail(error, rc,
 				 "tracker file %s is damaged or cut short; "
@@ -468,8 +383,8 @@ static int32_t load(struct hvrepl_tracker *tracker,
 	    rc != HVREPL_E_TRUNCATED)
 		return hvri_fail_plain(error, rc);
 	if (usable) {
-		rc = check_header(tracker, &found, options, error);
-		if (rc < 0 && !(rebuild && rc == HVREPL_E_WRONG_DISK))
+		rc = hvri_tracker_check_size(tracker, &found, error);
+		if (rc < 0 && !rebuild)
 			return rc;
 		usable = rc == HVREPL_OK;
 	}

@@ -381,6 +381,23 @@ void hvri_trust_take(struct hvrepl_tracker *tracker);
 
 /* attach.c */
 void hvri_tracker_free(struct hvrepl_tracker *tracker);
+/* whose.c: both slots, or how they fail to be there. Of a file that is cut short the
+ * header is filled where it can be read: it says whose file that is. */
+HVRI_MUST_CHECK int32_t
+hvri_tracker_read_header(struct hvrepl_tracker *tracker,
+			 const struct hvrepl_uuid *disk,
+			 struct hvri_hvt_header *header_out);
+/* WRONG_DISK by ids; BUSY: somebody has it open. Not even to make it anew is it taken
+ * from them. */
+HVRI_MUST_CHECK int32_t
+hvri_tracker_check_owner(const struct hvrepl_tracker *tracker,
+			 const struct hvri_hvt_header *found,
+			 const struct hvrepl_tracker_options *options,
+			 struct hvrepl_error *error);
+HVRI_MUST_CHECK int32_t
+hvri_tracker_check_size(const struct hvrepl_tracker *tracker,
+			const struct hvri_hvt_header *found,
+			struct hvrepl_error *error);
 /* Into the group, or not after all: to its promised place. */
 void hvri_tracker_join(struct hvrepl_tracker *tracker);
 void hvri_tracker_stay_out(struct hvrepl_group *group);

@@ -3,6 +3,7 @@
  * it is dropped however much else there is to tell. */
 #include "driver/vm.h"
 #include "guestshadow.h"
+#include "replication/internal.h"
 
 #include <hvrepl/audit.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 static struct {
 	unsigned count;
 	char last[HVREPL_SENTENCE_MAX];
+	char actor[HVREPL_PEER_NAME_MAX + 1];
 } heard[2][HVREPL_AUDIT_REKEY + 1]; /* Site-a's, site-b's. */
 
 static void seen(struct pair_site *site, const struct hvrepl_event *event)
@@ -25,6 +27,8 @@ static void seen(struct pair_site *site, const struct hvrepl_event *event)
 	heard[at][event->value].count++;
 	memcpy(heard[at][event->value].last, event->sentence,
 	       sizeof(event->sentence));
+	memcpy(heard[at][event->value].actor, event->actor,
+	       sizeof(event->actor));
 }
 
 static void setup(void)
@@ -42,6 +46,8 @@ static void setup(void)
 	ck_assert_msg(strstr(heard[site][kind].last, words) != NULL, "%s",  \
 		      heard[site][kind].last)
 
+#define BY(site, kind, who) ck_assert_str_eq(heard[site][kind].actor, who)
+
 START_TEST(who_proved_itself_and_whose_session_ended_is_told)
 {
 	for (unsigned site = 0; site < 2; site++) {
@@ -56,6 +62,8 @@ START_TEST(who_proved_itself_and_whose_session_ended_is_told)
 	pair_intrude(&pair, &pair.b, "stranger", false, "", 0);
 	pair_run(&pair, 11 * SECOND);
 	SAID(1, HVREPL_AUDIT_AUTHENTICATION, "stranger got no session");
+	BY(1, HVREPL_AUDIT_AUTHENTICATION, "stranger");
+	BY(1, HVREPL_AUDIT_RIGHTS, ""); /* This site's own doing. */
 }
 END_TEST
 
@@ -105,6 +113,7 @@ START_TEST(what_was_asked_for_is_told_with_who_asked_and_why_not)
 	shadow_protect();
 	ck_assert_uint_ge(heard[0][HVREPL_AUDIT_OPERATION].count, 2);
 	SAID(0, HVREPL_AUDIT_OPERATION, "asked for by the operator");
+	BY(0, HVREPL_AUDIT_OPERATION, "");
 	ck_assert_int_lt(pair_operate(&pair, &pair.a, HVREPL_OPERATION_ENABLE,
 				      0),
 			 0);
@@ -113,6 +122,7 @@ START_TEST(what_was_asked_for_is_told_with_who_asked_and_why_not)
 	/* Typed at the replica's site, done at the owner's. */
 	shadow_ok(&pair.b, HVREPL_OPERATION_RESYNC);
 	SAID(0, HVREPL_AUDIT_OPERATION, "asked for by site-b");
+	BY(0, HVREPL_AUDIT_OPERATION, "site-b");
 }
 END_TEST
 
@@ -221,6 +231,169 @@ START_TEST(failover_and_commit_are_told_as_ownership)
 }
 END_TEST
 
+static void come_and_go(const char *peer, unsigned times)
+{
+	for (unsigned i = 0; i < times; i++)
+		pair_intrude(&pair, &pair.b, peer, false,
+			     "garbage that is no frame, but long enough to be "
+			     "taken for one", 62);
+}
+
+static uint32_t told_of_sessions(void)
+{
+	return heard[1][HVREPL_AUDIT_AUTHENTICATION].count;
+}
+
+/* As often as it likes; the next is that it was more, the moment it may be. */
+START_TEST(a_noisy_peer_is_told_of_sixty_times_and_hides_nobody)
+{
+	uint32_t before, limits;
+
+	pair_run(&pair, 61 * SECOND);
+	before = told_of_sessions();
+	for (unsigned i = 0; i < HVRI_NOTES_MAX / 10; i++) {
+		come_and_go("noisy", 10);
+		pair_run(&pair, SECOND / 10);
+	}
+	ck_assert_uint_eq(told_of_sessions(), before + HVRI_NOTES_MAX);
+	come_and_go("noisy", 5);
+	pair_run(&pair, SECOND / 10);
+	ck_assert_uint_eq(told_of_sessions(), before + HVRI_NOTES_MAX);
+	come_and_go("quiet", 1);
+	pair_run(&pair, SECOND / 10);
+	ck_assert_uint_eq(told_of_sessions(), before + HVRI_NOTES_MAX + 1);
+	SAID(1, HVREPL_AUDIT_AUTHENTICATION, "quiet got no session");
+	/* Nothing else happens: the node is due by itself. */
+	limits = heard[1][HVREPL_AUDIT_LIMIT].count;
+	pair_run(&pair, 58 * SECOND);
+	ck_assert_uint_eq(heard[1][HVREPL_AUDIT_LIMIT].count, limits);
+	pair_run(&pair, 2 * SECOND);
+	ck_assert_uint_eq(heard[1][HVREPL_AUDIT_LIMIT].count, limits + 1);
+	SAID(1, HVREPL_AUDIT_LIMIT,
+	     "noisy brought about more than is noted one by one; left out: "
+	     "5 of authentication");
+	come_and_go("noisy", 1);
+	pair_run(&pair, SECOND / 10);
+	SAID(1, HVREPL_AUDIT_AUTHENTICATION, "noisy got no session");
+}
+END_TEST
+
+START_TEST(what_was_left_out_is_told_before_the_node_is_closed)
+{
+	for (unsigned i = 0; i < 7; i++) {
+		come_and_go("noisy", 10);
+		pair_run(&pair, SECOND / 10);
+	}
+	ck_assert_uint_eq(heard[1][HVREPL_AUDIT_LIMIT].count, 0);
+	pair_stop(&pair, &pair.b);
+	SAID(1, HVREPL_AUDIT_LIMIT, "10 of authentication");
+}
+END_TEST
+
+static int32_t note(const char *source, const char *sentence)
+{
+	struct hvrepl_note seen = HVREPL_NOTE_INIT;
+
+	seen.kind = HVREPL_AUDIT_AUTHENTICATION;
+	seen.code = HVREPL_E_UNAUTHENTICATED;
+	seen.severity = HVREPL_SEVERITY_WARNING;
+	seen.source = source;
+	seen.sentence = sentence;
+	return hvrepl_node_note(pair.b.node, &seen);
+}
+
+START_TEST(what_happens_before_a_node_is_noted_by_its_source)
+{
+	uint32_t before = told_of_sessions();
+
+	for (unsigned i = 0; i <= HVRI_NOTES_MAX; i++)
+		ck_assert_int_eq(note("192.0.2.7", "refused at the door"),
+				 HVREPL_OK);
+	ck_assert_int_eq(note("2001:db8::/64", "refused from elsewhere"),
+			 HVREPL_OK);
+	pair_run(&pair, SECOND / 10);
+	ck_assert_uint_eq(told_of_sessions(), before + HVRI_NOTES_MAX + 1);
+	SAID(1, HVREPL_AUDIT_AUTHENTICATION, "refused from elsewhere");
+	pair_run(&pair, 60 * SECOND);
+	SAID(1, HVREPL_AUDIT_LIMIT, "address 192.0.2.7 brought about more");
+	BY(1, HVREPL_AUDIT_LIMIT, "192.0.2.7");
+	SAID(1, HVREPL_AUDIT_LIMIT, "left out: 1 of authentication");
+}
+END_TEST
+
+START_TEST(a_note_says_whose_doing_it_was)
+{
+	struct hvrepl_note seen = HVREPL_NOTE_INIT;
+
+	ck_assert_int_eq(hvrepl_node_note(NULL, &seen), HVREPL_E_INVALID);
+	ck_assert_int_eq(note(NULL, "nobody's"), HVREPL_E_INVALID);
+	ck_assert_int_eq(note("", "nobody's"), HVREPL_E_INVALID);
+	ck_assert_int_eq(note("192.0.2.7", NULL), HVREPL_E_INVALID);
+	seen.peer = "west";
+	seen.source = "192.0.2.7";
+	seen.sentence = "somebody's";
+	seen.kind = HVREPL_AUDIT_REKEY;
+	ck_assert_int_eq(hvrepl_node_note(pair.b.node, &seen),
+			 HVREPL_E_INVALID);
+	seen.source = NULL;
+	seen.kind = HVREPL_AUDIT_OPENED;
+	ck_assert_int_eq(hvrepl_node_note(pair.b.node, &seen),
+			 HVREPL_E_INVALID);
+	seen.kind = HVREPL_AUDIT_REKEY;
+	ck_assert_int_eq(hvrepl_node_note(pair.b.node, &seen), HVREPL_OK);
+	pair_run(&pair, SECOND / 10);
+	SAID(1, HVREPL_AUDIT_REKEY, "somebody's");
+}
+END_TEST
+
+/* Without memory it is told as a number, and with it as itself. */
+START_TEST(a_note_without_memory_is_counted)
+{
+	pair.b.env.alloc_fail_at = 0;
+	ck_assert_int_eq(note("192.0.2.7", "refused at the door"), HVREPL_OK);
+	pair.b.env.alloc_fail_at = -1;
+	pair_run(&pair, 61 * SECOND);
+	SAID(1, HVREPL_AUDIT_LIMIT, "left out: 1 of authentication");
+}
+END_TEST
+
+/* A peer that says over and over what decides nothing. */
+START_TEST(a_peer_that_repeats_nonsense_is_told_of_sixty_times)
+{
+	struct hvri_vm *vm;
+	struct hvri_message hello = { .type = HVRI_MESSAGE_HELLO };
+	struct hvri_claim claim;
+	struct hvri_frame frame = { .type = HVRI_FRAME_MESSAGE };
+	static uint8_t bytes[HVRI_MESSAGE_ENCODED_MAX];
+	size_t length;
+	uint32_t before;
+
+	shadow_protect();
+	vm = hvri_node_find_vm(pair.b.node, &pair_vm);
+	before = heard[1][HVREPL_AUDIT_DENIED].count;
+	hvri_build_claim(&vm->relationship, &claim);
+	claim.site.bytes[0] ^= 1; /* Of a site that is not its peer. */
+	hello.claim = &claim;
+	hello.from_incarnation = pair.a.node->incarnation;
+	hello.to_incarnation = pair.b.node->incarnation;
+	ck_assert_int_eq(hvri_message_encode(&hello, bytes, sizeof(bytes),
+					     &length), HVREPL_OK);
+	frame.vm = pair_vm;
+	frame.length = (uint32_t)length;
+	for (unsigned i = 0; i < HVRI_NOTES_MAX + 7; i++) {
+		ck_assert_int_eq(hvri_vms_frame(pair.b.node, vm->session,
+						&frame, bytes, NULL),
+				 HVREPL_OK);
+		pair_run(&pair, SECOND / 1000);
+	}
+	ck_assert_uint_eq(heard[1][HVREPL_AUDIT_DENIED].count,
+			  before + HVRI_NOTES_MAX);
+	pair_run(&pair, 60 * SECOND);
+	SAID(1, HVREPL_AUDIT_LIMIT, "site-a brought about more");
+	SAID(1, HVREPL_AUDIT_LIMIT, "left out: 7 of denied");
+}
+END_TEST
+
 START_TEST(a_quota_and_a_limit_that_are_hit_are_told)
 {
 	shadow_enable_over_quota();
@@ -255,6 +428,12 @@ int main(void)
 		       sixty_deeds_a_minute_are_asked_for_and_not_one_more);
 	tcase_add_test(tc, failover_and_commit_are_told_as_ownership);
 	tcase_add_test(tc, a_quota_and_a_limit_that_are_hit_are_told);
+	tcase_add_test(tc, a_noisy_peer_is_told_of_sixty_times_and_hides_nobody);
+	tcase_add_test(tc, what_was_left_out_is_told_before_the_node_is_closed);
+	tcase_add_test(tc, what_happens_before_a_node_is_noted_by_its_source);
+	tcase_add_test(tc, a_note_says_whose_doing_it_was);
+	tcase_add_test(tc, a_note_without_memory_is_counted);
+	tcase_add_test(tc, a_peer_that_repeats_nonsense_is_told_of_sixty_times);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }

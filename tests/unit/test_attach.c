@@ -417,6 +417,83 @@ START_TEST(a_rebuild_of_a_sound_file_keeps_what_it_says)
 }
 END_TEST
 
+/* Byte for byte as it was, and why. */
+static void refused_unchanged(const struct hvrepl_tracker_options *options,
+			      int32_t code, const char *words)
+{
+	uint64_t size, size_before, before;
+	uint8_t *bytes = sim_object_bytes(files, "d.hvt", &size_before);
+
+	before = hash(bytes, size_before);
+	ck_assert_int_eq(attach_with(options), code);
+	ck_assert_ptr_nonnull(strstr(error.sentence, words));
+	bytes = sim_object_bytes(files, "d.hvt", &size);
+	ck_assert_uint_eq(size, size_before);
+	ck_assert_uint_eq(hash(bytes, size), before);
+}
+
+static void cut_file(uint64_t size)
+{
+	struct hvrepl_storage storage = sim_storage_handle(files);
+	void *object = NULL;
+
+	ck_assert_int_eq(storage.ops->open(storage.user, "d.hvt", 0, &object),
+			 HVREPL_OK);
+	ck_assert_int_eq(storage.ops->resize(storage.user, object, size),
+			 HVREPL_OK);
+	storage.ops->close(storage.user, object);
+}
+
+START_TEST(a_rebuild_overwrites_no_file_that_says_whose_it_is)
+{
+	struct hvrepl_tracker_options other =
+		base_options(HVREPL_TRACKER_REBUILD);
+	/* Whole; without the saved map; without the second header. */
+	const uint64_t sizes[] = { 0, 69632, 4096 + 100 };
+
+	ck_assert_int_eq(attach(HVREPL_TRACKER_CREATE), HVREPL_OK);
+	write_at(0, 512);
+	detach(HVREPL_DETACH_CLEAN);
+	for (size_t i = 0; i < 3; i++) {
+		if (sizes[i] != 0)
+			cut_file(sizes[i]);
+		other = base_options(HVREPL_TRACKER_REBUILD);
+		other.disk.bytes[0] ^= 9;
+		refused_unchanged(&other, HVREPL_E_WRONG_DISK,
+				  "belongs to another VM or disk: give this");
+		other.flags |= HVREPL_TRACKER_CREATE;
+		refused_unchanged(&other, HVREPL_E_WRONG_DISK,
+				  "belongs to another VM or disk");
+		other = base_options(HVREPL_TRACKER_REBUILD);
+		other.vm.bytes[0] ^= 9;
+		refused_unchanged(&other, HVREPL_E_WRONG_DISK,
+				  "belongs to another VM or disk");
+	}
+	ck_assert_int_eq(attach(0), HVREPL_E_TRUNCATED);
+	ck_assert_int_eq(attach(HVREPL_TRACKER_REBUILD), HVREPL_OK);
+	ck_assert_uint_eq(info().reason, HVREPL_REASON_REBUILT);
+}
+END_TEST
+
+/* Nor one that somebody has open, for being cut short or of another size. */
+START_TEST(a_rebuild_takes_no_file_from_who_has_it_open)
+{
+	struct hvrepl_tracker_options other =
+		base_options(HVREPL_TRACKER_REBUILD);
+
+	ck_assert_int_eq(attach(HVREPL_TRACKER_CREATE), HVREPL_OK);
+	write_at(0, 512);
+	detach(0);
+	other.owner.bytes[0] ^= 9;
+	disk = sim_disk_new(&sim, SIZE + 512);
+	refused_unchanged(&other, HVREPL_E_BUSY, "open for another owner");
+	cut_file(4096 + 100);
+	refused_unchanged(&other, HVREPL_E_BUSY, "open for another owner");
+	other.flags |= HVREPL_TRACKER_TAKE_OVER;
+	ck_assert_int_eq(attach_with(&other), HVREPL_OK);
+}
+END_TEST
+
 /* "Closed" without what was dirty then is no close of ours. */
 START_TEST(a_file_that_says_neither_open_nor_what_is_dirty_counts_as_open)
 {
@@ -527,6 +604,9 @@ int main(void)
 		       attach_survives_every_failing_allocation_and_io);
 	tcase_add_test(tcase, a_file_without_a_header_was_never_made);
 	tcase_add_test(tcase, a_rebuild_of_a_sound_file_keeps_what_it_says);
+	tcase_add_test(tcase,
+		       a_rebuild_overwrites_no_file_that_says_whose_it_is);
+	tcase_add_test(tcase, a_rebuild_takes_no_file_from_who_has_it_open);
 	tcase_add_test(
 		tcase,
 		a_file_that_says_neither_open_nor_what_is_dirty_counts_as_open);

@@ -253,6 +253,11 @@ struct hvrepl_connect_result {
 	 * took, one round trip of the network; 0: it did not, or it came in.
 	 * Where struct_size has it. @since 0.1 */
 	uint64_t round_trip_ns;
+	/** Of an incoming one, who is behind the address as far as limits go
+	 * (handshakes_per_source): "192.0.2.7", also where it was mapped into IPv6,
+	 * "2001:db8::/64", "fe80::1"; else "". For hvrepl_node_note(). Borrowed for
+	 * the call. Where struct_size has it. @since 0.1 */
+	const char *source;
 };
 
 struct hvrepl_tls_connect {
