@@ -94,12 +94,21 @@ struct hvrepl_authorisation_status {
  * are public is for who writes the entry to know.
  *
  * Host names (letters, digits, '-', '_', '.') are compared without regard to
- * ASCII case and to one dot at the end; other identities, principals among them,
- * byte by byte, and they have no patterns.
+ * ASCII case and to one dot at the end, IPv6 addresses by what they mean; other
+ * identities, principals among them, byte by byte, and they have no patterns.
  * @return OK, or INVALID with a sentence. Any thread; callback-safe. @since 0.1
  */
 HVREPL_API int32_t hvrepl_peer_pattern_check(const char *pattern,
 					     struct hvrepl_error *error);
+/**
+ * The one spelling of a peer's name, in which entries, peers of a node and channels
+ * are compared: a host's in lower case and without the dot at its end, an IPv6
+ * address as inet_ntop() writes it, any other name as it is. `out` has
+ * HVREPL_PEER_NAME_MAX + 1 bytes and is filled unless the code is negative.
+ * @return 1: a host's name or an address; 0: another; INVALID: no name.
+ * Any thread; callback-safe. @since 0.1
+ */
+HVREPL_API int32_t hvrepl_peer_name_fold(const char *name, char *out);
 /** 1: the name, as proved, is what `pattern` means; 0: not, or not well formed.
  * Any thread; callback-safe. @since 0.1 */
 HVREPL_API int32_t hvrepl_peer_pattern_matches(const char *pattern,

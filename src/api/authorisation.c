@@ -6,6 +6,7 @@
 #include "driver/node.h"
 
 #include <hvrepl/node.h>
+#include <string.h>
 
 int32_t hvrepl_peer_pattern_check(const char *pattern,
 				  struct hvrepl_error *error)
@@ -20,6 +21,14 @@ int32_t hvrepl_peer_pattern_matches(const char *pattern, const char *name)
 {
 	return pattern != NULL && name != NULL &&
 	       hvri_pattern_matches(pattern, name);
+}
+
+int32_t hvrepl_peer_name_fold(const char *name, char *out)
+{
+	if (name == NULL || out == NULL || !hvri_name_ok(name))
+		return HVREPL_E_INVALID;
+	strcpy(out, name);
+	return hvri_name_fold(out);
 }
 
 int32_t hvrepl_node_authorise(hvrepl_node *node,

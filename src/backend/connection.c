@@ -197,6 +197,40 @@ static int32_t send_more(struct hvri_connection *c)
 		       hvri_proof_send(c->proof, &c->out, SEND_BUDGET);
 }
 
+/* No more of the session, in good order: what has been accepted is delivered. */
+static void end_open(struct hvri_connection *c, int32_t end,
+		     struct ended *ended)
+{
+	end_op(c, ended, &c->send_op, end);
+	end_op(c, ended, &c->receive_op, end);
+	hvri_tls_living_leave(c->setup.tls, &c->living);
+	c->phase = CLOSING;
+	hvrepl_loop_timer_set(c->timer, hvrepl_loop_now() + LINGER_NS);
+	drive_closing(c, ended);
+}
+
+/* The connection is good and what proved its peer is not: the application is told
+ * why, and the peer may be hearing it. */
+static void end_unproved(struct hvri_connection *c, int32_t end,
+			 struct ended *ended)
+{
+	const struct hvrepl_tls_notes *notes = hvri_tls_notes(c->setup.tls);
+	const struct hvrepl_error *why = c->proof == NULL ?
+						 NULL : hvri_proof_why(c->proof);
+
+	if (why == NULL) {
+		fail(c, end, ended);
+		return;
+	}
+	pthread_mutex_lock(&c->mutex);
+	c->failure = end;
+	pthread_mutex_unlock(&c->mutex);
+	hvri_proof_stop(c->proof);
+	if (notes->ended != NULL)
+		notes->ended(notes->user, c->session.peer, why);
+	end_open(c, end, ended);
+}
+
 /* The next proof: its token, and when it is due. */
 static void drive_proof(struct hvri_connection *c, uint32_t *events,
 			struct ended *ended)
@@ -205,7 +239,7 @@ static void drive_proof(struct hvri_connection *c, uint32_t *events,
 	int32_t rc = hvri_proof_pump(c->proof);
 
 	if (rc < 0) {
-		fail(c, rc, ended);
+		end_unproved(c, rc, ended);
 		return;
 	}
 	if (rc == HVREPL_PENDING)
@@ -253,12 +287,7 @@ static void drive_open(struct hvri_connection *c, struct ended *ended)
 		c->failure = end;
 	pthread_mutex_unlock(&c->mutex);
 	if (end < 0) {
-		end_op(c, ended, &c->send_op, end);
-		end_op(c, ended, &c->receive_op, end);
-		hvri_tls_living_leave(c->setup.tls, &c->living);
-		c->phase = CLOSING;
-		hvrepl_loop_timer_set(c->timer, hvrepl_loop_now() + LINGER_NS);
-		drive_closing(c, ended);
+		end_open(c, end, ended);
 		return;
 	}
 	if (receiving != NULL) {
@@ -266,7 +295,7 @@ static void drive_open(struct hvri_connection *c, struct ended *ended)
 		int32_t rc = receive(c, &got);
 
 		if (rc < 0) {
-			fail(c, rc, ended);
+			end_unproved(c, rc, ended);
 			return;
 		}
 		if (rc == HVREPL_PENDING) {
@@ -280,7 +309,7 @@ static void drive_open(struct hvri_connection *c, struct ended *ended)
 		int32_t rc = send_more(c);
 
 		if (rc < 0) {
-			fail(c, rc, ended);
+			end_unproved(c, rc, ended);
 			return;
 		}
 		if (rc == HVREPL_PENDING)
@@ -290,6 +319,8 @@ static void drive_open(struct hvri_connection *c, struct ended *ended)
 	}
 	if (c->proof != NULL)
 		drive_proof(c, &events, ended);
+	if (c->phase != OPEN)
+		return;
 	tell_notes(c);
 	watch(c, events, ended);
 }
@@ -452,7 +483,7 @@ static void timed_out(void *user)
 
 		c->proof_deadline_ns = 0; /* The timer has gone off. */
 		if (rc < 0)
-			fail(c, rc, &ended);
+			end_unproved(c, rc, &ended);
 		else
 			drive(c, &ended);
 	} else {

@@ -451,9 +451,8 @@ int32_t hvrepl_tls_connect(hvrepl_loop *loop, hvrepl_tls *tls,
 							connect->host,
 				canonical))
 		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
-				     "the peer's name is neither a DNS name nor "
-				     "an address, or with Kerberos no "
-				     "principal: hvrepl/host@REALM");
+				     "the peer's name is none that %s knows",
+				     hvri_tls_names_by(tls));
 	dial = calloc(1, sizeof(*dial));
 	if (dial == NULL)
 		return hvri_sys_fail(error, HVREPL_E_NOMEM, 0, "out of memory");

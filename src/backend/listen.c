@@ -340,9 +340,9 @@ static int32_t set_up(hvrepl_listener *listener,
 		return hvri_sys_fail(error, rc, 0,
 				     rc == HVREPL_E_NOMEM ?
 					     "out of memory" :
-					     "the name of a peer is neither a "
-					     "DNS name nor an address, or with "
-					     "Kerberos no principal");
+					     "one of the peers has no name that "
+					     "%s knows",
+				     hvri_tls_names_by(listener->tls));
 	rc = bind_socket(listener, options->address, options->port, error);
 	if (rc < 0)
 		return rc;

@@ -159,7 +159,7 @@ int32_t hvrepl_authenticator_create(
 	const struct hvrepl_authenticator_options *options, hvrepl_tls **tls_out,
 	struct hvrepl_error *error)
 {
-	struct hvrepl_tls_options tls = HVREPL_TLS_OPTIONS_INIT;
+	struct hvrepl_tls_options tls;
 	struct hvrepl_authenticator_options own;
 	struct hvri_mechanism *mechanism;
 	int32_t rc;
@@ -191,9 +191,7 @@ int32_t hvrepl_authenticator_create(
 		hvri_mechanism_free(mechanism);
 		return rc;
 	}
-	tls.handshake_timeout_ns = own.handshake_timeout_ns;
-	tls.rekey_bytes = own.rekey_bytes;
-	tls.rekey_records = own.rekey_records;
-	tls.rekey_ns = own.rekey_ns;
+	tls = hvri_tls_limits(own.handshake_timeout_ns, own.rekey_bytes,
+			      own.rekey_records, own.rekey_ns);
 	return hvri_tls_new(&tls, mechanism, tls_out, error);
 }

@@ -42,6 +42,7 @@ struct hvri_proof {
 	uint64_t again_ns[HVRI_PROOF_AGAIN_MAX];
 	uint32_t again_at;
 	bool renewal_failed; /* And it was said. */
+	struct hvrepl_error why; /* It ended, once it was proved; or all zero. */
 	/* The frame being received. */
 	uint8_t header[HVRI_PROOF_HEADER];
 	uint32_t header_at;
@@ -69,6 +70,7 @@ int32_t hvri_proof_create(struct hvri_tls_session *session, hvrepl_tls *tls,
 	proof->wake = wake;
 	proof->user = user;
 	proof->next_ns = proof->ends_ns = UINT64_MAX;
+	proof->why = (struct hvrepl_error)HVREPL_ERROR_INIT;
 	*out = proof;
 	return HVREPL_OK;
 }
@@ -91,6 +93,11 @@ void hvri_proof_stop(struct hvri_proof *proof)
 const uint8_t *hvri_proof_exporter(const struct hvri_proof *proof)
 {
 	return proof->exporter;
+}
+
+const struct hvrepl_error *hvri_proof_why(const struct hvri_proof *proof)
+{
+	return proof->why.code < 0 ? &proof->why : NULL;
 }
 
 uint64_t hvri_proof_count(const struct hvri_proof *proof)
@@ -533,7 +540,14 @@ int32_t hvri_proof_due(struct hvri_proof *proof)
 	uint64_t now = hvrepl_loop_now();
 
 	if (now >= proof->ends_ns)
-		return HVREPL_E_UNAUTHENTICATED;
+		return hvri_sys_fail(
+			&proof->why, HVREPL_E_UNAUTHENTICATED, 0,
+			proof->session->server ?
+				"%.100s has not proved itself anew in time: its "
+				"proof by %s has ended" :
+				"our proof to %.100s by %s has ended and could "
+				"not be made anew",
+			proof->session->peer, proof->mechanism->word);
 	if (now < proof->next_ns)
 		return HVREPL_OK;
 	proof->next_ns = UINT64_MAX;
@@ -548,6 +562,23 @@ static void over_again(struct hvri_proof *proof)
 	hvri_proof_stop(proof);
 }
 
+/* It is over, for what the job says. Who asked hears a number for it, if there is
+ * room for that just now. */
+static int32_t ends_again(struct hvri_proof *proof)
+{
+	const struct hvri_proof_job *job = proof->job;
+
+	if (proof->session->server && !proof->in_data) {
+		refuse(proof, job->step.reason);
+		(void)flush(proof);
+	}
+	return hvri_sys_fail(&proof->why, HVREPL_E_UNAUTHENTICATED,
+			     job->error.sys_errno,
+			     "the new proof of %.60s by %s failed: %.150s",
+			     proof->session->peer, proof->mechanism->word,
+			     job->error.sentence);
+}
+
 /* What the authenticator made of it. */
 static int32_t called_again(struct hvri_proof *proof)
 {
@@ -556,14 +587,19 @@ static int32_t called_again(struct hvri_proof *proof)
 
 	job->done = false;
 	if (job->result == HVREPL_OK &&
-	    strcmp(job->step.peer, proof->session->peer) != 0)
-		job->result = HVREPL_E_UNAUTHENTICATED;
+	    strcmp(job->step.peer, proof->session->peer) != 0) {
+		job->result = hvri_sys_fail(
+			&job->error, HVREPL_E_UNAUTHENTICATED, 0,
+			"on its connection %.100s proved itself",
+			job->step.peer);
+		job->step.reason = HVREPL_REFUSED_NAME;
+	}
 	if (job->result >= 0 && !ends_silently(proof)) {
 		proof->token_waits = true;
 	} else if (job->result >= 0) {
 		over_again(proof);
 	} else if (server || job->heard > 0) {
-		return HVREPL_E_UNAUTHENTICATED;
+		return ends_again(proof);
 	} else {
 		try_later(proof); /* The peer has not heard of it. */
 	}
@@ -630,7 +666,12 @@ static int32_t begin_again(struct hvri_proof *proof)
 	uint64_t now = hvrepl_loop_now();
 
 	if (*oldest != 0 && now - *oldest < AGAIN_NS)
-		return HVREPL_E_LIMIT;
+		return hvri_sys_fail(&proof->why, HVREPL_E_LIMIT, 0,
+				     "%.100s began more than %u new proofs by %s "
+				     "within %u s",
+				     proof->session->peer, HVRI_PROOF_AGAIN_MAX,
+				     proof->mechanism->word,
+				     (unsigned)(AGAIN_NS / SECOND_NS));
 	*oldest = now;
 	proof->again_at = (proof->again_at + 1) % HVRI_PROOF_AGAIN_MAX;
 	return start_job(proof, true);
@@ -639,21 +680,25 @@ static int32_t begin_again(struct hvri_proof *proof)
 static int32_t heard_again(struct hvri_proof *proof)
 {
 	struct hvri_proof_job *job = proof->job;
+	int32_t rc;
 
-	if (proof->kind == HVRI_PROOF_REFUSED)
+	if (proof->kind == HVRI_PROOF_REFUSED) {
+		(void)refused(proof, &proof->why);
 		return HVREPL_E_UNAUTHENTICATED;
+	}
 	if (job == NULL && proof->session->server)
 		return begin_again(proof);
 	/* Nothing is due to us unless ours is out; who has ended waits to be
 	 * accepted, and for nothing else. */
 	if (job == NULL || !job->awaits ||
 	    (job->result == HVREPL_OK) != (proof->kind == HVRI_PROOF_ACCEPTED))
-		return HVREPL_E_PROTOCOL;
+		return broken(proof, HVREPL_E_PROTOCOL, &proof->why);
 	if (proof->kind == HVRI_PROOF_ACCEPTED) {
 		over_again(proof);
 		return HVREPL_OK;
 	}
-	return step_on(proof);
+	rc = step_on(proof);
+	return rc == HVREPL_E_LIMIT ? broken(proof, rc, &proof->why) : rc;
 }
 
 int32_t hvri_proof_receive(struct hvri_proof *proof, void *buffer,

@@ -49,6 +49,9 @@ int32_t hvri_proof_pump(struct hvri_proof *proof);
 uint64_t hvri_proof_deadline(const struct hvri_proof *proof);
 /* UNAUTHENTICATED: the proof has ended. */
 int32_t hvri_proof_due(struct hvri_proof *proof);
+/* After a failure of one of those: a code and a sentence, NULL: the connection
+ * itself failed. */
+const struct hvrepl_error *hvri_proof_why(const struct hvri_proof *proof);
 /* How often the peer was proved. For tests. */
 uint64_t hvri_proof_count(const struct hvri_proof *proof);
 /* `wake` is not called any more. Before the loop goes. */

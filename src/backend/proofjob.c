@@ -89,6 +89,10 @@ static int32_t judge(struct hvri_proof_job *job, int32_t rc)
 	    !hvri_mechanism_identity(step->peer) ||
 	    !hvri_mechanism_identity(step->self))
 		return mistaken(job, "proved no identity that there can be");
+	/* Nobody has been asked anything yet. */
+	if (job->begin.initiator != 0 && job->in_length == 0 &&
+	    step->token_length == 0)
+		return mistaken(job, "ended before it said or heard anything");
 	if (job->begin.initiator != 0 && strcmp(step->peer, job->peer) != 0)
 		return hvri_sys_fail(&job->error, HVREPL_E_UNAUTHENTICATED, 0,
 				     "%.90s was called, and %.90s answered: is "

@@ -114,6 +114,11 @@ const struct hvrepl_tls_notes *hvri_tls_notes(const hvrepl_tls *tls);
 /* What proves a site, borrowed from `tls`; NULL: certificates do. */
 struct hvri_mechanism *hvri_tls_mechanism(const hvrepl_tls *tls);
 bool hvri_tls_is_kerberos(const hvrepl_tls *tls);
+/* Options without sources: what a mechanism's credentials have. */
+struct hvrepl_tls_options hvri_tls_limits(uint64_t handshake_timeout_ns,
+					  uint64_t rekey_bytes,
+					  uint64_t rekey_records,
+					  uint64_t rekey_ns);
 /* `mechanism` is taken, also on failure; NULL: certificates. */
 int32_t hvri_tls_new(const struct hvrepl_tls_options *options,
 		     struct hvri_mechanism *mechanism, hvrepl_tls **tls_out,
@@ -122,6 +127,8 @@ int32_t hvri_tls_new(const struct hvrepl_tls_options *options,
  * a newer one adds must be. */
 int32_t hvri_tls_copy_sized(const void *from, size_t size, void *out,
 			    size_t out_size, struct hvrepl_error *error);
+/* For a sentence: what has such names, and what they look like. */
+const char *hvri_tls_names_by(const hvrepl_tls *tls);
 /* The one spelling of a peer's name: a certificate's or a principal. False when
  * it cannot be one. */
 bool hvri_tls_peer_name(const hvrepl_tls *tls, const char *name,

@@ -5,6 +5,7 @@
 #include "backend/tls.h"
 
 #include <openssl/err.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +55,8 @@ int32_t hvrepl_tls_set_notes(hvrepl_tls *tls,
 {
 	struct hvrepl_tls_notes own;
 
-	if (tls == NULL || notes == NULL || notes->struct_size < sizeof(own) ||
+	if (tls == NULL || notes == NULL ||
+	    notes->struct_size < offsetof(struct hvrepl_tls_notes, ended) ||
 	    notes->reserved != 0 ||
 	    hvri_tls_copy_sized(notes, notes->struct_size, &own, sizeof(own),
 				NULL) < 0)
@@ -77,6 +79,15 @@ bool hvri_tls_is_kerberos(const hvrepl_tls *tls)
 struct hvri_tls_registry *hvri_tls_registry(hvrepl_tls *tls)
 {
 	return &tls->registry;
+}
+
+const char *hvri_tls_names_by(const hvrepl_tls *tls)
+{
+	if (tls->mechanism == NULL)
+		return "a certificate (a DNS name, an IPv4 or IPv6 address)";
+	if (hvri_tls_is_kerberos(tls))
+		return "Kerberos (a principal: hvrepl/host@REALM)";
+	return tls->mechanism->name;
 }
 
 bool hvri_tls_peer_name(const hvrepl_tls *tls, const char *name,
@@ -221,7 +232,7 @@ int32_t hvrepl_tls_create(const struct hvrepl_tls_options *options,
 int32_t hvrepl_kerberos_create(const struct hvrepl_kerberos_options *options,
 			       hvrepl_tls **tls_out, struct hvrepl_error *error)
 {
-	struct hvrepl_tls_options tls = HVREPL_TLS_OPTIONS_INIT;
+	struct hvrepl_tls_options tls;
 	size_t size = options == NULL ? 0 : options->struct_size;
 	struct hvrepl_kerberos_options copy;
 	struct hvri_mechanism *mechanism;
@@ -242,11 +253,23 @@ int32_t hvrepl_kerberos_create(const struct hvrepl_kerberos_options *options,
 	mechanism = hvri_kerberos_mechanism(kerberos);
 	if (mechanism == NULL)
 		return hvri_sys_fail(error, HVREPL_E_NOMEM, 0, "out of memory");
-	tls.handshake_timeout_ns = options->handshake_timeout_ns;
-	tls.rekey_bytes = options->rekey_bytes;
-	tls.rekey_records = options->rekey_records;
-	tls.rekey_ns = options->rekey_ns;
+	tls = hvri_tls_limits(copy.handshake_timeout_ns, copy.rekey_bytes,
+			      copy.rekey_records, copy.rekey_ns);
 	return hvri_tls_new(&tls, mechanism, tls_out, error);
+}
+
+struct hvrepl_tls_options hvri_tls_limits(uint64_t handshake_timeout_ns,
+					  uint64_t rekey_bytes,
+					  uint64_t rekey_records,
+					  uint64_t rekey_ns)
+{
+	struct hvrepl_tls_options tls = HVREPL_TLS_OPTIONS_INIT;
+
+	tls.handshake_timeout_ns = handshake_timeout_ns;
+	tls.rekey_bytes = rekey_bytes;
+	tls.rekey_records = rekey_records;
+	tls.rekey_ns = rekey_ns;
+	return tls;
 }
 
 int32_t hvri_tls_new(const struct hvrepl_tls_options *options,
@@ -379,8 +402,8 @@ int32_t hvrepl_tls_replace(hvrepl_tls *tls,
 
 	if (tls->mechanism != NULL)
 		return hvri_sys_fail(error, HVREPL_E_STATE, 0,
-				     "these credentials are Kerberos': make "
-				     "new ones");
+				     "these credentials are of %s: make new ones",
+				     tls->mechanism->word);
 	rc = copy_in(options, &copy, error);
 	if (rc == HVREPL_OK)
 		rc = hvri_tls_sources_new(&copy, &sources, error);

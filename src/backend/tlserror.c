@@ -245,6 +245,13 @@ static int32_t explain_alert(struct hvri_tls_session *session, int alert,
 {
 	const char *meaning = meaning_of_alert(alert);
 
+	/* Ours is one of the moment then, or none: nothing to be mended. */
+	if (meaning != NULL && session->mechanism != NULL)
+		return hvri_sys_fail(error, HVREPL_E_PEER_REFUSED, 0,
+				     "the peer expects a certificate that it "
+				     "trusts, and this site proves itself by %s: "
+				     "does that site prove itself by the same?",
+				     session->mechanism->word);
 	if (meaning != NULL) {
 		session->step = HVREPL_STEP_ACCEPTANCE;
 		return hvri_sys_fail(error, HVREPL_E_PEER_REFUSED, 0,

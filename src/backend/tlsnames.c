@@ -3,6 +3,7 @@
 #include "backend/tls.h"
 
 #include <arpa/inet.h>
+#include <hvrepl/authorisation.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,35 +12,7 @@
 bool hvri_tls_canonical(const char *name,
 			char out[HVREPL_PEER_NAME_MAX + 1])
 {
-	uint8_t address[16];
-	size_t length = strlen(name);
-
-	/* An address has many spellings; "host." and "host" are one name. */
-	if (inet_pton(AF_INET, name, address) == 1)
-		return inet_ntop(AF_INET, address, out,
-				 HVREPL_PEER_NAME_MAX + 1) != NULL;
-	if (inet_pton(AF_INET6, name, address) == 1)
-		return inet_ntop(AF_INET6, address, out,
-				 HVREPL_PEER_NAME_MAX + 1) != NULL;
-	if (length > 1 && name[length - 1] == '.')
-		length--;
-	if (length == 0 || length > HVREPL_PEER_NAME_MAX)
-		return false;
-	for (size_t i = 0; i < length; i++) {
-		char c = name[i];
-
-		if (c >= 'A' && c <= 'Z')
-			c = (char)(c - 'A' + 'a');
-		if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') &&
-		    c != '-' && c != '.' && c != '_')
-			return false;
-		/* An empty label is none: "a..b", "a.." */
-		if (c == '.' && (i == 0 || i + 1 == length || name[i + 1] == '.'))
-			return false;
-		out[i] = c;
-	}
-	out[length] = 0;
-	return true;
+	return hvrepl_peer_name_fold(name, out) == 1;
 }
 
 static bool dns_name(const GENERAL_NAME *name,

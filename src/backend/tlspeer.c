@@ -96,13 +96,12 @@ int32_t hvrepl_tls_add_peer(hvrepl_loop *loop, hvrepl_tls *tls,
 	 * byte by byte. */
 	if (!hvri_tls_peer_name(tls, options->name, canonical))
 		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
-				     "%.160s is neither a DNS name nor an "
-				     "address, nor a principal where those are "
-				     "wanted", options->name);
+				     "%.100s is no name that %s knows",
+				     options->name, hvri_tls_names_by(tls));
 	if (hvri_tls_mechanism(tls) != NULL && options->host == NULL)
 		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
-				     "with Kerberos, or an authenticator, a "
-				     "peer needs a host beside its name");
+				     "with %s a peer needs a host beside its "
+				     "name", hvri_tls_mechanism(tls)->word);
 	peer = calloc(1, sizeof(*peer));
 	if (peer == NULL)
 		return hvri_sys_fail(error, HVREPL_E_NOMEM, 0, "out of memory");

@@ -2,6 +2,7 @@
 /* Names of peers and patterns for them: check, fold, match. */
 #include "base/name.h"
 
+#include <arpa/inet.h>
 #include <hvrepl/authorisation.h>
 #include <string.h>
 
@@ -34,15 +35,26 @@ static size_t host_length(const char *name)
 	return length;
 }
 
-void hvri_name_fold(char *name)
+bool hvri_name_fold(char *name)
 {
 	size_t length = host_length(name);
+	char text[INET6_ADDRSTRLEN];
+	struct in6_addr address;
 
-	if (length == 0)
-		return;
+	if (length == 0) {
+		/* An address has many spellings. A scope is of one host alone:
+		 * that is another name. */
+		if (inet_pton(AF_INET6, name, &address) != 1 ||
+		    inet_ntop(AF_INET6, &address, text, sizeof(text)) == NULL ||
+		    strlen(text) > HVREPL_PEER_NAME_MAX)
+			return false;
+		strcpy(name, text);
+		return true;
+	}
 	for (size_t i = 0; i < length; i++)
 		name[i] = lower(name[i]);
 	name[length] = 0;
+	return true;
 }
 
 /* Bytes of the well-formed UTF-8 sequence at `at`; 0: there is none. */
@@ -161,6 +173,17 @@ static bool same_host(const char *a, const char *b, size_t length)
 	return true;
 }
 
+static bool same_name(const char *a, const char *b)
+{
+	char one[HVRI_NAME_ROOM], other[HVRI_NAME_ROOM];
+
+	strcpy(one, a);
+	strcpy(other, b);
+	(void)hvri_name_fold(one);
+	(void)hvri_name_fold(other);
+	return strcmp(one, other) == 0;
+}
+
 bool hvri_pattern_matches(const char *pattern, const char *name)
 {
 	size_t length = host_length(name), rest;
@@ -168,12 +191,8 @@ bool hvri_pattern_matches(const char *pattern, const char *name)
 
 	if (!hvri_name_ok(name) || hvri_pattern_check(pattern, NULL) < 0)
 		return false;
-	if (!hvri_pattern_is_wild(pattern)) {
-		rest = host_length(pattern);
-		return length == 0 || rest == 0 ? strcmp(pattern, name) == 0 :
-						  length == rest &&
-						  same_host(pattern, name, rest);
-	}
+	if (!hvri_pattern_is_wild(pattern))
+		return same_name(pattern, name);
 	/* One label of the name, then the rest as it stands. */
 	rest = host_length(pattern + 2);
 	dot = length == 0 ? NULL : memchr(name, '.', length);

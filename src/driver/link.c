@@ -189,6 +189,10 @@ static int32_t on_hello(struct hvri_link *link, const struct hvri_frame *frame,
 			     link->initiator ? link->peer_hello :
 					       link->my_hello,
 			     binder));
+	/* Who is refused hears that in place of our BINDER: it never takes the
+	 * session for one that stands. */
+	if (link->calls->hello != NULL && !link->calls->hello(link))
+		return HVREPL_OK;
 	link->state = HVRI_LINK_BINDER_WAIT;
 	if (HVRI_PLANT(early_session)) {
 		link->state = HVRI_LINK_UP;

@@ -87,6 +87,9 @@ struct hvri_link_calls {
 			 const uint8_t *payload, struct hvri_slab *slab);
 	/* Once, after which the link may be freed. */
 	void (*closed)(struct hvri_link *link);
+	/* The peer's HELLO is here: true: go on; false: it was closed instead.
+	 * Optional. */
+	bool (*hello)(struct hvri_link *link);
 };
 
 struct hvri_control_frame; /* One waiting control frame. */

@@ -256,7 +256,7 @@ static void note_end(struct hvri_session *session, bool was_up)
 			     HVREPL_SEVERITY_WARNING, code, NULL,
 			     "session with %.100s ended: %.120s",
 			     link->info.peer, why);
-	else if (code != HVREPL_E_DENIED) /* That was noted. */
+	else if (!session->denied) /* That was noted. */
 		hvri_note_of(session->node, link->info.peer, kind,
 			     HVREPL_SEVERITY_WARNING, code, NULL,
 			     "%.100s got no session: %.120s", link->info.peer,
@@ -270,21 +270,35 @@ static void session_down(struct hvri_session *session)
 	hvri_trial_session_down(session);
 }
 
+/* May it have a session here? Else it hears why not, and it is noted. */
+static bool let_in(struct hvri_session *session)
+{
+	if (hvri_session_rights_take(session))
+		return true;
+	hvri_session_denied(session, HVREPL_VERB_ALL, NULL);
+	session->denied = true;
+	hvri_link_close(&session->link, HVREPL_E_DENIED,
+			session->rights.entry == NULL ?
+				"no authorisation entry names you here" :
+				"an authorisation entry denies you everything "
+				"here");
+	return false;
+}
+
+static bool link_hello(struct hvri_link *link)
+{
+	return let_in(session_of(link));
+}
+
 static void link_up(struct hvri_link *link)
 {
 	struct hvri_session *session = session_of(link);
 	struct hvrepl_node *node = session->node;
 	struct hvri_peer *peer = find_peer(node, link->info.peer);
 
-	if (!hvri_session_rights_take(session)) {
-		hvri_session_denied(session, HVREPL_VERB_ALL, NULL);
-		hvri_link_close(link, HVREPL_E_DENIED,
-				session->rights.entry == NULL ?
-					"no authorisation entry names you here" :
-					"an authorisation entry denies you "
-					"everything here");
+	/* Entries may have changed since its HELLO. */
+	if (!let_in(session))
 		return;
-	}
 	/* A newer session of the same peer replaces the older: the peer gave
 	 * that one up, or both sides connected at the same time. */
 	for (struct hvri_session *old = node->sessions; old != NULL;
@@ -376,8 +390,8 @@ static void link_closed(struct hvri_link *link)
 	hvri_queue_put(&node->home, &session->free_item);
 }
 
-static const struct hvri_link_calls calls = { link_up, link_frame,
-					      link_closed };
+static const struct hvri_link_calls calls = { link_up, link_frame, link_closed,
+					      link_hello };
 
 /* An attempt came to nothing and it cannot be said whose it was. */
 static void attempt_lost(struct hvrepl_node *node, int32_t code)

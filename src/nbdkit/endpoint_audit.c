@@ -91,12 +91,29 @@ static void on_proved(void *user, const char *peer, uint64_t count)
 		  count);
 }
 
+/* With it its session does; what that says is only that nobody is proved. */
+static void on_proof_ended(void *user, const char *peer,
+			   const struct hvrepl_error *why)
+{
+	struct endpoint *endpoint = user;
+	struct hvrepl_note seen = HVREPL_NOTE_INIT;
+
+	seen.kind = why->code == HVREPL_E_LIMIT ? HVREPL_AUDIT_LIMIT :
+						  HVREPL_AUDIT_AUTHENTICATION;
+	seen.severity = HVREPL_SEVERITY_WARNING;
+	seen.code = why->code;
+	seen.peer = peer;
+	seen.sentence = why->sentence;
+	(void)hvrepl_node_note(endpoint->node, &seen);
+}
+
 void endpoint_audit_watch(struct endpoint *endpoint)
 {
 	struct hvrepl_tls_notes notes = HVREPL_TLS_NOTES_INIT;
 
 	notes.rekeyed = on_rekeyed;
 	notes.proved = on_proved;
+	notes.ended = on_proof_ended;
 	notes.user = endpoint;
 	if (endpoint->tls != NULL)
 		(void)hvrepl_tls_set_notes(endpoint->tls, &notes);

@@ -40,9 +40,12 @@ static int32_t authorise(struct endpoint *endpoint,
 /* As the node tells entries apart. */
 static bool same_peer(const char *a, const char *b)
 {
-	return a[0] == '*' || b[0] == '*' ?
-		       strcasecmp(a, b) == 0 :
-		       hvrepl_peer_pattern_matches(a, b) != 0;
+	if (a[0] == '*' && b[0] == '*') { /* "*." and a host's name, both. */
+		a += 2;
+		b += 2;
+	}
+	return b[0] != '*' && a[0] != '*' &&
+	       hvrepl_peer_pattern_matches(a, b) == 1;
 }
 
 const struct site_authorisation *

@@ -60,9 +60,7 @@ static void say_refused(struct test *test, int32_t code)
 			 hvrepl_strerror(code));
 	} else {
 		snprintf(sentence, sizeof(sentence),
-			 "name, TCP, TLS and %s are good, but there is no session: %s",
-			 test->endpoint->config->keytab != NULL ?
-				 "Kerberos" : "both certificates",
+			 "name, TCP, TLS and what proves either side are good, but there is no session: %s",
 			 hvrepl_strerror(code));
 	}
 	json_object_set_new(test->answer, "connected", json_false());

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* Between two looks at the revocation lists' files. */
 #define LOOK_NS 2000000000u
@@ -66,7 +65,8 @@ static bool add_pin(struct pins *pins, const char *peer, const char *pin,
 static bool names(const struct site_config *config, const char *peer)
 {
 	for (size_t i = 0; i < config->peer_count; i++)
-		if (strcasecmp(config->peers[i].name, peer) == 0)
+		if (hvrepl_peer_pattern_matches(config->peers[i].name, peer) ==
+		    1)
 			return true;
 	return false;
 }

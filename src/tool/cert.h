@@ -53,4 +53,7 @@ int cert_failed(const struct tool_run *run, const char *what);
 bool cert_alternative(const char *word, char out[300]);
 bool cert_extend(X509 *cert, X509 *issuer, int nid, const char *value);
 X509 *cert_make(EVP_PKEY *key, const char *name, unsigned days);
+
+/* cert_show.c: since 1970; 0: none, or before. */
+uint64_t cert_seconds(const ASN1_TIME *time);
 #endif

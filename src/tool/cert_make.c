@@ -171,14 +171,11 @@ static int done(const struct tool_run *run, const char *file, const X509 *cert,
 		const char *more)
 {
 	char ends[TOOL_ENDS_MAX];
-	struct tm tm;
 
 	if (run->json)
 		return tool_print_json(json_pack("{s:s}", "file", file));
-	memset(&tm, 0, sizeof(tm));
-	ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm);
-	printf("%s: %s. %s\n", file, tool_ends((uint64_t)timegm(&tm), ends),
-	       more);
+	printf("%s: %s. %s\n", file,
+	       tool_ends(cert_seconds(X509_get0_notAfter(cert)), ends), more);
 	return TOOL_OK;
 }
 
@@ -458,15 +455,12 @@ static int say_list(const struct tool_run *run, const char *path,
 		X509_CRL_get_REVOKED((X509_CRL *)(uintptr_t)crl);
 	int count = all == NULL ? 0 : sk_X509_REVOKED_num(all);
 	char ends[TOOL_ENDS_MAX];
-	struct tm tm;
 
 	if (run->json)
 		return tool_print_json(json_pack("{s:s,s:i}", "file", path,
 						 "revoked", count));
-	memset(&tm, 0, sizeof(tm));
-	ASN1_TIME_to_tm(X509_CRL_get0_nextUpdate(crl), &tm);
 	printf("%s: %d revoked; %s. Bring it to every site.\n", path, count,
-	       tool_ends((uint64_t)timegm(&tm), ends));
+	       tool_ends(cert_seconds(X509_CRL_get0_nextUpdate(crl)), ends));
 	return TOOL_OK;
 }
 

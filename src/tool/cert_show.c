@@ -13,7 +13,7 @@
 #define TEXT_MAX 256
 #define PEM_BEGIN "-----BEGIN"
 
-static uint64_t seconds(const ASN1_TIME *time)
+uint64_t cert_seconds(const ASN1_TIME *time)
 {
 	struct tm tm;
 	time_t at;
@@ -123,8 +123,8 @@ static json_t *cert_json(X509 *cert)
 		"client",
 		usages != UINT32_MAX && (usages & XKU_SSL_CLIENT) != 0,
 		"serial", serial, "from_utc_s",
-		(json_int_t)seconds(X509_get0_notBefore(cert)), "until_utc_s",
-		(json_int_t)seconds(X509_get0_notAfter(cert)), "pin", pin);
+		(json_int_t)cert_seconds(X509_get0_notBefore(cert)), "until_utc_s",
+		(json_int_t)cert_seconds(X509_get0_notAfter(cert)), "pin", pin);
 }
 
 static json_t *list_json(X509_CRL *crl)
@@ -136,9 +136,9 @@ static json_t *list_json(X509_CRL *crl)
 			 "issuer", name_text(X509_CRL_get_issuer(crl), issuer),
 			 "revoked", all == NULL ? 0 : sk_X509_REVOKED_num(all),
 			 "from_utc_s",
-			 (json_int_t)seconds(X509_CRL_get0_lastUpdate(crl)),
+			 (json_int_t)cert_seconds(X509_CRL_get0_lastUpdate(crl)),
 			 "until_utc_s",
-			 (json_int_t)seconds(X509_CRL_get0_nextUpdate(crl)));
+			 (json_int_t)cert_seconds(X509_CRL_get0_nextUpdate(crl)));
 }
 
 static const char *string_of(const json_t *object, const char *name)

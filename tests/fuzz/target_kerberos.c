@@ -122,7 +122,7 @@ static void knock(const uint8_t *bytes, size_t length)
 			  gss.refusal <= HVRI_REFUSE_OURS &&
 			  gss.error.code < 0 && gss.error.sentence[0] != 0,
 		  "a refusal without a reason");
-	fuzz_must(memcmp(gss.exporter, none, sizeof(none)) == 0 &&
+	fuzz_must(memcmp(gss.key, none, sizeof(none)) == 0 &&
 			  gss.peer[0] == 0,
 		  "something is left of a refused proof");
 	hvri_gss_free(&gss);

@@ -7,6 +7,7 @@
 
 #include "base/name.h"
 
+#include <arpa/inet.h>
 #include <hvrepl/authorisation.h>
 #include <stdio.h>
 #include <string.h>
@@ -117,6 +118,16 @@ static bool same(const char *a, const char *b, size_t length)
 	return true;
 }
 
+/* By its bits, not by how it is written. */
+static bool same_address(const char *a, const char *b)
+{
+	uint8_t one[16], other[16];
+
+	return inet_pton(AF_INET6, a, one) == 1 &&
+	       inet_pton(AF_INET6, b, other) == 1 &&
+	       memcmp(one, other, sizeof(one)) == 0;
+}
+
 static bool lets_in(const char *pattern, const char *name)
 {
 	bool wild = pattern[0] == '*';
@@ -127,7 +138,8 @@ static bool lets_in(const char *pattern, const char *name)
 	if (!may_stand(pattern) || !is_text(name) || strchr(name, '*') != NULL)
 		return false;
 	if (of_name.count == 0 || wanted.count == 0)
-		return !wild && strcmp(pattern, name) == 0;
+		return !wild && (strcmp(pattern, name) == 0 ||
+				 same_address(pattern, name));
 	if (of_name.count != wanted.count + skip)
 		return false;
 	for (unsigned i = 0; i < wanted.count; i++)

@@ -99,14 +99,9 @@ static struct psk west = { .name = "west", .key = { 0x4b, 1, 2 } };
 static hvrepl_tls *credentials(struct psk *psk)
 {
 	struct hvrepl_authenticator_options options =
-		HVREPL_AUTHENTICATOR_OPTIONS_INIT;
+		psk_options(&psk_ops, psk, "psk-1");
 	hvrepl_tls *tls = NULL;
 
-	options.mechanism = "psk-1";
-	options.self = psk->name;
-	options.authenticator.ops = &psk_ops;
-	options.authenticator.user = psk;
-	options.authenticator.release = psk_release;
 	fuzz_must(hvrepl_authenticator_create(&options, &tls, NULL) ==
 			  HVREPL_OK,
 		  "credentials");

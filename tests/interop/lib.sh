@@ -121,6 +121,15 @@ fails() {
 	grep -qF -- "$text" "$work/said" || { echo "did not say: $text"; return 1; }
 }
 
+# never COMMAND...: it fails, whatever it says. A `!` in the middle of a case is no
+# check: set -e takes no notice of it.
+never() {
+	if "$@"; then
+		echo "it did not fail: $*"
+		return 1
+	fi
+}
+
 # within SECONDS COMMAND...: until it succeeds.
 within() {
 	local end=$((SECONDS + $1))

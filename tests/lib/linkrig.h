@@ -70,7 +70,8 @@ static inline void on_closed(struct hvri_link *link)
 	side_of(link)->closed = true;
 }
 
-static const struct hvri_link_calls calls = { on_up, on_frame, on_closed };
+static const struct hvri_link_calls calls = { on_up, on_frame, on_closed,
+					      NULL };
 
 static inline void side_init(struct side *side, uint64_t seed)
 {

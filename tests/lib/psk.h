@@ -11,6 +11,7 @@
 #define PSK_H
 
 #include <hvrepl/authenticator.h>
+#include <hvrepl/backends/authenticator.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -165,6 +166,22 @@ static inline int32_t psk_step(void *user, void *argument, const void *token,
 	return HVREPL_PENDING;
 }
 
+/* Of an initiator that believes any acceptor, and has no key to speak of. */
+static inline int32_t psk_blind_step(void *user, void *argument,
+				     const void *token, size_t length,
+				     struct hvrepl_proof_step *step)
+{
+	struct psk_proof *proof = argument;
+	uint8_t mac[PSK_MAC] = { 0 };
+	int32_t rc = psk_step(user, argument, token, length, step);
+
+	if (rc >= 0 || token == NULL)
+		return rc;
+	memset(step->sentence, 0, sizeof(step->sentence));
+	psk_say(step, mac, sizeof(mac));
+	return psk_proved(proof, step);
+}
+
 static inline void psk_end(void *user, void *proof)
 {
 	struct psk *psk = user;
@@ -194,4 +211,20 @@ static const struct hvrepl_authenticator_ops psk_ops = {
 	.end = psk_end,
 	.refused = psk_refused,
 };
+
+/* What makes credentials of one side. */
+static inline struct hvrepl_authenticator_options
+psk_options(const struct hvrepl_authenticator_ops *ops, struct psk *psk,
+	    const char *mechanism)
+{
+	struct hvrepl_authenticator_options options =
+		HVREPL_AUTHENTICATOR_OPTIONS_INIT;
+
+	options.mechanism = mechanism;
+	options.self = psk->name[0] != 0 ? psk->name : NULL;
+	options.authenticator.ops = ops;
+	options.authenticator.user = psk;
+	options.authenticator.release = psk_release;
+	return options;
+}
 #endif

@@ -9,6 +9,7 @@
 
 static struct psk east, west;
 static unsigned failed_renewals, mended_renewals;
+static uint64_t patience_ns; /* For a handshake; 0: the usual. */
 
 static inline void renewal_failed(void *user, const char *peer, uint64_t left_ns,
 			   const struct hvrepl_error *error)
@@ -31,16 +32,14 @@ static inline int32_t make(const struct hvrepl_authenticator_ops *ops, void *use
 		    struct hvrepl_error *error)
 {
 	struct hvrepl_authenticator_options options =
-		HVREPL_AUTHENTICATOR_OPTIONS_INIT;
+		psk_options(ops, user, mechanism);
 
-	options.mechanism = mechanism;
+	/* Whatever it proves to be. */
 	options.self = user == &east ? "east" : "west";
-	options.authenticator.ops = ops;
-	options.authenticator.user = user;
-	options.authenticator.release = psk_release;
 	options.renewal_failed = renewal_failed;
 	options.renewed = renewed;
 	options.user = user;
+	options.handshake_timeout_ns = patience_ns;
 	return hvrepl_authenticator_create(&options, out, error);
 }
 
@@ -74,6 +73,7 @@ static inline void open_ends(void)
 	memset(east.key, 0x4b, sizeof(east.key));
 	memset(west.key, 0x4b, sizeof(west.key));
 	failed_renewals = mended_renewals = 0;
+	patience_ns = 0;
 	open_with(&psk_ops, &psk_ops);
 }
 

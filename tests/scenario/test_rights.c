@@ -9,12 +9,12 @@
 #define ALL_BUT(verb) (HVREPL_VERB_ALL & ~(uint32_t)(verb))
 
 static char audit[HVREPL_SENTENCE_MAX]; /* The last of either site. */
-static unsigned audits, sessions_down;
+static unsigned audits, sessions_down, sessions_up;
+static char proved[2][HVREPL_SENTENCE_MAX]; /* The last of each. */
 static struct hvrepl_uuid audit_vm; /* What it was about. */
 
 static void seen(struct pair_site *site, const struct hvrepl_event *event)
 {
-	(void)site;
 	if (event->type == HVREPL_EVENT_AUDIT &&
 	    event->value == HVREPL_AUDIT_DENIED) {
 		ck_assert_int_eq(event->code, HVREPL_E_DENIED);
@@ -24,6 +24,12 @@ static void seen(struct pair_site *site, const struct hvrepl_event *event)
 	}
 	if (event->type == HVREPL_EVENT_SESSION && event->value == 0)
 		sessions_down++;
+	if (event->type == HVREPL_EVENT_SESSION && event->value == 1)
+		sessions_up++;
+	if (event->type == HVREPL_EVENT_AUDIT &&
+	    event->value == HVREPL_AUDIT_AUTHENTICATION)
+		snprintf(proved[site == &pair.b], sizeof(proved[0]), "%s",
+			 event->sentence);
 }
 
 static void setup(void)
@@ -92,6 +98,7 @@ START_TEST(without_an_entry_there_is_no_session_and_it_is_said_why)
 			 HVREPL_E_NOT_FOUND);
 	ck_assert_uint_eq(status.verbs, 0);
 	rights(&pair.b, HVREPL_VERB_ALL);
+	pair_run(&pair, 10 * SECOND); /* Who was denied pauses longer each time. */
 	ck_assert_int_eq(hvrepl_node_get_authorisation(pair.b.node, "SITE-A",
 						       &status),
 			 HVREPL_OK);
@@ -99,6 +106,30 @@ START_TEST(without_an_entry_there_is_no_session_and_it_is_said_why)
 	ck_assert_str_eq(status.entry, "site-a");
 	ck_assert_ptr_nonnull(strstr(status.sentence, "allows enable, receive"));
 	shadow_protect();
+}
+END_TEST
+
+/* Neither side takes the session for one that stands, whoever it is that denies it,
+ * and both note it. */
+START_TEST(a_session_that_is_denied_was_never_up)
+{
+	struct pair_site *denies = _i == 0 ? &pair.a : &pair.b;
+	struct pair_site *other = pair_other(denies);
+
+	rights(denies, 0);
+	ck_assert_uint_gt(sessions_down, 0);
+	sessions_up = sessions_down = 0;
+	audits = 0;
+	pair_run(&pair, 20 * SECOND); /* It tries again and again. */
+	ck_assert_uint_gt(sessions_down, 2);
+	ck_assert_uint_eq(sessions_up, 0);
+	ck_assert_uint_gt(audits, 0);
+	ck_assert_msg(strstr(proved[other == &pair.b],
+			     "got no session: no authorisation entry names you") !=
+			      NULL, "%s", proved[other == &pair.b]);
+	rights(denies, HVREPL_VERB_ALL);
+	pair_run(&pair, 60 * SECOND);
+	ck_assert_uint_gt(sessions_up, 0);
 }
 END_TEST
 
@@ -506,6 +537,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, shadow_teardown);
 	tcase_add_test(tc,
 		       without_an_entry_there_is_no_session_and_it_is_said_why);
+	tcase_add_loop_test(tc, a_session_that_is_denied_was_never_up, 0, 2);
 	tcase_add_test(tc,
 		       each_refusal_names_the_entry_and_the_verb_that_it_lacks);
 	tcase_add_test(tc, a_verb_that_is_taken_away_ends_what_is_under_way);

@@ -5,6 +5,8 @@
 #include "backend/proof.h"
 #include "pskrig.h"
 
+#include <fcntl.h>
+
 #define RAW_ALPN "\x0ehvrepl/1-psk-1"
 #include "middleman.h"
 
@@ -58,26 +60,11 @@ START_TEST(another_key_is_refused_on_either_side)
 }
 END_TEST
 
-static int32_t blind_step(void *user, void *argument, const void *token,
-			  size_t length, struct hvrepl_proof_step *step)
-{
-	struct psk_proof *proof = argument;
-	uint8_t mac[PSK_MAC] = { 0 };
-	int32_t rc = psk_step(user, argument, token, length, step);
-
-	if (rc >= 0 || token == NULL)
-		return rc;
-	/* It believes anybody, and has no key. */
-	memset(step->sentence, 0, sizeof(step->sentence));
-	psk_say(step, mac, sizeof(mac));
-	return psk_proved(proof, step);
-}
-
 START_TEST(an_initiator_without_the_key_is_told_why_it_is_refused)
 {
 	struct hvrepl_authenticator_ops blind = psk_ops;
 
-	blind.step = blind_step;
+	blind.step = psk_blind_step;
 	again_with(&blind, &psk_ops);
 	east.key[0] ^= 1;
 	try_to_join();
@@ -392,6 +379,46 @@ START_TEST(nothing_but_a_bounded_token_is_read_before_the_proof)
 }
 END_TEST
 
+/* Nothing that a certificate file could mend: there is none. */
+START_TEST(who_wants_a_certificate_is_told_of_the_mechanism)
+{
+	SSL *ssl;
+	int fd;
+
+	start_listening("127.0.0.1", 0);
+	fd = connect_to(hvrepl_listener_port(listener));
+	ssl = tls_over(fd, false);
+	SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
+	ck_assert_int_eq(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+	for (int i = 0; i < 400 && server.settled == 0; i++) {
+		(void)SSL_connect(ssl);
+		run_for(SECOND / 100);
+	}
+	SSL_free(ssl);
+	close(fd);
+	ck_assert_int_eq(server.code, HVREPL_E_PEER_REFUSED);
+	ck_assert_uint_eq(server.step, HVREPL_STEP_TLS);
+	SAID(server, "this site proves itself by psk-1");
+	ck_assert_ptr_null(strstr(server.sentence, "our certificate"));
+}
+END_TEST
+
+START_TEST(a_name_that_cannot_be_is_said_in_words_of_the_mechanism)
+{
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	struct hvrepl_tls_connect connect = HVREPL_TLS_CONNECT_INIT;
+
+	connect.host = "127.0.0.1";
+	connect.peer = "*";
+	connect.port = 1;
+	connect.done = on_done;
+	ck_assert_int_eq(hvrepl_tls_connect(loop, primary, &connect, &error),
+			 HVREPL_E_INVALID);
+	ck_assert_str_eq(error.sentence,
+			 "the peer's name is none that psk-1 knows");
+}
+END_TEST
+
 START_TEST(a_proof_relayed_by_a_man_in_the_middle_is_refused)
 {
 	start_listening("127.0.0.1", 0);
@@ -426,6 +453,9 @@ int main(void)
 	tcase_add_test(tc, a_truncated_token_is_refused);
 	tcase_add_test(tc,
 		       nothing_but_a_bounded_token_is_read_before_the_proof);
+	tcase_add_test(tc, who_wants_a_certificate_is_told_of_the_mechanism);
+	tcase_add_test(tc,
+		       a_name_that_cannot_be_is_said_in_words_of_the_mechanism);
 	tcase_add_test(tc, a_proof_relayed_by_a_man_in_the_middle_is_refused);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);

@@ -141,6 +141,8 @@ static int32_t mistaken_step(void *user, void *proof, const void *token,
 		step->token = elsewhere;
 		step->token_length = sizeof(elsewhere);
 		return HVREPL_PENDING;
+	case 6: /* Of a peer that nobody has asked anything. */
+		return HVREPL_OK;
 	default:
 		return 42;
 	}
@@ -306,7 +308,10 @@ END_TEST
 
 static bool client_is_out(void)
 {
-	return readers[0].rc < 0 && readers[1].rc < 0;
+	/* The other side hears an end in good order. */
+	return readers[1].op.complete != NULL &&
+	       readers[0].rc != HVREPL_PENDING &&
+	       readers[1].rc != HVREPL_PENDING;
 }
 
 START_TEST(a_proof_that_cannot_be_made_anew_ends_with_its_lifetime)
@@ -345,15 +350,86 @@ START_TEST(a_renewal_that_comes_late_is_in_time)
 }
 END_TEST
 
+/* What each side is told of the end of a proof, beside the code of its channel. */
+static struct hvrepl_error why[2];
+static unsigned ends[2];
+
+static void note_end(void *user, const char *peer,
+		     const struct hvrepl_error *error)
+{
+	unsigned at = user == &west;
+
+	ck_assert_str_eq(peer, at == 0 ? "west" : "east");
+	why[at] = *error;
+	ends[at]++;
+}
+
+/* With proofs of east's that are made anew after a second. */
+static void join_and_watch(void)
+{
+	struct hvrepl_tls_notes notes = HVREPL_TLS_NOTES_INIT;
+
+	notes.ended = note_end;
+	memset(ends, 0, sizeof(ends));
+	notes.user = &east;
+	ck_assert_int_eq(hvrepl_tls_set_notes(primary, &notes), HVREPL_OK);
+	notes.user = &west;
+	ck_assert_int_eq(hvrepl_tls_set_notes(replica, &notes), HVREPL_OK);
+	join();
+	ck_assert_int_eq(hvrepl_loop_post(loop, start_readers, NULL), 0);
+}
+
+#define WHY(side, words)                                                    \
+	ck_assert_msg(ends[side] == 1 &&                                    \
+			      strstr(why[side].sentence, words) != NULL,    \
+		      "%u %s", ends[side], why[side].sentence)
+
 START_TEST(nobody_else_proves_himself_on_a_proved_connection)
 {
 	east.lifetime_ns = 2 * SECOND;
 	west.lifetime_ns = 60 * SECOND;
-	join();
+	join_and_watch();
 	strcpy(east.name, "north");
-	ck_assert_int_eq(hvrepl_loop_post(loop, start_readers, NULL), 0);
 	until(client_is_out);
 	ck_assert_int_eq(readers[1].rc, HVREPL_E_UNAUTHENTICATED);
+	ck_assert_int_eq(readers[0].rc, HVREPL_E_UNAUTHENTICATED);
+	ck_assert_int_eq(why[1].code, HVREPL_E_UNAUTHENTICATED);
+	WHY(1, "the new proof of east by psk-1 failed: on its connection north "
+	       "proved itself");
+	WHY(0, "west refused our proof by psk-1: we are not among its peers");
+}
+END_TEST
+
+START_TEST(a_new_proof_that_fails_at_the_acceptor_says_why_on_both_sides)
+{
+	struct hvrepl_authenticator_ops blind = psk_ops;
+
+	blind.step = psk_blind_step;
+	again_with(&blind, &psk_ops);
+	east.lifetime_ns = 2 * SECOND;
+	west.lifetime_ns = 60 * SECOND;
+	join_and_watch();
+	west.key[0] ^= 1;
+	until(client_is_out);
+	WHY(1, "the new proof of east by psk-1 failed: the initiator has "
+	       "another key");
+	WHY(0, "west refused our proof by psk-1: it has another key for us");
+}
+END_TEST
+
+START_TEST(a_proof_that_ends_says_so_on_the_side_where_it_does)
+{
+	/* Who accepts waits for as long as a handshake may take. */
+	patience_ns = SECOND;
+	again_with(&psk_ops, &psk_ops);
+	east.lifetime_ns = _i == 0 ? 2 * SECOND : 60 * SECOND;
+	west.lifetime_ns = _i == 0 ? 60 * SECOND : SECOND / 10;
+	join_and_watch();
+	east.fails = true;
+	until(client_is_out);
+	WHY(_i, _i == 0 ? "our proof to west by psk-1 has ended" :
+			  "east has not proved itself anew in time");
+	ck_assert_uint_eq(ends[1 - _i], 0);
 }
 END_TEST
 
@@ -371,7 +447,7 @@ int main(void)
 		tc, sixty_four_strangers_are_proved_at_once_and_not_one_more);
 	tcase_add_loop_test(
 		tc, a_mistake_of_the_mechanism_is_an_error_of_the_callback, 0,
-		7);
+		8);
 	tcase_add_test(tc, what_cannot_begin_says_why);
 	tcase_add_test(
 		tc, an_authenticator_is_released_once_also_when_it_is_not_taken);
@@ -381,6 +457,11 @@ int main(void)
 		tc, a_proof_that_cannot_be_made_anew_ends_with_its_lifetime);
 	tcase_add_test(tc, a_renewal_that_comes_late_is_in_time);
 	tcase_add_test(tc, nobody_else_proves_himself_on_a_proved_connection);
+	tcase_add_test(
+		tc,
+		a_new_proof_that_fails_at_the_acceptor_says_why_on_both_sides);
+	tcase_add_loop_test(
+		tc, a_proof_that_ends_says_so_on_the_side_where_it_does, 0, 2);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }

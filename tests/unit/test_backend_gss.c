@@ -93,7 +93,7 @@ static void refused(uint32_t refusal, const char *text)
 	ck_assert_msg(called.refusal == refusal, "%u: %s", called.refusal,
 		      called.error.sentence);
 	SPEAKS(called, text);
-	ck_assert_mem_eq(called.exporter, none, sizeof(none));
+	ck_assert_mem_eq(called.key, none, sizeof(none));
 }
 
 START_TEST(both_sides_prove_themselves_and_have_one_key)
@@ -102,9 +102,9 @@ START_TEST(both_sides_prove_themselves_and_have_one_key)
 	ck_assert_str_eq(called.peer, EAST);
 	ck_assert_str_eq(called.self, WEST);
 	ck_assert_str_eq(caller.self, EAST);
-	ck_assert_mem_eq(caller.exporter, called.exporter,
+	ck_assert_mem_eq(caller.key, called.key,
 			 HVREPL_EXPORTER_SIZE);
-	ck_assert_mem_ne(caller.exporter, one, HVREPL_EXPORTER_SIZE);
+	ck_assert_mem_ne(caller.key, one, HVREPL_EXPORTER_SIZE);
 	ck_assert_uint_gt(caller.lifetime_ns, 9 * 3600 * 1000000000ull);
 	ck_assert_uint_le(caller.lifetime_ns, 10 * 3600 * 1000000000ull);
 }
@@ -115,11 +115,11 @@ START_TEST(two_proofs_over_one_connection_have_different_keys)
 	uint8_t before[HVREPL_EXPORTER_SIZE];
 
 	proved();
-	memcpy(before, caller.exporter, sizeof(before));
+	memcpy(before, caller.key, sizeof(before));
 	teardown();
 	setup();
 	proved();
-	ck_assert_mem_ne(before, caller.exporter, sizeof(before));
+	ck_assert_mem_ne(before, caller.key, sizeof(before));
 }
 END_TEST
 
@@ -398,8 +398,8 @@ START_TEST(a_changed_answer_proves_nothing)
 		rc = hvri_gss_finish(&caller);
 		if (rc == HVREPL_OK) {
 			unread++;
-			ck_assert_mem_eq(caller.exporter, called.exporter,
-					 sizeof(caller.exporter));
+			ck_assert_mem_eq(caller.key, called.key,
+					 sizeof(caller.key));
 		} else {
 			ck_assert_int_eq(rc, HVREPL_E_UNAUTHENTICATED);
 		}

@@ -3,24 +3,9 @@
 #include "replication/relationship.h"
 
 #include "replication/lineage.h"
-#include "sites.h"
+#include "sitesrig.h"
 
 #include <string.h>
-
-static struct sites w;
-static struct hvri_update u;
-
-static void set_up(void)
-{
-	sites_init(&w, 3);
-	sites_replicating(&w);
-	ck_assert_ptr_null(w.broken);
-}
-
-static void tear_down(void)
-{
-	sites_free(&w);
-}
 
 static void operate(uint32_t site, uint32_t operation,
 		    const struct hvrepl_uuid *epoch)

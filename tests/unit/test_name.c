@@ -53,6 +53,41 @@ START_TEST(a_wildcard_is_one_whole_label_at_the_front_of_two_more)
 }
 END_TEST
 
+static void folds(const char *name, const char *to, int32_t is)
+{
+	char out[HVREPL_PEER_NAME_MAX + 1];
+
+	ck_assert_int_eq(hvrepl_peer_name_fold(name, out), is);
+	ck_assert_str_eq(out, to);
+	ck_assert_int_eq(hvrepl_peer_pattern_matches(name, to), 1);
+	ck_assert_int_eq(hvrepl_peer_pattern_matches(to, name), 1);
+}
+
+START_TEST(a_name_has_one_spelling)
+{
+	char out[HVREPL_PEER_NAME_MAX + 1] = "";
+
+	folds("East.Example.COM.", "east.example.com", 1);
+	folds("192.0.2.7", "192.0.2.7", 1);
+	folds("2001:DB8:0:0::1", "2001:db8::1", 1);
+	folds("0:0:0:0:0:0:0:1", "::1", 1);
+	folds("::ffff:c000:207", "::ffff:192.0.2.7", 1); /* The longer one. */
+	/* What is no host's is what its bytes are. */
+	folds("hvrepl/West@REALM", "hvrepl/West@REALM", 0);
+	folds("fe80::1%Eth0", "fe80::1%Eth0", 0);
+	folds("a..B", "a..B", 0);
+	ck_assert_int_eq(hvrepl_peer_pattern_matches("2001:db8::1",
+						     "2001:db8::2"), 0);
+	ck_assert_int_eq(hvrepl_peer_name_fold("*.example.com", out),
+			 HVREPL_E_INVALID);
+	ck_assert_int_eq(hvrepl_peer_name_fold("", out), HVREPL_E_INVALID);
+	ck_assert_int_eq(hvrepl_peer_name_fold(NULL, out), HVREPL_E_INVALID);
+	ck_assert_int_eq(hvrepl_peer_name_fold("east", NULL),
+			 HVREPL_E_INVALID);
+	ck_assert_str_eq(out, "");
+}
+END_TEST
+
 START_TEST(a_wildcard_lets_in_the_hosts_of_one_domain_and_nobody_else)
 {
 	static const struct {
@@ -162,6 +197,7 @@ int main(void)
 	Suite *suite = suite_create("name");
 	TCase *tcase = tcase_create("name");
 
+	tcase_add_test(tcase, a_name_has_one_spelling);
 	tcase_add_test(tcase,
 		       a_wildcard_is_one_whole_label_at_the_front_of_two_more);
 	tcase_add_test(

@@ -4,24 +4,9 @@
 
 #include "base/env.h"
 #include "replication/lineage.h"
-#include "sites.h"
+#include "sitesrig.h"
 
 #include <string.h>
-
-static struct sites w;
-static struct hvri_update u;
-
-static void set_up(void)
-{
-	sites_init(&w, 3);
-	sites_replicating(&w);
-	ck_assert_ptr_null(w.broken);
-}
-
-static void tear_down(void)
-{
-	sites_free(&w);
-}
 
 static const struct hvri_message *sent(uint32_t type)
 {

@@ -194,8 +194,14 @@ struct hvrepl_tls_notes {
 	 * is the first time after it was let in. */
 	void (*proved)(void *user, const char *peer, uint64_t count);
 	void *user; /* Borrowed as long as there are connections with these. */
+	/** Optional: a connection ends because what proved its peer does: a new
+	 * proof failed here or there, came from somebody else or too often, or
+	 * came not at all. `why` is borrowed for the call. By struct_size. */
+	void (*ended)(void *user, const char *peer,
+		      const struct hvrepl_error *why);
 };
-#define HVREPL_TLS_NOTES_INIT { sizeof(struct hvrepl_tls_notes), 0, 0, 0, 0 }
+#define HVREPL_TLS_NOTES_INIT \
+	{ sizeof(struct hvrepl_tls_notes), 0, 0, 0, 0, 0 }
 /**
  * Tell that, also of credentials of Kerberos or an authenticator. The callbacks run
  * on the loop's thread and must not block. Before the first connection.

@@ -66,7 +66,6 @@ void hvri_gss_free(struct hvri_gss *gss)
 					     GSS_C_NO_BUFFER);
 	OPENSSL_cleanse(gss->token, sizeof(gss->token));
 	OPENSSL_cleanse(gss->key, sizeof(gss->key));
-	OPENSSL_cleanse(gss->exporter, sizeof(gss->exporter));
 }
 
 static uint32_t import(const char *principal, gss_name_t *name_out,
@@ -319,11 +318,7 @@ static bool derive(struct hvri_gss *gss)
 		memcpy(gss->key, out.value, sizeof(gss->key));
 	OPENSSL_cleanse(out.value, out.length);
 	(void)gss_release_buffer(&minor, &out);
-	return fine && hvri_mechanism_exporter(
-			       "krb5", gss->binding,
-			       gss->acceptor ? gss->peer : gss->self,
-			       gss->acceptor ? gss->self : gss->peer, gss->key,
-			       gss->exporter);
+	return fine;
 }
 
 /* The context is complete: is it as it must be? */

@@ -79,7 +79,7 @@ bool hvri_gss_token_is(const void *token, size_t length, unsigned kind);
 #define HVRI_REFUSE_ENCTYPE 8u  /* No AES key. */
 #define HVRI_REFUSE_NAME 9u     /* The principal is no peer of this site. */
 #define HVRI_REFUSE_REPLAY 10u  /* Seen before. */
-#define HVRI_REFUSE_BUSY 11u    /* Too many at once. */
+/* 11: HVREPL_REFUSED_BUSY, of any mechanism. */
 #define HVRI_REFUSE_OURS 12u    /* The acceptor's own keytab or system. */
 
 /*
@@ -100,9 +100,8 @@ struct hvri_gss {
 	uint32_t token_length;
 	uint32_t refusal; /* HVRI_REFUSE_*, with a failure of the acceptor. */
 	uint64_t lifetime_ns; /* Of the proof, from now; UINT64_MAX: no end. */
-	uint8_t key[HVREPL_PROOF_KEY_SIZE]; /* When proved; and what follows: */
-	uint8_t exporter[HVREPL_EXPORTER_SIZE]; /* hvri_mechanism_exporter() */
-	struct hvrepl_error error;              /* With a failure. */
+	uint8_t key[HVREPL_PROOF_KEY_SIZE]; /* When proved. */
+	struct hvrepl_error error;          /* With a failure. */
 };
 void hvri_gss_init(struct hvri_gss *gss, struct hvri_kerberos *kerberos,
 		   const char *peer, /* NULL: acceptor */

@@ -5,6 +5,7 @@
 #include "backend/fileio.h"
 
 #include <errno.h>
+#include <hvrepl/authorisation.h>
 #include <krb5.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,13 +25,6 @@ static void reason_of(krb5_context context, krb5_error_code failed,
 	for (char *at = out; *at != 0; at++)
 		if (*at < 0x20 || *at >= 0x7f)
 			*at = '?';
-}
-
-static void lower(char *text)
-{
-	for (; *text != 0; text++)
-		if (*text >= 'A' && *text <= 'Z')
-			*text = (char)(*text - 'A' + 'a');
 }
 
 static krb5_error_code canonical(krb5_context context, const char *text,
@@ -56,6 +50,7 @@ static bool spell_out(const struct hvri_kerberos *kerberos, const char *name,
 		      char out[2 * HVREPL_PEER_NAME_MAX])
 {
 	size_t length = strlen(name);
+	char host[HVREPL_PEER_NAME_MAX + 1];
 
 	if (!hvri_gss_is_plain(name, length))
 		return false;
@@ -63,9 +58,10 @@ static bool spell_out(const struct hvri_kerberos *kerberos, const char *name,
 		memcpy(out, name, length + 1);
 		return true;
 	}
+	if (hvrepl_peer_name_fold(name, host) < 0)
+		return false;
 	snprintf(out, 2 * HVREPL_PEER_NAME_MAX, "%s/%s", kerberos->service,
-		 name);
-	lower(out + strlen(kerberos->service));
+		 host);
 	return true;
 }
 
