@@ -27,7 +27,7 @@ int32_t hvrepl_peer_name_fold(const char *name, char *out)
 {
 	if (name == NULL || out == NULL || !hvri_name_ok(name))
 		return HVREPL_E_INVALID;
-	strcpy(out, name);
+	memcpy(out, name, strlen(name) + 1);
 	return hvri_name_fold(out);
 }
 

@@ -32,7 +32,7 @@ struct hvri_connection {
 	hvrepl_loop_watch *watch;
 	hvrepl_loop_timer *timer;
 	uint64_t proof_deadline_ns; /* As the timer has it when open. */
-	uint64_t rekeys_told, proofs_told;
+	struct hvri_tls_told told;
 	uint8_t exporter[HVREPL_EXPORTER_SIZE];
 
 	/* Under the mutex, because operations come from any thread. What an
@@ -251,25 +251,6 @@ static void drive_proof(struct hvri_connection *c, uint32_t *events,
 	}
 }
 
-static void tell_notes(struct hvri_connection *c)
-{
-	const struct hvrepl_tls_notes *notes = hvri_tls_notes(c->setup.tls);
-	uint64_t proofs = c->proof == NULL ? 0 : hvri_proof_count(c->proof);
-
-	if (c->session.rekeys > c->rekeys_told) {
-		c->rekeys_told = c->session.rekeys;
-		if (notes->rekeyed != NULL)
-			notes->rekeyed(notes->user, c->session.peer,
-				       c->rekeys_told);
-	}
-	if (proofs > c->proofs_told) {
-		/* The first one is the connection itself. */
-		if (proofs > 1 && notes->proved != NULL)
-			notes->proved(notes->user, c->session.peer, proofs);
-		c->proofs_told = proofs;
-	}
-}
-
 static void drive_open(struct hvri_connection *c, struct ended *ended)
 {
 	uint32_t events = 0;
@@ -321,7 +302,9 @@ static void drive_open(struct hvri_connection *c, struct ended *ended)
 		drive_proof(c, &events, ended);
 	if (c->phase != OPEN)
 		return;
-	tell_notes(c);
+	hvri_tls_tell(c->setup.tls, &c->session,
+		      c->proof == NULL ? 0 : hvri_proof_count(c->proof),
+		      &c->told);
 	watch(c, events, ended);
 }
 
@@ -467,16 +450,7 @@ static void timed_out(void *user)
 
 	hold(c);
 	if (c->phase == HANDSHAKE) {
-		hvri_sys_fail(&error, HVREPL_E_TIMEOUT, 0,
-			      c->session.step == HVREPL_STEP_KERBEROS ?
-				      "Kerberos took too long: does the KDC "
-				      "answer, and the peer?" :
-			      c->session.step == HVREPL_STEP_PROOF ?
-				      "the proof took too long: does what it "
-				      "asks answer, and the peer?" :
-				      "the TLS handshake took too long: is the "
-				      "peer overloaded, or something else on "
-				      "that port?");
+		hvri_tls_explain_late(&c->session, &error);
 		handshake_failed(c, HVREPL_E_TIMEOUT, &error, &ended);
 	} else if (c->phase == OPEN && c->proof != NULL) {
 		int32_t rc = hvri_proof_due(c->proof);

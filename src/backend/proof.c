@@ -1,59 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Frames of a connection that an authenticator proves, once and again. */
-#include "backend/proof.h"
+/* Frames of a connection that an authenticator proves: the first proof. */
+#include "backend/proofparts.h"
 
 #include "backend/fileio.h"
-#include "backend/proofjob.h"
 
 #include <hvrepl/authorisation.h>
 
 #include <stdlib.h>
 #include <string.h>
-
-#define SECOND_NS 1000000000ull
-/* Between two tries to prove ourselves anew. */
-#define RETRY_MAX_NS (300 * SECOND_NS)
-/* A client begins one a second at most. */
-#define AGAIN_NS (HVRI_PROOF_AGAIN_MAX * SECOND_NS / 2)
-
-enum stage {
-	START,    /* Of the first proof. */
-	CALLING,  /* The authenticator has it. */
-	FLUSHING, /* A token, or that all is well, is on its way out. */
-	READING,  /* The peer's frame is awaited. */
-	REFUSING, /* FLUSHING, and then it has failed. */
-	PROVED,
-};
-
-struct hvri_proof {
-	struct hvri_tls_session *session;
-	struct hvri_mechanism *mechanism;
-	hvrepl_tls *tls;
-	hvrepl_loop *loop;
-	void (*wake)(void *user);
-	void *user;
-	enum stage stage;
-	struct hvri_proof_job *job; /* An exchange under way, or NULL. */
-	uint8_t binding[HVREPL_EXPORTER_SIZE];
-	uint8_t exporter[HVREPL_EXPORTER_SIZE];
-	uint64_t next_ns, ends_ns; /* Client's next proof; end of this one. */
-	uint64_t count;
-	/* Server: when the peer last began anew, oldest at `again_at`. */
-	uint64_t again_ns[HVRI_PROOF_AGAIN_MAX];
-	uint32_t again_at;
-	bool renewal_failed; /* And it was said. */
-	struct hvrepl_error why; /* It ended, once it was proved; or all zero. */
-	/* The frame being received. */
-	uint8_t header[HVRI_PROOF_HEADER];
-	uint32_t header_at;
-	uint32_t kind;
-	uint64_t left;
-	uint8_t token[HVREPL_PROOF_TOKEN_MAX];
-	uint32_t token_at;
-	/* Sending. */
-	bool in_data; /* Between two DATA frames otherwise. */
-	bool token_waits, token_leaves;
-};
 
 int32_t hvri_proof_create(struct hvri_tls_session *session, hvrepl_tls *tls,
 			  hvrepl_loop *loop, void (*wake)(void *user),
@@ -118,7 +72,7 @@ static int32_t next_step(struct hvri_proof *proof)
 }
 
 /* A new exchange, and its first step. */
-static int32_t start_job(struct hvri_proof *proof, bool again)
+int32_t hvri_proof_start_job(struct hvri_proof *proof, bool again)
 {
 	bool server = proof->session->server;
 
@@ -134,14 +88,14 @@ static int32_t start_job(struct hvri_proof *proof, bool again)
 }
 
 /* The exchange goes on with the token that came; LIMIT: there were too many. */
-static int32_t step_on(struct hvri_proof *proof)
+int32_t hvri_proof_step_on(struct hvri_proof *proof)
 {
 	return ++proof->job->heard > HVREPL_PROOF_TOKENS_MAX ? HVREPL_E_LIMIT :
 							 next_step(proof);
 }
 
 /* The exchange is over and good. */
-static void take_result(struct hvri_proof *proof)
+void hvri_proof_take_result(struct hvri_proof *proof)
 {
 	const struct hvrepl_proof_step *step = &proof->job->step;
 	const struct hvri_mechanism *mechanism = proof->mechanism;
@@ -168,7 +122,7 @@ static void take_result(struct hvri_proof *proof)
 }
 
 /* Between two frames: make the next record this one. */
-static void put_frame(struct hvri_proof *proof, uint32_t kind,
+void hvri_proof_put_frame(struct hvri_proof *proof, uint32_t kind,
 		      const void *bytes, uint32_t length)
 {
 	struct hvri_tls_session *session = proof->session;
@@ -181,7 +135,7 @@ static void put_frame(struct hvri_proof *proof, uint32_t kind,
 	session->record_length = HVRI_PROOF_HEADER + length;
 }
 
-static int32_t flush(struct hvri_proof *proof)
+int32_t hvri_proof_flush(struct hvri_proof *proof)
 {
 	struct hvri_tls_out nothing = { NULL, 0, 0 };
 
@@ -216,7 +170,7 @@ static int32_t take_header(struct hvri_proof *proof)
 }
 
 /* Bytes of the TLS connection; CLOSED when there are no more. */
-static int32_t read_some(struct hvri_proof *proof, void *buffer, size_t length,
+int32_t hvri_proof_read_some(struct hvri_proof *proof, void *buffer, size_t length,
 			 size_t *got_out)
 {
 	int32_t rc = hvri_tls_receive(proof->session, buffer, length, got_out);
@@ -225,7 +179,7 @@ static int32_t read_some(struct hvri_proof *proof, void *buffer, size_t length,
 }
 
 /* Until a DATA frame has begun (kind DATA) or another is whole (left 0). */
-static int32_t next_frame(struct hvri_proof *proof)
+int32_t hvri_proof_next_frame(struct hvri_proof *proof)
 {
 	size_t got = 0;
 	int32_t rc;
@@ -233,7 +187,7 @@ static int32_t next_frame(struct hvri_proof *proof)
 	while (proof->left == 0) {
 		bool first = proof->header_at == 0;
 
-		rc = read_some(proof, proof->header + proof->header_at,
+		rc = hvri_proof_read_some(proof, proof->header + proof->header_at,
 			       HVRI_PROOF_HEADER - proof->header_at, &got);
 		if (rc != HVREPL_OK)
 			return rc == HVREPL_E_CLOSED && !first ?
@@ -246,7 +200,7 @@ static int32_t next_frame(struct hvri_proof *proof)
 			return rc;
 	}
 	while (proof->kind != HVRI_PROOF_DATA && proof->left > 0) {
-		rc = read_some(proof, proof->token + proof->token_at,
+		rc = hvri_proof_read_some(proof, proof->token + proof->token_at,
 			       (size_t)proof->left, &got);
 		if (rc != HVREPL_OK)
 			return rc == HVREPL_E_CLOSED ? HVREPL_E_DISCONNECTED :
@@ -281,34 +235,34 @@ static bool is_known(const struct hvri_tls_session *session, const char *peer)
 }
 
 /* Between two frames: what the step that ended well has to say. */
-static void put_step(struct hvri_proof *proof)
+void hvri_proof_put_step(struct hvri_proof *proof)
 {
 	static const uint8_t zeroes[4];
 	const struct hvrepl_proof_step *step = &proof->job->step;
 
 	if (step->token_length > 0)
-		put_frame(proof, HVRI_PROOF_TOKEN, step->token,
+		hvri_proof_put_frame(proof, HVRI_PROOF_TOKEN, step->token,
 			  step->token_length);
 	else
-		put_frame(proof, HVRI_PROOF_ACCEPTED, zeroes, sizeof(zeroes));
+		hvri_proof_put_frame(proof, HVRI_PROOF_ACCEPTED, zeroes, sizeof(zeroes));
 }
 
 /* Does it end here, without another word? Only at the client: the server has the
  * last one. */
-static bool ends_silently(const struct hvri_proof *proof)
+bool hvri_proof_ends_silently(const struct hvri_proof *proof)
 {
 	return !proof->session->server && proof->job->result == HVREPL_OK &&
 	       proof->job->step.token_length == 0;
 }
 
 /* The server says no; why is in the job. */
-static void refuse(struct hvri_proof *proof, uint32_t reason)
+void hvri_proof_refuse(struct hvri_proof *proof, uint32_t reason)
 {
 	uint8_t bytes[4];
 
 	for (unsigned i = 0; i < 4; i++)
 		bytes[i] = (uint8_t)(reason >> (8 * i));
-	put_frame(proof, HVRI_PROOF_REFUSED, bytes, sizeof(bytes));
+	hvri_proof_put_frame(proof, HVRI_PROOF_REFUSED, bytes, sizeof(bytes));
 	proof->stage = REFUSING;
 }
 
@@ -317,7 +271,7 @@ static int32_t settled(struct hvri_proof *proof, struct hvrepl_error *error)
 	if (!hvri_proof_job_exporter(proof->job, proof->exporter))
 		return hvri_sys_fail(error, HVREPL_E_NOMEM, 0,
 				     "out of memory");
-	take_result(proof);
+	hvri_proof_take_result(proof);
 	hvri_proof_stop(proof);
 	proof->stage = PROVED;
 	return HVREPL_OK;
@@ -337,13 +291,13 @@ static int32_t called(struct hvri_proof *proof, struct hvrepl_error *error)
 		job->step.reason = HVREPL_REFUSED_NAME;
 	}
 	if (job->result < 0 && proof->session->server) {
-		refuse(proof, job->step.reason);
+		hvri_proof_refuse(proof, job->step.reason);
 	} else if (job->result < 0) {
 		proof->stage = REFUSING; /* Nobody to be told. */
-	} else if (ends_silently(proof)) {
+	} else if (hvri_proof_ends_silently(proof)) {
 		return settled(proof, error);
 	} else {
-		put_step(proof);
+		hvri_proof_put_step(proof);
 		proof->stage = FLUSHING;
 	}
 	return HVREPL_OK;
@@ -358,7 +312,7 @@ static int32_t fail_like_job(struct hvri_proof *proof,
 			     job->error.sentence);
 }
 
-static int32_t broken(struct hvri_proof *proof, int32_t code,
+int32_t hvri_proof_broken(struct hvri_proof *proof, int32_t code,
 		      struct hvrepl_error *error)
 {
 	const struct hvri_mechanism *mechanism = proof->mechanism;
@@ -393,15 +347,15 @@ static int32_t not_begun(struct hvri_proof *proof, int32_t rc,
 	if (proof->job == NULL)
 		return hvri_sys_fail(error, rc, 0, "out of memory");
 	if (rc == HVREPL_E_LIMIT)
-		return broken(proof, rc, error);
+		return hvri_proof_broken(proof, rc, error);
 	proof->job->result = rc;
 	if (!proof->session->server)
 		return fail_like_job(proof, error);
-	refuse(proof, HVREPL_REFUSED_BUSY);
+	hvri_proof_refuse(proof, HVREPL_REFUSED_BUSY);
 	return HVREPL_OK;
 }
 
-static int32_t refused(struct hvri_proof *proof, struct hvrepl_error *error)
+int32_t hvri_proof_refused(struct hvri_proof *proof, struct hvrepl_error *error)
 {
 	const struct hvri_mechanism *mechanism = proof->mechanism;
 	char own[HVREPL_SENTENCE_MAX] = "";
@@ -432,14 +386,14 @@ static int32_t first_heard(struct hvri_proof *proof, struct hvrepl_error *error)
 	int32_t rc;
 
 	if (proof->kind == HVRI_PROOF_REFUSED)
-		return refused(proof, error);
+		return hvri_proof_refused(proof, error);
 	/* Who has ended waits to be accepted, and for nothing else. */
 	if (over != (proof->kind == HVRI_PROOF_ACCEPTED))
-		return broken(proof, HVREPL_E_PROTOCOL, error);
+		return hvri_proof_broken(proof, HVREPL_E_PROTOCOL, error);
 	if (over)
 		return settled(proof, error);
 	proof->stage = CALLING;
-	rc = proof->job == NULL ? start_job(proof, false) : step_on(proof);
+	rc = proof->job == NULL ? hvri_proof_start_job(proof, false) : hvri_proof_step_on(proof);
 	return rc < 0 ? not_begun(proof, rc, error) : HVREPL_OK;
 }
 
@@ -462,7 +416,7 @@ static int32_t start(struct hvri_proof *proof, struct hvrepl_error *error)
 				     "TLS gave no value to bind %s to",
 				     proof->mechanism->word);
 	proof->stage = proof->session->server ? READING : CALLING;
-	rc = proof->session->server ? HVREPL_OK : start_job(proof, false);
+	rc = proof->session->server ? HVREPL_OK : hvri_proof_start_job(proof, false);
 	return rc < 0 ? not_begun(proof, rc, error) : HVREPL_OK;
 }
 
@@ -485,16 +439,16 @@ int32_t hvri_proof_step(struct hvri_proof *proof, struct hvrepl_error *error)
 			break;
 		case FLUSHING:
 		case REFUSING:
-			rc = flush(proof);
+			rc = hvri_proof_flush(proof);
 			if (rc < 0 && proof->stage == FLUSHING)
-				rc = broken(proof, rc, error);
+				rc = hvri_proof_broken(proof, rc, error);
 			else if (rc != HVREPL_PENDING)
 				rc = flushed(proof, error);
 			break;
 		case READING:
-			rc = next_frame(proof);
+			rc = hvri_proof_next_frame(proof);
 			if (rc < 0)
-				rc = broken(proof, rc, error);
+				rc = hvri_proof_broken(proof, rc, error);
 			else if (rc == HVREPL_OK)
 				rc = first_heard(proof, error);
 			break;
@@ -505,238 +459,4 @@ int32_t hvri_proof_step(struct hvri_proof *proof, struct hvrepl_error *error)
 	if (rc == HVREPL_OK)
 		proof->session->step = HVREPL_STEP_DONE;
 	return rc;
-}
-
-/* ---- Data, and the proofs that follow. ---- */
-
-uint64_t hvri_proof_deadline(const struct hvri_proof *proof)
-{
-	return proof->next_ns < proof->ends_ns ? proof->next_ns :
-						 proof->ends_ns;
-}
-
-static void try_later(struct hvri_proof *proof)
-{
-	const struct hvri_mechanism *mechanism = proof->mechanism;
-	uint64_t now = hvrepl_loop_now();
-	uint64_t left = proof->ends_ns > now ? proof->ends_ns - now : 0;
-	uint64_t pause = left / 8;
-
-	if (pause < SECOND_NS)
-		pause = SECOND_NS;
-	if (pause > RETRY_MAX_NS)
-		pause = RETRY_MAX_NS;
-	proof->renewal_failed |= proof->job != NULL;
-	if (mechanism->renewal_failed != NULL && proof->job != NULL)
-		mechanism->renewal_failed(mechanism->notify,
-					  proof->session->peer, left,
-					  &proof->job->error);
-	hvri_proof_stop(proof);
-	proof->next_ns = now + pause;
-}
-
-int32_t hvri_proof_due(struct hvri_proof *proof)
-{
-	uint64_t now = hvrepl_loop_now();
-
-	if (now >= proof->ends_ns)
-		return hvri_sys_fail(
-			&proof->why, HVREPL_E_UNAUTHENTICATED, 0,
-			proof->session->server ?
-				"%.100s has not proved itself anew in time: its "
-				"proof by %s has ended" :
-				"our proof to %.100s by %s has ended and could "
-				"not be made anew",
-			proof->session->peer, proof->mechanism->word);
-	if (now < proof->next_ns)
-		return HVREPL_OK;
-	proof->next_ns = UINT64_MAX;
-	if (proof->job == NULL && start_job(proof, true) < 0)
-		try_later(proof);
-	return HVREPL_OK;
-}
-
-static void over_again(struct hvri_proof *proof)
-{
-	take_result(proof);
-	hvri_proof_stop(proof);
-}
-
-/* It is over, for what the job says. Who asked hears a number for it, if there is
- * room for that just now. */
-static int32_t ends_again(struct hvri_proof *proof)
-{
-	const struct hvri_proof_job *job = proof->job;
-
-	if (proof->session->server && !proof->in_data) {
-		refuse(proof, job->step.reason);
-		(void)flush(proof);
-	}
-	return hvri_sys_fail(&proof->why, HVREPL_E_UNAUTHENTICATED,
-			     job->error.sys_errno,
-			     "the new proof of %.60s by %s failed: %.150s",
-			     proof->session->peer, proof->mechanism->word,
-			     job->error.sentence);
-}
-
-/* What the authenticator made of it. */
-static int32_t called_again(struct hvri_proof *proof)
-{
-	struct hvri_proof_job *job = proof->job;
-	bool server = proof->session->server;
-
-	job->done = false;
-	if (job->result == HVREPL_OK &&
-	    strcmp(job->step.peer, proof->session->peer) != 0) {
-		job->result = hvri_sys_fail(
-			&job->error, HVREPL_E_UNAUTHENTICATED, 0,
-			"on its connection %.100s proved itself",
-			job->step.peer);
-		job->step.reason = HVREPL_REFUSED_NAME;
-	}
-	if (job->result >= 0 && !ends_silently(proof)) {
-		proof->token_waits = true;
-	} else if (job->result >= 0) {
-		over_again(proof);
-	} else if (server || job->heard > 0) {
-		return ends_again(proof);
-	} else {
-		try_later(proof); /* The peer has not heard of it. */
-	}
-	return HVREPL_OK;
-}
-
-int32_t hvri_proof_pump(struct hvri_proof *proof)
-{
-	int32_t rc = HVREPL_OK;
-
-	if (proof->job != NULL && proof->job->done)
-		rc = called_again(proof);
-	if (rc < 0 || proof->in_data)
-		return rc;
-	if (proof->token_waits) {
-		put_step(proof);
-		proof->token_waits = false;
-		proof->token_leaves = true;
-	}
-	if (!proof->token_leaves)
-		return HVREPL_OK;
-	rc = flush(proof);
-	if (rc != HVREPL_OK)
-		return rc;
-	proof->token_leaves = false;
-	if (proof->session->server && proof->job->result == HVREPL_OK)
-		over_again(proof);
-	else
-		proof->job->awaits = true;
-	return HVREPL_OK;
-}
-
-int32_t hvri_proof_send(struct hvri_proof *proof, struct hvri_tls_out *out,
-			size_t budget)
-{
-	struct hvri_tls_session *session = proof->session;
-	uint64_t length = 0;
-	int32_t rc = hvri_proof_pump(proof);
-
-	if (rc != HVREPL_OK)
-		return rc;
-	if (!proof->in_data) {
-		for (uint32_t i = 0; i < out->count; i++)
-			length += out->iov[i].length;
-		if (length == 0)
-			return HVREPL_OK;
-		put_frame(proof, HVRI_PROOF_DATA, "", 0);
-		for (uint32_t i = 0; i < HVRI_PROOF_HEADER - 1; i++)
-			session->record[i] = (uint8_t)(length >> (8 * i));
-		hvri_tls_gather(session, out);
-		proof->in_data = true;
-	}
-	rc = hvri_tls_send(session, out, budget);
-	if (rc == HVREPL_OK)
-		proof->in_data = false;
-	return rc;
-}
-
-/* The peer proves itself anew, as often as a client of ours would and no more: each
- * costs a thread, and may cost a question to a KDC. */
-static int32_t begin_again(struct hvri_proof *proof)
-{
-	uint64_t *oldest = &proof->again_ns[proof->again_at];
-	uint64_t now = hvrepl_loop_now();
-
-	if (*oldest != 0 && now - *oldest < AGAIN_NS)
-		return hvri_sys_fail(&proof->why, HVREPL_E_LIMIT, 0,
-				     "%.100s began more than %u new proofs by %s "
-				     "within %u s",
-				     proof->session->peer, HVRI_PROOF_AGAIN_MAX,
-				     proof->mechanism->word,
-				     (unsigned)(AGAIN_NS / SECOND_NS));
-	*oldest = now;
-	proof->again_at = (proof->again_at + 1) % HVRI_PROOF_AGAIN_MAX;
-	return start_job(proof, true);
-}
-
-static int32_t heard_again(struct hvri_proof *proof)
-{
-	struct hvri_proof_job *job = proof->job;
-	int32_t rc;
-
-	if (proof->kind == HVRI_PROOF_REFUSED) {
-		(void)refused(proof, &proof->why);
-		return HVREPL_E_UNAUTHENTICATED;
-	}
-	if (job == NULL && proof->session->server)
-		return begin_again(proof);
-	/* Nothing is due to us unless ours is out; who has ended waits to be
-	 * accepted, and for nothing else. */
-	if (job == NULL || !job->awaits ||
-	    (job->result == HVREPL_OK) != (proof->kind == HVRI_PROOF_ACCEPTED))
-		return broken(proof, HVREPL_E_PROTOCOL, &proof->why);
-	if (proof->kind == HVRI_PROOF_ACCEPTED) {
-		over_again(proof);
-		return HVREPL_OK;
-	}
-	rc = step_on(proof);
-	return rc == HVREPL_E_LIMIT ? broken(proof, rc, &proof->why) : rc;
-}
-
-int32_t hvri_proof_receive(struct hvri_proof *proof, void *buffer,
-			   size_t length, size_t *received_out)
-{
-	size_t got = 0;
-
-	while (got < length) {
-		int32_t rc = next_frame(proof);
-		size_t piece = 0, room = length - got;
-
-		if (rc == HVREPL_OK && proof->kind != HVRI_PROOF_DATA) {
-			rc = heard_again(proof);
-			if (rc < 0)
-				return rc;
-			continue;
-		}
-		if (rc == HVREPL_OK) {
-			rc = read_some(proof, (uint8_t *)buffer + got,
-				       proof->left < room ?
-					       (size_t)proof->left : room,
-				       &piece);
-			if (rc == HVREPL_E_CLOSED)
-				rc = HVREPL_E_DISCONNECTED;
-		}
-		got += piece;
-		proof->left -= piece;
-		if (rc == HVREPL_OK)
-			continue;
-		/* What came is handed over first; why no more came is found
-		 * out again by the next call. */
-		if (got > 0)
-			break;
-		if (rc != HVREPL_E_CLOSED)
-			return rc;
-		*received_out = 0;
-		return HVREPL_OK;
-	}
-	*received_out = got;
-	return HVREPL_OK;
 }

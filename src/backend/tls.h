@@ -111,6 +111,14 @@ const struct hvrepl_tls_options *hvri_tls_options(const hvrepl_tls *tls);
 hvrepl_tls *hvri_tls_hold(hvrepl_tls *tls);
 /* Borrowed; callbacks may be NULL. */
 const struct hvrepl_tls_notes *hvri_tls_notes(const hvrepl_tls *tls);
+struct hvri_tls_session;
+/* What was told of a connection by hvri_tls_tell(): so many of each. */
+struct hvri_tls_told {
+	uint64_t rekeys, proofs;
+};
+/* Tell the application of new keys and of the `proofs`-th proof, once each. */
+void hvri_tls_tell(const hvrepl_tls *tls, const struct hvri_tls_session *session,
+		   uint64_t proofs, struct hvri_tls_told *told);
 /* What proves a site, borrowed from `tls`; NULL: certificates do. */
 struct hvri_mechanism *hvri_tls_mechanism(const hvrepl_tls *tls);
 bool hvri_tls_is_kerberos(const hvrepl_tls *tls);
@@ -259,6 +267,9 @@ int32_t hvri_tls_shutdown(struct hvri_tls_session *session);
 /* TLS it is, but not what we speak inside of it. */
 int32_t hvri_tls_other_protocol(const struct hvri_tls_session *session,
 				struct hvrepl_error *error);
+/* A handshake, or its proof, that has no time left. */
+void hvri_tls_explain_late(const struct hvri_tls_session *session,
+			   struct hvrepl_error *error);
 /* HVREPL_CHECK_* of session->verify_error. */
 uint32_t hvri_tls_check_of(int verify_error);
 /* Fill `error` with what hvri_tls_verify() found wrong. */

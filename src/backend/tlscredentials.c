@@ -50,6 +50,25 @@ const struct hvrepl_tls_notes *hvri_tls_notes(const hvrepl_tls *tls)
 	return &tls->notes;
 }
 
+void hvri_tls_tell(const hvrepl_tls *tls, const struct hvri_tls_session *session,
+		   uint64_t proofs, struct hvri_tls_told *told)
+{
+	const struct hvrepl_tls_notes *notes = &tls->notes;
+
+	if (session->rekeys > told->rekeys) {
+		told->rekeys = session->rekeys;
+		if (notes->rekeyed != NULL)
+			notes->rekeyed(notes->user, session->peer,
+				       told->rekeys);
+	}
+	if (proofs > told->proofs) {
+		/* The first one is the connection itself. */
+		if (proofs > 1 && notes->proved != NULL)
+			notes->proved(notes->user, session->peer, proofs);
+		told->proofs = proofs;
+	}
+}
+
 int32_t hvrepl_tls_set_notes(hvrepl_tls *tls,
 			     const struct hvrepl_tls_notes *notes)
 {

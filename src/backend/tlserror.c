@@ -239,6 +239,20 @@ int32_t hvri_tls_other_protocol(const struct hvri_tls_session *session,
 			     "that site certificates instead of kerberos?");
 }
 
+void hvri_tls_explain_late(const struct hvri_tls_session *session,
+			   struct hvrepl_error *error)
+{
+	hvri_sys_fail(error, HVREPL_E_TIMEOUT, 0,
+		      session->step == HVREPL_STEP_KERBEROS ?
+			      "Kerberos took too long: does the KDC answer, and "
+			      "the peer?" :
+		      session->step == HVREPL_STEP_PROOF ?
+			      "the proof took too long: does what it asks "
+			      "answer, and the peer?" :
+			      "the TLS handshake took too long: is the peer "
+			      "overloaded, or something else on that port?");
+}
+
 /* An alert is what the peer says. */
 static int32_t explain_alert(struct hvri_tls_session *session, int alert,
 			     struct hvrepl_error *error)

@@ -48,7 +48,7 @@ bool hvri_name_fold(char *name)
 		    inet_ntop(AF_INET6, &address, text, sizeof(text)) == NULL ||
 		    strlen(text) > HVREPL_PEER_NAME_MAX)
 			return false;
-		strcpy(name, text);
+		memcpy(name, text, strlen(text) + 1);
 		return true;
 	}
 	for (size_t i = 0; i < length; i++)
@@ -177,8 +177,8 @@ static bool same_name(const char *a, const char *b)
 {
 	char one[HVRI_NAME_ROOM], other[HVRI_NAME_ROOM];
 
-	strcpy(one, a);
-	strcpy(other, b);
+	memcpy(one, a, strlen(a) + 1);
+	memcpy(other, b, strlen(b) + 1);
 	(void)hvri_name_fold(one);
 	(void)hvri_name_fold(other);
 	return strcmp(one, other) == 0;
