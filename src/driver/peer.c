@@ -300,10 +300,13 @@ static void link_up(struct hvri_link *link)
 	if (!let_in(session))
 		return;
 	/* A newer session of the same peer replaces the older: the peer gave
-	 * that one up, or both sides connected at the same time. */
+	 * that one up, or both sides connected at the same time. Of the same
+	 * identity: which node it is, a peer says by itself, and nobody ends
+	 * another's session by naming its node. */
 	for (struct hvri_session *old = node->sessions; old != NULL;
 	     old = old->next) {
 		if (old == session || !old->up ||
+		    strcmp(old->link.info.peer, link->info.peer) != 0 ||
 		    !hvri_uuid_equal(&old->link.peer.node, &link->peer.node))
 			continue;
 		if (old->link.peer.incarnation == link->peer.incarnation &&

@@ -51,6 +51,9 @@ void hvri_vms_session_up(struct hvrepl_node *node, struct hvri_session *session)
 			note_stranger(vm, session);
 			continue;
 		}
+		/* Another of its trust group says it is that node, and was first. */
+		if (vm->session != NULL)
+			continue;
 		vm->session = session;
 		hvri_vm_session_changed(vm);
 		hvri_vm_go_on(vm);
@@ -71,8 +74,10 @@ void hvri_vms_session_down(struct hvrepl_node *node,
 			   struct hvri_session *session)
 {
 	for (struct hvri_vm *vm = node->vms; vm != NULL; vm = vm->next)
-		if (vm->session == session)
+		if (vm->session == session) {
 			leave(vm);
+			hvri_vm_find_session(vm);
+		}
 }
 
 void hvri_vm_find_session(struct hvri_vm *vm)

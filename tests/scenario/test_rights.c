@@ -133,6 +133,46 @@ START_TEST(a_session_that_is_denied_was_never_up)
 }
 END_TEST
 
+static void also_authorised(struct pair_site *site, const char *peer)
+{
+	struct hvrepl_authorisation entry = HVREPL_AUTHORISATION_INIT;
+
+	entry.peer = peer;
+	entry.verbs = HVREPL_VERB_ALL;
+	ck_assert_int_eq(hvrepl_node_authorise(site->node, &entry), HVREPL_OK);
+}
+
+/* What node it is, a peer says by itself. */
+START_TEST(nobody_ends_a_session_by_saying_that_he_is_its_node)
+{
+	struct hvrepl_node_status node = HVREPL_NODE_STATUS_INIT;
+	uint64_t point;
+
+	shadow_protect();
+	also_authorised(&pair.a, "site-d");
+	also_authorised(&pair.b, "site-c");
+	sessions_down = 0;
+	/* The same two nodes, each with another identity. */
+	pair.a.name = "site-c";
+	pair.b.name = "site-d";
+	ck_assert_int_eq(pair_connect(&pair.a), HVREPL_OK);
+	pair.a.name = "site-a";
+	pair.b.name = "site-b";
+	pair_run(&pair, SECOND);
+	ck_assert_int_eq(hvrepl_node_get_status(pair.b.node, &node), HVREPL_OK);
+	ck_assert_uint_eq(node.session_count, 2);
+	ck_assert_uint_eq(sessions_down, 0);
+	shadow_scatter(&pair.a, 3, 10);
+	point = shadow_next_point(&pair.a, &pair.b);
+	shadow_expect_point(&pair.b, point);
+	/* Theirs goes on when the other one is gone. */
+	pair_link_break(&pair);
+	pair_run(&pair, 10 * SECOND);
+	shadow_scatter(&pair.a, 4, 10);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+}
+END_TEST
+
 START_TEST(each_refusal_names_the_entry_and_the_verb_that_it_lacks)
 {
 	rights(&pair.b, ALL_BUT(HVREPL_VERB_ENABLE));
@@ -538,6 +578,8 @@ int main(void)
 	tcase_add_test(tc,
 		       without_an_entry_there_is_no_session_and_it_is_said_why);
 	tcase_add_loop_test(tc, a_session_that_is_denied_was_never_up, 0, 2);
+	tcase_add_test(tc,
+		       nobody_ends_a_session_by_saying_that_he_is_its_node);
 	tcase_add_test(tc,
 		       each_refusal_names_the_entry_and_the_verb_that_it_lacks);
 	tcase_add_test(tc, a_verb_that_is_taken_away_ends_what_is_under_way);
