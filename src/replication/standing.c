@@ -47,15 +47,23 @@ static bool holds_its_own(const struct hvri_record *rec)
 		 rec->phase == HVRI_PHASE_JOIN));
 }
 
-/* Epochs that were abandoned are left, up to the last that stands. */
+/*
+ * Epochs that were abandoned are left, up to the last that stands. So is one that this
+ * site was forced to behind a handover of which it did not know that it would be
+ * cancelled: nobody could follow there. The VM goes on with what it has; what that is
+ * to the other site nothing short of a compare can say.
+ */
 void hvri_revert(struct hvri_step *s)
 {
 	struct hvri_record *rec = s->rec;
 	static const struct hvrepl_uuid none;
 	struct hvrepl_uuid before = rec->current;
+	bool claimed = hvri_is_claimant(rec) && hvri_owns_current(rec);
 	bool changed = false;
 
-	if (rec->ownership == HVREPL_OWNERSHIP_OWNER && hvri_owns_current(rec))
+	if (rec->ownership == HVREPL_OWNERSHIP_OWNER && claimed &&
+	    (HVRI_PLANT(forced_on_a_dead_path) ||
+	     !hvri_lineage_dead(&rec->lineage, &rec->current)))
 		return;
 	while (hvri_lineage_dead(&rec->lineage, &rec->current)) {
 		const struct hvri_epoch *epoch =
@@ -82,6 +90,11 @@ void hvri_revert(struct hvri_step *s)
 		/* The final cut of the handover was acknowledged. */
 		rec->phase = HVRI_PHASE_DELTA;
 		rec->handover_clean = false;
+		if (claimed && !HVRI_PLANT(left_and_trusted)) {
+			hvri_drop_cut(s, HVREPL_E_UNTRUSTED);
+			hvri_distrust(s);
+			rec->phase = HVRI_PHASE_RESYNC_WANTED;
+		}
 		hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_INFO,
 			    HVREPL_OK, 0,
 			    "the planned failover was cancelled at the other "

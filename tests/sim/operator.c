@@ -248,13 +248,14 @@ static void sensible_operation(unsigned round)
 				ask(&tellers[i], HVREPL_OPERATION_FORCE);
 				return;
 			}
-	/* Nothing helps: force or fail over where nobody writes. */
+	/* Nothing helps: force or fail over where nobody writes; what that has begun
+	 * is forced next where health says so, before it is cancelled. */
 	if (round % 16 != 15 || (up[0] && s[0].writable) ||
 	    (up[1] && s[1].writable))
 		return;
 	for (int i = 0; i < 2; i++)
 		if (up[i] && s[i].allowed >> HVREPL_OPERATION_CANCEL & 1 &&
-		    round % 32 == 15) {
+		    round % 64 == 15) {
 			ask(&tellers[i], HVREPL_OPERATION_CANCEL);
 			return;
 		}

@@ -56,6 +56,24 @@ static void note_writer(struct teller *t, const struct hvrepl_uuid *epoch)
 	      epoch->bytes[1], t->site->name);
 }
 
+/* The epoch its guest wrote in is of its own, behind one that was given up: it is in
+ * the one before that now, and its guest goes on with what it has. */
+static bool goes_on(struct teller *t)
+{
+	struct hvrepl_epoch epoch;
+	struct hvrepl_uuid id = t->guest.epoch;
+	bool own = epoch_of(t->site, &id, &epoch) &&
+		   epoch.outcome == HVREPL_OUTCOME_COMMITTED;
+
+	while (own && epoch_of(t->site, &id, &epoch)) {
+		if (epoch.outcome == HVREPL_OUTCOME_ABANDONED ||
+		    epoch.outcome == HVREPL_OUTCOME_REFUSED)
+			return t->guest.has_shadow;
+		id = epoch.parent;
+	}
+	return false;
+}
+
 /* The site is about to become what a backup knows. */
 void note_handed(struct teller *t)
 {
@@ -108,6 +126,9 @@ static void new_owner(struct teller *t, const struct hvrepl_vm_status *status)
 		must = &g->shadow;
 	} else if (own) {
 		own = false; /* Forced before it wrote: nothing to know. */
+	} else if (t->wrote && goes_on(t)) {
+		must = &g->shadow;
+		own = true;
 	} else if (find_ending(t, &status->epoch) != NULL) {
 		must = find_ending(t, &status->epoch); /* Cancelled back. */
 		back = true;
