@@ -58,6 +58,13 @@ static bool one_more(struct hvri_entry *entry, uint64_t now)
 	return entry->deeds++ < HVRI_DEEDS_MAX;
 }
 
+static const char *name_in(const struct hvri_vm *vm,
+			   const struct hvri_message *message)
+{
+	return message->type == HVRI_MESSAGE_ENABLE ? message->setup->vm_name :
+						      vm->name;
+}
+
 uint32_t hvri_withheld(struct hvri_vm *vm, const struct hvri_message *message)
 {
 	struct hvrepl_node *node = vm->node;
@@ -71,8 +78,15 @@ uint32_t hvri_withheld(struct hvri_vm *vm, const struct hvri_message *message)
 	if (node->permit == NULL || verb == 0 || entry == NULL ||
 	    (entry->verbs & verb) == 0)
 		return 0;
-	if (!one_more(entry, hvri_now(&node->env)))
+	if (!one_more(entry, hvri_now(&node->env))) {
+		hvri_note_of(node, peer, HVREPL_AUDIT_LIMIT,
+			     HVREPL_SEVERITY_WARNING, HVREPL_E_LIMIT,
+			     &vm->relationship.record.vm,
+			     "%.60s asks for %s VM %.40s: not done, as its entry "
+			     "had %u deeds that cost data within a minute",
+			     peer, what, name_in(vm, message), HVRI_DEEDS_MAX);
 		return verb;
+	}
 	event.type = HVREPL_EVENT_AUDIT;
 	event.value = HVREPL_AUDIT_OPERATION;
 	event.utc_ns = hvri_utc(&node->env);
@@ -80,8 +94,6 @@ uint32_t hvri_withheld(struct hvri_vm *vm, const struct hvri_message *message)
 	snprintf(event.actor, sizeof(event.actor), "%s", peer);
 	snprintf(event.sentence, sizeof(event.sentence),
 		 "%.60s asks for %s VM %.40s", peer, what,
-		 message->type == HVRI_MESSAGE_ENABLE ?
-			 message->setup->vm_name :
-			 vm->name);
+		 name_in(vm, message));
 	return node->permit(node->user, &event) < 0 ? verb : 0;
 }

@@ -126,10 +126,17 @@ static int32_t look(struct hvri_session *session,
 	struct hvrepl_node *node = session->node;
 	const struct hvri_entry *entry =
 		hvri_node_entry(node, session->link.info.peer);
+	int32_t rc;
 
 	if (entry == NULL)
 		return HVREPL_E_DENIED; /* Its session is being closed. */
-	HVRI_TRY(look_at_root(node, entry, answer));
+	rc = look_at_root(node, entry, answer);
+	if (rc == HVREPL_E_DENIED)
+		hvri_session_denied(session,
+				    HVREPL_VERB_ENABLE | HVREPL_VERB_RECEIVE,
+				    NULL);
+	if (rc < 0)
+		return rc;
 	if (ask->disk_count == 0)
 		return HVREPL_OK;
 	HVRI_TRY(hvri_rights_fit(node, entry, NULL, ask->disk_bytes,

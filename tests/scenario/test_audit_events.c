@@ -202,8 +202,14 @@ START_TEST(sixty_deeds_a_minute_are_asked_for_and_not_one_more)
 	pair.b.permits = 0;
 	for (unsigned i = 0; i < HVRI_DEEDS_MAX; i++)
 		ck_assert_uint_eq(hvri_withheld(vm, &remove), 0);
+	ck_assert_uint_eq(heard[1][HVREPL_AUDIT_LIMIT].count, 0);
 	ck_assert_uint_eq(hvri_withheld(vm, &remove),
 			  HVREPL_VERB_DELETE_POINTS);
+	pair_run(&pair, SECOND / 10);
+	ck_assert_uint_eq(heard[1][HVREPL_AUDIT_LIMIT].count, 1);
+	SAID(1, HVREPL_AUDIT_LIMIT, "site-a asks for the removal of the replica "
+				    "of VM");
+	SAID(1, HVREPL_AUDIT_LIMIT, "had 60 deeds that cost data within a minute");
 	ck_assert_uint_eq(pair.b.permits, HVRI_DEEDS_MAX);
 	pair_run(&pair, 61 * SECOND);
 	ck_assert_uint_eq(hvri_withheld(vm, &remove), 0);

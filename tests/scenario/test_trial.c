@@ -11,11 +11,15 @@
 
 static struct hvrepl_trial_result result;
 static char sentence[HVREPL_SENTENCE_MAX], storage_sentence[HVREPL_SENTENCE_MAX];
+static char denied[HVREPL_SENTENCE_MAX]; /* What b's audit hears. */
 static unsigned told;
 static unsigned ended_by_limit, ended_by_protocol;
 
 static void seen(struct pair_site *site, const struct hvrepl_event *event)
 {
+	if (site == &pair.b && event->type == HVREPL_EVENT_AUDIT &&
+	    event->value == HVREPL_AUDIT_DENIED)
+		snprintf(denied, sizeof(denied), "%s", event->sentence);
 	if (site != &pair.b || event->type != HVREPL_EVENT_SESSION ||
 	    event->value != 0)
 		return;
@@ -127,6 +131,8 @@ START_TEST(who_may_send_nothing_hears_nothing_of_storage)
 	try_it(0, 0);
 	ck_assert_int_eq(result.code, HVREPL_OK);
 	ck_assert_int_eq(result.storage_code, HVREPL_E_DENIED);
+	ck_assert_msg(strstr(denied, "denied site-a: enable, receive") != NULL,
+		      "%s", denied);
 	ck_assert_uint_eq(result.free_bytes, HVREPL_BYTES_UNKNOWN);
 	ck_assert_uint_eq(pair.b.root_asked, 0);
 	ck_assert_ptr_nonnull(strstr(storage_sentence, "'enable'"));
