@@ -163,6 +163,8 @@ static void fail_io(struct teller *t, bool flushes)
 
 static void back_up(struct teller *t)
 {
+	struct hvrepl_vm_status s;
+
 	if (t->site->node == NULL || t->site->sim.crashed)
 		return;
 	if (!t->has_backup) {
@@ -170,6 +172,9 @@ static void back_up(struct teller *t)
 		watch(false);
 		pair_backup(t->site);
 		copy_guest(&t->saved, &t->guest);
+		(void)look(t->site, &s);
+		t->saved_epoch = s.epoch;
+		t->saved_cut = s.last_cut;
 		t->has_backup = true;
 		return;
 	}
@@ -183,7 +188,9 @@ static void back_up(struct teller *t)
 	t->has_backup = t->tame = false;
 	t->returning = t->brought_back = t->unmet = true;
 	t->committed = false; /* The backup may be from before it. */
+	/* Cuts of those numbers may be named anew. */
 	blur_images(&t->guest.epoch, t->guest.last_cut);
+	blur_images(&t->saved_epoch, t->saved_cut);
 	t->restart_at = pair.now_ns + dice(5) * SECOND;
 }
 

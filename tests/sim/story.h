@@ -147,6 +147,9 @@ struct teller {
 	struct pair_site *site;
 	struct guest guest, saved; /* `saved`: when the backup was made. */
 	bool has_backup, restored, returning;
+	/* Where its record was then, whether its guest had written there or not. */
+	struct hvrepl_uuid saved_epoch;
+	uint64_t saved_cut;
 	bool brought_back; /* Once in this story. */
 	bool unmet; /* It was, and has not met the other site since. */
 	bool of_backup; /* It was, and its guest has not written since. */
