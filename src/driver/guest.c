@@ -203,18 +203,11 @@ int32_t hvri_guest_flush(struct hvrepl_guest_disk *guest)
 	int32_t rc = HVREPL_E_FENCED;
 
 	hvri_lock_shared(&guest->lock);
-	if (guest->backing.tracker != NULL)
-		rc = hvri_disk_flush(guest->backing.disk);
 	/* Whoever flushed and failed: the guest is told, for what it wrote
 	 * before may be lost. */
-	if (guest->backing.tracker != NULL) {
-		int32_t lost;
-
-		if (rc < 0)
-			hvri_tracker_flush_failed(guest->backing.tracker, rc);
-		lost = hvri_tracker_flush_lost(guest->backing.tracker);
-		rc = rc == HVREPL_OK ? lost : rc;
-	}
+	if (guest->backing.tracker != NULL)
+		rc = hvri_tracker_guest_flush(guest->backing.tracker,
+					      guest->backing.disk);
 	hvri_rwlock_unlock(&guest->lock);
 	count(&guest->flushes, 1);
 	return rc;

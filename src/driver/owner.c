@@ -139,12 +139,8 @@ static bool fence_work(struct hvri_lane_job *job)
 		if (vm->disks[i].tracker != NULL)
 			rc = hvrepl_tracker_fence(vm->disks[i].tracker);
 	for (uint32_t i = 0; i < vm->disk_count && rc == HVREPL_OK; i++)
-		if (vm->disks[i].tracker != NULL) {
-			rc = hvri_disk_flush(&vm->disks[i].live.disk);
-			if (rc < 0)
-				hvri_tracker_flush_failed(vm->disks[i].tracker,
-							  rc);
-		}
+		if (vm->disks[i].tracker != NULL)
+			rc = hvri_tracker_flush(vm->disks[i].tracker);
 	task->done.code = rc;
 	return false;
 }

@@ -225,42 +225,6 @@ static void erase(struct hvrepl_tracker *tracker)
 	hvri_waiters_serve(tracker);
 }
 
-int32_t hvri_tracker_flush_lost(hvrepl_tracker *tracker)
-{
-	return atomic_exchange(&tracker->flush_lost, HVREPL_OK);
-}
-
-void hvri_tracker_flush_failed(hvrepl_tracker *tracker, int32_t code)
-{
-	uint32_t shift = tracker->region_shift - tracker->block_shift;
-	struct hvrepl_cut *cut = NULL;
-
-	atomic_store(&tracker->flush_lost, code);
-	for (uint32_t i = 0; i < tracker->regions; i++) {
-		uint64_t first = (uint64_t)i << shift;
-
-		if ((atomic_load(&tracker->region[i]) &
-		     (HVRI_REGION_WRITTEN | HVRI_REGION_CANDIDATE)) == 0)
-			continue;
-		/* A sweep that has chosen it may flush well now, as an error is
-		 * told once: the region does not cool by that. */
-		atomic_fetch_or(&tracker->region[i], HVRI_REGION_WRITTEN);
-		hvri_tracker_set_bits(tracker, first,
-				      HVRI_MIN(UINT64_C(1) << shift,
-					       tracker->blocks - first));
-	}
-	hvri_lock(&tracker->mutex);
-	if (tracker->open != NULL) {
-		cut = tracker->open->cut;
-		hvri_cut_ref(cut);
-	}
-	hvri_unlock(&tracker->mutex);
-	if (cut == NULL)
-		return;
-	hvri_cut_fail(cut, HVREPL_E_DISK_IO);
-	hvri_cut_unref(cut);
-}
-
 static bool begin_sweep(struct hvrepl_tracker *tracker)
 {
 	bool begun;
@@ -288,7 +252,7 @@ void hvri_cool_serve(struct hvrepl_tracker *tracker)
 		}
 		HVRI_YIELD();
 		if (flush && !HVRI_PLANT(cool_without_flush))
-			rc = hvri_disk_flush(&tracker->disk);
+			rc = hvri_tracker_flush(tracker);
 		HVRI_YIELD();
 		if (HVRI_PLANT(flush_covers_later))
 			for (uint32_t i = 0; i < tracker->regions; i++)
@@ -297,7 +261,6 @@ void hvri_cool_serve(struct hvrepl_tracker *tracker)
 					(uint8_t)~HVRI_REGION_WRITTEN);
 		if (rc < 0) {
 			drop_candidates(tracker, true);
-			hvri_tracker_flush_failed(tracker, rc);
 			sweep_end(tracker);
 			return;
 		}

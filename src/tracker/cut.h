@@ -7,6 +7,7 @@
 #ifndef HVRI_TRACKER_CUT_H
 #define HVRI_TRACKER_CUT_H
 
+#include "base/io.h"
 #include "format/segment.h"
 
 #include <hvrepl/cut.h>
@@ -63,6 +64,13 @@ bool hvri_tracker_next_changed(hvrepl_tracker *tracker, uint64_t from,
 void hvri_tracker_flush_failed(hvrepl_tracker *tracker, int32_t code);
 /* Code of a flush that failed and that no guest was told of; once. */
 int32_t hvri_tracker_flush_lost(hvrepl_tracker *tracker);
+/* The disk's flush, and the note of one that fails, before any other one ends. Waits for
+ * guests' that are under way. No lock held. */
+HVRI_MUST_CHECK int32_t hvri_tracker_flush(hvrepl_tracker *tracker);
+/* A guest's, of what it writes to: its own error, or that of another one since. Guests'
+ * do not wait for each other. Any thread. */
+HVRI_MUST_CHECK int32_t hvri_tracker_guest_flush(hvrepl_tracker *tracker,
+						 const struct hvri_disk *disk);
 
 /* T5: give up the newest spooled cut of the group that is not settled, with
  * everything after it; NOT_FOUND when there is none. */

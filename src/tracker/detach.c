@@ -127,14 +127,9 @@ static int32_t close_clean(struct hvrepl_tracker *tracker)
 	struct hvri_hvt_header *header = &tracker->header;
 	int32_t rc;
 
-	/* What was acknowledged must not go back after the close. An error is told
-	 * once: tried again, the flush succeeds, and what is lost must be counted. */
-	rc = HVRI_PLANT(closed_before_flush) ? HVREPL_OK :
-					       hvri_disk_flush(&tracker->disk);
-	if (rc < 0) {
-		hvri_tracker_flush_failed(tracker, rc);
-		return rc;
-	}
+	/* What was acknowledged must not go back after the close. */
+	if (!HVRI_PLANT(closed_before_flush))
+		HVRI_TRY(hvri_tracker_flush(tracker));
 	HVRI_TRY(hvri_disk_refresh(&tracker->disk));
 	HVRI_TRY(marks_again(tracker));
 	rc = fine_save(tracker);

@@ -125,6 +125,7 @@ struct hvrepl_tracker {
 	uint32_t trust_asked; /* 0 or 1, while not IDLE. */
 	_Atomic bool untrusted;
 	_Atomic int32_t flush_lost; /* A flush failed, and the guest was not told. */
+	hvri_rwlock flushing; /* Guests share it; outside all other locks here. */
 	_Atomic uint64_t retry_at;
 
 	/* Cooling. */

@@ -7,6 +7,10 @@
 
 int __real_pthread_mutex_lock(pthread_mutex_t *mutex);
 int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex);
+int __real_pthread_rwlock_rdlock(pthread_rwlock_t *lock);
+int __wrap_pthread_rwlock_rdlock(pthread_rwlock_t *lock);
+int __real_pthread_rwlock_wrlock(pthread_rwlock_t *lock);
+int __wrap_pthread_rwlock_wrlock(pthread_rwlock_t *lock);
 int __real_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex);
 int __wrap_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex);
 
@@ -23,17 +27,21 @@ void waits_await(void)
 		(void)sched_yield();
 }
 
-int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex)
-{
-	int rc;
+#define WRAP_LOCK(name, try, type)                                       \
+	int __wrap_##name(type *lock)                                    \
+	{                                                                \
+		int rc = try(lock);                                      \
+		if (rc == 0)                                             \
+			return 0;                                        \
+		(void)__atomic_add_fetch(&waiting, 1, __ATOMIC_RELEASE); \
+		rc = __real_##name(lock);                                \
+		(void)__atomic_sub_fetch(&waiting, 1, __ATOMIC_RELEASE); \
+		return rc;                                               \
+	}
 
-	if (pthread_mutex_trylock(mutex) == 0)
-		return 0;
-	(void)__atomic_add_fetch(&waiting, 1, __ATOMIC_RELEASE);
-	rc = __real_pthread_mutex_lock(mutex);
-	(void)__atomic_sub_fetch(&waiting, 1, __ATOMIC_RELEASE);
-	return rc;
-}
+WRAP_LOCK(pthread_mutex_lock, pthread_mutex_trylock, pthread_mutex_t)
+WRAP_LOCK(pthread_rwlock_rdlock, pthread_rwlock_tryrdlock, pthread_rwlock_t)
+WRAP_LOCK(pthread_rwlock_wrlock, pthread_rwlock_trywrlock, pthread_rwlock_t)
 
 /* The lock is held until it waits: who takes it then finds it waiting. */
 int __wrap_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex)

@@ -19,6 +19,7 @@
 struct disk {
 	uint8_t bytes[DISK_SIZE];
 	void (*before_read)(void); /* Or NULL. */
+	int32_t (*flushed)(void);  /* What a flush gives; or NULL. */
 };
 
 static int32_t disk_info(void *user, struct hvrepl_disk_info *out)
@@ -52,11 +53,20 @@ static int32_t disk_writev(void *user, hvrepl_op *op, uint64_t offset,
 	return HVREPL_E_READ_ONLY; /* The tracker never writes the disk. */
 }
 
+static int32_t disk_flush(void *user, hvrepl_op *op)
+{
+	struct disk *disk = user;
+
+	(void)op;
+	return disk->flushed == NULL ? HVREPL_OK : disk->flushed();
+}
+
 static const struct hvrepl_disk_ops disk_ops = {
 	.struct_size = sizeof(disk_ops),
 	.info = disk_info,
 	.readv = disk_readv,
 	.writev = disk_writev,
+	.flush = disk_flush,
 };
 
 /* One object in memory is storage enough. */
