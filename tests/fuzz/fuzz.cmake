@@ -12,10 +12,8 @@ set(fuzz_wrap -Wl,--wrap=_ck_assert_failed,--wrap=_mark_point
 add_library(hvrepl-fuzz STATIC EXCLUDE_FROM_ALL)
 file(GLOB sources CONFIGURE_DEPENDS fuzz/target_*.c)
 # The simulator without its program: target_story.c tells its stories.
-file(GLOB story CONFIGURE_DEPENDS sim/*.c)
-list(FILTER story EXCLUDE REGEX "/sim/main\\.c$")
 target_sources(hvrepl-fuzz PRIVATE fuzz/fuzz.c fuzz/targets.c ${sources}
-	${story})
+	sim/beds.c $<TARGET_OBJECTS:sim-objects>)
 target_include_directories(hvrepl-fuzz PUBLIC fuzz)
 target_link_libraries(hvrepl-fuzz PUBLIC
 	hvrepl-site hvrepl-backends-static hvrepl-testlib)
