@@ -185,7 +185,8 @@ void test_env_init(struct test_env *env, uint64_t seed)
 
 unsigned test_stride(void)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
+	defined(__clang__)
 	return getenv("HVREPL_LONG") != NULL ? 1 : 5;
 #else
 	return 1;

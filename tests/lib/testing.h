@@ -52,9 +52,9 @@ void test_random_feed(const uint64_t *state, const uint8_t *bytes,
 		      size_t length);
 void test_fill(void *bytes, size_t length, uint64_t seed);
 
-/* Steps between crash points: 1, but a few under a sanitizer without
- * HVREPL_LONG. The release build crashes at every I/O; the slower builds look
- * for other faults on a sample of the same way. */
+/* Steps between crash points, seeds and bits to flip: 1 in the release build and with
+ * HVREPL_LONG, which take each; elsewhere 5. Those builds look for other faults, of
+ * memory or of a compiler, on a sample of the same way. */
 unsigned test_stride(void);
 
 /* Runs the suite and prints one "N passed, N failed" line; exit status. */

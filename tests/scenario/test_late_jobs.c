@@ -199,12 +199,12 @@ START_TEST(replication_goes_on_however_late_jobs_and_messages_are)
 	uint64_t point;
 
 	protected_with_points();
-	dice = 1000 + (uint64_t)_i;
+	dice = 1000 + (uint64_t)_i * test_stride();
 	for (unsigned step = 0; step < 8; step++) {
 		/* A guest's write waits for jobs, and would wait for this thread. */
 		pair.a.jobs_take_ns = pair.b.jobs_take_ns = 0;
 		pair_run(&pair, SECOND / 2);
-		shadow_scatter(owner, step + 10 * (uint64_t)_i, 10);
+		shadow_scatter(owner, step + 10 * (uint64_t)_i * test_stride(), 10);
 		pair_status(owner, &status);
 		pair.a.jobs_take_ns = below(3) * SECOND / 10;
 		pair.b.jobs_take_ns = below(3) * SECOND / 10;
@@ -501,7 +501,9 @@ int main(void)
 	tcase_add_test(tcase, credit_of_a_reception_that_begins_anew_comes_back);
 	tcase_add_loop_test(tcase,
 			    replication_goes_on_however_late_jobs_and_messages_are,
-			    0, getenv("HVREPL_LONG") != NULL ? 1000 : 60);
+			    0, getenv("HVREPL_LONG") != NULL ?
+				       1000 :
+				       60 / (int)test_stride());
 	tcase_add_loop_test(
 		tcase, a_cancel_that_ends_late_takes_nothing_from_the_next_failover,
 		0, 40);

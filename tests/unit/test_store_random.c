@@ -7,13 +7,13 @@
 
 START_TEST(random_work_matches_the_model)
 {
-	ck_assert_uint_gt(store_play((uint64_t)_i, false).hooks, 50);
+	ck_assert_uint_gt(store_play((uint64_t)_i * test_stride(), false).hooks, 50);
 }
 END_TEST
 
 START_TEST(random_work_with_power_losses_matches_the_model)
 {
-	(void)store_play((uint64_t)_i + 1000, true);
+	(void)store_play((uint64_t)_i * test_stride() + 1000, true);
 }
 END_TEST
 
@@ -21,7 +21,7 @@ int main(int argc, char **argv)
 {
 	Suite *suite = suite_create("store-random");
 	TCase *tcase = tcase_create("store-random");
-	int seeds = argc > 1 ? atoi(argv[1]) : 25;
+	int seeds = argc > 1 ? atoi(argv[1]) : 25 / (int)test_stride();
 
 	tcase_add_loop_test(tcase, random_work_matches_the_model, 0, seeds);
 	tcase_add_loop_test(tcase,
