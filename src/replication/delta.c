@@ -132,24 +132,16 @@ static void meet_empty(struct hvri_step *s, const struct hvri_claim *claim)
 	}
 }
 
-static bool own_point(const struct hvri_record *rec,
+static bool own_point(const struct hvri_relationship *r,
 		      const struct hvri_point *point)
 {
+	const struct hvri_record *rec = &r->record;
 	const struct hvri_epoch *epoch =
 		hvri_lineage_look(&rec->lineage, &point->epoch);
 
 	return epoch && hvri_uuid_equal(&epoch->owner, &rec->site) &&
 	       hvri_point_ours(rec, point) &&
-	       hvri_named_here(rec, point->number);
-}
-
-/* A cut's number is on record before the cut is offered. One that we know nothing
- * of is of a later time than this record: it was restored from a backup (O1), and
- * the disks with it, where nothing marks what has changed back. */
-bool hvri_named_here(const struct hvri_record *rec, uint64_t number)
-{
-	return HVRI_PLANT(backup_believed) ? number < rec->point_reserved :
-					     number <= rec->last_cut.number;
+	       hvri_named_here(r, point);
 }
 
 /* Initial replication is over, seen in its acknowledgement or, after a crash,
@@ -185,10 +177,12 @@ static void caught_up(struct hvri_step *s, const struct hvri_point *point)
 }
 
 /* Of the epoch that we own, and beyond what we know to be there? */
-static bool is_later(const struct hvri_record *rec,
+static bool is_later(const struct hvri_relationship *r,
 		     const struct hvri_point *point)
 {
-	return own_point(rec, point) &&
+	const struct hvri_record *rec = &r->record;
+
+	return own_point(r, point) &&
 	       hvri_uuid_equal(&point->epoch, &rec->current) &&
 	       point->number > rec->last_acked.number;
 }
@@ -256,7 +250,7 @@ static void meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 			return;
 	}
 	/* JOIN_READY says what it is; or the join was over, unseen. */
-	if (rec->phase == HVRI_PHASE_JOIN && r->joined && is_later(rec, at))
+	if (rec->phase == HVRI_PHASE_JOIN && r->joined && is_later(r, at))
 		caught_up(s, at);
 	if (rec->phase == HVRI_PHASE_JOIN ||
 	    rec->phase == HVRI_PHASE_FAILED_OVER)
@@ -265,7 +259,7 @@ static void meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 	    rec->phase == HVRI_PHASE_READY) {
 		/* It got its first point and we crashed before we knew. */
 		if (hvri_uuid_equal(&at->epoch, &rec->current) &&
-		    hvri_named_here(rec, at->number) &&
+		    hvri_named_here(r, at) &&
 		    rec->phase == HVRI_PHASE_INITIAL) {
 			hvri_drop_cut(s, HVREPL_E_CANCELLED);
 			first_point(s, at->number);
@@ -294,7 +288,7 @@ static void meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 	 * by a crash, or the cut was given up while it arrived. What changed
 	 * since the acknowledgement is marked, and so what changed since.
 	 */
-	if (own_point(rec, at) && at->number > rec->last_acked.number) {
+	if (own_point(r, at) && at->number > rec->last_acked.number) {
 		caught_up(s, at);
 		ready(s, at);
 		return;
@@ -582,7 +576,7 @@ void hvri_cut_durable(struct hvri_step *s, const struct hvri_point *point)
 		    (rec->phase == HVRI_PHASE_DELTA ||
 		     rec->phase == HVRI_PHASE_RESYNC ||
 		     (rec->phase == HVRI_PHASE_JOIN && r->joined)) &&
-		    is_later(rec, point))
+		    is_later(r, point))
 			caught_up(s, point);
 		return;
 	}
@@ -677,6 +671,7 @@ void hvri_on_cut_message(struct hvri_step *s, const struct hvri_message *m)
 		if (r->cut.stage == HVRI_CUT_SHIPPING)
 			return;
 		r->cut.stage = HVRI_CUT_SHIPPING;
+		hvri_taken(r, &r->cut.begin.point);
 		act = hvri_act(s, HVRI_ACTION_SHIP);
 	} else {
 		act = hvri_act(s, HVRI_ACTION_RELEASE);

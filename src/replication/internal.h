@@ -145,11 +145,14 @@ void hvri_on_cut_message(struct hvri_step *s, const struct hvri_message *m);
 void hvri_cycle(struct hvri_step *s);
 void hvri_set_cycle(struct hvri_step *s, uint64_t cycle_ns);
 uint64_t hvri_number(struct hvri_step *s); /* A new point number, reserved. */
-/* Is that the number of a cut that this record knows of, or an older one? */
-bool hvri_named_here(const struct hvri_record *rec, uint64_t number);
 void hvri_enter_delta(struct hvri_step *s);
 /* The whole disk must be compared, whatever becomes of a claim. */
 void hvri_distrust(struct hvri_step *s);
+/* named.c: does this record know that it named that cut? */
+bool hvri_named_here(const struct hvri_relationship *r,
+		     const struct hvri_point *point);
+/* The peer begins to take that cut in, and may have it. */
+void hvri_taken(struct hvri_relationship *r, const struct hvri_point *point);
 /* receive.c */
 void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m);
 void hvri_on_receive_done(struct hvri_step *s, const struct hvri_done *done);

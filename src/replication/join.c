@@ -106,7 +106,7 @@ static bool tracked_since(const struct hvri_step *s,
 	return hvri_point_equal(from, &rec->last_acked) ||
 	       (hvri_uuid_equal(&from->epoch, &rec->current) &&
 		from->number > rec->last_acked.number &&
-		hvri_named_here(rec, from->number));
+		hvri_named_here(s->r, from));
 }
 
 void hvri_on_join_ready(struct hvri_step *s, const struct hvri_message *m)

@@ -388,6 +388,10 @@ struct hvri_statistics { /* Since the object was made. */
 	uint64_t last_contact_ns;
 };
 
+/* A store has at most one cut that it may show later as a point after all, and another
+ * one that is under way. */
+#define HVRI_TAKEN_MAX 4u
+
 struct hvri_relationship {
 	struct hvri_record record; /* Durable once the update is performed. */
 	bool started;
@@ -422,6 +426,9 @@ struct hvri_relationship {
 	uint64_t next_point;
 	struct hvri_pending pending;
 	struct hvri_open_cut cut;        /* As owner. */
+	/* As owner: cuts that the peer began to take in, oldest first; number 0: none.
+	 * It may show yet that it has them (see hvri_named_here). */
+	struct hvri_point taken[HVRI_TAKEN_MAX];
 	struct hvri_cut_begin receiving; /* As standby; number 0: nothing. */
 	bool adopt_stale; /* What ADOPT does now was meant for an older join. */
 	bool export_again; /* What differs could not be told the owner. */

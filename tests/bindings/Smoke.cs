@@ -98,6 +98,7 @@ delegate int Keys(Ptr user, string prefix, Ptr found, Ptr argument);
 [StructLayout(LayoutKind.Sequential)] unsafe struct Event {
 	public uint StructSize, Type, Severity; public int Code; public ulong UtcNs, Seq;
 	public fixed byte Vm[16]; public ulong Job, Value, Total; public fixed byte Text[256];
+	public fixed byte Actor[256];
 }
 [StructLayout(LayoutKind.Sequential)] unsafe struct Operation {
 	public uint StructSize, Type; public fixed byte Vm[16]; public Ptr Peer; public ulong Point;

@@ -370,6 +370,8 @@ static void relationship(struct model_site *site, uint32_t i)
 	number(&points, &r->next_point);
 	job(&r->cut.job);
 	cut_begin(&r->cut.begin);
+	for (uint32_t k = 0; k < HVRI_TAKEN_MAX; k++)
+		point(&r->taken[k]);
 	cut_begin(&r->receiving);
 	cut_begin(&r->failed);
 	join(&r->peer_join);

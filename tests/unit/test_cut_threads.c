@@ -95,6 +95,8 @@ static void setup(void)
 	options.spill_limit = sizeof(spill.bytes);
 	options.spool_memory = DISK_SIZE * 2;
 	options.cool_after_ns = 1;
+	/* However late the pump is: a cut gives way to who has waited for so long. */
+	options.write_wait_ns = UINT64_C(1000000000000);
 	ck_assert_int_eq(hvrepl_group_create(&env, &options, NULL, &group),
 			 HVREPL_OK);
 	attach(HVREPL_TRACKER_CREATE);
