@@ -123,7 +123,7 @@ void hvri_proof_take_result(struct hvri_proof *proof)
 
 /* Between two frames: make the next record this one. */
 void hvri_proof_put_frame(struct hvri_proof *proof, uint32_t kind,
-		      const void *bytes, uint32_t length)
+			  const void *bytes, uint32_t length)
 {
 	struct hvri_tls_session *session = proof->session;
 
@@ -170,8 +170,8 @@ static int32_t take_header(struct hvri_proof *proof)
 }
 
 /* Bytes of the TLS connection; CLOSED when there are no more. */
-int32_t hvri_proof_read_some(struct hvri_proof *proof, void *buffer, size_t length,
-			 size_t *got_out)
+int32_t hvri_proof_read_some(struct hvri_proof *proof, void *buffer,
+			     size_t length, size_t *got_out)
 {
 	int32_t rc = hvri_tls_receive(proof->session, buffer, length, got_out);
 
@@ -187,8 +187,10 @@ int32_t hvri_proof_next_frame(struct hvri_proof *proof)
 	while (proof->left == 0) {
 		bool first = proof->header_at == 0;
 
-		rc = hvri_proof_read_some(proof, proof->header + proof->header_at,
-			       HVRI_PROOF_HEADER - proof->header_at, &got);
+		rc = hvri_proof_read_some(proof,
+					  proof->header + proof->header_at,
+					  HVRI_PROOF_HEADER - proof->header_at,
+					  &got);
 		if (rc != HVREPL_OK)
 			return rc == HVREPL_E_CLOSED && !first ?
 				       HVREPL_E_DISCONNECTED : rc;
@@ -201,7 +203,7 @@ int32_t hvri_proof_next_frame(struct hvri_proof *proof)
 	}
 	while (proof->kind != HVRI_PROOF_DATA && proof->left > 0) {
 		rc = hvri_proof_read_some(proof, proof->token + proof->token_at,
-			       (size_t)proof->left, &got);
+					  (size_t)proof->left, &got);
 		if (rc != HVREPL_OK)
 			return rc == HVREPL_E_CLOSED ? HVREPL_E_DISCONNECTED :
 						       rc;
@@ -242,9 +244,10 @@ void hvri_proof_put_step(struct hvri_proof *proof)
 
 	if (step->token_length > 0)
 		hvri_proof_put_frame(proof, HVRI_PROOF_TOKEN, step->token,
-			  step->token_length);
+				     step->token_length);
 	else
-		hvri_proof_put_frame(proof, HVRI_PROOF_ACCEPTED, zeroes, sizeof(zeroes));
+		hvri_proof_put_frame(proof, HVRI_PROOF_ACCEPTED, zeroes,
+				     sizeof(zeroes));
 }
 
 /* Does it end here, without another word? Only at the client: the server has the

@@ -199,7 +199,8 @@ static int32_t heard_again(struct hvri_proof *proof)
 		return HVREPL_OK;
 	}
 	rc = hvri_proof_step_on(proof);
-	return rc == HVREPL_E_LIMIT ? hvri_proof_broken(proof, rc, &proof->why) : rc;
+	return rc == HVREPL_E_LIMIT ?
+		       hvri_proof_broken(proof, rc, &proof->why) : rc;
 }
 
 int32_t hvri_proof_receive(struct hvri_proof *proof, void *buffer,
@@ -218,10 +219,12 @@ int32_t hvri_proof_receive(struct hvri_proof *proof, void *buffer,
 			continue;
 		}
 		if (rc == HVREPL_OK) {
-			rc = hvri_proof_read_some(proof, (uint8_t *)buffer + got,
-				       proof->left < room ?
-					       (size_t)proof->left : room,
-				       &piece);
+			rc = hvri_proof_read_some(proof,
+						  (uint8_t *)buffer + got,
+						  proof->left < room ?
+							  (size_t)proof->left :
+							  room,
+						  &piece);
 			if (rc == HVREPL_E_CLOSED)
 				rc = HVREPL_E_DISCONNECTED;
 		}

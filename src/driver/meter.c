@@ -2,6 +2,8 @@
 /* Minutes of who is noted: so many events of a kind, then a number. */
 #include "driver/meter.h"
 
+#include "base/rc.h"
+
 #include <string.h>
 
 static bool has_left_out(const struct hvri_minute *minute)
@@ -23,13 +25,15 @@ static struct hvri_minute *minute_of(struct hvri_meter *meter,
 				     const struct hvri_metered *of,
 				     uint64_t now_ns)
 {
-	struct hvri_minute *others = &meter->minutes[HVRI_METERED_MAX];
+	struct hvri_minute *minutes =
+		&meter->minutes[of->source ? HVRI_METERED_MAX + 1 : 0];
+	struct hvri_minute *others = &minutes[HVRI_METERED_MAX];
 	struct hvri_minute *found = NULL;
 
 	for (uint32_t i = 0; i < HVRI_METERED_MAX; i++) {
-		struct hvri_minute *minute = &meter->minutes[i];
+		struct hvri_minute *minute = &minutes[i];
 
-		if (minute->until_ns != 0 && minute->of.source == of->source &&
+		if (minute->until_ns != 0 &&
 		    strcmp(minute->of.name, of->name) == 0) {
 			found = minute;
 			break;
@@ -43,6 +47,7 @@ static struct hvri_minute *minute_of(struct hvri_meter *meter,
 		memset(found, 0, sizeof(*found));
 		if (found != others)
 			found->of = *of;
+		found->of.source = of->source;
 		found->until_ns = now_ns + HVRI_METER_NS;
 	}
 	return found;
@@ -70,7 +75,7 @@ void hvri_meter_missed(struct hvri_meter *meter, const struct hvri_metered *of,
 bool hvri_meter_over(struct hvri_meter *meter, uint64_t now_ns,
 		     struct hvri_minute *minute_out)
 {
-	for (uint32_t i = 0; i <= HVRI_METERED_MAX; i++) {
+	for (uint32_t i = 0; i < HVRI_ARRAY_LEN(meter->minutes); i++) {
 		struct hvri_minute *minute = &meter->minutes[i];
 
 		if (minute->until_ns == 0 || now_ns < minute->until_ns ||
@@ -87,7 +92,7 @@ uint64_t hvri_meter_deadline(const struct hvri_meter *meter)
 {
 	uint64_t first = UINT64_MAX;
 
-	for (uint32_t i = 0; i <= HVRI_METERED_MAX; i++) {
+	for (uint32_t i = 0; i < HVRI_ARRAY_LEN(meter->minutes); i++) {
 		const struct hvri_minute *minute = &meter->minutes[i];
 
 		if (has_left_out(minute) && minute->until_ns < first)

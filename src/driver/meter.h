@@ -9,8 +9,9 @@
 
 /* Of one identity or source, audit events of one kind in a minute. */
 #define HVRI_NOTES_MAX 60u
-/* Identities and sources that are counted one by one at a time; what more of them
- * bring about is counted as if they were one. */
+/* Identities, and as many sources, that are counted one by one at a time; what more of
+ * them bring about is counted as if they were one. Addresses are cheap: however many
+ * there are, they take no place of an identity. */
 #define HVRI_METERED_MAX 32u
 
 #define HVRI_METER_KINDS (HVREPL_AUDIT_REKEY + 1u)
@@ -30,9 +31,10 @@ struct hvri_minute {
 	uint64_t left_out[HVRI_METER_KINDS];
 };
 
-/* Zero to begin with. No lock of its own. The last minute is the others'. */
+/* Zero to begin with. No lock of its own. Of identities, then of sources; each time the
+ * last minute is the others'. */
 struct hvri_meter {
-	struct hvri_minute minutes[HVRI_METERED_MAX + 1];
+	struct hvri_minute minutes[2 * (HVRI_METERED_MAX + 1)];
 };
 
 /* True: note it. False: it is counted, and hvri_meter_over() will tell. */

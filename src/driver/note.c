@@ -65,8 +65,11 @@ static void tell_left_out(struct hvrepl_node *node,
 	const struct hvri_metered *of = &minute->of;
 	struct hvrepl_event event = HVREPL_EVENT_INIT;
 	char counts[HVREPL_SENTENCE_MAX] = "";
+	const char *who = of->source ? "address " : "";
 	size_t used = 0;
 
+	if (of->name[0] == 0)
+		who = of->source ? "other addresses" : "others";
 	for (uint32_t kind = 0; kind < HVRI_METER_KINDS; kind++)
 		if (minute->left_out[kind] > 0 && used < sizeof(counts))
 			used += (size_t)snprintf(
@@ -81,9 +84,8 @@ static void tell_left_out(struct hvrepl_node *node,
 	snprintf(event.actor, sizeof(event.actor), "%s", of->name);
 	snprintf(event.sentence, sizeof(event.sentence),
 		 "within a minute %s%.44s brought about more than is noted one "
-		 "by one; left out: %.128s",
-		 of->name[0] == 0 ? "others" : of->source ? "address " : "",
-		 of->name, counts);
+		 "by one; left out: %.110s",
+		 who, of->name, counts);
 	hvri_node_event(node, &event);
 }
 

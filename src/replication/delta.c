@@ -171,6 +171,7 @@ static void caught_up(struct hvri_step *s, const struct hvri_point *point)
 		r->pending.compare = 0;
 	}
 	rec->last_acked = *point;
+	hvri_taken_over(r);
 	hvri_save(s);
 	if (rec->phase == HVRI_PHASE_JOIN)
 		together(s, point, 0);
@@ -583,6 +584,7 @@ void hvri_cut_durable(struct hvri_step *s, const struct hvri_point *point)
 	/* On record before the tracker may forget (T7 b). */
 	if (cut.kind != HVRI_CUT_INITIAL || cut.closed)
 		rec->last_acked = cut.point;
+	hvri_taken_over(r);
 	hvri_save(s);
 	settle(s, HVREPL_OK);
 	r->retries = 0;

@@ -31,7 +31,7 @@ void hvri_taken(struct hvri_relationship *r, const struct hvri_point *point)
 	uint32_t kept = 0;
 
 	for (uint32_t i = 0; i < HVRI_TAKEN_MAX; i++)
-		if (r->taken[i].number > r->record.last_acked.number &&
+		if (r->taken[i].number != 0 &&
 		    !hvri_point_equal(&r->taken[i], point))
 			r->taken[kept++] = r->taken[i];
 	if (kept == HVRI_TAKEN_MAX)
@@ -40,4 +40,9 @@ void hvri_taken(struct hvri_relationship *r, const struct hvri_point *point)
 	r->taken[kept++] = *point;
 	memset(&r->taken[kept], 0,
 	       (HVRI_TAKEN_MAX - kept) * sizeof(r->taken[0]));
+}
+
+void hvri_taken_over(struct hvri_relationship *r)
+{
+	memset(r->taken, 0, sizeof(r->taken));
 }

@@ -426,8 +426,8 @@ struct hvri_relationship {
 	uint64_t next_point;
 	struct hvri_pending pending;
 	struct hvri_open_cut cut;        /* As owner. */
-	/* As owner: cuts that the peer began to take in, oldest first; number 0: none.
-	 * It may show yet that it has them (see hvri_named_here). */
+	/* As owner: cuts that the peer began to take in and did not acknowledge, oldest
+	 * first; number 0: none. It may show yet that it has them (hvri_named_here). */
 	struct hvri_point taken[HVRI_TAKEN_MAX];
 	struct hvri_cut_begin receiving; /* As standby; number 0: nothing. */
 	bool adopt_stale; /* What ADOPT does now was meant for an older join. */

@@ -101,6 +101,7 @@ two_sites_start() {
 	spawn relay2 "$TOP/tests/interop/relay.py" "$to_west" "$west_port" "$work/cut"
 	start_site east
 	start_site west
+	within 15 is_connected east
 }
 
 # The two sites' disks as they are served, compared where the owner stands.

@@ -93,6 +93,30 @@ START_TEST(thirty_two_have_a_minute_of_their_own_and_the_others_share_one)
 }
 END_TEST
 
+/* Nor do they when they are many. */
+START_TEST(any_number_of_addresses_leaves_identities_their_minutes)
+{
+	struct hvri_metered source = { .source = true };
+	struct hvri_minute minute;
+
+	for (unsigned i = 0; i <= HVRI_METERED_MAX; i++) {
+		snprintf(source.name, sizeof(source.name), "192.0.2.%u", i);
+		for (unsigned k = 0; k < HVRI_NOTES_MAX; k++)
+			ck_assert(hvri_meter_take(&meter, &source,
+						  HVREPL_AUDIT_DENIED, 0));
+	}
+	ck_assert(!hvri_meter_take(&meter, &source, HVREPL_AUDIT_DENIED, 0));
+	fill("a peer", HVREPL_AUDIT_DENIED, 0);
+	ck_assert(!take("a peer", HVREPL_AUDIT_DENIED, 0));
+	fill("another", HVREPL_AUDIT_DENIED, 0);
+	ck_assert(hvri_meter_over(&meter, HVRI_METER_NS, &minute));
+	ck_assert_str_eq(minute.of.name, "a peer");
+	ck_assert(hvri_meter_over(&meter, HVRI_METER_NS, &minute));
+	ck_assert_str_eq(minute.of.name, "");
+	ck_assert(minute.of.source);
+}
+END_TEST
+
 START_TEST(what_could_not_be_noted_is_counted_as_left_out)
 {
 	struct hvri_metered of = { .source = true, .name = "192.0.2.7" };
@@ -119,6 +143,8 @@ int main(void)
 	tcase_add_test(
 		tc,
 		thirty_two_have_a_minute_of_their_own_and_the_others_share_one);
+	tcase_add_test(
+		tc, any_number_of_addresses_leaves_identities_their_minutes);
 	tcase_add_test(tc, what_could_not_be_noted_is_counted_as_left_out);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
