@@ -35,7 +35,8 @@ extern "C" {
  * nobody is proved, 60 events of a kind in a minute. Those beyond are counted, and
  * told as one of HVREPL_AUDIT_LIMIT as soon as the minute is over, which begins
  * with its first; process() is due then (hvrepl_node_deadline()), and before
- * CLOSED too. 32 of them have minutes of their own at a time, others share one.
+ * CLOSED too. 32 identities and 32 sources have minutes of their own at a time,
+ * others of the kind share one.
  * What operators ask for, and what this site decides by itself, is all told.
  */
 #define HVREPL_EVENT_AUDIT 8u
