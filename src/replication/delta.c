@@ -84,8 +84,9 @@ static void ready(struct hvri_step *s, const struct hvri_point *position)
 }
 
 /* Windows that the peer lost (an older backup of it) count as never sent; and all
- * do where the newest it took in is none that we have named: then what we sent with
- * it may have changed back here (an older backup of ours). */
+ * do where the newest it took in is none that we have named, or it cannot say which
+ * it is: then what we sent with it may have changed back here (an older backup of
+ * ours). */
 static bool windows_known(const struct hvri_record *rec,
 			  const struct hvri_claim *claim)
 {
@@ -93,7 +94,8 @@ static bool windows_known(const struct hvri_record *rec,
 
 	return order == 0 ||
 	       (order > 0 &&
-		(hvri_uuid_is_none(&claim->position.cut) ||
+		((HVRI_PLANT(nameless_window_known) &&
+		  hvri_uuid_is_none(&claim->position.cut)) ||
 		 hvri_uuid_equal(&claim->position.cut, &rec->last_cut.cut)));
 }
 

@@ -251,9 +251,13 @@ void hvri_build_claim(const struct hvri_relationship *r,
 		claim->position = rec->last_cut;
 	if (!hvri_uuid_is_none(&rec->joining))
 		claim->position = *hvri_stands_at(rec);
-	/* Of windows that are no point yet the owner sees whether they are its. */
-	if (rec->ownership == HVREPL_OWNERSHIP_STANDBY &&
-	    claim->position.number == 0 && rec->phase == HVRI_PHASE_INITIAL)
+	/* Of windows that are no point yet the owner sees whether they are its; of one
+	 * who joins by them, too. */
+	if (claim->position.number == 0 &&
+	    ((rec->ownership == HVREPL_OWNERSHIP_STANDBY &&
+	      rec->phase == HVRI_PHASE_INITIAL) ||
+	     (!hvri_uuid_is_none(&rec->joining) &&
+	      !HVRI_PLANT(joiner_tells_no_window))))
 		claim->position.cut = rec->last_cut.cut;
 	claim->frontier = rec->frontier;
 	claim->lineage = rec->lineage;
