@@ -79,6 +79,14 @@ const char *hvrepl_error_name(int32_t code)
 	return "HVREPL_E_?";
 }
 
+bool hvri_code_known(int32_t code)
+{
+	for (size_t i = 0; i < HVRI_ARRAY_LEN(codes); i++)
+		if (codes[i].code == code)
+			return code < 0;
+	return false;
+}
+
 /* Never past what the caller said it has; the sentence is cut to fit. */
 static void fill(struct hvrepl_error *error, int32_t code,
 		 const char *sentence)

@@ -5,6 +5,8 @@
 
 #include <hvrepl/error.h>
 
+#include <stdbool.h>
+
 /* A function that can fail returns a code and nothing else; what it produces
  * goes through an `_out` parameter, untouched on failure. */
 #define HVRI_MUST_CHECK __attribute__((warn_unused_result))
@@ -26,6 +28,9 @@
 #define HVRI_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define HVRI_MAX(a, b) ((a) > (b) ? (a) : (b))
 #define HVRI_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+
+/* Is it a failure that this version has words for? */
+bool hvri_code_known(int32_t code);
 
 /* Fill `error` (may be NULL) with code, class and a sentence, return `code`.
  * The sentence is one line and says what the reader can do. */

@@ -234,8 +234,10 @@ static int32_t on_bye(struct hvri_link *link, const struct hvri_frame *frame,
 	HVRI_TRY(hvri_bye_decode(payload, frame->length, &bye));
 	snprintf(link->close_sentence, sizeof(link->close_sentence), "%s",
 		 bye.sentence);
+	link->told_bye = true;
 	/* Not answered: the peer reads no more. */
-	break_off(link, bye.code < 0 ? bye.code : HVREPL_E_DISCONNECTED);
+	break_off(link, hvri_code_known(bye.code) ? bye.code :
+						    HVREPL_E_DISCONNECTED);
 	return HVREPL_OK;
 }
 

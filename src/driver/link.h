@@ -105,7 +105,8 @@ struct hvri_link {
 	struct hvrepl_channel_info info; /* Who the peer is. */
 	bool initiator;
 	enum hvri_link_state state;
-	int32_t close_code;         /* Why it closes. */
+	int32_t close_code;         /* Why it closes: a code of this version. */
+	bool told_bye; /* The peer says so: nothing is decided by that code. */
 	char close_sentence[HVRI_BYE_SENTENCE_MAX + 1]; /* Of a BYE, ours or its. */
 	struct hvri_hello mine, peer;
 	uint8_t my_hello[HVRI_HELLO_SIZE], peer_hello[HVRI_HELLO_SIZE];

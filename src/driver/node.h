@@ -51,6 +51,7 @@ struct hvri_session {
 	uint64_t serial; /* 1, 2, 3... of this node. */
 	bool up;
 	bool denied; /* By us, and that was noted. */
+	bool spare;  /* Closed by us before it was up: another one stands. */
 	struct hvri_session_rights rights;
 	uint64_t lent; /* Credit that its VMs have; wraps below zero. */
 	struct hvri_trial_host trial; /* The peer's of this site. */

@@ -246,8 +246,9 @@ static void note_end(struct hvri_session *session, bool was_up)
 {
 	const struct hvri_link *link = &session->link;
 	int32_t code = link->close_code;
-	uint32_t kind = code == HVREPL_E_LIMIT ? HVREPL_AUDIT_LIMIT :
-						 HVREPL_AUDIT_AUTHENTICATION;
+	uint32_t kind = code == HVREPL_E_LIMIT && !link->told_bye ?
+				HVREPL_AUDIT_LIMIT :
+				HVREPL_AUDIT_AUTHENTICATION;
 	const char *why = link->close_sentence[0] != 0 ? link->close_sentence :
 							 hvrepl_strerror(code);
 
@@ -314,6 +315,7 @@ static void link_up(struct hvri_link *link)
 		    /* Both connected: the one of the smaller id stays. */
 		    (memcmp(node->id.bytes, link->peer.node.bytes, 16) < 0) ==
 			    old->link.initiator) {
+			session->spare = true;
 			hvri_link_close(link, HVREPL_E_EXISTS,
 					"another session stands");
 			return;
@@ -382,7 +384,8 @@ static void link_closed(struct hvri_link *link)
 
 	if (was_up)
 		session_down(session);
-	if (link->close_code != HVREPL_E_EXISTS) {
+	/* What a peer says in its BYE hides nothing. */
+	if (!session->spare) {
 		tell(session, false, link->close_code);
 		note_end(session, was_up);
 	}

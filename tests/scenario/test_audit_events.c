@@ -6,6 +6,7 @@
 #include "replication/internal.h"
 
 #include <hvrepl/audit.h>
+#include <stdio.h>
 #include <string.h>
 
 static struct {
@@ -14,10 +15,21 @@ static struct {
 	char actor[HVREPL_PEER_NAME_MAX + 1];
 } heard[2][HVREPL_AUDIT_REKEY + 1]; /* Site-a's, site-b's. */
 
+/* What site-b was told of sessions that ended. */
+static struct {
+	unsigned count;
+	int32_t code;
+} ended;
+
 static void seen(struct pair_site *site, const struct hvrepl_event *event)
 {
 	unsigned at = site == &pair.b;
 
+	if (at == 1 && event->type == HVREPL_EVENT_SESSION &&
+	    event->value == 0) {
+		ended.count++;
+		ended.code = event->code;
+	}
 	if (event->type != HVREPL_EVENT_AUDIT)
 		return;
 	/* No event without a kind that audit.h has. */
@@ -34,6 +46,7 @@ static void seen(struct pair_site *site, const struct hvrepl_event *event)
 static void setup(void)
 {
 	memset(heard, 0, sizeof(heard));
+	memset(&ended, 0, sizeof(ended));
 	memset(&shadow, 0, sizeof(shadow));
 	pair_init(&pair, 7, SHADOW_SIZE);
 	pair.seen = seen;
@@ -64,6 +77,85 @@ START_TEST(who_proved_itself_and_whose_session_ended_is_told)
 	SAID(1, HVREPL_AUDIT_AUTHENTICATION, "stranger got no session");
 	BY(1, HVREPL_AUDIT_AUTHENTICATION, "stranger");
 	BY(1, HVREPL_AUDIT_RIGHTS, ""); /* This site's own doing. */
+}
+END_TEST
+
+/* ---- The reason that a peer gives in its BYE. ---- */
+
+static const struct {
+	int32_t given, told;
+} reasons[] = {
+	/* One closes with that what is not to be told: here it is the peer's word. */
+	{ HVREPL_E_EXISTS, HVREPL_E_EXISTS },
+	{ HVREPL_E_DENIED, HVREPL_E_DENIED },
+	{ HVREPL_E_LIMIT, HVREPL_E_LIMIT },
+	/* None of this version's; no failure. */
+	{ -12345, HVREPL_E_DISCONNECTED },
+	{ INT32_MIN, HVREPL_E_DISCONNECTED },
+	{ HVREPL_PENDING, HVREPL_E_DISCONNECTED },
+};
+
+static const char *const its_words = "it has no wish to be seen";
+static int32_t reason_given; /* HVREPL_OK: none yet. */
+
+static size_t bye_of(int32_t code, uint8_t *out)
+{
+	struct hvri_bye bye = { .code = code };
+	struct hvri_frame frame = { .type = HVRI_FRAME_BYE };
+
+	snprintf(bye.sentence, sizeof(bye.sentence), "%s", its_words);
+	frame.length = hvri_bye_encode(&bye, out + HVRI_FRAME_HEADER_SIZE);
+	hvri_frame_encode(&frame, out + HVRI_FRAME_HEADER_SIZE, out);
+	return HVRI_FRAME_HEADER_SIZE + frame.length;
+}
+
+/* Behind what site-a says next. */
+static void says_bye(struct pair *p, struct pair_site *to, struct pair_end *end,
+		     const uint8_t *bytes, size_t length)
+{
+	uint8_t bye[HVRI_FRAME_HEADER_SIZE + HVRI_BYE_SIZE_MAX];
+
+	pair_deliver(end, bytes, length);
+	if (to != &p->b || reason_given == HVREPL_OK)
+		return;
+	pair_deliver(end, bye, bye_of(reason_given, bye));
+	reason_given = HVREPL_OK;
+}
+
+static void expect_told(unsigned i, const char *words)
+{
+	ck_assert_uint_eq(heard[1][HVREPL_AUDIT_AUTHENTICATION].count, 1);
+	SAID(1, HVREPL_AUDIT_AUTHENTICATION, words);
+	SAID(1, HVREPL_AUDIT_AUTHENTICATION, its_words);
+	ck_assert_uint_eq(ended.count, 1);
+	ck_assert_int_eq(ended.code, reasons[i].told);
+	/* It is no limit of this site's, and nobody was denied anything. */
+	ck_assert_uint_eq(heard[1][HVREPL_AUDIT_LIMIT].count, 0);
+	ck_assert_uint_eq(heard[1][HVREPL_AUDIT_DENIED].count, 0);
+}
+
+START_TEST(the_end_of_a_session_is_told_whatever_reason_its_peer_gives)
+{
+	pair.tamper = says_bye;
+	reason_given = reasons[_i].given;
+	heard[1][HVREPL_AUDIT_AUTHENTICATION].count = 0;
+	for (unsigned i = 0; i < 200 && ended.count == 0; i++)
+		pair_run(&pair, SECOND / 10);
+	expect_told((unsigned)_i, "session with site-a ended: ");
+	BY(1, HVREPL_AUDIT_AUTHENTICATION, "site-a");
+}
+END_TEST
+
+START_TEST(an_attempt_is_told_whatever_reason_it_is_given_up_for)
+{
+	uint8_t bye[HVRI_FRAME_HEADER_SIZE + HVRI_BYE_SIZE_MAX];
+	size_t length = bye_of(reasons[_i].given, bye);
+
+	heard[1][HVREPL_AUDIT_AUTHENTICATION].count = 0;
+	pair_intrude(&pair, &pair.b, "site-c", false, bye, length);
+	pair_run(&pair, SECOND);
+	expect_told((unsigned)_i, "site-c got no session: ");
+	BY(1, HVREPL_AUDIT_AUTHENTICATION, "site-c");
 }
 END_TEST
 
@@ -419,6 +511,12 @@ int main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, setup, shadow_teardown);
 	tcase_add_test(tc, who_proved_itself_and_whose_session_ended_is_told);
+	tcase_add_loop_test(
+		tc, the_end_of_a_session_is_told_whatever_reason_its_peer_gives,
+		0, HVRI_ARRAY_LEN(reasons));
+	tcase_add_loop_test(
+		tc, an_attempt_is_told_whatever_reason_it_is_given_up_for, 0,
+		HVRI_ARRAY_LEN(reasons));
 	tcase_add_test(tc, none_is_dropped_though_nobody_looks);
 	tcase_add_test(tc,
 		       each_change_of_an_entry_is_told_and_nothing_else_is);
