@@ -229,6 +229,7 @@ void hvri_on_hello(struct hvri_step *s, const struct hvri_message *m)
 		return;
 	if (m->from_incarnation != r->peer_incarnation) {
 		r->peer_incarnation = m->from_incarnation;
+		r->doubt_met = false;
 		r->hello_seen = 0;
 		r->greeted = false;
 		r->hello_answered = false;

@@ -36,6 +36,7 @@ void hvri_distrust(struct hvri_step *s)
 void hvri_enter_delta(struct hvri_step *s)
 {
 	s->r->lost_by_claim = false;
+	s->r->doubt_met = false;
 	s->rec->phase = HVRI_PHASE_DELTA;
 	s->rec->mode = HVREPL_MODE_PRIMARY;
 	s->rec->untrusted = false;
@@ -192,15 +193,15 @@ static bool is_later(const struct hvri_relationship *r,
 
 /* The peer's disks are not what its points say (T9, S1): whatever it holds is
  * compared, from the start, once until it says that all is well. */
-static void doubt_peer(struct hvri_step *s)
+void hvri_doubt_peer(struct hvri_step *s)
 {
 	struct hvri_relationship *r = s->r;
 	struct hvri_record *rec = s->rec;
 
 	if (rec->phase != HVRI_PHASE_DELTA && rec->untrusted &&
-	    r->doubted_incarnation == r->peer_incarnation)
+	    r->doubt_met)
 		return;
-	r->doubted_incarnation = r->peer_incarnation;
+	r->doubt_met = true;
 	if (rec->phase == HVRI_PHASE_RESYNC) {
 		hvri_drop_cut(s, HVREPL_E_UNTRUSTED);
 		memset(&rec->frontier, 0, sizeof(rec->frontier));
@@ -267,7 +268,7 @@ static void meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 			hvri_drop_cut(s, HVREPL_E_CANCELLED);
 			first_point(s, at->number);
 			if (claim->untrusted)
-				doubt_peer(s);
+				hvri_doubt_peer(s);
 			ready(s, at);
 			return;
 		}
@@ -279,9 +280,9 @@ static void meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 		return;
 	}
 	if (claim->untrusted)
-		doubt_peer(s);
+		hvri_doubt_peer(s);
 	else
-		r->doubted_incarnation = 0;
+		r->doubt_met = false;
 	if (hvri_point_equal(at, &rec->last_acked)) {
 		ready(s, at);
 		return;
@@ -630,6 +631,9 @@ void hvri_cut_declined(struct hvri_step *s, const struct hvri_message *m)
 	    !hvri_uuid_equal(&m->u.progress.cut, &r->cut.begin.point.cut))
 		return;
 	settle(s, HVREPL_E_PEER_REFUSED);
+	/* What it holds may have gone bad behind a compare: its HELLO follows. */
+	if (code == HVREPL_E_CORRUPT && !HVRI_PLANT(rot_behind_a_compare))
+		r->doubt_met = false;
 	if (r->handover_stage != HVRI_HANDOVER_NONE) {
 		hvri_handover_abort(s, code, m->answer.sentence);
 		return;

@@ -159,6 +159,7 @@ void hvri_taken_over(struct hvri_relationship *r);
 void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m);
 void hvri_on_receive_done(struct hvri_step *s, const struct hvri_done *done);
 void hvri_points_doubted(struct hvri_step *s);
+void hvri_doubt_peer(struct hvri_step *s);
 void hvri_on_received(struct hvri_step *s);
 void hvri_stop_receiving(struct hvri_step *s, bool drop);
 void hvri_drop_done(struct hvri_step *s, const struct hvri_done *done);

@@ -146,6 +146,8 @@ void hvri_on_join_ready(struct hvri_step *s, const struct hvri_message *m)
 	} else if (compare) {
 		rec->mode = HVREPL_MODE_PRIMARY;
 		hvri_start_resync(s);
+		/* What is in doubt there by now is in that compare. */
+		r->doubt_met = true;
 	} else if (join->exact) {
 		rec->verdict = HVRI_VERDICT_NONE;
 		hvri_enter_delta(s);

@@ -78,6 +78,17 @@ static void leave(struct hvri_relationship *r)
 	r->receiving.point.number = 0;
 }
 
+/* It was made of a compare that may have gone by what is damaged; and it would be no
+ * better in the next session, where the owner may not have heard this answer. */
+static void decline_doubted(struct hvri_step *s, const struct hvri_cut_begin *cut)
+{
+	s->r->doubt_untold = false;
+	s->r->doubted_cut = cut->point.cut;
+	decline(s, cut, HVREPL_E_CORRUPT,
+		"what was received there before is damaged: it is to be compared "
+		"first");
+}
+
 void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m)
 {
 	struct hvri_relationship *r = s->r;
@@ -112,6 +123,12 @@ void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m)
 	    r->receiving.point.number != 0 &&
 	    hvri_uuid_equal(&r->receiving.point.cut, &cut->point.cut))
 		return;
+	if ((r->doubt_untold || hvri_uuid_equal(&r->doubted_cut, &cut->point.cut)) &&
+	    !HVRI_PLANT(rot_behind_a_compare)) {
+		decline_doubted(s, cut);
+		s->say_hello = true;
+		return;
+	}
 	why = refusal(r, cut);
 	if (why == NULL && cut->kind == HVRI_CUT_FINAL && !final_ok(s, cut))
 		why = "this site does not know of that handover";
@@ -234,19 +251,26 @@ static void complete(struct hvri_step *s)
 	confirm(s, &cut);
 }
 
-/* What is on its way does not repair it: the owner must compare first. */
+/* What is on its way does not repair it: the owner must compare first, and again
+ * where it may have gone by what is damaged now. */
 void hvri_points_doubted(struct hvri_step *s)
 {
 	struct hvri_relationship *r = s->r;
 	struct hvri_record *rec = s->rec;
+	bool joins = !hvri_uuid_is_none(&rec->joining);
 
 	r->doubted = true;
+	r->doubt_untold = rec->untrusted || joins;
 	if (!rec->untrusted) {
 		hvri_distrust(s);
 		hvri_save(s);
 	}
-	if (rec->ownership == HVREPL_OWNERSHIP_STANDBY)
+	if (r->receiving.point.number != 0 &&
+	    (joins || rec->ownership == HVREPL_OWNERSHIP_STANDBY)) {
+		if (!HVRI_PLANT(stops_without_a_word))
+			decline_doubted(s, &r->receiving);
 		hvri_stop_receiving(s, true);
+	}
 	s->say_hello = true;
 	hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_CRITICAL,
 		    HVREPL_E_CORRUPT, rec->position.number,
@@ -301,7 +325,9 @@ static bool found_after_all(struct hvri_step *s)
 	struct hvri_cut_begin found = found_cut(s);
 	const struct hvri_point *point = &found.point;
 	bool doubted = r->doubted;
-	bool untrusted = rec->untrusted && hvri_uuid_is_none(&rec->joining);
+	/* Who joins is right again by that point, unless its disks are in doubt. */
+	bool untrusted = rec->untrusted && ((doubted && !HVRI_PLANT(joined_in_doubt)) ||
+					    hvri_uuid_is_none(&rec->joining));
 
 	if (s->e->type != HVRI_EVENT_POINT_COMPLETE || point->number == 0 ||
 	    rec->form != HVRI_FORM_STORE ||

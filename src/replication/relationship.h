@@ -410,8 +410,12 @@ struct hvri_relationship {
 	bool peer_ready; /* Standby in our epoch, where we believe it to be. */
 	bool refusing;   /* Standby: the owner's frames are not for us. */
 	bool doubted; /* The store's points; until one was received. */
-	/* Owner: the peer's, when its disks were last found changed. */
-	uint64_t doubted_incarnation;
+	/* Standby: doubted while it may have been compared, and the owner was not told
+	 * so yet by declining a cut; and the cut that was declined for it. */
+	bool doubt_untold;
+	struct hvrepl_uuid doubted_cut;
+	/* Owner: what that start of the peer has in doubt is being compared. */
+	bool doubt_met;
 	bool cycle_due;
 	bool holding; /* No cut before the RETRY timer. */
 	bool base_marked; /* INITIAL: MARK_ALL was done or is not needed. */

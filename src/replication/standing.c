@@ -485,8 +485,8 @@ static void wait_for_reverse(struct hvri_step *s)
 }
 
 /* A point was found there in the midst of it: what was asked and sent is not about
- * that one, nor is what a first content left marked here. A new session begins with
- * the question anyway, unless it was none of a join. */
+ * that one, nor is what a first content left marked here. It is asked, whether or not
+ * this session began with that: asking twice does no harm. */
 static void join_again(struct hvri_step *s)
 {
 	bool initial = s->rec->phase == HVRI_PHASE_INITIAL;
@@ -497,7 +497,7 @@ static void join_again(struct hvri_step *s)
 	s->rec->phase = HVRI_PHASE_JOIN;
 	s->r->pending.compare = 0;
 	hvri_save(s);
-	if (s->r->joined || initial)
+	if (s->r->joined || initial || !HVRI_PLANT(asks_where_it_had_asked))
 		hvri_join_ask(s);
 }
 
@@ -542,6 +542,11 @@ static void meet_no_standby(struct hvri_step *s, const struct hvri_claim *claim)
 		/* It is on its way into our epoch, by a compare of everything. */
 		if (joins &&
 		    hvri_point_equal(&claim->position, &rec->last_acked)) {
+			/* Or was, of what its disks were then (T9). */
+			if (claim->untrusted && !HVRI_PLANT(joins_unlike_before))
+				hvri_doubt_peer(s);
+			else if (!claim->untrusted)
+				r->doubt_met = false;
 			r->peer_ready = true;
 		} else if (joins) {
 			join_again(s);
@@ -553,8 +558,10 @@ static void meet_no_standby(struct hvri_step *s, const struct hvri_claim *claim)
 		}
 		break;
 	case HVRI_PHASE_JOIN:
+		/* What it holds is another point, or in doubt since it was asked. */
 		if (r->joined && joins &&
-		    !hvri_point_equal(&claim->position, &r->peer_join.from) &&
+		    (!hvri_point_equal(&claim->position, &r->peer_join.from) ||
+		     (claim->untrusted && !r->peer_join.untrusted)) &&
 		    !HVRI_PLANT(joins_past_found)) {
 			join_again(s);
 			break;

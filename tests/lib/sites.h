@@ -52,6 +52,7 @@ struct one_site {
 	uint32_t point_count;
 	uint64_t stamp;
 	bool stamped;
+	bool changed; /* Its disks are found changed outside at the next start. */
 
 	/* Does not survive. */
 	bool gate; /* Guest writes are admitted. */

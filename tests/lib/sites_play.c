@@ -70,6 +70,8 @@ void sites_start(struct sites *w, uint32_t i)
 	event.u.start.stamped = site->stamped;
 	event.u.start.stamp_generation = site->stamp;
 	event.u.start.unclean = true;
+	event.u.start.doubted = site->changed;
+	site->changed = false;
 	event.u.start.frontier = site->frontier;
 	if (site->point_count > 0) {
 		event.u.start.newest = sites_newest(site)->id;

@@ -248,14 +248,8 @@ START_TEST(a_first_point_is_known_whatever_failed_since)
 }
 END_TEST
 
-/* A follows B's failover over its own disk. B is forced while the first point of
- * that is not known: A joins the new epoch, and is asked about what it holds, whether
- * its store is opened for the next cut or by a start. */
-START_TEST(who_joins_is_asked_anew_about_a_point_that_is_found)
+static void supersede_a(void)
 {
-	const struct hvri_record *a = &w.site[0].r.record;
-	struct hvri_point held;
-
 	sites_replicating(&w);
 	sites_crash(&w, 0);
 	operate(1, HVREPL_OPERATION_UNPLANNED);
@@ -266,7 +260,19 @@ START_TEST(who_joins_is_asked_anew_about_a_point_that_is_found)
 	sites_start(&w, 0);
 	sites_connect(&w);
 	sites_settle(&w, 2000);
-	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_SUPERSEDED);
+	ck_assert_uint_eq(w.site[0].r.record.ownership,
+			  HVREPL_OWNERSHIP_SUPERSEDED);
+}
+
+/* A follows B's failover over its own disk. B is forced while the first point of
+ * that is not known: A joins the new epoch, and is asked about what it holds, whether
+ * its store is opened for the next cut or by a start. */
+START_TEST(who_joins_is_asked_anew_about_a_point_that_is_found)
+{
+	const struct hvri_record *a = &w.site[0].r.record;
+	struct hvri_point held;
+
+	supersede_a();
 	operate(1, HVREPL_OPERATION_REVERSE);
 	held = hide_next_point(0);
 	force_in_a_new_epoch(1);
@@ -285,6 +291,34 @@ START_TEST(who_joins_is_asked_anew_about_a_point_that_is_found)
 	}
 	ck_assert_uint_eq(a->position.number, held.number);
 	ck_assert(a->untrusted);
+	expect_both(0, &held);
+}
+END_TEST
+
+/* In RESYNC of a join, in a session that began with the point before. */
+START_TEST(who_finds_a_point_in_a_later_session_of_its_compare_is_asked)
+{
+	struct one_site *a = &w.site[0];
+	const struct hvri_relationship *b = &w.site[1].r;
+	struct hvri_point held;
+
+	supersede_a();
+	operate(1, HVREPL_OPERATION_REVERSE);
+	held = hide_next_point(0);
+	force_in_a_new_epoch(1);
+	sites_settle(&w, 2000);
+	a->r.record.untrusted = true;
+	operate(1, HVREPL_OPERATION_REVERSE);
+	for (int k = 0; k < 4000 && b->record.phase != HVRI_PHASE_RESYNC; k++)
+		sites_settle(&w, 1);
+	sites_cut_link(&w);
+	sites_connect(&w);
+	for (int k = 0; k < 4000 && !b->peer_ready; k++)
+		sites_settle(&w, 1);
+	ck_assert_uint_eq(b->record.phase, HVRI_PHASE_RESYNC);
+	ck_assert(b->peer_ready && !b->joined);
+	show_it(0);
+	ck_assert_uint_eq(a->r.record.position.number, held.number);
 	expect_both(0, &held);
 }
 END_TEST
@@ -613,6 +647,8 @@ int main(void)
 	tcase_add_test(tc, a_first_point_is_known_whatever_failed_since);
 	tcase_add_loop_test(
 		tc, who_joins_is_asked_anew_about_a_point_that_is_found, 0, 2);
+	tcase_add_test(
+		tc, who_finds_a_point_in_a_later_session_of_its_compare_is_asked);
 	tcase_add_test(
 		tc, who_joins_by_a_first_content_is_compared_when_it_has_a_point);
 	tcase_add_loop_test(
