@@ -172,7 +172,9 @@ struct hvri_record {
 
 	uint64_t point_reserved;     /* Smaller numbers may be in use (T6). */
 	struct hvri_point position;  /* Standby: newest complete point held. */
-	struct hvri_point last_cut;  /* Owner: newest cut named. */
+	/* Owner: newest cut named. Who receives a first content: the window of it that
+	 * was begun last, whose bytes may be in the base in part (O1). */
+	struct hvri_point last_cut;
 	struct hvri_point last_acked; /* Owner: newest the peer has; lazy. */
 	struct hvri_point failover;  /* The point an overlay lies on. */
 	struct hvrepl_uuid overlay;  /* Its name: the epoch it was made for. */

@@ -84,34 +84,23 @@ static void ready(struct hvri_step *s, const struct hvri_point *position)
 			     "resync");
 }
 
-/* Windows that the peer lost (an older backup of it) count as never sent; and all
- * do where the newest it took in is none that we have named, or it cannot say which
- * it is: then what we sent with it may have changed back here (an older backup of
- * ours). */
-static bool windows_known(const struct hvri_record *rec,
-			  const struct hvri_claim *claim)
-{
-	int order = hvri_frontier_order(claim->frontier, rec->frontier);
-
-	return order == 0 ||
-	       (order > 0 &&
-		((HVRI_PLANT(nameless_window_known) &&
-		  hvri_uuid_is_none(&claim->position.cut)) ||
-		 hvri_uuid_equal(&claim->position.cut, &rec->last_cut.cut)));
-}
-
 static void meet_empty(struct hvri_step *s, const struct hvri_claim *claim)
 {
 	struct hvri_record *rec = s->rec;
+	bool known = hvri_windows_known(s->r, claim);
 
 	switch (rec->phase) {
 	case HVRI_PHASE_READY:
 		s->r->peer_ready = true;
 		return;
 	case HVRI_PHASE_INITIAL:
-		if (!windows_known(rec, claim))
+		if (!known) {
 			s->r->base_marked = false;
-		if (hvri_frontier_order(claim->frontier, rec->frontier) != 0) {
+			s->r->window = claim->position.cut;
+		}
+		/* A cut of before all was marked does not close it. */
+		if (!known || hvri_frontier_order(claim->frontier,
+						  rec->frontier) != 0) {
 			rec->frontier = claim->frontier;
 			hvri_drop_cut(s, HVREPL_E_CANCELLED);
 			hvri_save(s);
@@ -528,6 +517,7 @@ void hvri_drop_cut(struct hvri_step *s, int32_t code)
 static void first_point(struct hvri_step *s, uint64_t number)
 {
 	s->rec->peer_has_points = true;
+	memset(&s->r->window, 0, sizeof(s->r->window));
 	hvri_enter_delta(s);
 	if (hvri_job_protects(s))
 		hvri_job_end(s, HVREPL_OK, "replicating, first point %llu",
@@ -544,6 +534,7 @@ static void initial_durable(struct hvri_step *s,
 		first_point(s, cut->point.number);
 		return;
 	}
+	s->r->window = cut->point.cut;
 	hvri_notice(s, HVREPL_EVENT_PROGRESS, HVREPL_SEVERITY_INFO, HVREPL_OK,
 		    0, "initial replication: disk %u", cut->frontier.disk);
 }

@@ -151,6 +151,10 @@ void hvri_distrust(struct hvri_step *s);
 /* named.c: does this record know that it named that cut? */
 bool hvri_named_here(const struct hvri_relationship *r,
 		     const struct hvri_point *point);
+/* And the windows of a first content that the peer claims to have, with the part that it
+ * may have of one? */
+bool hvri_windows_known(const struct hvri_relationship *r,
+			const struct hvri_claim *claim);
 /* The peer begins to take that cut in, and may have it. */
 void hvri_taken(struct hvri_relationship *r, const struct hvri_point *point);
 /* It has acknowledged one: what it took in before it cannot show any more. */

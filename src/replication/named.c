@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which points of a peer are cuts that this record knows it named. */
+/* Which points and windows of a peer are cuts that this record knows it named. */
 #include "replication/internal.h"
 
 #include <string.h>
@@ -24,6 +24,29 @@ bool hvri_named_here(const struct hvri_relationship *r,
 		known |= hvri_point_equal(point, &r->taken[i]);
 	return point->number <= rec->last_cut.number &&
 	       (known || HVRI_PLANT(named_by_number));
+}
+
+/* Windows that the peer lost (an older backup of it) count as never sent; and all
+ * do where the newest it began is none that we know to have named, or it cannot say
+ * which it is: then what we sent with it, be it in part, may have changed back here
+ * (an older backup of ours). */
+bool hvri_windows_known(const struct hvri_relationship *r,
+			const struct hvri_claim *claim)
+{
+	const struct hvri_record *rec = &r->record;
+	const struct hvrepl_uuid *cut = &claim->position.cut;
+	int order = hvri_frontier_order(claim->frontier, rec->frontier);
+	bool known = hvri_uuid_equal(cut, &rec->last_cut.cut) ||
+		     hvri_uuid_equal(cut, &r->window);
+
+	for (uint32_t i = 0; i < HVRI_TAKEN_MAX; i++)
+		known |= hvri_uuid_equal(cut, &r->taken[i].cut);
+	if (hvri_uuid_is_none(cut))
+		known = HVRI_PLANT(nameless_window_known);
+	if (claim->frontier.disk == 0 && claim->frontier.offset == 0)
+		known = true;
+	return (order == 0 && HVRI_PLANT(begun_window_known)) ||
+	       (order >= 0 && known);
 }
 
 void hvri_taken(struct hvri_relationship *r, const struct hvri_point *point)

@@ -158,6 +158,13 @@ void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m)
 		r->begun = false;
 	}
 	r->receiving = *cut;
+	/* Its bytes go to the base as they come, and stay there if no more do: which
+	 * window they are of is on record before the first (O1). */
+	if (cut->kind == HVRI_CUT_INITIAL && !HVRI_PLANT(begun_not_on_record) &&
+	    !hvri_uuid_equal(&s->rec->last_cut.cut, &cut->point.cut)) {
+		s->rec->last_cut = cut->point;
+		hvri_save(s);
+	}
 	if (cut->kind != HVRI_CUT_INITIAL)
 		hvri_loss_offered(r, cut->bytes);
 	r->taking_in = true;
@@ -209,9 +216,10 @@ static void complete(struct hvri_step *s)
 	r->receiving.point.number = 0;
 	r->pending.receive = 0;
 	if (cut.kind == HVRI_CUT_INITIAL) {
+		/* One that is found late is not the newest that was begun. */
 		rec->frontier = cut.frontier;
-		/* A standby's last_cut is the newest window it took in. */
-		rec->last_cut = cut.point;
+		if (HVRI_PLANT(begun_not_on_record))
+			rec->last_cut = cut.point;
 		hvri_save(s);
 	}
 	if (cut.kind == HVRI_CUT_INITIAL && !cut.closed) {

@@ -433,6 +433,9 @@ struct hvri_relationship {
 	/* As owner: cuts that the peer began to take in and did not acknowledge, oldest
 	 * first; number 0: none. It may show yet that it has them (hvri_named_here). */
 	struct hvri_point taken[HVRI_TAKEN_MAX];
+	/* INITIAL, as owner: the newest window that the peer acknowledged, or the one it
+	 * told when all was marked for it; none since the start: neither. */
+	struct hvrepl_uuid window;
 	struct hvri_cut_begin receiving; /* As standby; number 0: nothing. */
 	bool adopt_stale; /* What ADOPT does now was meant for an older join. */
 	bool export_again; /* What differs could not be told the owner. */

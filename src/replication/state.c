@@ -218,6 +218,17 @@ uint32_t hvri_relationship_allowed(const struct hvri_relationship *r)
 				  needs_held(r));
 }
 
+/* It may be a window that this site was to be given, and is no point of its. */
+static bool names_own_cut(const struct hvri_record *rec)
+{
+	const struct hvri_epoch *epoch =
+		hvri_lineage_look(&rec->lineage, &rec->last_cut.epoch);
+
+	return epoch == NULL || rec->position.number != 0 ||
+	       HVRI_PLANT(begun_window_is_a_point) ||
+	       hvri_uuid_equal(&epoch->owner, &rec->site);
+}
+
 void hvri_build_claim(const struct hvri_relationship *r,
 		      struct hvri_claim *claim)
 {
@@ -247,7 +258,7 @@ void hvri_build_claim(const struct hvri_relationship *r,
 	claim->joining = rec->joining;
 	claim->position = rec->position;
 	if (rec->ownership != HVREPL_OWNERSHIP_STANDBY &&
-	    rec->last_cut.number > rec->position.number)
+	    rec->last_cut.number > rec->position.number && names_own_cut(rec))
 		claim->position = rec->last_cut;
 	if (!hvri_uuid_is_none(&rec->joining))
 		claim->position = *hvri_stands_at(rec);

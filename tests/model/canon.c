@@ -372,6 +372,7 @@ static void relationship(struct model_site *site, uint32_t i)
 	cut_begin(&r->cut.begin);
 	for (uint32_t k = 0; k < HVRI_TAKEN_MAX; k++)
 		point(&r->taken[k]);
+	id(&r->window);
 	cut_begin(&r->receiving);
 	cut_begin(&r->failed);
 	join(&r->peer_join);

@@ -217,13 +217,13 @@ START_TEST(a_cut_that_was_not_begun_is_not_what_is_found)
 	b->receiving = b->failed;
 	b->receiving.point.number = 2;
 	b->receiving.point.cut = sites_fresh(&w);
+	b->receiving.frontier.offset = 10 * SITES_BLOCK;
 	b->begun = false;
 	operate(1, HVREPL_OPERATION_SUSPEND);
 	memset(&e, 0, sizeof(e));
 	e.type = HVRI_EVENT_POINT_COMPLETE;
 	e.u.data.cut = b->failed.point.cut;
 	sites_feed(&w, 1, &e);
-	ck_assert_uint_eq(b->record.last_cut.number, 1);
 	ck_assert_uint_eq(b->record.frontier.offset, 5 * SITES_BLOCK);
 	ck_assert_uint_eq(b->record.phase, HVRI_PHASE_INITIAL);
 }
@@ -513,126 +513,6 @@ START_TEST(a_cut_that_was_given_up_is_known_while_its_owner_runs)
 }
 END_TEST
 
-/* A as it was: its record and its disk, with what is marked there. */
-static struct {
-	uint32_t live[SITES_BLOCKS], dirty;
-} kept;
-
-static void back_up_a(void)
-{
-	sites_backup(&w, 0);
-	memcpy(kept.live, w.site[0].live, sizeof(kept.live));
-	kept.dirty = w.site[0].dirty;
-}
-
-static void bring_a_back(void)
-{
-	sites_crash(&w, 0);
-	memcpy(w.site[0].live, kept.live, sizeof(kept.live));
-	w.site[0].dirty = kept.dirty;
-	sites_restore(&w, 0);
-	w.restored = true;
-}
-
-static void until_frontier(const struct hvri_frontier *frontier, uint64_t blocks)
-{
-	for (int k = 0; k < 4000 && frontier->offset != blocks * SITES_BLOCK; k++)
-		sites_settle(&w, 1);
-	ck_assert_uint_eq(frontier->offset, blocks * SITES_BLOCK);
-}
-
-/* The first window is in, and no second one under way, when A is backed up; its guest
- * then writes to what that window took. */
-static void back_up_between_windows(void)
-{
-	const struct one_site *a = &w.site[0];
-
-	until_frontier(&a->r.record.frontier, 5);
-	operate(0, HVREPL_OPERATION_SUSPEND);
-	sites_settle(&w, 2000);
-	ck_assert_uint_eq(a->r.cut.stage, HVRI_CUT_NONE);
-	back_up_a();
-	for (int k = 0; k < 64; k++)
-		sites_write(&w, 0);
-	ck_assert_int_ne(memcmp(kept.live, a->live, 5 * sizeof(kept.live[0])), 0);
-	operate(0, HVREPL_OPERATION_RESUME);
-}
-
-static void bring_a_back_and_meet(void)
-{
-	sites_cut_link(&w);
-	bring_a_back();
-	ck_assert_uint_eq(w.site[0].r.record.frontier.offset, 5 * SITES_BLOCK);
-	operate(0, HVREPL_OPERATION_RESUME);
-	sites_connect(&w);
-	expect_the_first_content();
-}
-
-/* B failed over, is not believed, and has nothing: it joins by a first content. */
-static void join_by_a_first_content(void)
-{
-	operate(0, HVREPL_OPERATION_ENABLE);
-	sites_settle(&w, 2000);
-	sites_backup(&w, 1);
-	operate(0, HVREPL_OPERATION_START_INITIAL);
-	sites_settle(&w, 2000);
-	operate(1, HVREPL_OPERATION_UNPLANNED);
-	sites_settle(&w, 2000);
-	bring_b_back_empty();
-	sites_connect(&w);
-	sites_settle(&w, 2000);
-	operate(0, HVREPL_OPERATION_RESYNC);
-}
-
-/* A is brought back to between two windows of a first content, of which B, that joins
- * by it, has the later one. */
-START_TEST(a_window_of_one_that_joins_is_compared_when_its_owner_was_brought_back)
-{
-	const struct hvri_record *b = &w.site[1].r.record;
-
-	join_by_a_first_content();
-	back_up_between_windows();
-	ck_assert(!hvri_uuid_is_none(&b->joining));
-	until_frontier(&b->frontier, 10);
-	bring_a_back_and_meet();
-}
-END_TEST
-
-/* Where A was not, the window is known, and what it took is not sent again. */
-START_TEST(a_window_of_one_that_joins_is_known_in_the_next_session)
-{
-	const struct hvri_relationship *a = &w.site[0].r;
-
-	join_by_a_first_content();
-	until_frontier(&w.site[1].r.record.frontier, 5);
-	ck_assert_uint_eq(a->record.frontier.offset, 0);
-	sites_cut_link(&w);
-	sites_settle(&w, 2000);
-	sites_connect(&w);
-	until_frontier(&a->record.frontier, 5);
-	ck_assert(a->base_marked);
-	expect_the_first_content();
-}
-END_TEST
-
-/* The same where B stands by, and ended between its store's commit and its record: it
- * cannot say which window it has. */
-START_TEST(a_window_without_an_id_is_compared_when_its_owner_was_brought_back)
-{
-	const struct hvri_record *b = &w.site[1].r.record;
-
-	operate(0, HVREPL_OPERATION_ENABLE);
-	sites_settle(&w, 2000);
-	operate(0, HVREPL_OPERATION_START_INITIAL);
-	back_up_between_windows();
-	until_frontier(&w.site[1].frontier, 10);
-	ck_assert_uint_eq(b->frontier.offset, 5 * SITES_BLOCK);
-	sites_crash(&w, 1);
-	sites_start(&w, 1);
-	bring_a_back_and_meet();
-}
-END_TEST
-
 int main(void)
 {
 	Suite *suite = suite_create("found_late");
@@ -661,13 +541,6 @@ int main(void)
 			    a_cut_that_was_given_up_is_known_while_its_owner_runs,
 			    (int)HVRI_TAKEN_MAX - 1, (int)HVRI_TAKEN_MAX + 1);
 	tcase_add_test(tc, a_first_content_ends_where_the_other_site_joins_no_more);
-	tcase_add_test(
-		tc,
-		a_window_of_one_that_joins_is_compared_when_its_owner_was_brought_back);
-	tcase_add_test(tc, a_window_of_one_that_joins_is_known_in_the_next_session);
-	tcase_add_test(
-		tc,
-		a_window_without_an_id_is_compared_when_its_owner_was_brought_back);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }
