@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A directory as storage: objects are files, names durable at first flush. */
 #include "backend/dir.h"
+#include "backend/fdsync.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,12 +23,14 @@ struct dir_storage {
 	 * Starts at one: what an earlier process made may not be durable. */
 	atomic_uint_fast64_t names_made, names_synced;
 	atomic_bool poisoned; /* An fsync of the directory failed. */
+	struct hvri_fd_sync sync; /* Of the directory. */
 };
 
 struct dir_object {
 	int fd;
 	bool read_only;
 	atomic_bool poisoned;
+	struct hvri_fd_sync sync;
 };
 
 static bool id_is_valid(const char *id)
@@ -62,6 +65,7 @@ static int32_t storage_open(void *user, const char *id, uint32_t flags,
 	object = calloc(1, sizeof(*object));
 	if (object == NULL)
 		return HVREPL_E_NOMEM;
+	hvri_fd_sync_init(&object->sync);
 	object->read_only = read_only;
 	object->fd = openat(storage->dir_fd, id,
 			    (read_only && !create ? O_RDONLY : O_RDWR) |
@@ -75,6 +79,7 @@ static int32_t storage_open(void *user, const char *id, uint32_t flags,
 
 		if (object->fd >= 0)
 			close(object->fd);
+		hvri_fd_sync_destroy(&object->sync);
 		free(object);
 		return rc;
 	}
@@ -92,6 +97,7 @@ static void storage_close(void *user, void *object_user)
 
 	(void)user;
 	close(object->fd);
+	hvri_fd_sync_destroy(&object->sync);
 	free(object);
 }
 
@@ -138,23 +144,33 @@ static int32_t storage_write(void *user, hvrepl_op *op, void *object_user,
 	return rc;
 }
 
-/* Names made before the call are durable afterwards. Two at once may both
- * sync; neither returns before an fsync that began after it was called. */
+static int sync_directory(void *user)
+{
+	struct dir_storage *storage = user;
+	int failed;
+
+	if (fsync(storage->dir_fd) == 0)
+		return 0;
+	failed = errno;
+	atomic_store(&storage->poisoned, true);
+	return failed;
+}
+
+/* Names made before the call are durable afterwards: none returns before an fsync
+ * that began after it was called. */
 static int32_t sync_names(struct dir_storage *storage, bool always)
 {
 	uint_fast64_t made = atomic_load(&storage->names_made);
 	uint_fast64_t synced = atomic_load(&storage->names_synced);
+	int failed;
 
 	if (atomic_load(&storage->poisoned))
 		return HVREPL_E_POISONED;
 	if (!always && synced >= made)
 		return HVREPL_OK;
-	if (fsync(storage->dir_fd) < 0) {
-		int32_t rc = io_code(errno);
-
-		atomic_store(&storage->poisoned, true);
-		return rc;
-	}
+	failed = hvri_fd_sync_join(&storage->sync, sync_directory, storage);
+	if (failed != 0)
+		return io_code(failed);
 	while (synced < made &&
 	       !atomic_compare_exchange_weak(&storage->names_synced, &synced,
 					     made))
@@ -162,23 +178,33 @@ static int32_t sync_names(struct dir_storage *storage, bool always)
 	return HVREPL_OK;
 }
 
+/* The kernel reports a lost write once and forgets it. */
+static int sync_object(void *user)
+{
+	struct dir_object *object = user;
+	int failed;
+
+	if (fdatasync(object->fd) == 0)
+		return 0;
+	failed = errno;
+	atomic_store(&object->poisoned, true);
+	hvri_fd_drop_cache(object->fd);
+	return failed;
+}
+
 static int32_t storage_flush(void *user, hvrepl_op *op, void *object_user)
 {
 	struct dir_object *object = object_user;
+	int failed;
 
 	(void)op;
 	if (object->read_only)
 		return HVREPL_OK;
 	if (atomic_load(&object->poisoned))
 		return HVREPL_E_POISONED;
-	if (fdatasync(object->fd) < 0) {
-		int32_t rc = io_code(errno);
-
-		/* The kernel reports a lost write once and forgets it. */
-		atomic_store(&object->poisoned, true);
-		hvri_fd_drop_cache(object->fd);
-		return rc;
-	}
+	failed = hvri_fd_sync_join(&object->sync, sync_object, object);
+	if (failed != 0)
+		return io_code(failed);
 	return sync_names(user, false);
 }
 
@@ -296,6 +322,7 @@ static void storage_release(void *user)
 		close(storage->lock_fd);
 	if (storage->dir_fd >= 0)
 		close(storage->dir_fd);
+	hvri_fd_sync_destroy(&storage->sync);
 	free(storage);
 }
 
@@ -331,10 +358,12 @@ int32_t hvrepl_dir_storage_open(const char *path, uint32_t flags,
 		return hvri_sys_fail(error, HVREPL_E_NOMEM, 0, "out of memory");
 	storage->read_only = (flags & HVREPL_DIR_READ_ONLY) != 0;
 	atomic_init(&storage->names_made, 1);
+	hvri_fd_sync_init(&storage->sync);
 	rc = hvri_dir_open(path, (flags & HVREPL_DIR_CREATE) != 0,
 			   storage->read_only, HVREPL_E_STORAGE_IO,
 			   &storage->dir_fd, &storage->lock_fd, error);
 	if (rc < 0) {
+		hvri_fd_sync_destroy(&storage->sync);
 		free(storage);
 		return rc;
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A file or block device as a disk: locked, sparse, with an identity token. */
+#include "backend/fdsync.h"
 #include "backend/fileio.h"
 
 #include <errno.h>
@@ -25,6 +26,7 @@ struct file_disk {
 	bool block_device;
 	uint32_t sector; /* Logical sector of a block device. */
 	atomic_bool poisoned;
+	struct hvri_fd_sync sync;
 };
 
 static void put_u64(uint8_t *to, uint64_t value)
@@ -136,6 +138,20 @@ static int32_t disk_writev(void *user, hvrepl_op *op, uint64_t offset,
 	return rc;
 }
 
+/* The kernel reports a lost write once and then forgets it. */
+static int sync_disk(void *user)
+{
+	struct file_disk *disk = user;
+	int failed;
+
+	if (fdatasync(disk->fd) == 0)
+		return 0;
+	failed = errno;
+	atomic_store(&disk->poisoned, true);
+	hvri_fd_drop_cache(disk->fd);
+	return failed;
+}
+
 static int32_t disk_flush(void *user, hvrepl_op *op)
 {
 	struct file_disk *disk = user;
@@ -146,13 +162,9 @@ static int32_t disk_flush(void *user, hvrepl_op *op)
 		return HVREPL_OK;
 	if (atomic_load(&disk->poisoned))
 		return HVREPL_E_POISONED;
-	if (fdatasync(disk->fd) == 0)
-		return HVREPL_OK;
-	/* The kernel reports a lost write once and then forgets it. */
-	failed = errno;
-	atomic_store(&disk->poisoned, true);
-	hvri_fd_drop_cache(disk->fd);
-	return hvri_sys_code(failed, HVREPL_E_DISK_IO);
+	failed = hvri_fd_sync_join(&disk->sync, sync_disk, disk);
+	return failed == 0 ? HVREPL_OK :
+			     hvri_sys_code(failed, HVREPL_E_DISK_IO);
 }
 
 static int32_t disk_zero(void *user, hvrepl_op *op, uint64_t offset,
@@ -235,6 +247,7 @@ static void disk_release(void *user)
 	struct file_disk *disk = user;
 
 	close(disk->fd); /* And with it the lock. */
+	hvri_fd_sync_destroy(&disk->sync);
 	free(disk);
 }
 
@@ -324,6 +337,7 @@ int32_t hvrepl_file_disk_open(const char *path, uint32_t flags,
 	disk = calloc(1, sizeof(*disk));
 	if (disk == NULL)
 		return hvri_sys_fail(error, HVREPL_E_NOMEM, 0, "out of memory");
+	hvri_fd_sync_init(&disk->sync);
 	disk->flags = flags;
 	disk->fd = open_path(path, flags, &st);
 	if (disk->fd < 0 && errno == EBUSY) {
@@ -351,6 +365,7 @@ int32_t hvrepl_file_disk_open(const char *path, uint32_t flags,
 failed:
 	if (disk->fd >= 0)
 		close(disk->fd);
+	hvri_fd_sync_destroy(&disk->sync);
 	free(disk);
 	return rc;
 }

@@ -2,11 +2,26 @@
 /*
  * Flushes of a base that a commit and the guest write to at the same time (S8). The
  * error of a flush is told once, to whoever asked, and may have taken what the other one
- * wrote. So each notes it for the other, and nobody flushes in between.
+ * wrote. So they come one at a time (base/flush.h), and each notes it for the other
+ * before the next begins.
  */
 #include "store/internal.h"
 
 #include "base/plant.h"
+
+void hvri_base_flush_init(struct hvri_base_flush *flush,
+			  const struct hvri_disk *base)
+{
+	hvri_flushes_init(&flush->flushes);
+	hvri_mutex_init(&flush->mutex);
+	flush->disk = base;
+}
+
+void hvri_base_flush_destroy(struct hvri_base_flush *flush)
+{
+	hvri_mutex_destroy(&flush->mutex);
+	hvri_flushes_destroy(&flush->flushes);
+}
 
 void hvri_base_switch_begin(hvrepl_store *store, uint32_t disk)
 {
@@ -17,17 +32,40 @@ void hvri_base_switch_begin(hvrepl_store *store, uint32_t disk)
 	hvri_unlock(&flush->mutex);
 }
 
+static int32_t switch_flush(void *user, const void *what)
+{
+	struct hvri_base_flush *flush = user;
+	const bool *shared = what;
+	int32_t rc = hvri_disk_flush(flush->disk);
+
+	hvri_lock(&flush->mutex);
+	if (rc < 0)
+		flush->guest_lost = flush->untold = *shared;
+	else if (flush->commit_lost)
+		rc = HVREPL_E_DISK_IO;
+	hvri_unlock(&flush->mutex);
+	return rc;
+}
+
 int32_t hvri_base_switch_flush(hvrepl_store *store, uint32_t disk, bool shared)
 {
 	struct hvri_base_flush *flush = &store->flushes[disk];
-	int32_t rc;
 
+	return hvri_flushes_join(&flush->flushes, switch_flush, flush, &shared);
+}
+
+/* All guests' calls that it serves are told what is taken here. */
+static int32_t guest_flush(void *user, const void *what)
+{
+	struct hvri_base_flush *flush = user;
+	int32_t rc = hvri_disk_flush(flush->disk);
+
+	(void)what;
 	hvri_lock(&flush->mutex);
-	rc = hvri_disk_flush(&store->bases[disk]);
-	if (rc < 0)
-		flush->guest_lost = flush->untold = shared;
-	else if (flush->commit_lost)
-		rc = HVREPL_E_DISK_IO;
+	flush->commit_lost |= rc < 0;
+	if (rc == HVREPL_OK && flush->guest_lost)
+		rc = HVREPL_E_POISONED;
+	flush->guest_lost = flush->untold = false;
 	hvri_unlock(&flush->mutex);
 	return rc;
 }
@@ -36,16 +74,11 @@ int32_t hvri_base_guest_flush(hvrepl_store *store, uint32_t disk, int32_t rc)
 {
 	struct hvri_base_flush *flush = &store->flushes[disk];
 
-	hvri_lock(&flush->mutex);
-	if (rc == HVREPL_OK && !HVRI_PLANT(guest_flush_leaves_base)) {
-		rc = hvri_disk_flush(&store->bases[disk]);
-		flush->commit_lost |= rc < 0;
-	}
-	if (rc == HVREPL_OK && flush->guest_lost)
-		rc = HVREPL_E_POISONED;
-	flush->guest_lost = flush->untold = false;
-	hvri_unlock(&flush->mutex);
-	return rc;
+	/* Told something else, it is no answer to those who wait: what the
+	 * commit lost stays noted. */
+	if (rc != HVREPL_OK || HVRI_PLANT(guest_flush_leaves_base))
+		return rc;
+	return hvri_flushes_join(&flush->flushes, guest_flush, flush, NULL);
 }
 
 bool hvri_store_take_base_lost(hvrepl_store *store, uint32_t disk)

@@ -11,6 +11,7 @@
 #ifndef HVRI_STORE_INTERNAL_H
 #define HVRI_STORE_INTERNAL_H
 
+#include "base/flush.h"
 #include "base/sync.h"
 #include "store/cache.h"
 #include "store/gate.h"
@@ -110,7 +111,9 @@ struct hvri_compact {
 /* Of one base that a guest writes to, and a commit too while it switches range by range
  * (base_flush.c). */
 struct hvri_base_flush {
-	hvri_mutex mutex; /* From before a flush until its end is noted. */
+	struct hvri_flushes flushes;
+	const struct hvri_disk *disk;
+	hvri_mutex mutex; /* Of what follows; inside all others. */
 	bool guest_lost;  /* The commit's failed: the guest's next one fails. */
 	bool untold;	  /* ...and who keeps what changed does not know either. */
 	bool commit_lost; /* The guest's failed, since the range was begun. */
@@ -191,14 +194,17 @@ uint64_t hvri_store_new_id(hvrepl_store *store);
 HVRI_MUST_CHECK int32_t hvri_store_flush_bases(hvrepl_store *store);
 
 /* ---- flushes of a base in the last switch (base_flush.c, S8) ---- */
+void hvri_base_flush_init(struct hvri_base_flush *flush,
+			  const struct hvri_disk *base);
+void hvri_base_flush_destroy(struct hvri_base_flush *flush);
 /* From here on the commit writes a range of the base. */
 void hvri_base_switch_begin(hvrepl_store *store, uint32_t disk);
 /* Of what it wrote. Fails too where one of the guest's failed since it began. `shared`:
  * the guest writes to this base already, and is told if this one fails. */
 HVRI_MUST_CHECK int32_t hvri_base_switch_flush(hvrepl_store *store,
 					       uint32_t disk, bool shared);
-/* The guest's, after what it wrote elsewhere gave `rc`. POISONED: one of the commit's
- * failed since its last. */
+/* The guest's, after what it wrote elsewhere gave `rc`. One serves all that came before it
+ * began. POISONED: one of the commit's failed since the last one, for all of these. */
 HVRI_MUST_CHECK int32_t hvri_base_guest_flush(hvrepl_store *store,
 					      uint32_t disk, int32_t rc);
 

@@ -37,7 +37,7 @@ static void free_store(hvrepl_store *store)
 	hvri_mutex_destroy(&store->work);
 	hvri_mutex_destroy(&store->map);
 	for (uint32_t i = 0; i < HVREPL_STORE_DISKS_MAX; i++)
-		hvri_mutex_destroy(&store->flushes[i].mutex);
+		hvri_base_flush_destroy(&store->flushes[i]);
 	hvri_free(&env, store, sizeof(*store));
 }
 
@@ -370,7 +370,7 @@ int32_t hvri_store_open(const struct hvrepl_env *env,
 	hvri_mutex_init(&store->work);
 	hvri_mutex_init(&store->map);
 	for (uint32_t i = 0; i < HVREPL_STORE_DISKS_MAX; i++)
-		hvri_mutex_init(&store->flushes[i].mutex);
+		hvri_base_flush_init(&store->flushes[i], &store->bases[i]);
 	rc = take_all(store, storage, disks, disk_count, error);
 	if (rc == HVREPL_OK)
 		rc = set_up(store, disks, error);

@@ -32,7 +32,7 @@ void hvri_tracker_free(struct hvrepl_tracker *tracker)
 	hvri_free(env, tracker->image,
 		  (size_t)tracker->header.sectors * HVRI_HVT_SECTOR_BYTES);
 	hvri_free(env, tracker->sector_dirty, tracker->header.sectors);
-	hvri_rwlock_destroy(&tracker->flushing);
+	hvri_flushes_destroy(&tracker->flushing);
 	hvri_mutex_destroy(&tracker->mutex);
 	hvri_cond_destroy(&tracker->cond);
 	hvri_free(env, tracker, sizeof(*tracker));
@@ -585,7 +585,7 @@ int32_t hvri_tracker_attach(hvrepl_group *group, const struct hvrepl_disk *disk,
 	tracker->trust_user = options->user;
 	tracker->label = (struct hvrepl_cut_label)HVREPL_CUT_LABEL_INIT;
 	tracker->waiting_last = &tracker->waiting;
-	hvri_rwlock_init(&tracker->flushing);
+	hvri_flushes_init(&tracker->flushing);
 	hvri_mutex_init(&tracker->mutex);
 	hvri_cond_init(&tracker->cond);
 	memcpy(tracker->object_id, options->object_id,

@@ -64,11 +64,12 @@ bool hvri_tracker_next_changed(hvrepl_tracker *tracker, uint64_t from,
 void hvri_tracker_flush_failed(hvrepl_tracker *tracker, int32_t code);
 /* Code of a flush that failed and that no guest was told of; once. */
 int32_t hvri_tracker_flush_lost(hvrepl_tracker *tracker);
-/* The disk's flush, and the note of one that fails, before any other one ends. Waits for
- * guests' that are under way. No lock held. */
+/* The disk's flush, and the note of one that fails, before any other one begins. Waits for
+ * at most two of the guests'. No lock held. */
 HVRI_MUST_CHECK int32_t hvri_tracker_flush(hvrepl_tracker *tracker);
-/* A guest's, of what it writes to: its own error, or that of another one since. Guests'
- * do not wait for each other. Any thread. */
+/* A guest's, of what it writes to: its own error, or that of another one since. One serves
+ * all that came before it began, and its error is told to all of them; so one waits for
+ * at most two of the guests' and one of the tracker's. Any thread. */
 HVRI_MUST_CHECK int32_t hvri_tracker_guest_flush(hvrepl_tracker *tracker,
 						 const struct hvri_disk *disk);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Flushes of the disk, and those that failed. The error of a flush is told once, to
- * whoever asked, whatever it took. So the tracker's own come alone: no guest's ends
- * well, and none of the tracker's either, before a failed one is noted.
+ * whoever asked, whatever it took. So they come one at a time (base/flush.h): none ends
+ * well beside one that fails, nor begins before that one is noted.
  */
 #include "tracker/internal.h"
 
@@ -42,28 +42,39 @@ void hvri_tracker_flush_failed(hvrepl_tracker *tracker, int32_t code)
 	hvri_cut_unref(cut);
 }
 
-int32_t hvri_tracker_flush(hvrepl_tracker *tracker)
+static int32_t flush_disk(hvrepl_tracker *tracker, const struct hvri_disk *disk)
 {
-	int32_t rc;
+	int32_t rc = hvri_disk_flush(disk);
 
-	hvri_lock_alone(&tracker->flushing);
-	rc = hvri_disk_flush(&tracker->disk);
 	if (rc < 0)
 		hvri_tracker_flush_failed(tracker, rc);
-	hvri_rwlock_unlock(&tracker->flushing);
 	return rc;
+}
+
+static int32_t own_flush(void *user, const void *what)
+{
+	(void)what;
+	return flush_disk(user, &((hvrepl_tracker *)user)->disk);
+}
+
+/* All guests' calls that it serves are told what is taken here. */
+static int32_t guest_flush(void *user, const void *what)
+{
+	int32_t rc = flush_disk(user, what);
+	int32_t lost = hvri_tracker_flush_lost(user);
+
+	return rc < 0 ? rc : lost;
+}
+
+/* Apart from the guests': theirs may go by another way, and is told other errors. */
+int32_t hvri_tracker_flush(hvrepl_tracker *tracker)
+{
+	return hvri_flushes_join(&tracker->flushing, own_flush, tracker, NULL);
 }
 
 int32_t hvri_tracker_guest_flush(hvrepl_tracker *tracker,
 				 const struct hvri_disk *disk)
 {
-	int32_t rc, lost;
-
-	hvri_lock_shared(&tracker->flushing);
-	rc = hvri_disk_flush(disk);
-	if (rc < 0)
-		hvri_tracker_flush_failed(tracker, rc);
-	lost = hvri_tracker_flush_lost(tracker);
-	hvri_rwlock_unlock(&tracker->flushing);
-	return rc < 0 ? rc : lost;
+	return hvri_flushes_join(&tracker->flushing, guest_flush, tracker,
+				 disk);
 }

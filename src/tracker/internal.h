@@ -11,6 +11,7 @@
 #define HVRI_TRACKER_INTERNAL_H
 
 #include "base/bitmap.h"
+#include "base/flush.h"
 #include "base/io.h"
 #include "base/op.h"
 #include "base/sync.h"
@@ -125,7 +126,7 @@ struct hvrepl_tracker {
 	uint32_t trust_asked; /* 0 or 1, while not IDLE. */
 	_Atomic bool untrusted;
 	_Atomic int32_t flush_lost; /* A flush failed, and the guest was not told. */
-	hvri_rwlock flushing; /* Guests share it; outside all other locks here. */
+	struct hvri_flushes flushing; /* Of the disk; outside all locks here. */
 	_Atomic uint64_t retry_at;
 
 	/* Cooling. */

@@ -27,6 +27,18 @@ void waits_await(void)
 		(void)sched_yield();
 }
 
+unsigned waits_for_flush(struct hvri_flushes *flushes)
+{
+	const struct hvri_flush_call *call;
+	unsigned count = 0;
+
+	hvri_lock(&flushes->mutex);
+	for (call = flushes->first; call != NULL; call = call->next)
+		count++;
+	hvri_unlock(&flushes->mutex);
+	return count;
+}
+
 #define WRAP_LOCK(name, try, type)                                       \
 	int __wrap_##name(type *lock)                                    \
 	{                                                                \

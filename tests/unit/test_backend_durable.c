@@ -4,10 +4,13 @@
 #define _GNU_SOURCE
 #include "tempdir.h"
 #include "testing.h"
+#include "waits.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <hvrepl/backends.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,6 +32,7 @@ int __wrap_posix_fadvise(int fd, off_t offset, off_t length, int advice);
 
 static char calls[64];
 static char fail_call; /* Letter of the call that fails, once. */
+static void (*under_failure)(void); /* Runs before it does; or NULL. */
 static size_t short_write; /* Bytes the next write takes; 0: all. */
 
 static bool fails(char letter)
@@ -40,6 +44,8 @@ static bool fails(char letter)
 	if (fail_call != letter)
 		return false;
 	fail_call = 0;
+	if (under_failure != NULL)
+		under_failure();
 	errno = EIO;
 	return true;
 }
@@ -95,6 +101,7 @@ static void forget(void)
 {
 	memset(calls, 0, sizeof(calls));
 	fail_call = 0;
+	under_failure = NULL;
 	short_write = 0;
 }
 
@@ -394,6 +401,77 @@ START_TEST(after_a_failed_flush_a_disk_takes_nothing_more)
 }
 END_TEST
 
+static struct hvrepl_disk shared_disk;
+static struct hvrepl_storage shared;
+static void *objects[2];
+static int together; /* What is flushed: see the test. */
+static pthread_t other;
+static unsigned other_ended; /* Atomic. */
+static int32_t other_code;
+
+static int32_t flush_one(unsigned which)
+{
+	if (together == 0)
+		return shared_disk.ops->flush(shared_disk.user, NULL);
+	return shared.ops->flush(shared.user, NULL,
+				 objects[together == 1 ? 0 : which]);
+}
+
+static void *other_flushes(void *argument)
+{
+	(void)argument;
+	other_code = flush_one(1);
+	__atomic_store_n(&other_ended, 1, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static void until_the_other_waits(void)
+{
+	ck_assert_int_eq(pthread_create(&other, NULL, other_flushes, NULL), 0);
+	while (waits_now() == 0 &&
+	       __atomic_load_n(&other_ended, __ATOMIC_ACQUIRE) == 0)
+		(void)sched_yield();
+}
+
+/* The kernel tells it to one of them. Of a disk, of an object, of two new names. */
+START_TEST(a_flush_beside_one_that_fails_does_not_end_well)
+{
+	int32_t code;
+
+	together = _i;
+	other_ended = 0;
+	tempdir_join(&dir, "disk", path);
+	ck_assert_int_eq(hvrepl_file_disk_create(path, 4096, NULL), HVREPL_OK);
+	ck_assert_int_eq(hvrepl_file_disk_open(path, 0, &shared_disk, NULL),
+			 HVREPL_OK);
+	tempdir_join(&dir, "store", path);
+	ck_assert_int_eq(hvrepl_dir_storage_open(path, HVREPL_DIR_CREATE,
+						 &shared, NULL),
+			 HVREPL_OK);
+	ck_assert_int_eq(shared.ops->open(shared.user, "a",
+					  HVREPL_OBJECT_CREATE, &objects[0]),
+			 HVREPL_OK);
+	ck_assert_int_eq(shared.ops->open(shared.user, "b",
+					  HVREPL_OBJECT_CREATE, &objects[1]),
+			 HVREPL_OK);
+	forget();
+	fail_call = _i == 2 ? 'd' : 'f';
+	under_failure = until_the_other_waits;
+	code = flush_one(0);
+	pthread_join(other, NULL);
+	ck_assert_int_eq(code, _i == 0 ? HVREPL_E_DISK_IO :
+					 HVREPL_E_STORAGE_IO);
+	ck_assert_int_eq(other_code, code);
+	/* One call: none follows one that failed. */
+	ck_assert_str_eq(calls, _i == 2 ? "fdf" : "fc");
+	ck_assert_int_eq(flush_one(1), HVREPL_E_POISONED);
+	shared.ops->close(shared.user, objects[0]);
+	shared.ops->close(shared.user, objects[1]);
+	shared.release(shared.user);
+	shared_disk.release(shared_disk.user);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("durability of files");
@@ -409,6 +487,8 @@ int main(void)
 	tcase_add_test(tc, after_a_failed_flush_an_object_takes_nothing_more);
 	tcase_add_test(tc, what_an_earlier_process_left_in_a_cache_is_written_or_gone);
 	tcase_add_test(tc, after_a_failed_flush_a_disk_takes_nothing_more);
+	tcase_add_loop_test(tc, a_flush_beside_one_that_fails_does_not_end_well,
+			    0, 3);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }

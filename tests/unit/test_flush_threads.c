@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A tracker and its guest flush the same disk: the error that one of them is told counts
- * for the other, who is in a flush of its own then. */
+/* A tracker and its guests flush the same disk: the error that one of them is told counts
+ * for the others, who are in a flush then or wait for one. */
 #include "threadbed.h"
 #include "waits.h"
 
@@ -128,6 +128,87 @@ START_TEST(no_flush_of_the_tracker_ends_well_before_a_failed_one_is_noted)
 }
 END_TEST
 
+#define GUESTS 4u
+
+static int32_t codes[GUESTS];
+
+static void *one_guest_flushes(void *argument)
+{
+	*(int32_t *)argument = hvri_tracker_guest_flush(tracker, &backing);
+	atomic_fetch_add(&ended, 1);
+	return NULL;
+}
+
+static pthread_t guests[GUESTS];
+
+static void guests_begin(void)
+{
+	for (unsigned i = 0; i < GUESTS; i++)
+		ck_assert_int_eq(pthread_create(&guests[i], NULL,
+						one_guest_flushes, &codes[i]),
+				 0);
+}
+
+static void until_all_are_there(void)
+{
+	while (waits_for_flush(&tracker->flushing) < GUESTS &&
+	       atomic_load(&ended) == 0)
+		sched_yield();
+}
+
+static void all_were_told(void)
+{
+	for (unsigned i = 0; i < GUESTS; i++) {
+		pthread_join(guests[i], NULL);
+		ck_assert_int_eq(codes[i], HVREPL_E_DISK_IO);
+	}
+	/* One flush for all that waited, and no later one is told. */
+	ck_assert_uint_eq(atomic_load(&flushes), 2);
+	ck_assert_int_eq(hvri_tracker_guest_flush(tracker, &backing),
+			 HVREPL_OK);
+}
+
+/* The second is one for all that came while the first was under way. */
+static int32_t fail_second_under_all(void)
+{
+	unsigned nth = atomic_fetch_add(&flushes, 1);
+
+	if (nth == 0)
+		until_all_are_there();
+	return nth == 1 ? HVREPL_E_DISK_IO : HVREPL_OK;
+}
+
+START_TEST(guests_that_flush_together_are_all_told_that_it_failed)
+{
+	disk.flushed = fail_second_under_all;
+	ck_assert_int_eq(pthread_create(&thread, NULL, guest_flushes, NULL), 0);
+	while (atomic_load(&flushes) == 0)
+		sched_yield();
+	guests_begin();
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(code, HVREPL_OK);
+	all_were_told();
+}
+END_TEST
+
+/* What it took is told with a flush that is none of its own. */
+static int32_t fail_under_all(void)
+{
+	if (atomic_fetch_add(&flushes, 1) > 0)
+		return HVREPL_OK;
+	guests_begin();
+	until_all_are_there();
+	return HVREPL_E_DISK_IO;
+}
+
+START_TEST(guests_that_wait_while_the_trackers_flush_fails_are_all_told)
+{
+	disk.flushed = fail_under_all;
+	ck_assert_int_eq(hvri_tracker_flush(tracker), HVREPL_E_DISK_IO);
+	all_were_told();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("flush threads");
@@ -140,6 +221,11 @@ int main(void)
 	tcase_add_test(
 		tcase,
 		no_flush_of_the_tracker_ends_well_before_a_failed_one_is_noted);
+	tcase_add_test(tcase,
+		       guests_that_flush_together_are_all_told_that_it_failed);
+	tcase_add_test(
+		tcase,
+		guests_that_wait_while_the_trackers_flush_fails_are_all_told);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }

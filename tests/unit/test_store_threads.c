@@ -531,10 +531,14 @@ static void end_half_way(void)
 
 static void *flush_once(void *argument)
 {
-	(void)argument;
-	guest_code = hvri_view_flush(half, 0);
+	*(int32_t *)argument = hvri_view_flush(half, 0);
 	__atomic_store_n(&guest_ended, 1, __ATOMIC_RELEASE);
 	return NULL;
+}
+
+static void begin_flush(pthread_t *thread, int32_t *code)
+{
+	ck_assert_int_eq(pthread_create(thread, NULL, flush_once, code), 0);
 }
 
 /* The commit's comes first; the guest's, meanwhile, succeeds: an error is told once. */
@@ -542,8 +546,7 @@ static int32_t fail_under_the_guest(void)
 {
 	if (__atomic_fetch_add(&flushes, 1, __ATOMIC_ACQ_REL) > 0)
 		return HVREPL_OK;
-	ck_assert_int_eq(pthread_create(&guest_thread, NULL, flush_once, NULL),
-			 0);
+	begin_flush(&guest_thread, &guest_code);
 	while (waits_now() == 0 &&
 	       __atomic_load_n(&guest_ended, __ATOMIC_ACQUIRE) == 0)
 		sched_yield();
@@ -565,6 +568,36 @@ START_TEST(a_flush_while_that_of_the_commit_fails_is_not_answered_well)
 }
 END_TEST
 
+static pthread_t two_threads[2];
+static int32_t two_codes[2];
+
+static int32_t fail_under_two_guests(void)
+{
+	if (__atomic_fetch_add(&flushes, 1, __ATOMIC_ACQ_REL) > 0)
+		return HVREPL_OK;
+	for (unsigned i = 0; i < 2; i++)
+		begin_flush(&two_threads[i], &two_codes[i]);
+	while (waits_for_flush(&store->flushes[0].flushes) < 2 &&
+	       __atomic_load_n(&guest_ended, __ATOMIC_ACQUIRE) == 0)
+		sched_yield();
+	return HVREPL_E_DISK_IO;
+}
+
+START_TEST(all_that_flush_while_the_commits_fails_are_told)
+{
+	half_way();
+	base.flushed = fail_under_two_guests;
+	ck_assert_int_eq(advance(), HVREPL_E_DISK_IO);
+	for (unsigned i = 0; i < 2; i++) {
+		pthread_join(two_threads[i], NULL);
+		ck_assert_int_eq(two_codes[i], HVREPL_E_POISONED);
+	}
+	ck_assert_uint_eq(flushes, 2);
+	ck_assert_int_eq(hvri_view_flush(half, 0), HVREPL_OK);
+	end_half_way();
+}
+END_TEST
+
 static int32_t fail_once(void)
 {
 	return __atomic_fetch_add(&flushes, 1, __ATOMIC_ACQ_REL) == 0 ?
@@ -576,8 +609,7 @@ static int32_t fail_once(void)
 static void guest_comes_in(void)
 {
 	base.wrote = NULL;
-	ck_assert_int_eq(pthread_create(&guest_thread, NULL, flush_once, NULL),
-			 0);
+	begin_flush(&guest_thread, &guest_code);
 	pthread_join(guest_thread, NULL);
 }
 
@@ -595,8 +627,7 @@ static int32_t fail_under_the_commit(void)
 static void guest_begins(void)
 {
 	base.wrote = NULL;
-	ck_assert_int_eq(pthread_create(&guest_thread, NULL, flush_once, NULL),
-			 0);
+	begin_flush(&guest_thread, &guest_code);
 	while (__atomic_load_n(&flushes, __ATOMIC_ACQUIRE) == 0)
 		sched_yield();
 }
@@ -654,6 +685,7 @@ int main(void)
 			    2);
 	tcase_add_test(tcase,
 		       a_flush_while_that_of_the_commit_fails_is_not_answered_well);
+	tcase_add_test(tcase, all_that_flush_while_the_commits_fails_are_told);
 	tcase_add_loop_test(
 		tcase,
 		a_range_that_a_failed_flush_of_the_guest_may_have_taken_stays_in_the_overlay,
