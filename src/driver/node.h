@@ -50,6 +50,7 @@ struct hvri_session {
 	struct hvrepl_node *node;
 	uint64_t serial; /* 1, 2, 3... of this node. */
 	bool up;
+	bool was_up; /* It is, or it was. */
 	bool denied; /* By us, and that was noted. */
 	bool spare;  /* Closed by us before it was up: another one stands. */
 	struct hvri_session_rights rights;

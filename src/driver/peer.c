@@ -242,7 +242,7 @@ static const char *proved_by(uint32_t mechanism)
 }
 
 /* Who was let in, who was not, and who took too much. */
-static void note_end(struct hvri_session *session, bool was_up)
+static void note_end(struct hvri_session *session)
 {
 	const struct hvri_link *link = &session->link;
 	int32_t code = link->close_code;
@@ -252,7 +252,7 @@ static void note_end(struct hvri_session *session, bool was_up)
 	const char *why = link->close_sentence[0] != 0 ? link->close_sentence :
 							 hvrepl_strerror(code);
 
-	if (was_up)
+	if (session->was_up)
 		hvri_note_of(session->node, link->info.peer, kind,
 			     HVREPL_SEVERITY_WARNING, code, NULL,
 			     "session with %.100s ended: %.120s",
@@ -291,9 +291,18 @@ static bool link_hello(struct hvri_link *link)
 	return let_in(session_of(link));
 }
 
+/* Of the same node and identity. */
+static bool is_older(const struct hvri_session *old,
+		     const struct hvri_session *session)
+{
+	return old != session && old->up &&
+	       strcmp(old->link.info.peer, session->link.info.peer) == 0 &&
+	       hvri_uuid_equal(&old->link.peer.node, &session->link.peer.node);
+}
+
 static void link_up(struct hvri_link *link)
 {
-	struct hvri_session *session = session_of(link);
+	struct hvri_session *session = session_of(link), *old;
 	struct hvrepl_node *node = session->node;
 	struct hvri_peer *peer = find_peer(node, link->info.peer);
 
@@ -304,11 +313,8 @@ static void link_up(struct hvri_link *link)
 	 * that one up, or both sides connected at the same time. Of the same
 	 * identity: which node it is, a peer says by itself, and nobody ends
 	 * another's session by naming its node. */
-	for (struct hvri_session *old = node->sessions; old != NULL;
-	     old = old->next) {
-		if (old == session || !old->up ||
-		    strcmp(old->link.info.peer, link->info.peer) != 0 ||
-		    !hvri_uuid_equal(&old->link.peer.node, &link->peer.node))
+	for (old = node->sessions; old != NULL; old = old->next) {
+		if (!is_older(old, session))
 			continue;
 		if (old->link.peer.incarnation == link->peer.incarnation &&
 		    old->link.initiator != link->initiator &&
@@ -320,11 +326,8 @@ static void link_up(struct hvri_link *link)
 					"another session stands");
 			return;
 		}
-		hvri_link_close(&old->link, HVREPL_E_DISCONNECTED,
-				"replaced by a newer session");
-		session_down(old);
 	}
-	session->up = true;
+	session->up = session->was_up = true;
 	if (peer != NULL) {
 		peer->connecting = false;
 		peer->failures = 0;
@@ -341,6 +344,14 @@ static void link_up(struct hvri_link *link)
 		     "%.100s proved itself by %s; its session (site %.60s) is up",
 		     link->info.peer, proved_by(link->info.mechanism),
 		     link->peer.site);
+	/* Its VMs go from the one to the other: it is up, or they would go to who
+	 * else of their trust group says that it is that node. */
+	for (old = node->sessions; old != NULL; old = old->next)
+		if (is_older(old, session)) {
+			hvri_link_close(&old->link, HVREPL_E_DISCONNECTED,
+					"replaced by a newer session");
+			session_down(old);
+		}
 	hvri_vms_session_up(node, session);
 }
 
@@ -380,14 +391,13 @@ static void link_closed(struct hvri_link *link)
 	struct hvri_session *session = session_of(link);
 	struct hvrepl_node *node = session->node;
 	struct hvri_peer *peer = find_peer(node, link->info.peer);
-	bool was_up = session->up;
 
-	if (was_up)
+	if (session->up)
 		session_down(session);
 	/* What a peer says in its BYE hides nothing. */
 	if (!session->spare) {
 		tell(session, false, link->close_code);
-		note_end(session, was_up);
+		note_end(session);
 	}
 	if (peer != NULL &&
 	    hvri_node_session_named(node, link->info.peer) == NULL)

@@ -41,23 +41,60 @@ static void note_stranger(struct hvri_vm *vm, struct hvri_session *session)
 		     status.trust_group);
 }
 
+/* Its node and of its trust group, and another one that is both was first: who
+ * comes second is not heard, and an operator is to know. */
+static void note_second(struct hvri_vm *vm, struct hvri_session *session)
+{
+	hvri_note_of(vm->node, session->link.info.peer, HVREPL_AUDIT_DENIED,
+		     HVREPL_SEVERITY_WARNING, HVREPL_E_DENIED,
+		     &vm->relationship.record.vm,
+		     "denied %.40s: VM %.30s is with %.40s, of its trust group, "
+		     "which was first to say that it is that node; if it is "
+		     "not, give its entry another trust group",
+		     session->link.info.peer, vm->name,
+		     vm->session->link.info.peer);
+}
+
+static void join(struct hvri_vm *vm, struct hvri_session *session)
+{
+	vm->session = session;
+	hvri_vm_session_changed(vm);
+	hvri_vm_go_on(vm);
+}
+
+static void meet(struct hvri_vm *vm, struct hvri_session *session)
+{
+	hvri_vm_bind_late(vm, session->link.info.peer);
+	if (vm->session == session)
+		return;
+	if (!is_peer(vm, session))
+		note_stranger(vm, session);
+	else if (vm->session != NULL)
+		note_second(vm, session);
+	else
+		join(vm, session);
+}
+
 void hvri_vms_session_up(struct hvrepl_node *node, struct hvri_session *session)
 {
-	for (struct hvri_vm *vm = node->vms; vm != NULL; vm = vm->next) {
-		if (vm->session == session)
-			continue;
-		hvri_vm_bind_late(vm, session->link.info.peer);
-		if (!is_peer(vm, session)) {
-			note_stranger(vm, session);
-			continue;
-		}
-		/* Another of its trust group says it is that node, and was first. */
-		if (vm->session != NULL)
-			continue;
-		vm->session = session;
-		hvri_vm_session_changed(vm);
-		hvri_vm_go_on(vm);
-	}
+	for (struct hvri_vm *vm = node->vms; vm != NULL; vm = vm->next)
+		meet(vm, session);
+}
+
+void hvri_vm_meet_sessions(struct hvri_vm *vm)
+{
+	struct hvri_session *session;
+
+	/* Its peer by name first, whoever came last. */
+	for (session = vm->node->sessions; session != NULL;
+	     session = session->next)
+		if (session->up)
+			hvri_vm_bind_late(vm, session->link.info.peer);
+	hvri_vm_find_session(vm);
+	for (session = vm->node->sessions; session != NULL;
+	     session = session->next)
+		if (session->up)
+			meet(vm, session);
 }
 
 static void leave(struct hvri_vm *vm)
@@ -70,12 +107,25 @@ static void leave(struct hvri_vm *vm)
 	hvri_vm_go_on(vm);
 }
 
+/* A VM without a session gets one of that identity; NULL: of any. */
+static void join_of(struct hvri_vm *vm, const char *peer)
+{
+	for (struct hvri_session *session = vm->node->sessions;
+	     vm->session == NULL && session != NULL; session = session->next)
+		if (session->up && is_peer(vm, session) &&
+		    (peer == NULL ||
+		     strcmp(session->link.info.peer, peer) == 0))
+			join(vm, session);
+}
+
 void hvri_vms_session_down(struct hvrepl_node *node,
 			   struct hvri_session *session)
 {
 	for (struct hvri_vm *vm = node->vms; vm != NULL; vm = vm->next)
 		if (vm->session == session) {
 			leave(vm);
+			/* Who waits does not get it by its reconnect. */
+			join_of(vm, session->link.info.peer);
 			hvri_vm_find_session(vm);
 		}
 }
@@ -84,14 +134,8 @@ void hvri_vm_find_session(struct hvri_vm *vm)
 {
 	if (vm->session != NULL && !is_peer(vm, vm->session))
 		leave(vm);
-	for (struct hvri_session *session = vm->node->sessions;
-	     vm->session == NULL && session != NULL; session = session->next) {
-		if (!session->up || !is_peer(vm, session))
-			continue;
-		vm->session = session;
-		hvri_vm_session_changed(vm);
-		hvri_vm_go_on(vm);
-	}
+	join_of(vm, vm->peer_name);
+	join_of(vm, NULL);
 }
 
 /* Of a VM that has no relationship here; bound to who asked (O2). */

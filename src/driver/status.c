@@ -507,10 +507,7 @@ int32_t hvri_node_add_vm(struct hvrepl_node *node,
 		hvri_vm_free(vm);
 		return hvri_fail_plain(error, rc);
 	}
-	/* A session that stands already may be its peer's. */
-	for (struct hvri_session *s = node->sessions; s != NULL; s = s->next)
-		if (s->up)
-			hvri_vms_session_up(node, s);
+	hvri_vm_meet_sessions(vm);
 	return HVREPL_OK;
 }
 

@@ -445,7 +445,10 @@ void hvri_filter_apply(struct hvri_vm *vm, hvrepl_cut *cut);
 /* ---- route.c: all VMs of a node, for peer.c. ---- */
 void hvri_vms_session_up(struct hvrepl_node *node,
 			 struct hvri_session *session);
-/* What it is bound to changed: leave the session, or come to one. */
+/* It is new here: the sessions that stand already may be its peer's. */
+void hvri_vm_meet_sessions(struct hvri_vm *vm);
+/* What it is bound to changed: leave the session, or come to one; of several the one
+ * of the identity that it is bound to. */
 void hvri_vm_find_session(struct hvri_vm *vm);
 void hvri_vms_session_down(struct hvrepl_node *node,
 			   struct hvri_session *session);

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Another peer asks for a VM that is somebody's: it gets neither the VM nor what
  * the VM lies in, and hears why. */
+#include "driver/vm.h"
 #include "guestshadow.h"
 
+#include <hvrepl/audit.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -316,6 +319,174 @@ START_TEST(a_vm_that_is_not_open_keeps_its_group)
 }
 END_TEST
 
+/* ---- Two of the trust group at once, each of which says it is that node. ---- */
+
+static char denied[HVREPL_SENTENCE_MAX]; /* The last at site-b. */
+static unsigned denials, ends_without_session;
+
+static void seen(struct pair_site *site, const struct hvrepl_event *event)
+{
+	if (site != &pair.b || event->type != HVREPL_EVENT_AUDIT)
+		return;
+	ends_without_session += strstr(event->sentence, "got no session") !=
+				NULL;
+	if (event->value != HVREPL_AUDIT_DENIED)
+		return;
+	snprintf(denied, sizeof(denied), "%s", event->sentence);
+	denials++;
+}
+
+static void also_let_in(struct pair_site *site, const char *peer,
+			const char *group)
+{
+	struct hvrepl_authorisation entry = HVREPL_AUTHORISATION_INIT;
+
+	entry.peer = peer;
+	entry.trust_group = group;
+	entry.verbs = HVREPL_VERB_ALL;
+	ck_assert_int_eq(hvrepl_node_authorise(site->node, &entry), HVREPL_OK);
+}
+
+/* One more session between the two nodes, as these identities. */
+static void connect_as(const char *a, const char *b)
+{
+	pair.a.name = a;
+	pair.b.name = b;
+	ck_assert_int_eq(pair_connect(&pair.a), HVREPL_OK);
+	pair.a.name = "site-a";
+	pair.b.name = "site-b";
+	pair_run(&pair, SECOND);
+}
+
+/* Site-c is of site-a's trust group at site-b, and says that it is its node; site-a
+ * has nothing to do with it. */
+static void site_c_waits(void)
+{
+	struct hvrepl_node_status node = HVREPL_NODE_STATUS_INIT;
+
+	denials = ends_without_session = 0;
+	pair.seen = seen;
+	shadow_protect();
+	also_let_in(&pair.a, "site-d", "strangers");
+	also_let_in(&pair.b, "site-c", "pair");
+	connect_as("site-c", "site-d");
+	ck_assert_int_eq(hvrepl_node_get_status(pair.b.node, &node), HVREPL_OK);
+	ck_assert_uint_eq(node.session_count, 2);
+}
+
+static const char *who_has_it(void)
+{
+	struct hvri_vm *vm = hvri_node_find_vm(pair.b.node, &pair_vm);
+
+	return vm->session == NULL ? "nobody" : vm->session->link.info.peer;
+}
+
+static void expect_denied(const char *who, const char *holder)
+{
+	char start[64], end[64];
+
+	snprintf(start, sizeof(start), "denied %s: VM ", who);
+	snprintf(end, sizeof(end), " is with %s, of its trust group", holder);
+	ck_assert_uint_eq(denials, 1);
+	ck_assert_msg(strncmp(denied, start, strlen(start)) == 0 &&
+			      strstr(denied, end) != NULL, "%s", denied);
+}
+
+START_TEST(who_comes_second_as_a_node_does_not_get_its_vm_and_is_noted)
+{
+	site_c_waits();
+	ck_assert_str_eq(who_has_it(), "site-a");
+	expect_denied("site-c", "site-a");
+	expect_replicating();
+}
+END_TEST
+
+START_TEST(who_waits_as_a_node_does_not_get_its_vm_when_that_reconnects)
+{
+	site_c_waits();
+	for (unsigned i = 0; i < 3; i++) {
+		connect_as("site-a", "site-b");
+		ck_assert_str_eq(who_has_it(), "site-a");
+	}
+	/* Site-c heard so once, and what was replaced had been a session. */
+	expect_denied("site-c", "site-a");
+	ck_assert_uint_eq(ends_without_session, 0);
+	expect_replicating();
+}
+END_TEST
+
+START_TEST(a_vm_comes_to_the_peer_that_it_is_bound_to_before_others_of_its_group)
+{
+	site_c_waits();
+	ck_assert_int_eq(set_group(&pair.b, "elsewhere", ""), HVREPL_OK);
+	pair_run(&pair, SECOND);
+	ck_assert_str_eq(who_has_it(), "nobody");
+	ck_assert_int_eq(set_group(&pair.b, "pair", ""), HVREPL_OK);
+	ck_assert_str_eq(who_has_it(), "site-a");
+	expect_replicating();
+}
+END_TEST
+
+/* The group decides: who is of it may have it while the other is away. It keeps it
+ * over its own reconnects, and that the other one finds it taken is noted. */
+START_TEST(a_peer_that_comes_back_and_finds_its_vm_taken_is_noted)
+{
+	site_c_waits();
+	pair_rights(&pair.b, 0);
+	pair_run(&pair, SECOND);
+	ck_assert_str_eq(who_has_it(), "site-c");
+	pair_rights(&pair.b, HVREPL_VERB_ALL);
+	denials = 0;
+	pair_run(&pair, 20 * SECOND);
+	expect_denied("site-a", "site-c");
+	connect_as("site-c", "site-d");
+	ck_assert_str_eq(who_has_it(), "site-c");
+	ck_assert_uint_eq(denials, 1);
+	/* Out of the group, and the VM is site-a's again. */
+	also_let_in(&pair.b, "site-c", "strangers");
+	pair_run(&pair, 10 * SECOND);
+	ck_assert_str_eq(who_has_it(), "site-a");
+	expect_replicating();
+}
+END_TEST
+
+static uint64_t third_point(void)
+{
+	const struct hvrepl_uuid vm = { { 0xcc, 1 } };
+	struct hvrepl_point point = HVREPL_POINT_INIT;
+
+	for (uint32_t i = 0; hvrepl_vm_get_point(pair.b.node, &vm, i, &point) ==
+			     HVREPL_OK; i++)
+		;
+	return point.number;
+}
+
+/* Its application is slower than its connections. */
+START_TEST(a_vm_that_is_added_to_a_site_with_sessions_comes_to_its_peers)
+{
+	uint64_t before;
+
+	pair_add_third(&pair, "site-c", 99);
+	pair_start(&pair, pair.c);
+	pair_run(&pair, SECOND);
+	pair_add_vm(pair.c, 1);
+	ck_assert_int_eq(pair_operate_more(&pair, pair.c, 1,
+					   HVREPL_OPERATION_ENABLE), HVREPL_OK);
+	ck_assert_int_eq(pair_operate_more(&pair, pair.c, 1,
+					   HVREPL_OPERATION_START_INITIAL),
+			 HVREPL_OK);
+	pair_run(&pair, 5 * SECOND);
+	pair_stop(&pair, pair.c);
+	pair_start(&pair, pair.c);
+	pair_run(&pair, 5 * SECOND);
+	before = third_point();
+	ck_assert_uint_gt(before, 0);
+	pair_add_vm(pair.c, 1);
+	pair_run(&pair, 20 * SECOND);
+	ck_assert_uint_gt(third_point(), before);
+}
+END_TEST
+
 /* ---- A VM of the other site's own, of the same id. ---- */
 
 static void replica_site_brings_its_own(void)
@@ -386,6 +557,20 @@ int main(void)
 	tcase_add_test(tc, a_group_in_a_record_of_an_older_version_counts);
 	tcase_add_test(tc, a_vm_that_is_not_replicated_is_bound_to_no_group);
 	tcase_add_test(tc, a_vm_that_is_not_open_keeps_its_group);
+	tcase_add_test(
+		tc,
+		who_comes_second_as_a_node_does_not_get_its_vm_and_is_noted);
+	tcase_add_test(
+		tc,
+		who_waits_as_a_node_does_not_get_its_vm_when_that_reconnects);
+	tcase_add_test(
+		tc,
+		a_vm_comes_to_the_peer_that_it_is_bound_to_before_others_of_its_group);
+	tcase_add_test(tc,
+		       a_peer_that_comes_back_and_finds_its_vm_taken_is_noted);
+	tcase_add_test(
+		tc,
+		a_vm_that_is_added_to_a_site_with_sessions_comes_to_its_peers);
 	tcase_add_test(
 		tc, who_enables_a_vm_that_the_other_site_has_itself_hears_so);
 	tcase_add_test(
