@@ -16,6 +16,21 @@ static void remember(struct guest *g, unsigned disk, unsigned first,
 	}
 }
 
+/* See struct guest. */
+static void note_instant(const struct teller *t, struct guest *g)
+{
+	const struct test_env *env = &t->site->env;
+
+	if (!env->alloc_fail_on || env->alloc_fail_at != 0)
+		return;
+	g->instant_count = guest_instants(g);
+	if (g->instant_count < INSTANTS_MAX)
+		g->instant[g->instant_count] = g->shadow;
+	if (g->instant_count <= INSTANTS_MAX)
+		g->instant_count++;
+	g->instants_ns = pair.now_ns;
+}
+
 static int32_t write_once(struct teller *t, unsigned *disk, unsigned *first,
 			  unsigned *count)
 {
@@ -82,8 +97,10 @@ static void write_some(struct teller *t, unsigned writes)
 	for (unsigned i = 0; i < writes; i++) {
 		unsigned disk, first, count;
 		uint64_t failed = t->site->sim.failed;
-		int32_t rc = write_once(t, &disk, &first, &count);
+		int32_t rc;
 
+		note_instant(t, g);
+		rc = write_once(t, &disk, &first, &count);
 		mix((uint64_t)(uint32_t)rc);
 		SAY("%s: guest writes disk %u, sectors %u to %u: %d",
 		    t->site->name, disk, first, first + count - 1, rc);

@@ -133,6 +133,7 @@ static void new_owner(struct teller *t, const struct hvrepl_vm_status *status)
 		must = find_ending(t, &status->epoch); /* Cancelled back. */
 		back = true;
 	} else if (g->has_shadow || epoch.fork_point != 0) {
+		choose_image(&epoch.parent, epoch.fork_point, &scratch);
 		must = find_point(t->site, epoch.parent, epoch.fork_point);
 	}
 	SAY("%s writes in epoch %02x%02x (parent %02x%02x at %llu%s), %s",
@@ -295,9 +296,11 @@ static void watch_owner(struct teller *t, const struct hvrepl_vm_status *s)
 		new_owner(t, s);
 	if (g->has_shadow && same(&g->epoch, &s->epoch) && !t->restored) {
 		for (uint64_t n = g->last_cut + 1; n <= s->last_cut; n++)
-			keep_image(&s->epoch, n, &g->shadow);
-		if (s->last_cut > g->last_cut)
+			keep_image(&s->epoch, n, g);
+		if (s->last_cut > g->last_cut) {
 			g->last_cut = s->last_cut;
+			g->instant_count = 0;
+		}
 	}
 	if (s->writable && g->has_shadow && same(&g->epoch, &s->epoch) &&
 	    !t->site->sim.crashed)
@@ -406,15 +409,18 @@ static void watch_points(struct teller *t, bool all)
 		if ((!old || all || was_damaged(t, &point.epoch,
 						point.number)) &&
 		    must != NULL) {
-			if (!read_point(t, point.number, &scratch))
+			if (!read_point(t, point.number, &scratch)) {
 				note_damaged(t, &point.epoch, point.number);
-			else
+			} else {
+				choose_image(&point.epoch, point.number,
+					     &scratch);
 				compare(promise_of(t, &point, old), &scratch,
 					must,
 					(point.pins & HVREPL_PIN_TAIL) != 0 ?
 						"tail" :
 						"point",
 					t, point.number);
+			}
 		}
 		if (end != NULL && !end->was_read &&
 		    read_point(t, point.number, &end->content))

@@ -180,23 +180,37 @@ bool read_point(struct teller *t, uint64_t number, struct content *into)
 	return rc >= 0;
 }
 
-void compare(unsigned guarantee, const struct content *seen,
-	     const struct content *known, const char *what,
-	     const struct teller *t, uint64_t number)
+/* Where they differ first: the disk, and the sector; false: nowhere. */
+static bool differs(const struct content *seen, const struct content *known,
+		    unsigned *disk, unsigned *sector)
 {
 	for (unsigned i = 0; i < PAIR_DISKS; i++) {
 		if (memcmp(seen->sector[i], known->sector[i],
 			   sizeof(seen->sector[i])) == 0)
 			continue;
-		for (unsigned s = 0; s < SECTORS; s++)
-			if (!known->unsure[i][s] &&
-			    seen->sector[i][s] != known->sector[i][s])
-				violated(guarantee,
-					 "%s %llu at %s: disk %u differs at "
-					 "sector %u",
-					 what, (unsigned long long)number,
-					 t->site->name, i, s);
+		for (unsigned s = 0; s < SECTORS; s++) {
+			if (known->unsure[i][s] ||
+			    seen->sector[i][s] == known->sector[i][s])
+				continue;
+			*disk = i;
+			*sector = s;
+			return true;
+		}
 	}
+	return false;
+}
+
+void compare(unsigned guarantee, const struct content *seen,
+	     const struct content *known, const char *what,
+	     const struct teller *t, uint64_t number)
+{
+	unsigned disk, sector;
+
+	if (differs(seen, known, &disk, &sector))
+		violated(guarantee,
+			 "%s %llu at %s: disk %u differs at sector %u", what,
+			 (unsigned long long)number, t->site->name, disk,
+			 sector);
 	PROVE(guarantee);
 	if (tellers[0].hurt || tellers[1].hurt)
 		PROVE(15);
@@ -233,16 +247,42 @@ static bool is_blurred(const struct hvrepl_uuid *epoch, uint64_t number)
 	return false;
 }
 
-struct content *find_image(const struct hvrepl_uuid *epoch, uint64_t number)
+/* This one, or the next older, of that cut. */
+static struct image *image_from(struct image *image,
+				const struct hvrepl_uuid *epoch,
+				uint64_t number)
 {
-	struct image *image = newest_of[number % BUCKETS];
-
-	if (is_blurred(epoch, number))
-		return NULL;
 	while (image != NULL &&
 	       (image->number != number || !same(&image->epoch, epoch)))
 		image = image->older;
-	return image != NULL ? &image->content : NULL;
+	return image;
+}
+
+struct content *find_image(const struct hvrepl_uuid *epoch, uint64_t number)
+{
+	struct image *image =
+		image_from(newest_of[number % BUCKETS], epoch, number);
+
+	return image == NULL || is_blurred(epoch, number) ? NULL :
+							    &image->content;
+}
+
+void choose_image(const struct hvrepl_uuid *epoch, uint64_t number,
+		  const struct content *seen)
+{
+	struct image *first =
+		image_from(newest_of[number % BUCKETS], epoch, number);
+	struct image *at = first;
+	unsigned disk, sector;
+
+	while (at != NULL && differs(seen, &at->content, &disk, &sector))
+		at = image_from(at->older, epoch, number);
+	if (at != NULL)
+		first->content = at->content;
+	/* The others are of no cut any more. */
+	while (first != NULL &&
+	       (at = image_from(first->older, epoch, number)) != NULL)
+		at->number = 0;
 }
 
 static void *must(void *memory)
@@ -252,12 +292,12 @@ static void *must(void *memory)
 	return memory;
 }
 
-void keep_image(const struct hvrepl_uuid *epoch, uint64_t number,
-		const struct content *content)
+static void add_image(const struct hvrepl_uuid *epoch, uint64_t number,
+		      const struct content *content)
 {
 	struct image *image;
 
-	if (image_count == IMAGES_MAX || find_image(epoch, number) != NULL)
+	if (image_count == IMAGES_MAX)
 		return;
 	image = must(malloc(sizeof(*image)));
 	image->epoch = *epoch;
@@ -266,6 +306,25 @@ void keep_image(const struct hvrepl_uuid *epoch, uint64_t number,
 	image->older = newest_of[number % BUCKETS];
 	newest_of[number % BUCKETS] = image;
 	images[image_count++] = image;
+}
+
+void keep_image(const struct hvrepl_uuid *epoch, uint64_t number,
+		const struct guest *guest)
+{
+	unsigned count = guest_instants(guest);
+
+	if (find_image(epoch, number) != NULL || count > INSTANTS_MAX)
+		return;
+	for (unsigned i = 0; i < count; i++)
+		add_image(epoch, number, &guest->instant[i]);
+	add_image(epoch, number, &guest->shadow);
+}
+
+unsigned guest_instants(const struct guest *guest)
+{
+	/* Named within a cycle or not at all. */
+	return pair.now_ns - guest->instants_ns < 3 * SECOND ?
+		       guest->instant_count : 0;
 }
 
 void keep_ending(struct guest *guest)

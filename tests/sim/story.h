@@ -129,9 +129,17 @@ struct ending {
 	struct content content;
 };
 
+/* Writes without memory that a cut may have come before; more are not told. */
+#define INSTANTS_MAX 16
+
 /* A guest and what it must find; one at each site. */
 struct guest {
 	struct content shadow; /* What it sees, since `epoch`. */
+	/* What it saw before each write that it made while the site had no memory at
+	 * all: a cut is made then, and named when there is some again. */
+	struct content instant[INSTANTS_MAX];
+	unsigned instant_count;
+	uint64_t instants_ns; /* When the newest write was. */
 	bool unflushed[PAIR_DISKS][SECTORS];
 	bool has_shadow, on_base;
 	unsigned reverts[PAIR_DISKS]; /* Of the disks, seen. */
@@ -227,10 +235,17 @@ struct content *find_ending(const struct teller *t,
 /* Content of point `number` as known in `epoch` or an ancestor of it. */
 struct content *find_point(struct pair_site *site, struct hvrepl_uuid epoch,
 			   uint64_t number);
+/* Cut `number` of this epoch was named just now. */
 void keep_image(const struct hvrepl_uuid *epoch, uint64_t number,
-		const struct content *content);
+		const struct guest *guest);
+/* Of the instants that the cut may be of, its point is this one, from now on. */
+void choose_image(const struct hvrepl_uuid *epoch, uint64_t number,
+		  const struct content *seen);
 /* A site that comes back from a backup may use these numbers again. */
 void blur_images(const struct hvrepl_uuid *epoch, uint64_t after);
+/* How many of `instant` a cut that is named now may be of; more than INSTANTS_MAX: it
+ * cannot be said. */
+unsigned guest_instants(const struct guest *guest);
 void keep_ending(struct guest *guest);
 bool epoch_of(struct pair_site *site, const struct hvrepl_uuid *id,
 	      struct hvrepl_epoch *epoch);
