@@ -120,6 +120,9 @@ void sites_crash(struct sites *w, uint32_t site);
 /* Take a copy of the record; crash and come back with that copy. */
 void sites_backup(struct sites *w, uint32_t site);
 void sites_restore(struct sites *w, uint32_t site);
+/* ...and with its disks and its store, as all of it was then. */
+void sites_bring_back(struct sites *w, uint32_t site,
+		      const struct one_site *then);
 void sites_start(struct sites *w, uint32_t site);
 /* OK when accepted. */
 int32_t sites_operate(struct sites *w, uint32_t site, uint32_t operation,

@@ -107,6 +107,19 @@ void sites_restore(struct sites *w, uint32_t i)
 	sites_start(w, i);
 }
 
+void sites_bring_back(struct sites *w, uint32_t i, const struct one_site *then)
+{
+	struct one_site *site = &w->site[i];
+
+	sites_crash(w, i);
+	*site = *then;
+	site->gate = site->cut_open = false;
+	site->queue_count = 0;
+	memset(site->timers, 0, sizeof(site->timers));
+	w->restored = true;
+	sites_start(w, i);
+}
+
 static void complete(struct sites *w, uint32_t i, uint32_t k)
 {
 	struct one_site *site = &w->site[i];

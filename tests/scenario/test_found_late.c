@@ -8,29 +8,11 @@
 
 #include "base/env.h"
 
-#include "sites.h"
+#define SITES_SEED 11
+#define SITES_BEGIN sites_connect
+#include "sitesrig.h"
 
 #include <string.h>
-
-static struct sites w;
-
-static void set_up(void)
-{
-	sites_init(&w, 11);
-	sites_connect(&w);
-}
-
-static void tear_down(void)
-{
-	ck_assert_ptr_null(w.broken);
-	sites_free(&w);
-}
-
-static void operate(uint32_t site, uint32_t operation)
-{
-	ck_assert_int_eq(sites_operate(&w, site, operation, 0, NULL), HVREPL_OK);
-	ck_assert_ptr_null(w.broken);
-}
 
 static struct hvri_event *completes(struct one_site *site)
 {
@@ -64,6 +46,16 @@ static struct hvri_point hide_next_point(uint32_t i)
 	sites_settle(&w, 4000);
 	ck_assert_uint_lt(site->r.record.position.number, point.number);
 	return point;
+}
+
+static void complete_at_b(const struct hvrepl_uuid *cut)
+{
+	struct hvri_event e;
+
+	memset(&e, 0, sizeof(e));
+	e.type = HVRI_EVENT_POINT_COMPLETE;
+	e.u.data.cut = *cut;
+	sites_feed(&w, 1, &e);
 }
 
 static void show_it(uint32_t i)
@@ -135,7 +127,7 @@ static void force_in_a_new_epoch(uint32_t i)
 {
 	sites_crash(&w, i);
 	sites_start(&w, i);
-	operate(i, HVREPL_OPERATION_FORCE);
+	begin(i, HVREPL_OPERATION_FORCE);
 	sites_settle(&w, 4000);
 	ck_assert(w.site[i].gate);
 	for (int k = 0; k < 4; k++)
@@ -150,9 +142,9 @@ START_TEST(a_first_point_that_is_found_in_another_epoch_ends_the_first_content)
 	const struct hvri_record *a = &w.site[0].r.record;
 	struct hvri_point held;
 
-	operate(0, HVREPL_OPERATION_ENABLE);
+	begin(0, HVREPL_OPERATION_ENABLE);
 	sites_settle(&w, 2000);
-	operate(0, HVREPL_OPERATION_START_INITIAL);
+	begin(0, HVREPL_OPERATION_START_INITIAL);
 	held = hide_next_point(1);
 	force_in_a_new_epoch(0);
 	find_it(1);
@@ -172,11 +164,10 @@ START_TEST(a_window_that_is_found_in_another_epoch_is_no_point)
 {
 	const struct hvri_record *a = &w.site[0].r.record;
 	struct hvri_relationship *b = &w.site[1].r;
-	struct hvri_event e;
 
-	operate(0, HVREPL_OPERATION_ENABLE);
+	begin(0, HVREPL_OPERATION_ENABLE);
 	sites_settle(&w, 2000);
-	operate(0, HVREPL_OPERATION_START_INITIAL);
+	begin(0, HVREPL_OPERATION_START_INITIAL);
 	for (int k = 0; k < 4000 && !a->peer_has_points; k++)
 		sites_settle(&w, 1);
 	sites_cut_link(&w);
@@ -189,10 +180,7 @@ START_TEST(a_window_that_is_found_in_another_epoch_is_no_point)
 						     &b->record.current);
 	     k++)
 		sites_settle(&w, 1);
-	memset(&e, 0, sizeof(e));
-	e.type = HVRI_EVENT_POINT_COMPLETE;
-	e.u.data.cut = b->failed.point.cut;
-	sites_feed(&w, 1, &e);
+	complete_at_b(&b->failed.point.cut);
 	ck_assert_uint_eq(b->record.position.number, 0);
 	ck_assert_uint_eq(b->record.phase, HVRI_PHASE_INITIAL);
 	expect_the_first_content();
@@ -204,9 +192,8 @@ END_TEST
 START_TEST(a_cut_that_was_not_begun_is_not_what_is_found)
 {
 	struct hvri_relationship *b = &w.site[1].r;
-	struct hvri_event e;
 
-	operate(0, HVREPL_OPERATION_ENABLE);
+	begin(0, HVREPL_OPERATION_ENABLE);
 	sites_settle(&w, 2000);
 	sites_cut_link(&w);
 	b->failed.kind = HVRI_CUT_INITIAL;
@@ -219,11 +206,8 @@ START_TEST(a_cut_that_was_not_begun_is_not_what_is_found)
 	b->receiving.point.cut = sites_fresh(&w);
 	b->receiving.frontier.offset = 10 * SITES_BLOCK;
 	b->begun = false;
-	operate(1, HVREPL_OPERATION_SUSPEND);
-	memset(&e, 0, sizeof(e));
-	e.type = HVRI_EVENT_POINT_COMPLETE;
-	e.u.data.cut = b->failed.point.cut;
-	sites_feed(&w, 1, &e);
+	begin(1, HVREPL_OPERATION_SUSPEND);
+	complete_at_b(&b->failed.point.cut);
 	ck_assert_uint_eq(b->record.frontier.offset, 5 * SITES_BLOCK);
 	ck_assert_uint_eq(b->record.phase, HVRI_PHASE_INITIAL);
 }
@@ -236,9 +220,9 @@ START_TEST(a_first_point_is_known_whatever_failed_since)
 	struct hvri_relationship *b = &w.site[1].r;
 	struct hvri_point held;
 
-	operate(0, HVREPL_OPERATION_ENABLE);
+	begin(0, HVREPL_OPERATION_ENABLE);
 	sites_settle(&w, 2000);
-	operate(0, HVREPL_OPERATION_START_INITIAL);
+	begin(0, HVREPL_OPERATION_START_INITIAL);
 	held = hide_next_point(1);
 	b->failed.point.cut = sites_fresh(&w);
 	sites_connect(&w);
@@ -252,9 +236,9 @@ static void supersede_a(void)
 {
 	sites_replicating(&w);
 	sites_crash(&w, 0);
-	operate(1, HVREPL_OPERATION_UNPLANNED);
+	begin(1, HVREPL_OPERATION_UNPLANNED);
 	sites_settle(&w, 2000);
-	operate(1, HVREPL_OPERATION_COMMIT);
+	begin(1, HVREPL_OPERATION_COMMIT);
 	sites_settle(&w, 2000);
 	sites_write(&w, 1);
 	sites_start(&w, 0);
@@ -273,12 +257,12 @@ START_TEST(who_joins_is_asked_anew_about_a_point_that_is_found)
 	struct hvri_point held;
 
 	supersede_a();
-	operate(1, HVREPL_OPERATION_REVERSE);
+	begin(1, HVREPL_OPERATION_REVERSE);
 	held = hide_next_point(0);
 	force_in_a_new_epoch(1);
 	sites_settle(&w, 2000);
 	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_SUPERSEDED);
-	operate(1, HVREPL_OPERATION_REVERSE);
+	begin(1, HVREPL_OPERATION_REVERSE);
 	if (_i == 0) {
 		find_it(0);
 	} else {
@@ -303,12 +287,12 @@ START_TEST(who_finds_a_point_in_a_later_session_of_its_compare_is_asked)
 	struct hvri_point held;
 
 	supersede_a();
-	operate(1, HVREPL_OPERATION_REVERSE);
+	begin(1, HVREPL_OPERATION_REVERSE);
 	held = hide_next_point(0);
 	force_in_a_new_epoch(1);
 	sites_settle(&w, 2000);
 	a->r.record.untrusted = true;
-	operate(1, HVREPL_OPERATION_REVERSE);
+	begin(1, HVREPL_OPERATION_REVERSE);
 	for (int k = 0; k < 4000 && b->record.phase != HVRI_PHASE_RESYNC; k++)
 		sites_settle(&w, 1);
 	sites_cut_link(&w);
@@ -340,23 +324,23 @@ START_TEST(who_joins_by_a_first_content_is_compared_when_it_has_a_point)
 	struct hvri_record *b = &w.site[1].r.record;
 	struct hvri_point held;
 
-	operate(0, HVREPL_OPERATION_ENABLE);
+	begin(0, HVREPL_OPERATION_ENABLE);
 	sites_settle(&w, 2000);
 	sites_backup(&w, 1);
-	operate(0, HVREPL_OPERATION_START_INITIAL);
+	begin(0, HVREPL_OPERATION_START_INITIAL);
 	sites_settle(&w, 2000);
-	operate(1, HVREPL_OPERATION_UNPLANNED);
+	begin(1, HVREPL_OPERATION_UNPLANNED);
 	sites_settle(&w, 2000);
 	bring_b_back_empty();
 	sites_connect(&w);
 	sites_settle(&w, 2000);
 	ck_assert(b->rolled_back);
 	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_OWNER);
-	operate(0, HVREPL_OPERATION_RESYNC);
+	begin(0, HVREPL_OPERATION_RESYNC);
 	held = hide_next_point(1);
 	force_in_a_new_epoch(0);
 	sites_settle(&w, 2000);
-	operate(0, HVREPL_OPERATION_RESYNC);
+	begin(0, HVREPL_OPERATION_RESYNC);
 	find_it(1);
 	ck_assert_uint_eq(b->position.number, held.number);
 	ck_assert_uint_eq(a->phase, HVRI_PHASE_INITIAL);
@@ -371,10 +355,10 @@ static void join_without_a_point(void)
 	const struct hvri_record *a = &w.site[0].r.record;
 	const struct hvri_record *b = &w.site[1].r.record;
 
-	operate(0, HVREPL_OPERATION_ENABLE);
+	begin(0, HVREPL_OPERATION_ENABLE);
 	sites_settle(&w, 2000);
 	sites_backup(&w, 0);
-	operate(0, HVREPL_OPERATION_START_INITIAL);
+	begin(0, HVREPL_OPERATION_START_INITIAL);
 	for (int k = 0; k < 4000 && !a->peer_has_points; k++)
 		sites_settle(&w, 1);
 	sites_cut_link(&w);
@@ -389,12 +373,12 @@ static void join_without_a_point(void)
 	sites_connect(&w);
 	sites_settle(&w, 2000);
 	ck_assert(a->rolled_back);
-	operate(0, HVREPL_OPERATION_FORCE);
+	begin(0, HVREPL_OPERATION_FORCE);
 	sites_settle(&w, 2000);
 	ck_assert(!hvri_uuid_equal(&a->current, &b->current));
 	ck_assert_uint_eq(b->ownership, HVREPL_OWNERSHIP_STANDBY);
 	ck_assert_uint_eq(b->position.number, 0);
-	operate(0, HVREPL_OPERATION_RESYNC);
+	begin(0, HVREPL_OPERATION_RESYNC);
 	for (int k = 0; k < 4000 && a->phase != HVRI_PHASE_INITIAL; k++)
 		sites_settle(&w, 1);
 	ck_assert_uint_eq(a->phase, HVRI_PHASE_INITIAL);
@@ -421,7 +405,7 @@ START_TEST(a_first_content_ends_where_the_other_site_joins_no_more)
 	sites_settle(&w, 2000);
 	ck_assert(hvri_uuid_is_none(&w.site[1].r.record.joining));
 	ck_assert_uint_eq(sites_state(&w, 0), HVREPL_STATE_WAITING_FOR_RESYNC);
-	operate(0, HVREPL_OPERATION_RESYNC);
+	begin(0, HVREPL_OPERATION_RESYNC);
 	expect_the_first_content();
 }
 END_TEST
@@ -435,18 +419,18 @@ START_TEST(a_first_content_that_was_cancelled_is_none_any_more_over_a_point)
 	held = hide_next_point(1);
 	force_in_a_new_epoch(0);
 	sites_settle(&w, 2000);
-	operate(0, HVREPL_OPERATION_RESYNC);
+	begin(0, HVREPL_OPERATION_RESYNC);
 	for (int k = 0; k < 4000 &&
 			sites_state(&w, 0) != HVREPL_STATE_INITIAL_IN_PROGRESS;
 	     k++)
 		sites_settle(&w, 1);
-	operate(0, HVREPL_OPERATION_CANCEL);
+	begin(0, HVREPL_OPERATION_CANCEL);
 	sites_settle(&w, 2000);
 	ck_assert_uint_eq(sites_state(&w, 0), HVREPL_STATE_READY_FOR_INITIAL);
 	show_it(1);
 	sites_settle(&w, 2000);
 	ck_assert_uint_eq(sites_state(&w, 0), HVREPL_STATE_WAITING_FOR_RESYNC);
-	operate(0, HVREPL_OPERATION_RESYNC);
+	begin(0, HVREPL_OPERATION_RESYNC);
 	expect_both(1, &held);
 }
 END_TEST
@@ -454,7 +438,7 @@ END_TEST
 /* The next cut of A, which B's storage takes and says that it failed. */
 static struct hvri_point hide_next_cut(void)
 {
-	operate(0, HVREPL_OPERATION_CUT_NOW);
+	begin(0, HVREPL_OPERATION_CUT_NOW);
 	return hide_next_point(1);
 }
 
@@ -474,7 +458,7 @@ START_TEST(a_cut_of_before_its_owner_was_brought_back_is_compared)
 	sites_connect(&w);
 	sites_settle(&w, 4000);
 	ck_assert(!a->rolled_back && !a->untrusted);
-	operate(0, HVREPL_OPERATION_CUT_NOW);
+	begin(0, HVREPL_OPERATION_CUT_NOW);
 	find_it(1);
 	ck_assert_uint_eq(w.site[1].r.record.position.number, held.number);
 	ck_assert_uint_gt(a->last_cut.number, held.number);
@@ -502,7 +486,7 @@ START_TEST(a_cut_that_was_given_up_is_known_while_its_owner_runs)
 	}
 	sites_connect(&w);
 	sites_settle(&w, 4000);
-	operate(0, HVREPL_OPERATION_CUT_NOW);
+	begin(0, HVREPL_OPERATION_CUT_NOW);
 	find_it(1);
 	for (int k = 0; k < 4000 && a->record.last_acked.number < held.number;
 	     k++)

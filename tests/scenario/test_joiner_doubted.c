@@ -8,37 +8,18 @@
 
 #include "base/env.h"
 
-#include "sites.h"
+#define SITES_SEED 11
+#include "sitesrig.h"
 
 #include <string.h>
-
-static struct sites w;
-
-static void set_up(void)
-{
-	sites_init(&w, 11);
-	sites_replicating(&w);
-}
-
-static void tear_down(void)
-{
-	ck_assert_ptr_null(w.broken);
-	sites_free(&w);
-}
-
-static void operate(uint32_t site, uint32_t operation)
-{
-	ck_assert_int_eq(sites_operate(&w, site, operation, 0, NULL), HVREPL_OK);
-	ck_assert_ptr_null(w.broken);
-}
 
 /* B fails over and A, whose tracking was lost, is to follow it. */
 static void begin_a_join(bool compared)
 {
 	sites_crash(&w, 0);
-	operate(1, HVREPL_OPERATION_UNPLANNED);
+	begin(1, HVREPL_OPERATION_UNPLANNED);
 	sites_settle(&w, 2000);
-	operate(1, HVREPL_OPERATION_COMMIT);
+	begin(1, HVREPL_OPERATION_COMMIT);
 	sites_settle(&w, 2000);
 	sites_write(&w, 1);
 	w.site[0].durable.untrusted |= compared;
@@ -47,7 +28,7 @@ static void begin_a_join(bool compared)
 	sites_settle(&w, 2000);
 	ck_assert_uint_eq(w.site[0].r.record.ownership,
 			  HVREPL_OWNERSHIP_SUPERSEDED);
-	operate(1, HVREPL_OPERATION_REVERSE);
+	begin(1, HVREPL_OPERATION_REVERSE);
 }
 
 static void doubt(uint32_t i)

@@ -5,29 +5,11 @@
  */
 #include "replication/internal.h"
 
-#include "sites.h"
+#define SITES_SEED 11
+#define SITES_BEGIN sites_connect
+#include "sitesrig.h"
 
 #include <string.h>
-
-static struct sites w;
-
-static void set_up(void)
-{
-	sites_init(&w, 11);
-	sites_connect(&w);
-}
-
-static void tear_down(void)
-{
-	ck_assert_ptr_null(w.broken);
-	sites_free(&w);
-}
-
-static void operate(uint32_t site, uint32_t operation)
-{
-	ck_assert_int_eq(sites_operate(&w, site, operation, 0, NULL), HVREPL_OK);
-	ck_assert_ptr_null(w.broken);
-}
 
 /* A as it was: its record and its disk, with what is marked there. */
 static struct {
@@ -78,13 +60,13 @@ static void back_up_between_windows(void)
 	until_frontier(&a->r.record.frontier, 5);
 	ck_assert_uint_le(a->r.cut.stage, HVRI_CUT_NAMING);
 	back_up_a();
-	operate(0, HVREPL_OPERATION_SUSPEND);
+	begin(0, HVREPL_OPERATION_SUSPEND);
 	sites_settle(&w, 2000);
 	ck_assert_uint_eq(a->r.cut.stage, HVRI_CUT_NONE);
 	for (int k = 0; k < 64; k++)
 		sites_write(&w, 0);
 	ck_assert_int_ne(memcmp(kept.live, a->live, 5 * sizeof(kept.live[0])), 0);
-	operate(0, HVREPL_OPERATION_RESUME);
+	begin(0, HVREPL_OPERATION_RESUME);
 }
 
 static void bring_a_back_and_meet(void)
@@ -99,12 +81,12 @@ static void bring_a_back_and_meet(void)
 /* B failed over, is not believed, and has nothing: it joins by a first content. */
 static void join_by_a_first_content(void)
 {
-	operate(0, HVREPL_OPERATION_ENABLE);
+	begin(0, HVREPL_OPERATION_ENABLE);
 	sites_settle(&w, 2000);
 	sites_backup(&w, 1);
-	operate(0, HVREPL_OPERATION_START_INITIAL);
+	begin(0, HVREPL_OPERATION_START_INITIAL);
 	sites_settle(&w, 2000);
-	operate(1, HVREPL_OPERATION_UNPLANNED);
+	begin(1, HVREPL_OPERATION_UNPLANNED);
 	sites_settle(&w, 2000);
 	sites_cut_link(&w);
 	w.site[1].point_count = 0;
@@ -113,7 +95,7 @@ static void join_by_a_first_content(void)
 	w.restored = true;
 	sites_connect(&w);
 	sites_settle(&w, 2000);
-	operate(0, HVREPL_OPERATION_RESYNC);
+	begin(0, HVREPL_OPERATION_RESYNC);
 }
 
 /* A is brought back to between two windows of a first content, of which B, that joins
@@ -153,9 +135,9 @@ START_TEST(a_window_without_an_id_is_compared_when_its_owner_was_brought_back)
 {
 	const struct hvri_record *b = &w.site[1].r.record;
 
-	operate(0, HVREPL_OPERATION_ENABLE);
+	begin(0, HVREPL_OPERATION_ENABLE);
 	sites_settle(&w, 2000);
-	operate(0, HVREPL_OPERATION_START_INITIAL);
+	begin(0, HVREPL_OPERATION_START_INITIAL);
 	back_up_between_windows();
 	until_frontier(&w.site[1].frontier, 10);
 	ck_assert_uint_eq(b->frontier.offset, 5 * SITES_BLOCK);
@@ -192,9 +174,9 @@ static void take_a_window_in_part(void)
  * whether it has gone on since or was started again. */
 START_TEST(a_part_of_a_window_is_compared_when_its_owner_was_brought_back)
 {
-	operate(0, HVREPL_OPERATION_ENABLE);
+	begin(0, HVREPL_OPERATION_ENABLE);
 	sites_settle(&w, 2000);
-	operate(0, HVREPL_OPERATION_START_INITIAL);
+	begin(0, HVREPL_OPERATION_START_INITIAL);
 	back_up_between_windows();
 	take_a_window_in_part();
 	sites_cut_link(&w);
@@ -212,9 +194,9 @@ START_TEST(a_first_content_is_marked_once_whenever_the_link_is_lost)
 {
 	const struct hvri_relationship *a = &w.site[0].r;
 
-	operate(0, HVREPL_OPERATION_ENABLE);
+	begin(0, HVREPL_OPERATION_ENABLE);
 	sites_settle(&w, 2000);
-	operate(0, HVREPL_OPERATION_START_INITIAL);
+	begin(0, HVREPL_OPERATION_START_INITIAL);
 	for (int k = 0; k < 400 && !a->base_marked; k++)
 		sites_settle(&w, 1);
 	sites_settle(&w, (uint32_t)_i);

@@ -368,20 +368,6 @@ START_TEST(a_divergence_ends_when_the_other_claimant_was_restored_from_before_it
 }
 END_TEST
 
-/* With its disks, as it was. */
-static void bring_back_whole(uint32_t i, const struct one_site *then)
-{
-	struct one_site *site = &w.site[i];
-
-	sites_crash(&w, i);
-	*site = *then;
-	site->gate = site->cut_open = false;
-	site->queue_count = 0;
-	memset(site->timers, 0, sizeof(site->timers));
-	w.restored = true;
-	sites_start(&w, i);
-}
-
 /* A concedes to B's epoch; B is brought back from before that, A forced, and B follows
  * there. Then A is brought back from its conceding and forced anew, while B fails over
  * and thinks better of it: where B stands by now is an epoch of A's that A has lost. */
@@ -397,7 +383,7 @@ static void stand_by_in_a_lost_epoch(void)
 	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_SUPERSEDED);
 	then[0] = w.site[0];
 	w.conceded = true;
-	bring_back_whole(1, &then[1]);
+	sites_bring_back(&w, 1, &then[1]);
 	operate(0, HVREPL_OPERATION_FORCE, NULL);
 	meet();
 	ck_assert(w.site[1].r.record.rolled_back);
@@ -406,7 +392,7 @@ static void stand_by_in_a_lost_epoch(void)
 	ck_assert(sites_is_replicating(&w));
 	operate(1, HVREPL_OPERATION_UNPLANNED, NULL);
 	ck_assert_uint_eq(a->ownership, HVREPL_OWNERSHIP_DIVERGED);
-	bring_back_whole(0, &then[0]);
+	sites_bring_back(&w, 0, &then[0]);
 	meet();
 	ck_assert(a->rolled_back);
 	operate(0, HVREPL_OPERATION_FORCE, NULL);

@@ -4,44 +4,16 @@
 
 #include "base/env.h"
 #include "replication/lineage.h"
-#include "sites.h"
+#define SITES_SEED 7
+#include "sitesrig.h"
 
 #include <string.h>
 
-static struct sites w;
-
-static void set_up(void)
-{
-	sites_init(&w, 7);
-	sites_replicating(&w);
-	ck_assert_ptr_null(w.broken);
-}
-
-static void tear_down(void)
-{
-	ck_assert_ptr_null(w.broken);
-	sites_free(&w);
-}
-
 static void operate(uint32_t site, uint32_t operation)
 {
-	ck_assert_int_eq(sites_operate(&w, site, operation, 0, NULL), HVREPL_OK);
+	begin(site, operation);
 	sites_settle(&w, 2000);
 	ck_assert_ptr_null(w.broken);
-}
-
-/* With its disks, as it was. */
-static void bring_back_whole(uint32_t i, const struct one_site *then)
-{
-	struct one_site *site = &w.site[i];
-
-	sites_crash(&w, i);
-	*site = *then;
-	site->gate = site->cut_open = false;
-	site->queue_count = 0;
-	memset(site->timers, 0, sizeof(site->timers));
-	w.restored = true;
-	sites_start(&w, i);
 }
 
 /* A hands over, fails over by itself, is brought back from before that and forced: in a
@@ -58,7 +30,7 @@ static void force_behind_a_handover(void)
 	handed = b->current;
 	then = w.site[0];
 	operate(0, HVREPL_OPERATION_UNPLANNED);
-	bring_back_whole(0, &then);
+	sites_bring_back(&w, 0, &then);
 	sites_connect(&w);
 	sites_settle(&w, 2000);
 	ck_assert(a->rolled_back);
