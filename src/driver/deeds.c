@@ -12,21 +12,13 @@
 void hvri_note_operation(struct hvri_vm *vm, uint32_t operation,
 			 const char *peer, int32_t code, const char *why)
 {
-	uint32_t severity = code < 0 ? HVREPL_SEVERITY_WARNING :
-				       HVREPL_SEVERITY_INFO;
-	char what[HVREPL_SENTENCE_MAX];
-
-	snprintf(what, sizeof(what),
-		 "%.30s of VM %.40s, asked for by %.60s%s%.100s",
-		 hvri_operation_name(operation), vm->name,
-		 peer == NULL ? "the operator" : peer,
-		 code < 0 ? ", was refused: " : "", code < 0 ? why : "");
-	if (peer == NULL)
-		hvri_note(vm->node, HVREPL_AUDIT_OPERATION, severity, code,
-			  &vm->relationship.record.vm, "%s", what);
-	else
-		hvri_note_of(vm->node, peer, HVREPL_AUDIT_OPERATION, severity,
-			     code, &vm->relationship.record.vm, "%s", what);
+	hvri_note_of(vm->node, peer, HVREPL_AUDIT_OPERATION,
+		     code < 0 ? HVREPL_SEVERITY_WARNING : HVREPL_SEVERITY_INFO,
+		     code, &vm->relationship.record.vm,
+		     "%.30s of VM %.40s, asked for by %.60s%s%.100s",
+		     hvri_operation_name(operation), vm->name,
+		     peer == NULL ? "the operator" : peer,
+		     code < 0 ? ", was refused: " : "", code < 0 ? why : "");
 }
 
 void hvri_note_message(struct hvri_vm *vm, const struct hvri_vm_event *event)

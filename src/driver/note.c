@@ -119,27 +119,37 @@ static void on_over(struct hvri_alarm *alarm)
 
 /* ---- What others bring about. ---- */
 
-void hvri_note_of(struct hvrepl_node *node, const char *peer, uint32_t kind,
-		  uint32_t severity, int32_t code, const struct hvrepl_uuid *vm,
-		  const char *format, ...)
+/* Or counted. */
+static bool is_noted(struct hvrepl_node *node, const char *peer, uint32_t kind)
 {
 	struct hvri_notes *notes = &node->notes;
-	struct hvrepl_event event = HVREPL_EVENT_INIT;
 	struct hvri_metered of = { .source = false };
-	uint64_t now = hvri_now(&node->env);
-	va_list args;
+	uint64_t now = hvri_now(&node->env), deadline;
 	bool noted;
 
 	snprintf(of.name, sizeof(of.name), "%s", peer);
 	tell_over(node, now);
 	hvri_lock(&notes->mutex);
 	noted = hvri_meter_take(&notes->meter, &of, kind, now);
+	deadline = hvri_meter_deadline(&notes->meter);
 	hvri_unlock(&notes->mutex);
-	if (!noted) {
-		tell_over(node, now); /* Its end is a new deadline. */
+	/* With the first that is left out its end is a new one. */
+	if (!noted)
+		hvri_alarm_set(&node->timers, &notes->over, deadline);
+	return noted;
+}
+
+void hvri_note_of(struct hvrepl_node *node, const char *peer, uint32_t kind,
+		  uint32_t severity, int32_t code, const struct hvrepl_uuid *vm,
+		  const char *format, ...)
+{
+	struct hvrepl_event event = HVREPL_EVENT_INIT;
+	va_list args;
+
+	if (peer != NULL && !is_noted(node, peer, kind))
 		return;
-	}
-	snprintf(event.actor, sizeof(event.actor), "%s", peer);
+	snprintf(event.actor, sizeof(event.actor), "%s",
+		 peer == NULL ? "" : peer);
 	va_start(args, format);
 	fill(&event, kind, severity, code, vm, format, args);
 	va_end(args);

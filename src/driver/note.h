@@ -34,7 +34,7 @@ void hvri_note(struct hvrepl_node *node, uint32_t kind, uint32_t severity,
 	       int32_t code, const struct hvrepl_uuid *vm, const char *format,
 	       ...) HVRI_PRINTF(6, 7);
 /* The same of what `peer`, an identity that is proved, brings about: told or
- * counted. Control thread, as the one above. */
+ * counted; NULL: this site does. Control thread, as the one above. */
 void hvri_note_of(struct hvrepl_node *node, const char *peer, uint32_t kind,
 		  uint32_t severity, int32_t code, const struct hvrepl_uuid *vm,
 		  const char *format, ...) HVRI_PRINTF(7, 8);

@@ -84,22 +84,16 @@ static void send_message(struct hvri_vm *vm, const struct hvri_message *message)
  * decided nothing apart from what did: it hides no verdict by saying nonsense. */
 static void tell_audit(struct hvri_vm *vm, const struct hvri_notice *notice)
 {
-	const char *peer = vm->session != NULL ? vm->session->link.info.peer :
-						 vm->peer_name;
-	const struct hvrepl_uuid *id = &vm->relationship.record.vm;
+	const char *asker = vm->asker[0] != 0 ? vm->asker : NULL;
 	uint32_t kind = HVREPL_AUDIT_OWNERSHIP;
 
 	if (notice->code == HVREPL_E_LIMIT)
 		kind = HVREPL_AUDIT_LIMIT;
 	else if (notice->code == HVREPL_E_DENIED ||
-		 (notice->code < 0 && vm->of_message && !vm->decided))
+		 (notice->code < 0 && asker != NULL && !vm->decided))
 		kind = HVREPL_AUDIT_DENIED;
-	if (vm->of_message)
-		hvri_note_of(vm->node, peer, kind, notice->severity,
-			     notice->code, id, "%s", notice->sentence);
-	else
-		hvri_note(vm->node, kind, notice->severity, notice->code, id,
-			  "%s", notice->sentence);
+	hvri_note_of(vm->node, asker, kind, notice->severity, notice->code,
+		     &vm->relationship.record.vm, "%s", notice->sentence);
 }
 
 static void tell(struct hvri_vm *vm, const struct hvri_notice *notice)
@@ -240,7 +234,10 @@ static bool decide(struct hvri_vm *vm, struct hvri_event *event)
 	hvri_relationship_step(&vm->relationship, event, &vm->update);
 	hvri_standby_let_go(vm);
 	vm->performing = true;
-	vm->of_message = event->type == HVRI_EVENT_MESSAGE;
+	/* Its session may end before all is done. */
+	snprintf(vm->asker, sizeof(vm->asker), "%s",
+		 event->type == HVRI_EVENT_MESSAGE ?
+			 vm->session->link.info.peer : "");
 	vm->decided = vm->update.persist;
 	vm->perform_phase = AT_PERSIST;
 	vm->perform_index = 0;
@@ -596,7 +593,7 @@ int32_t hvri_vm_operate(struct hvri_vm *vm,
 		return hvri_fail(error, HVREPL_E_CALLBACK,
 				 "the env's random callback failed");
 	hvri_note_operation(vm, operation->type, NULL, vm->update.code,
-		       vm->update.sentence);
+			    vm->update.sentence);
 	if (vm->update.code < 0) {
 		vm->performing = false;
 		return hvri_fail(error, vm->update.code, "%s",

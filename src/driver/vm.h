@@ -117,8 +117,10 @@ struct hvri_vm {
 	bool opened;     /* Disks, trackers, store are; START was fed. */
 	bool inside;     /* Performing or deciding is on the stack. */
 	bool performing;
-	bool of_message; /* What is performed came of a peer's message... */
-	bool decided;    /* ...and changes the record. */
+	/* Of what is performed: by whose message, empty: this site's doing; and that
+	 * it changes the record. */
+	char asker[HVREPL_PEER_NAME_MAX + 1];
+	bool decided;
 	uint8_t perform_phase;
 	uint32_t perform_index;
 	struct hvri_alarm perform_retry;
@@ -352,8 +354,8 @@ bool hvri_ship_idle(const struct hvri_vm *vm);
 
 /* ---- deeds.c ---- */
 
-/* In the audit: who asked for an operation, and why not, if not. */
-/* `peer` NULL: the operator. */
+/* In the audit: who asked for an operation, and why not, if not. `peer` NULL: the
+ * operator. */
 void hvri_note_operation(struct hvri_vm *vm, uint32_t operation,
 			 const char *peer, int32_t code, const char *why);
 /* ...and what a peer's message came to. */

@@ -323,6 +323,7 @@ END_TEST
 
 static char denied[HVREPL_SENTENCE_MAX]; /* The last at site-b. */
 static unsigned denials, ends_without_session;
+static char of_verdict[HVREPL_PEER_NAME_MAX + 1]; /* Whose doing the last one was. */
 
 static void seen(struct pair_site *site, const struct hvrepl_event *event)
 {
@@ -330,6 +331,8 @@ static void seen(struct pair_site *site, const struct hvrepl_event *event)
 		return;
 	ends_without_session += strstr(event->sentence, "got no session") !=
 				NULL;
+	if (event->value == HVREPL_AUDIT_OWNERSHIP)
+		snprintf(of_verdict, sizeof(of_verdict), "%s", event->actor);
 	if (event->value != HVREPL_AUDIT_DENIED)
 		return;
 	snprintf(denied, sizeof(denied), "%s", event->sentence);
@@ -447,6 +450,33 @@ START_TEST(a_peer_that_comes_back_and_finds_its_vm_taken_is_noted)
 	pair_run(&pair, 10 * SECOND);
 	ck_assert_str_eq(who_has_it(), "site-a");
 	expect_replicating();
+}
+END_TEST
+
+/* What its message came to is told when it is durable, and who had the VM by then has
+ * nothing to do with it. */
+START_TEST(a_verdict_is_told_with_who_brought_it_about)
+{
+	struct pair_site *b = &pair.b;
+
+	pair.seen = seen;
+	shadow_protect();
+	pair_stop(&pair, &pair.a);
+	shadow_ok(b, HVREPL_OPERATION_UNPLANNED);
+	pair.a.name = "site-a2";
+	pair_rights(b, HVREPL_VERB_ALL);
+	strcpy(of_verdict, "nothing yet");
+	b->put_fails_at = b->puts;
+	pair_start(&pair, &pair.a);
+	for (unsigned i = 0; i < 10000 && b->puts == b->put_fails_at; i++)
+		pair_run(&pair, SECOND / 1000);
+	ck_assert_uint_eq(b->puts, b->put_fails_at + 1);
+	ck_assert_str_eq(of_verdict, "nothing yet");
+	pair_link(&pair, false);
+	pair_run(&pair, SECOND / 1000);
+	ck_assert_str_eq(who_has_it(), "nobody");
+	pair_run(&pair, SECOND);
+	ck_assert_str_eq(of_verdict, "site-a2");
 }
 END_TEST
 
@@ -568,6 +598,7 @@ int main(void)
 		a_vm_comes_to_the_peer_that_it_is_bound_to_before_others_of_its_group);
 	tcase_add_test(tc,
 		       a_peer_that_comes_back_and_finds_its_vm_taken_is_noted);
+	tcase_add_test(tc, a_verdict_is_told_with_who_brought_it_about);
 	tcase_add_test(
 		tc,
 		a_vm_that_is_added_to_a_site_with_sessions_comes_to_its_peers);
