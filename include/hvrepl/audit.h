@@ -30,6 +30,11 @@ typedef struct hvrepl_audit hvrepl_audit;
 #define HVREPL_AUDIT_LIMIT 9u
 #define HVREPL_AUDIT_REKEY 10u
 
+/** "opened", "repaired", "authentication", "denied", "rights", "operation", "job",
+ * "ownership", "limit", "rekey" of an HVREPL_AUDIT_*; NULL beyond. Static. Any thread;
+ * callback-safe. @since 0.1 */
+HVREPL_API const char *hvrepl_audit_kind_name(uint32_t kind);
+
 #define HVREPL_AUDIT_ACTOR_MAX 255u /* Bytes, without the zero. */
 
 struct hvrepl_audit_record {

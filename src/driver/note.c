@@ -52,16 +52,6 @@ void hvri_note(struct hvrepl_node *node, uint32_t kind, uint32_t severity,
 static void tell_left_out(struct hvrepl_node *node,
 			  const struct hvri_minute *minute)
 {
-	static const char *const names[HVRI_METER_KINDS] = {
-		[HVREPL_AUDIT_AUTHENTICATION] = "authentication",
-		[HVREPL_AUDIT_DENIED] = "denied",
-		[HVREPL_AUDIT_RIGHTS] = "rights",
-		[HVREPL_AUDIT_OPERATION] = "operation",
-		[HVREPL_AUDIT_JOB] = "job",
-		[HVREPL_AUDIT_OWNERSHIP] = "ownership",
-		[HVREPL_AUDIT_LIMIT] = "limit",
-		[HVREPL_AUDIT_REKEY] = "rekey",
-	};
 	const struct hvri_metered *of = &minute->of;
 	struct hvrepl_event event = HVREPL_EVENT_INIT;
 	char counts[HVREPL_SENTENCE_MAX] = "";
@@ -76,7 +66,7 @@ static void tell_left_out(struct hvrepl_node *node,
 				counts + used, sizeof(counts) - used,
 				"%s%llu of %s", used == 0 ? "" : ", ",
 				(unsigned long long)minute->left_out[kind],
-				names[kind] != NULL ? names[kind] : "others");
+				hvrepl_audit_kind_name(kind));
 	event.type = HVREPL_EVENT_AUDIT;
 	event.value = HVREPL_AUDIT_LIMIT;
 	event.severity = HVREPL_SEVERITY_WARNING;

@@ -17,31 +17,15 @@ static const struct tool_option options[] = {
 	{ NULL, NULL, NULL },
 };
 
-static const char *const kinds[] = {
-	[HVREPL_AUDIT_OPENED] = "opened",
-	[HVREPL_AUDIT_REPAIRED] = "repaired",
-	[HVREPL_AUDIT_AUTHENTICATION] = "authentication",
-	[HVREPL_AUDIT_DENIED] = "denied",
-	[HVREPL_AUDIT_RIGHTS] = "rights",
-	[HVREPL_AUDIT_OPERATION] = "operation",
-	[HVREPL_AUDIT_JOB] = "job",
-	[HVREPL_AUDIT_OWNERSHIP] = "ownership",
-	[HVREPL_AUDIT_LIMIT] = "limit",
-	[HVREPL_AUDIT_REKEY] = "rekey",
-};
-
 static int32_t show(void *user, const struct hvrepl_audit_record *record)
 {
-	const char *kind = "?";
+	const char *kind = hvrepl_audit_kind_name(record->kind);
 
 	(void)user;
-	if (record->kind < sizeof(kinds) / sizeof(kinds[0]) &&
-	    kinds[record->kind] != NULL)
-		kind = kinds[record->kind];
 	printf("%" PRIu64 " %" PRIu64 " %s %s%s%s%s\n", record->number,
-	       record->utc_ns, kind, hvrepl_error_name(record->code),
-	       record->actor[0] != 0 ? " " : "", record->actor,
-	       record->sentence[0] != 0 ? ": " : "");
+	       record->utc_ns, kind == NULL ? "?" : kind,
+	       hvrepl_error_name(record->code), record->actor[0] != 0 ? " " : "",
+	       record->actor, record->sentence[0] != 0 ? ": " : "");
 	printf("    %s\n", record->sentence);
 	return HVREPL_OK;
 }

@@ -14,6 +14,24 @@
 #define DIGEST 32u
 #define RECORD_MIN ((FIXED + DIGEST + 7u) / 8u * 8u)
 
+const char *hvrepl_audit_kind_name(uint32_t kind)
+{
+	static const char *const names[] = {
+		[HVREPL_AUDIT_OPENED] = "opened",
+		[HVREPL_AUDIT_REPAIRED] = "repaired",
+		[HVREPL_AUDIT_AUTHENTICATION] = "authentication",
+		[HVREPL_AUDIT_DENIED] = "denied",
+		[HVREPL_AUDIT_RIGHTS] = "rights",
+		[HVREPL_AUDIT_OPERATION] = "operation",
+		[HVREPL_AUDIT_JOB] = "job",
+		[HVREPL_AUDIT_OWNERSHIP] = "ownership",
+		[HVREPL_AUDIT_LIMIT] = "limit",
+		[HVREPL_AUDIT_REKEY] = "rekey",
+	};
+
+	return kind < HVRI_ARRAY_LEN(names) ? names[kind] : NULL;
+}
+
 void hvri_audit_id(uint32_t segment, char id[HVRI_AUDIT_ID])
 {
 	snprintf(id, HVRI_AUDIT_ID, "audit.%08x", segment);

@@ -3,6 +3,7 @@
  * said, what was acknowledged stays in the chain, and it goes on. */
 #include "transfer/audit_log.h"
 
+#include "driver/meter.h"
 #include "shortage.h"
 #include "sim.h"
 #include "testing.h"
@@ -22,6 +23,18 @@ static const enum shortage_kind kinds[] = { SHORT_MEMORY, SHORT_CRYPTO,
 static struct shortage shortage = { .env = &test,
 				    .sim = &sim,
 				    .code = HVREPL_E_STORAGE_IO };
+
+/* What a newer version writes has none; the meter counts each that has. */
+START_TEST(each_kind_has_a_name)
+{
+	ck_assert_ptr_null(hvrepl_audit_kind_name(0));
+	ck_assert_str_eq(hvrepl_audit_kind_name(HVREPL_AUDIT_OPENED), "opened");
+	ck_assert_str_eq(hvrepl_audit_kind_name(HVREPL_AUDIT_REKEY), "rekey");
+	for (uint32_t kind = 1; kind < HVRI_METER_KINDS; kind++)
+		ck_assert_ptr_nonnull(hvrepl_audit_kind_name(kind));
+	ck_assert_ptr_null(hvrepl_audit_kind_name(HVRI_METER_KINDS));
+}
+END_TEST
 
 static void begin(void)
 {
@@ -285,6 +298,7 @@ int main(void)
 	Suite *suite = suite_create("audit log");
 	TCase *tcase = tcase_create("audit log");
 
+	tcase_add_test(tcase, each_kind_has_a_name);
 	tcase_add_loop_test(tcase, an_audit_is_opened_once_nothing_is_short, 0,
 			    KINDS);
 	tcase_add_loop_test(tcase, a_record_that_failed_does_not_stop_the_next, 0,
