@@ -193,54 +193,54 @@ static int32_t check(const struct hvrepl_note *given,
 	return HVREPL_OK;
 }
 
+static struct hvri_noted *copy(struct hvrepl_node *node,
+			       const struct hvrepl_note *given,
+			       const struct hvri_metered *of)
+{
+	struct hvri_noted *noted = hvri_alloc(&node->env, sizeof(*noted));
+
+	if (noted == NULL)
+		return NULL;
+	noted->event.struct_size = sizeof(noted->event);
+	noted->event.type = HVREPL_EVENT_AUDIT;
+	noted->event.value = given->kind;
+	noted->event.severity = given->severity;
+	noted->event.code = given->code;
+	snprintf(noted->event.sentence, sizeof(noted->event.sentence), "%s",
+		 given->sentence);
+	snprintf(noted->event.actor, sizeof(noted->event.actor), "%s",
+		 of->name);
+	return noted;
+}
+
 int32_t hvri_node_note(struct hvrepl_node *node, const struct hvrepl_note *note)
 {
 	struct hvri_notes *notes = &node->notes;
 	struct hvri_metered of = { .source = false };
 	uint64_t now = hvri_now(&node->env);
 	struct hvrepl_note given = HVREPL_NOTE_INIT;
-	struct hvri_noted *noted = NULL;
-	bool take = false;
+	struct hvri_noted *noted;
 	int32_t rc = HVREPL_OK;
 
 	HVRI_TRY(hvri_abi_copy_in(&given, sizeof(given),
 				  HVRI_SIZE_UP_TO(struct hvrepl_note, sentence),
 				  note));
 	HVRI_TRY(check(&given, &of));
+	noted = copy(node, &given, &of);
 	hvri_lock(&notes->mutex);
-	if (notes->closed)
-		rc = HVREPL_E_CLOSED;
-	else
-		take = hvri_meter_take(&notes->meter, &of, given.kind, now);
-	hvri_unlock(&notes->mutex);
-	if (rc < 0)
-		return rc;
-	if (take)
-		noted = hvri_alloc(&node->env, sizeof(*noted));
-	if (noted != NULL) {
-		noted->next = NULL;
-		noted->event = (struct hvrepl_event){
-			.struct_size = sizeof(noted->event),
-			.type = HVREPL_EVENT_AUDIT,
-			.value = given.kind,
-			.severity = given.severity,
-			.code = given.code,
-		};
-		snprintf(noted->event.sentence, sizeof(noted->event.sentence),
-			 "%s", given.sentence);
-		snprintf(noted->event.actor, sizeof(noted->event.actor), "%s",
-			 of.name);
-	}
-	hvri_lock(&notes->mutex);
-	/* It is told as a number at least. */
-	if (take && noted == NULL)
-		hvri_meter_missed(&notes->meter, &of, given.kind, now);
 	if (notes->closed) {
 		rc = HVREPL_E_CLOSED;
 	} else {
-		if (noted != NULL) {
+		bool taken = hvri_meter_take(&notes->meter, &of, given.kind,
+					     now);
+
+		if (taken && noted != NULL) {
 			*notes->last = noted;
 			notes->last = &noted->next;
+			noted = NULL;
+		} else if (taken) {
+			/* It is told as a number at least. */
+			hvri_meter_missed(&notes->meter, &of, given.kind, now);
 		}
 		if (!notes->queued) {
 			notes->queued = true;
@@ -249,8 +249,7 @@ int32_t hvri_node_note(struct hvrepl_node *node, const struct hvrepl_note *note)
 		}
 	}
 	hvri_unlock(&notes->mutex);
-	if (rc < 0 && noted != NULL)
-		hvri_free(&node->env, noted, sizeof(*noted));
+	hvri_free(&node->env, noted, sizeof(*noted));
 	return rc;
 }
 

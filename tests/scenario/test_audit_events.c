@@ -444,6 +444,26 @@ START_TEST(a_note_says_whose_doing_it_was)
 }
 END_TEST
 
+static int32_t closed_code;
+
+static void note_when_closed(struct pair_site *site,
+			     const struct hvrepl_event *event)
+{
+	if (site == &pair.b && event->type == HVREPL_EVENT_CLOSED)
+		closed_code = note("192.0.2.7", "refused at a closed door");
+	seen(site, event);
+}
+
+/* Nobody would hear of it: whoever notes is told. */
+START_TEST(a_note_after_the_last_event_is_refused)
+{
+	pair.seen = note_when_closed;
+	closed_code = HVREPL_OK;
+	pair_stop(&pair, &pair.b);
+	ck_assert_int_eq(closed_code, HVREPL_E_CLOSED);
+}
+END_TEST
+
 /* Without memory it is told as a number, and with it as itself. */
 START_TEST(a_note_without_memory_is_counted)
 {
@@ -536,6 +556,7 @@ int main(void)
 	tcase_add_test(tc, what_was_left_out_is_told_before_the_node_is_closed);
 	tcase_add_test(tc, what_happens_before_a_node_is_noted_by_its_source);
 	tcase_add_test(tc, a_note_says_whose_doing_it_was);
+	tcase_add_test(tc, a_note_after_the_last_event_is_refused);
 	tcase_add_test(tc, a_note_without_memory_is_counted);
 	tcase_add_test(tc, a_peer_that_repeats_nonsense_is_told_of_sixty_times);
 	suite_add_tcase(suite, tc);
