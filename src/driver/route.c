@@ -11,48 +11,58 @@ static void release_allocated(struct hvri_vm *vm, struct hvri_vm_event *event)
 		  sizeof(*event) + event->message_length);
 }
 
+static bool is_its_node(const struct hvri_vm *vm,
+			const struct hvri_session *session)
+{
+	return !vm->forget && hvri_uuid_equal(&vm->relationship.record.peer,
+					      &session->link.peer.node);
+}
+
 static bool is_peer(const struct hvri_vm *vm,
 		    const struct hvri_session *session)
 {
-	return !vm->forget &&
-	       hvri_uuid_equal(&vm->relationship.record.peer,
-			       &session->link.peer.node) &&
-	       hvri_node_same_trust(vm->node, session->link.info.peer,
-				    vm);
+	return is_its_node(vm, session) &&
+	       hvri_node_same_trust(vm->node, session->link.info.peer, vm);
+}
+
+static void note_denied(struct hvri_vm *vm, const struct hvri_session *session,
+			const char *why)
+{
+	const char *peer = session->link.info.peer;
+
+	hvri_note_of(vm->node, peer, HVREPL_AUDIT_DENIED,
+		     HVREPL_SEVERITY_WARNING, HVREPL_E_DENIED,
+		     &vm->relationship.record.vm, "denied %.40s: VM %.30s is %s",
+		     peer, vm->name, why);
 }
 
 /* Its node, but not by the VM's trust group: that is for an operator. */
-static void note_stranger(struct hvri_vm *vm, struct hvri_session *session)
+static void note_stranger(struct hvri_vm *vm, const struct hvri_session *session)
 {
 	struct hvrepl_authorisation_status status;
+	char why[HVREPL_SENTENCE_MAX];
 
-	if (vm->forget || !hvri_uuid_equal(&vm->relationship.record.peer,
-					   &session->link.peer.node))
-		return;
 	(void)!hvri_node_authorisation(vm->node, session->link.info.peer,
 				       &status);
-	hvri_note_of(vm->node, session->link.info.peer, HVREPL_AUDIT_DENIED,
-		     HVREPL_SEVERITY_WARNING, HVREPL_E_DENIED,
-		     &vm->relationship.record.vm,
-		     "denied %.40s: VM %.30s is bound to trust group '%.30s', "
-		     "its entry has '%.30s'; change the entry, or the VM's "
-		     "trust group",
-		     session->link.info.peer, vm->name, vm->binding.trust_group,
-		     status.trust_group);
+	snprintf(why, sizeof(why),
+		 "bound to trust group '%.30s', its entry has '%.30s'; change "
+		 "the entry, or the VM's trust group",
+		 vm->binding.trust_group, status.trust_group);
+	note_denied(vm, session, why);
 }
 
 /* Its node and of its trust group, and another one that is both was first: who
  * comes second is not heard, and an operator is to know. */
-static void note_second(struct hvri_vm *vm, struct hvri_session *session)
+static void note_second(struct hvri_vm *vm, const struct hvri_session *session)
 {
-	hvri_note_of(vm->node, session->link.info.peer, HVREPL_AUDIT_DENIED,
-		     HVREPL_SEVERITY_WARNING, HVREPL_E_DENIED,
-		     &vm->relationship.record.vm,
-		     "denied %.40s: VM %.30s is with %.40s, of its trust group, "
-		     "which was first to say that it is that node; if it is "
-		     "not, give its entry another trust group",
-		     session->link.info.peer, vm->name,
-		     vm->session->link.info.peer);
+	char why[HVREPL_SENTENCE_MAX];
+
+	snprintf(why, sizeof(why),
+		 "with %.40s, of its trust group, which was first to say that "
+		 "it is that node; if it is not, give its entry another trust "
+		 "group",
+		 vm->session->link.info.peer);
+	note_denied(vm, session, why);
 }
 
 static void join(struct hvri_vm *vm, struct hvri_session *session)
@@ -66,6 +76,8 @@ static void meet(struct hvri_vm *vm, struct hvri_session *session)
 {
 	hvri_vm_bind_late(vm, session->link.info.peer);
 	if (vm->session == session)
+		return;
+	if (!is_its_node(vm, session))
 		return;
 	if (!is_peer(vm, session))
 		note_stranger(vm, session);
