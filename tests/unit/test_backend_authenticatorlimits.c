@@ -293,6 +293,11 @@ START_TEST(a_proof_is_made_anew_on_the_same_connection)
 	notes.proved = note_proof;
 	notes.user = &west;
 	proofs_told = 1; /* When it was let in. */
+	/* Of before `ended`, too. */
+	notes.struct_size = offsetof(struct hvrepl_tls_notes, ended) - 1;
+	ck_assert_int_eq(hvrepl_tls_set_notes(replica, &notes),
+			 HVREPL_E_INVALID);
+	notes.struct_size++;
 	ck_assert_int_eq(hvrepl_tls_set_notes(replica, &notes), HVREPL_OK);
 	notes.reserved = 1;
 	ck_assert_int_eq(hvrepl_tls_set_notes(replica, &notes),

@@ -296,6 +296,26 @@ START_TEST(a_source_is_an_ipv4_address_or_64_bits_of_ipv6)
 }
 END_TEST
 
+static void is_called(const char *address, const char *name)
+{
+	struct hvri_tcp_source source = source_of(address);
+	char text[HVRI_ADDRESS_TEXT];
+
+	hvri_tcp_source_format(&source, text);
+	ck_assert_str_eq(text, name);
+}
+
+START_TEST(a_source_is_called_by_as_much_of_its_address_as_counts)
+{
+	is_called("192.0.2.7", "192.0.2.7");
+	is_called("::ffff:192.0.2.7", "192.0.2.7");
+	is_called("2001:db8:1:2:3::9", "2001:db8:1:2::/64");
+	is_called("fe80::1", "fe80::1");
+	is_called("::1", "::1");
+	is_called("::", ""); /* As of a socket of another family. */
+}
+END_TEST
+
 /* Slowloris: silent connections take no handshake place for ever. */
 START_TEST(silent_connections_are_dropped_at_the_deadline)
 {
@@ -483,6 +503,8 @@ int main(void)
 		tc, a_listener_may_ask_for_4096_handshakes_and_not_for_more);
 	tcase_add_test(tc, a_callers_options_of_an_older_size_count);
 	tcase_add_test(tc, a_source_is_an_ipv4_address_or_64_bits_of_ipv6);
+	tcase_add_test(tc,
+		       a_source_is_called_by_as_much_of_its_address_as_counts);
 	tcase_add_test(tc, silent_connections_are_dropped_at_the_deadline);
 	tcase_add_test(tc, each_failed_step_is_named);
 	tcase_add_test(
