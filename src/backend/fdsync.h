@@ -2,7 +2,9 @@
 /*
  * Syncs of one descriptor, one at a time. The kernel tells a lost write once: of two
  * syncs at the same time one may end well that lost something. So each serves all that
- * came before it began, and after one that failed there is no other.
+ * came before it began, and after one that failed there is no other. (base/flush.h is
+ * inside libhvrepl, which this library sees no more of than an application does; what it
+ * serialises may be flushed again after a failure.)
  */
 #ifndef HVRI_BACKEND_FDSYNC_H
 #define HVRI_BACKEND_FDSYNC_H

@@ -316,7 +316,7 @@ static int32_t fail_like_job(struct hvri_proof *proof,
 }
 
 int32_t hvri_proof_broken(struct hvri_proof *proof, int32_t code,
-		      struct hvrepl_error *error)
+			  struct hvrepl_error *error)
 {
 	const struct hvri_mechanism *mechanism = proof->mechanism;
 
@@ -396,7 +396,8 @@ static int32_t first_heard(struct hvri_proof *proof, struct hvrepl_error *error)
 	if (over)
 		return settled(proof, error);
 	proof->stage = CALLING;
-	rc = proof->job == NULL ? hvri_proof_start_job(proof, false) : hvri_proof_step_on(proof);
+	rc = proof->job == NULL ? hvri_proof_start_job(proof, false) :
+				  hvri_proof_step_on(proof);
 	return rc < 0 ? not_begun(proof, rc, error) : HVREPL_OK;
 }
 

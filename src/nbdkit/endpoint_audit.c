@@ -80,15 +80,15 @@ static void note_count(struct endpoint *endpoint, uint32_t kind,
 static void on_rekeyed(void *user, const char *peer, uint64_t count)
 {
 	note_count(user, HVREPL_AUDIT_REKEY, peer,
-		  "new keys for what is sent to %.120s, time %llu of its connection",
-		  count);
+		   "new keys for what is sent to %.120s, time %llu of its connection",
+		   count);
 }
 
 static void on_proved(void *user, const char *peer, uint64_t count)
 {
 	note_count(user, HVREPL_AUDIT_AUTHENTICATION, peer,
-		  "%.120s proved itself anew, time %llu of its connection",
-		  count);
+		   "%.120s proved itself anew, time %llu of its connection",
+		   count);
 }
 
 /* With it its session does; what that says is only that nobody is proved. */

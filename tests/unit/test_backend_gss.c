@@ -27,6 +27,7 @@ static struct hvri_gss caller, called;
 /* As two TLS connections would have them. */
 static const uint8_t one[HVREPL_EXPORTER_SIZE] = { 1, 2, 3 };
 static const uint8_t other[HVREPL_EXPORTER_SIZE] = { 1, 2, 4 };
+static const uint8_t no_key[HVREPL_PROOF_KEY_SIZE];
 
 static struct hvri_kerberos *credentials(const char *keytab,
 					 const char *ccache,
@@ -87,13 +88,11 @@ static void proved(void)
 
 static void refused(uint32_t refusal, const char *text)
 {
-	static const uint8_t none[HVREPL_EXPORTER_SIZE];
-
 	ck_assert_int_eq(hvri_gss_answer(&called), HVREPL_E_UNAUTHENTICATED);
 	ck_assert_msg(called.refusal == refusal, "%u: %s", called.refusal,
 		      called.error.sentence);
 	SPEAKS(called, text);
-	ck_assert_mem_eq(called.key, none, sizeof(none));
+	ck_assert_mem_eq(called.key, no_key, sizeof(no_key));
 }
 
 START_TEST(both_sides_prove_themselves_and_have_one_key)
@@ -102,9 +101,9 @@ START_TEST(both_sides_prove_themselves_and_have_one_key)
 	ck_assert_str_eq(called.peer, EAST);
 	ck_assert_str_eq(called.self, WEST);
 	ck_assert_str_eq(caller.self, EAST);
-	ck_assert_mem_eq(caller.key, called.key,
-			 HVREPL_EXPORTER_SIZE);
-	ck_assert_mem_ne(caller.key, one, HVREPL_EXPORTER_SIZE);
+	ck_assert_mem_eq(caller.key, called.key, sizeof(caller.key));
+	ck_assert_mem_ne(caller.key, no_key, sizeof(no_key));
+	ck_assert_mem_ne(caller.key, one, sizeof(one));
 	ck_assert_uint_gt(caller.lifetime_ns, 9 * 3600 * 1000000000ull);
 	ck_assert_uint_le(caller.lifetime_ns, 10 * 3600 * 1000000000ull);
 }
@@ -112,7 +111,7 @@ END_TEST
 
 START_TEST(two_proofs_over_one_connection_have_different_keys)
 {
-	uint8_t before[HVREPL_EXPORTER_SIZE];
+	uint8_t before[HVREPL_PROOF_KEY_SIZE];
 
 	proved();
 	memcpy(before, caller.key, sizeof(before));
