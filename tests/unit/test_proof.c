@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A proof's frames over a socket pair, to a peer that speaks them by hand. */
+/* A proof's frames over a socket pair, to a peer that speaks them by hand, and what a session
+ * is bound to by it. */
+#include "backend/mechanism.h"
 #include "backend/proof.h"
 #include "psk.h"
 #include "tlspair.h"
@@ -100,6 +102,8 @@ static int32_t server_turn(bool first)
 	return rc < 0 ? rc : hvri_proof_pump(proof);
 }
 
+static uint8_t key[HVREPL_PROOF_KEY_SIZE]; /* As the client proved it. */
+
 /* A proof by hand; OK, or what the server made of it. */
 static int32_t prove(bool first)
 {
@@ -126,6 +130,7 @@ static int32_t prove(bool first)
 		if (theirs >= 0)
 			length = hear(heard);
 	}
+	memcpy(key, step.key, sizeof(key));
 	psk_end(&east, ours);
 	return theirs < 0 ? theirs : HVREPL_OK;
 }
@@ -160,6 +165,44 @@ START_TEST(after_four_seconds_there_may_be_eight_more)
 }
 END_TEST
 
+/* docs/formats.md, by another implementation. */
+START_TEST(what_a_session_is_bound_to_is_as_its_format_says)
+{
+	static const uint8_t expected[HVREPL_EXPORTER_SIZE] = {
+		0x94, 0x19, 0x9b, 0x05, 0x8d, 0x56, 0x27, 0x7e,
+		0x7b, 0x05, 0xe0, 0x8c, 0x9a, 0x36, 0x03, 0xb4,
+		0xc0, 0xe6, 0xcf, 0x8b, 0x82, 0x51, 0x28, 0x77,
+		0x31, 0x6e, 0x2c, 0xa6, 0x1d, 0x5f, 0xb2, 0xc5
+	};
+	uint8_t binding[HVREPL_EXPORTER_SIZE], out[HVREPL_EXPORTER_SIZE];
+
+	for (unsigned i = 0; i < sizeof(binding); i++)
+		binding[i] = (uint8_t)i;
+	for (unsigned i = 0; i < sizeof(key); i++)
+		key[i] = (uint8_t)(100 + i);
+	ck_assert(hvri_mechanism_exporter("krb5", binding, "hvrepl/east@REALM",
+					  "hvrepl/west@REALM", key, out));
+	ck_assert_mem_eq(out, expected, sizeof(out));
+}
+END_TEST
+
+/* Whose names in which order, and of which connection: as the client has them. */
+START_TEST(a_proved_session_is_bound_to_its_connection_its_names_and_its_key)
+{
+	uint8_t binding[HVREPL_EXPORTER_SIZE], out[HVREPL_EXPORTER_SIZE];
+
+	ck_assert_int_eq(prove(true), HVREPL_OK);
+	ck_assert_int_eq(hvri_tls_exporter(&pair_of.client, binding),
+			 HVREPL_OK);
+	ck_assert(hvri_mechanism_exporter("psk-1", binding, "east", "west", key,
+					  out));
+	ck_assert_mem_eq(hvri_proof_exporter(proof), out, sizeof(out));
+	/* Of the first proof: a later one has another key. */
+	ck_assert_int_eq(prove(false), HVREPL_OK);
+	ck_assert_mem_eq(hvri_proof_exporter(proof), out, sizeof(out));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("proof");
@@ -167,6 +210,10 @@ int main(void)
 
 	tcase_add_checked_fixture(tc, setup_proof, teardown_proof);
 	tcase_add_test(tc, eight_new_proofs_in_a_row_and_not_one_more);
+	tcase_add_test(tc, what_a_session_is_bound_to_is_as_its_format_says);
+	tcase_add_test(
+		tc,
+		a_proved_session_is_bound_to_its_connection_its_names_and_its_key);
 	tcase_add_test(tc, after_four_seconds_there_may_be_eight_more);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
