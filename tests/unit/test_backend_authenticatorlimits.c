@@ -398,7 +398,7 @@ static void join_and_watch(void)
 
 START_TEST(nobody_else_proves_himself_on_a_proved_connection)
 {
-	east.lifetime_ns = 2 * SECOND;
+	east.lifetime_ns = SHORT_NS;
 	west.lifetime_ns = 60 * SECOND;
 	join_and_watch();
 	strcpy(east.name, "north");
@@ -418,7 +418,7 @@ START_TEST(a_new_proof_that_fails_at_the_acceptor_says_why_on_both_sides)
 
 	blind.step = psk_blind_step;
 	again_with(&blind, &psk_ops);
-	east.lifetime_ns = 2 * SECOND;
+	east.lifetime_ns = SHORT_NS;
 	west.lifetime_ns = 60 * SECOND;
 	join_and_watch();
 	west.key[0] ^= 1;
@@ -434,7 +434,7 @@ START_TEST(a_proof_that_ends_says_so_on_the_side_where_it_does)
 	/* Who accepts waits for as long as a handshake may take. */
 	patience_ns = SECOND;
 	again_with(&psk_ops, &psk_ops);
-	east.lifetime_ns = _i == 0 ? 2 * SECOND : 60 * SECOND;
+	east.lifetime_ns = _i == 0 ? SHORT_NS : 60 * SECOND;
 	west.lifetime_ns = _i == 0 ? 60 * SECOND : SECOND / 10;
 	join_and_watch();
 	east.fails = true;
