@@ -188,6 +188,11 @@ void hvri_on_receive_done(struct hvri_step *s, const struct hvri_done *done)
 		return;
 	}
 	r->begun = true;
+	/* Left before, at a suspend: the store takes it in again, and holds no point
+	 * of it that could be found. */
+	if (hvri_uuid_equal(&r->failed.point.cut, &r->receiving.point.cut) &&
+	    !HVRI_PLANT(taken_again_is_found))
+		r->failed.point.number = 0;
 	m = hvri_send(s, HVRI_MESSAGE_CUT_ACCEPT);
 	m->u.progress.cut = r->receiving.point.cut;
 	m->u.progress.chunk = done->chunk;

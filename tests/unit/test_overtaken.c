@@ -19,6 +19,14 @@ static const struct hvri_action *action(uint32_t type)
 	return NULL;
 }
 
+static const struct hvri_message *sent(uint32_t type)
+{
+	for (uint32_t i = 0; i < u.send_count; i++)
+		if (u.sends[i].type == type)
+			return &u.sends[i];
+	return NULL;
+}
+
 /* A cut after the newest point begins, and fails as if nothing of it had come. */
 static struct hvri_point fail_a_cut(struct hvri_relationship *r)
 {
@@ -94,6 +102,53 @@ START_TEST(a_point_of_another_epoch_is_taken_where_the_store_is_what_counts)
 				      form == HVRI_FORM_OVERLAY) &&
 				     (phase == HVRI_PHASE_DELTA ||
 				      phase == HVRI_PHASE_FAILED_OVER))));
+}
+END_TEST
+
+/* Suspended in the midst of a cut, and offered the same one again: that is not one that
+ * was left and is found. Said to be, it would not make right what it was to make right. */
+START_TEST(a_cut_offered_again_after_a_suspend_is_received_as_any_other)
+{
+	struct hvri_relationship *r = &w.site[1].r;
+	struct hvri_message m = sites_message_to(&w, 1, HVRI_MESSAGE_CUT_BEGIN);
+	struct hvri_event e;
+
+	/* It follows a compare. */
+	r->record.untrusted = true;
+	m.u.cut.kind = HVRI_CUT_DELTA;
+	m.u.cut.closed = true;
+	m.u.cut.from = m.u.cut.point = r->record.position;
+	m.u.cut.point.number++;
+	m.u.cut.point.cut = sites_fresh(&w);
+	m.u.cut.frontier.disk = r->record.disk_count;
+	for (int round = 0; round < 2; round++) {
+		sites_step(&w, 1, &m, 0xf, &u);
+		memset(&e, 0, sizeof(e));
+		e.type = HVRI_EVENT_DONE;
+		ck_assert_ptr_nonnull(action(HVRI_ACTION_RECEIVE));
+		e.u.done.token = action(HVRI_ACTION_RECEIVE)->token;
+		hvri_relationship_step(r, &e, &u);
+		ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_CUT_ACCEPT));
+		if (round > 0)
+			break;
+		ck_assert_int_eq(sites_operate(&w, 1, HVREPL_OPERATION_SUSPEND,
+					       0, NULL),
+				 HVREPL_OK);
+		ck_assert_uint_eq(r->receiving.point.number, 0);
+		ck_assert_int_eq(sites_operate(&w, 1, HVREPL_OPERATION_RESUME,
+					       0, NULL),
+				 HVREPL_OK);
+	}
+	memset(&e, 0, sizeof(e));
+	e.type = HVRI_EVENT_POINT_COMPLETE;
+	e.u.data.cut = m.u.cut.point.cut;
+	hvri_relationship_step(r, &e, &u);
+	ck_assert_ptr_null(sent(HVRI_MESSAGE_CUT_DECLINE));
+	ck_assert_ptr_null(action(HVRI_ACTION_STOP_RECEIVE));
+	ck_assert_ptr_nonnull(sent(HVRI_MESSAGE_DURABLE));
+	ck_assert(hvri_uuid_equal(&r->record.position.cut,
+				  &m.u.cut.point.cut));
+	ck_assert(!r->record.untrusted);
 }
 END_TEST
 
@@ -240,6 +295,8 @@ int main(void)
 	tcase_add_loop_test(
 		tc, a_point_of_another_epoch_is_taken_where_the_store_is_what_counts,
 		0, HVRI_FORM_COUNT * HVRI_PHASE_COUNT);
+	tcase_add_test(tc,
+		       a_cut_offered_again_after_a_suspend_is_received_as_any_other);
 	tcase_add_test(
 		tc, an_adoption_of_an_older_join_is_not_what_the_next_one_stands_on);
 	tcase_add_test(
