@@ -7,8 +7,6 @@
  */
 #include "store/internal.h"
 
-#include "base/plant.h"
-
 void hvri_base_flush_init(struct hvri_base_flush *flush,
 			  const struct hvri_disk *base)
 {
@@ -70,14 +68,10 @@ static int32_t guest_flush(void *user, const void *what)
 	return rc;
 }
 
-int32_t hvri_base_guest_flush(hvrepl_store *store, uint32_t disk, int32_t rc)
+int32_t hvri_base_guest_flush(hvrepl_store *store, uint32_t disk)
 {
 	struct hvri_base_flush *flush = &store->flushes[disk];
 
-	/* Told something else, it is no answer to those who wait: what the
-	 * commit lost stays noted. */
-	if (rc != HVREPL_OK || HVRI_PLANT(guest_flush_leaves_base))
-		return rc;
 	return hvri_flushes_join(&flush->flushes, guest_flush, flush, NULL);
 }
 

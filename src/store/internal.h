@@ -203,10 +203,10 @@ void hvri_base_switch_begin(hvrepl_store *store, uint32_t disk);
  * the guest writes to this base already, and is told if this one fails. */
 HVRI_MUST_CHECK int32_t hvri_base_switch_flush(hvrepl_store *store,
 					       uint32_t disk, bool shared);
-/* The guest's, after what it wrote elsewhere gave `rc`. One serves all that came before it
+/* The guest's, once what it wrote elsewhere is flushed. One serves all that came before it
  * began. POISONED: one of the commit's failed since the last one, for all of these. */
 HVRI_MUST_CHECK int32_t hvri_base_guest_flush(hvrepl_store *store,
-					      uint32_t disk, int32_t rc);
+					      uint32_t disk);
 
 /* ---- room (capacity.c, S6); not under map ---- */
 uint64_t hvri_store_used(hvrepl_store *store);

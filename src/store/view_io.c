@@ -304,8 +304,10 @@ int32_t hvri_view_flush(hvrepl_view *view, uint32_t disk)
 		rc = hvri_overlay_flush(active);
 	/* Of the other disks nothing is flushed: whom that costs something would
 	 * have to be told. */
-	if (base)
-		rc = hvri_base_guest_flush(store, disk, rc);
+	/* What was told something else is no answer to those who wait: what the
+	 * commit lost stays noted. */
+	if (base && rc == HVREPL_OK && !HVRI_PLANT(guest_flush_leaves_base))
+		rc = hvri_base_guest_flush(store, disk);
 	hvri_overlay_unref(active);
 	return rc;
 }
