@@ -30,11 +30,10 @@ static void fill(const struct hvri_manifest *state,
 
 /* map held. One that is being dropped is as good as gone; once poisoned, nobody knows
  * before the next open. */
-static const struct hvri_manifest_point *offered(const hvrepl_store *store,
-						 uint64_t key)
+static bool offered(const hvrepl_store *store,
+		    const struct hvri_manifest_point *point)
 {
-	return key == store->dropping ? NULL :
-					hvri_state_point(&store->state, key);
+	return point != NULL && point->key != store->dropping;
 }
 
 uint32_t hvri_store_points_offered(const hvrepl_store *store)
@@ -53,7 +52,7 @@ int32_t hvri_store_point_at(hvrepl_store *store, uint32_t i,
 		const struct hvri_manifest_point *point =
 			&store->state.points[at];
 
-		if (offered(store, point->key) == NULL || i-- > 0)
+		if (!offered(store, point) || i-- > 0)
 			continue;
 		fill(&store->state, point, point_out);
 		rc = HVREPL_OK;
@@ -76,7 +75,7 @@ int32_t hvri_store_point_find(hvrepl_store *store,
 			&store->state.points[i];
 
 		if (point->number != number ||
-		    offered(store, point->key) == NULL ||
+		    !offered(store, point) ||
 		    !hvri_uuid_equal(&point->epoch, epoch) ||
 		    (!hvri_uuid_is_none(cut) &&
 		     !hvri_uuid_equal(&point->cut, cut)))
@@ -138,7 +137,7 @@ int32_t hvri_store_keep(hvrepl_store *store, uint64_t key)
 	int32_t rc = HVREPL_OK;
 
 	hvri_lock(&store->map);
-	if (offered(store, key) == NULL)
+	if (!offered(store, hvri_state_point(&store->state, key)))
 		rc = HVREPL_E_NOT_FOUND;
 	else
 		store->keeps = !HVRI_PLANT(points_not_kept);
@@ -384,7 +383,9 @@ int32_t hvri_store_config(hvrepl_store *store, uint64_t key, void *buffer,
 	int32_t rc = HVREPL_OK;
 
 	hvri_lock(&store->map);
-	point = offered(store, key);
+	point = hvri_state_point(&store->state, key);
+	if (!offered(store, point))
+		point = NULL;
 	config = point == NULL ? NULL :
 				 hvri_state_config(&store->state,
 						   point->config);
