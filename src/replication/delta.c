@@ -180,13 +180,17 @@ static bool is_later(const struct hvri_relationship *r,
 	       point->number > rec->last_acked.number;
 }
 
-/* The peer's disks are not what its points say (T9, S1): whatever it holds is
+/* Are the peer's disks not what its points say (T9, S1)? Whatever it holds is then
  * compared, from the start, once until it says that all is well. */
-void hvri_doubt_peer(struct hvri_step *s)
+void hvri_meet_doubt(struct hvri_step *s, const struct hvri_claim *claim)
 {
 	struct hvri_relationship *r = s->r;
 	struct hvri_record *rec = s->rec;
 
+	if (!claim->untrusted) {
+		r->doubt_met = false;
+		return;
+	}
 	if (rec->phase != HVRI_PHASE_DELTA && rec->untrusted &&
 	    r->doubt_met)
 		return;
@@ -256,8 +260,7 @@ static void meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 		    rec->phase == HVRI_PHASE_INITIAL) {
 			hvri_drop_cut(s, HVREPL_E_CANCELLED);
 			first_point(s, at->number);
-			if (claim->untrusted)
-				hvri_doubt_peer(s);
+			hvri_meet_doubt(s, claim);
 			ready(s, at);
 			return;
 		}
@@ -268,10 +271,7 @@ static void meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 		ready(s, at);
 		return;
 	}
-	if (claim->untrusted)
-		hvri_doubt_peer(s);
-	else
-		r->doubt_met = false;
+	hvri_meet_doubt(s, claim);
 	if (hvri_point_equal(at, &rec->last_acked)) {
 		ready(s, at);
 		return;

@@ -134,6 +134,7 @@ static inline void hvri_keep_in_store(struct hvri_record *rec)
 }
 void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim);
 void hvri_meet_empty(struct hvri_step *s, const struct hvri_claim *claim);
+void hvri_meet_doubt(struct hvri_step *s, const struct hvri_claim *claim);
 void hvri_maybe_cut(struct hvri_step *s);
 void hvri_offer_cut(struct hvri_step *s);
 void hvri_peer_paused(struct hvri_step *s);
@@ -163,7 +164,6 @@ void hvri_taken_over(struct hvri_relationship *r);
 void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m);
 void hvri_on_receive_done(struct hvri_step *s, const struct hvri_done *done);
 void hvri_points_doubted(struct hvri_step *s);
-void hvri_doubt_peer(struct hvri_step *s);
 void hvri_on_received(struct hvri_step *s);
 void hvri_stop_receiving(struct hvri_step *s, bool drop);
 void hvri_drop_done(struct hvri_step *s, const struct hvri_done *done);

@@ -543,10 +543,9 @@ static void meet_no_standby(struct hvri_step *s, const struct hvri_claim *claim)
 		if (joins &&
 		    hvri_point_equal(&claim->position, &rec->last_acked)) {
 			/* Or was, of what its disks were then (T9). */
-			if (claim->untrusted && !HVRI_PLANT(joins_unlike_before))
-				hvri_doubt_peer(s);
-			else if (!claim->untrusted)
-				r->doubt_met = false;
+			if (!claim->untrusted ||
+			    !HVRI_PLANT(joins_unlike_before))
+				hvri_meet_doubt(s, claim);
 			r->peer_ready = true;
 		} else if (joins) {
 			join_again(s);
