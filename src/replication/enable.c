@@ -236,8 +236,7 @@ static void start_store(struct hvri_step *s, const struct hvri_start *start)
 			hvri_save(s);
 		}
 		rec->position = start->newest;
-		if (rec->phase == HVRI_PHASE_INITIAL)
-			rec->phase = HVRI_PHASE_DELTA;
+		hvri_has_first_point(s);
 	}
 	if (rec->ownership == HVREPL_OWNERSHIP_STANDBY)
 		hvri_act_token(s, HVRI_ACTION_DROP_OVERLAY, &r->pending.drop);

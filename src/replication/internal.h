@@ -165,6 +165,9 @@ void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m);
 void hvri_on_receive_done(struct hvri_step *s, const struct hvri_done *done);
 void hvri_points_doubted(struct hvri_step *s);
 void hvri_on_received(struct hvri_step *s);
+/* The store holds a point: who waited for the first one does not any more, and which
+ * window it began last is nobody's business. */
+void hvri_has_first_point(struct hvri_step *s);
 void hvri_stop_receiving(struct hvri_step *s, bool drop);
 void hvri_drop_done(struct hvri_step *s, const struct hvri_done *done);
 

@@ -212,6 +212,17 @@ void hvri_stop_receiving(struct hvri_step *s, bool drop)
 	r->pending.receive = 0;
 }
 
+void hvri_has_first_point(struct hvri_step *s)
+{
+	struct hvri_record *rec = s->rec;
+
+	if (rec->phase != HVRI_PHASE_INITIAL)
+		return;
+	rec->phase = HVRI_PHASE_DELTA;
+	memset(&rec->last_cut, 0, sizeof(rec->last_cut));
+	hvri_save(s);
+}
+
 static void complete(struct hvri_step *s)
 {
 	struct hvri_relationship *r = s->r;
@@ -251,11 +262,7 @@ static void complete(struct hvri_step *s)
 	rec->position = cut.point;
 	r->statistics.points++;
 	r->statistics.last_point_utc_ns = cut.point.utc_ns;
-	if (rec->phase == HVRI_PHASE_INITIAL) {
-		rec->phase = HVRI_PHASE_DELTA;
-		memset(&rec->last_cut, 0, sizeof(rec->last_cut));
-		hvri_save(s);
-	}
+	hvri_has_first_point(s);
 	if (hvri_uuid_equal(&rec->joining, &cut.point.epoch))
 		hvri_join_complete(s);
 	hvri_notice(s, HVREPL_EVENT_POINT, HVREPL_SEVERITY_INFO, HVREPL_OK,
@@ -397,10 +404,7 @@ static bool found_elsewhere(struct hvri_step *s)
 	stop_for_found(s);
 	if (!hvri_uuid_is_none(&rec->joining))
 		hvri_distrust(s);
-	if (rec->phase == HVRI_PHASE_INITIAL) {
-		rec->phase = HVRI_PHASE_DELTA;
-		memset(&rec->last_cut, 0, sizeof(rec->last_cut));
-	}
+	hvri_has_first_point(s);
 	rec->position = found;
 	s->r->failed.point.number = 0;
 	s->say_hello = true;

@@ -105,6 +105,35 @@ START_TEST(a_point_of_another_epoch_is_taken_where_the_store_is_what_counts)
 }
 END_TEST
 
+/* The store has its first point, and its record ended before that said so. */
+START_TEST(a_first_point_found_at_a_start_ends_the_windows_as_any_other)
+{
+	struct one_site *site = &w.site[1];
+	struct hvri_record *rec = &site->r.record;
+	uint64_t held = rec->position.number;
+
+	sites_crash(&w, 1);
+	site->durable.phase = HVRI_PHASE_INITIAL;
+	site->durable.last_cut = site->durable.position;
+	site->durable.last_cut.number++;
+	site->durable.last_cut.cut = sites_fresh(&w);
+	memset(&site->durable.position, 0, sizeof(site->durable.position));
+	sites_start(&w, 1);
+	for (int i = 0; i < 2; i++) {
+		const struct hvri_record *at = i == 0 ? rec : &site->durable;
+
+		ck_assert_uint_eq(at->phase, HVRI_PHASE_DELTA);
+		ck_assert_uint_eq(at->position.number, held);
+		ck_assert_uint_eq(at->last_cut.number, 0);
+	}
+	sites_connect(&w);
+	sites_settle(&w, 4000);
+	sites_wait(&w, UINT64_C(5000000000));
+	ck_assert(sites_is_replicating(&w));
+	ck_assert_ptr_null(w.broken);
+}
+END_TEST
+
 /* Suspended in the midst of a cut, and offered the same one again: that is not one that
  * was left and is found. Said to be, it would not make right what it was to make right. */
 START_TEST(a_cut_offered_again_after_a_suspend_is_received_as_any_other)
@@ -295,6 +324,8 @@ int main(void)
 	tcase_add_loop_test(
 		tc, a_point_of_another_epoch_is_taken_where_the_store_is_what_counts,
 		0, HVRI_FORM_COUNT * HVRI_PHASE_COUNT);
+	tcase_add_test(tc,
+		       a_first_point_found_at_a_start_ends_the_windows_as_any_other);
 	tcase_add_test(tc,
 		       a_cut_offered_again_after_a_suspend_is_received_as_any_other);
 	tcase_add_test(
