@@ -223,7 +223,8 @@ void hvri_has_first_point(struct hvri_step *s)
 	hvri_save(s);
 }
 
-static void complete(struct hvri_step *s)
+/* `found`: it may be of before the doubt, and then no compare went into it (T9). */
+static void complete(struct hvri_step *s, bool found)
 {
 	struct hvri_relationship *r = s->r;
 	struct hvri_record *rec = s->rec;
@@ -246,11 +247,11 @@ static void complete(struct hvri_step *s)
 		hvri_loss_arrived(r, &rec->position, &cut.point, cut.bytes);
 	/* The owner was told, so it came by a compare of everything (T9). */
 	if (rec->untrusted && hvri_uuid_is_none(&rec->joining)) {
-		rec->untrusted = false;
+		rec->untrusted = found;
 		rec->rolled_back = false;
 		hvri_save(s);
 	}
-	if (r->doubted)
+	if (r->doubted && !found)
 		hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_WARNING,
 			    HVREPL_OK, rec->position.number,
 			    "the disks are right again as of point %llu; older "
@@ -258,7 +259,7 @@ static void complete(struct hvri_step *s)
 			    "given up",
 			    (unsigned long long)cut.point.number,
 			    (unsigned long long)rec->position.number);
-	r->doubted = false;
+	r->doubted &= found;
 	rec->position = cut.point;
 	r->statistics.points++;
 	r->statistics.last_point_utc_ns = cut.point.utc_ns;
@@ -338,31 +339,26 @@ static void stop_for_found(struct hvri_step *s)
 /* A commit that seemed to fail is found durable when the store is opened again,
  * or it was under way when receiving was stopped: the point stands, and what was
  * offered instead of it does not follow it. */
-static bool found_after_all(struct hvri_step *s)
+static bool found_after_all(struct hvri_step *s,
+			    const struct hvri_cut_begin *found)
 {
 	struct hvri_relationship *r = s->r;
 	struct hvri_record *rec = s->rec;
-	struct hvri_cut_begin found = found_cut(s);
-	const struct hvri_point *point = &found.point;
-	bool doubted = r->doubted;
-	/* Who joins is right again by that point, unless its disks are in doubt. */
-	bool untrusted = rec->untrusted && ((doubted && !HVRI_PLANT(joined_in_doubt)) ||
-					    hvri_uuid_is_none(&rec->joining));
+	const struct hvri_point *point = &found->point;
+	bool untrusted = rec->untrusted;
 
-	if (s->e->type != HVRI_EVENT_POINT_COMPLETE || point->number == 0 ||
-	    rec->form != HVRI_FORM_STORE ||
+	if (rec->form != HVRI_FORM_STORE ||
 	    (!hvri_uuid_equal(&rec->joining, &point->epoch) &&
 	     (rec->ownership != HVREPL_OWNERSHIP_STANDBY ||
 	      !hvri_uuid_equal(&rec->current, &point->epoch))))
 		return false;
 	stop_for_found(s);
-	r->receiving = found;
+	r->receiving = *found;
 	r->failed.point.number = 0;
-	r->doubted = false;
-	complete(s);
-	/* It may be of before the doubt, and then no compare went into it (T9). */
-	r->doubted = doubted;
-	if (untrusted && !rec->untrusted) {
+	complete(s, true);
+	/* Who joined is right again by that point, unless its disks are in doubt. */
+	if (untrusted && !rec->untrusted && r->doubted &&
+	    !HVRI_PLANT(joined_in_doubt)) {
 		rec->untrusted = true;
 		hvri_save(s);
 	}
@@ -391,25 +387,31 @@ static bool takes_found(const struct hvri_record *rec)
  * more; the owner hears of it and compares. Who joins is asked anew: what it would
  * have told, or was sent, is of the point before.
  */
-static bool found_elsewhere(struct hvri_step *s)
+static bool found_elsewhere(struct hvri_step *s,
+			    const struct hvri_cut_begin *found)
 {
 	struct hvri_record *rec = s->rec;
-	struct hvri_cut_begin cut = found_cut(s);
-	struct hvri_point found = cut.point;
-	bool window = cut.kind == HVRI_CUT_INITIAL && !cut.closed;
+	bool window = found->kind == HVRI_CUT_INITIAL && !found->closed;
 
-	if (s->e->type != HVRI_EVENT_POINT_COMPLETE || found.number == 0 ||
-	    window || !takes_found(rec))
+	if (window || !takes_found(rec))
 		return false;
 	stop_for_found(s);
 	if (!hvri_uuid_is_none(&rec->joining))
 		hvri_distrust(s);
 	hvri_has_first_point(s);
-	rec->position = found;
+	rec->position = found->point;
 	s->r->failed.point.number = 0;
 	s->say_hello = true;
 	hvri_save(s);
 	return true;
+}
+
+static bool was_found(struct hvri_step *s)
+{
+	struct hvri_cut_begin found = found_cut(s);
+
+	return found.point.number != 0 &&
+	       (found_after_all(s, &found) || found_elsewhere(s, &found));
 }
 
 /* CHUNK_DURABLE, POINT_COMPLETE, RECEIVE_FAILED. */
@@ -418,7 +420,7 @@ void hvri_on_received(struct hvri_step *s)
 	struct hvri_relationship *r = s->r;
 	struct hvri_message *m;
 
-	if (found_after_all(s) || found_elsewhere(s))
+	if (s->e->type == HVRI_EVENT_POINT_COMPLETE && was_found(s))
 		return;
 	if (r->receiving.point.number == 0 ||
 	    !hvri_uuid_equal(&s->e->u.data.cut, &r->receiving.point.cut))
@@ -430,7 +432,7 @@ void hvri_on_received(struct hvri_step *s)
 		m->u.progress.chunk = s->e->u.data.chunk;
 		break;
 	case HVRI_EVENT_POINT_COMPLETE:
-		complete(s);
+		complete(s, false);
 		break;
 	default:
 		decline(s, &r->receiving, s->e->u.data.code,
