@@ -96,7 +96,7 @@ static void meet_empty(struct hvri_step *s, const struct hvri_claim *claim)
 	case HVRI_PHASE_INITIAL:
 		if (!known) {
 			s->r->base_marked = false;
-			s->r->window = claim->position.cut;
+			s->r->window_there = claim->position.cut;
 		}
 		/* A cut of before all was marked does not close it. */
 		if (!known || hvri_frontier_order(claim->frontier,
@@ -163,7 +163,7 @@ static void caught_up(struct hvri_step *s, const struct hvri_point *point)
 		r->pending.compare = 0;
 	}
 	rec->last_acked = *point;
-	hvri_taken_over(r);
+	hvri_none_begun_there(r);
 	hvri_save(s);
 	if (rec->phase == HVRI_PHASE_JOIN)
 		together(s, point, 0);
@@ -517,7 +517,7 @@ void hvri_drop_cut(struct hvri_step *s, int32_t code)
 static void first_point(struct hvri_step *s, uint64_t number)
 {
 	s->rec->peer_has_points = true;
-	memset(&s->r->window, 0, sizeof(s->r->window));
+	memset(&s->r->window_there, 0, sizeof(s->r->window_there));
 	hvri_enter_delta(s);
 	if (hvri_job_protects(s))
 		hvri_job_end(s, HVREPL_OK, "replicating, first point %llu",
@@ -534,7 +534,7 @@ static void initial_durable(struct hvri_step *s,
 		first_point(s, cut->point.number);
 		return;
 	}
-	s->r->window = cut->point.cut;
+	s->r->window_there = cut->point.cut;
 	hvri_notice(s, HVREPL_EVENT_PROGRESS, HVREPL_SEVERITY_INFO, HVREPL_OK,
 		    0, "initial replication: disk %u", cut->frontier.disk);
 }
@@ -578,7 +578,7 @@ void hvri_cut_durable(struct hvri_step *s, const struct hvri_point *point)
 	/* On record before the tracker may forget (T7 b). */
 	if (cut.kind != HVRI_CUT_INITIAL || cut.closed)
 		rec->last_acked = cut.point;
-	hvri_taken_over(r);
+	hvri_none_begun_there(r);
 	hvri_save(s);
 	settle(s, HVREPL_OK);
 	r->retries = 0;
@@ -670,7 +670,7 @@ void hvri_on_cut_message(struct hvri_step *s, const struct hvri_message *m)
 		if (r->cut.stage == HVRI_CUT_SHIPPING)
 			return;
 		r->cut.stage = HVRI_CUT_SHIPPING;
-		hvri_taken(r, &r->cut.begin.point);
+		hvri_begun_there(r, &r->cut.begin.point);
 		act = hvri_act(s, HVRI_ACTION_SHIP);
 	} else {
 		act = hvri_act(s, HVRI_ACTION_RELEASE);

@@ -289,7 +289,8 @@ void hvri_start(struct hvri_step *s, const struct hvri_start *start)
 	r->started = true;
 	r->incarnation = start->incarnation;
 	r->next_point = rec->point_reserved;
-	hvri_taken(r, &rec->last_cut);
+	/* Before this start, for all we know. */
+	hvri_begun_there(r, &rec->last_cut);
 	if (rec->mode == HVREPL_MODE_NONE)
 		return;
 	if (rec->phase == HVRI_PHASE_REMOVED) {

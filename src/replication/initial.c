@@ -61,7 +61,7 @@ void hvri_start_initial(struct hvri_step *s)
 	rec->mode = HVREPL_MODE_PRIMARY;
 	rec->untrusted = false;
 	s->r->base_marked = false;
-	memset(&s->r->window, 0, sizeof(s->r->window));
+	memset(&s->r->window_there, 0, sizeof(s->r->window_there));
 	s->r->holding = false;
 	hvri_save(s);
 }

@@ -157,9 +157,9 @@ bool hvri_named_here(const struct hvri_relationship *r,
 bool hvri_windows_known(const struct hvri_relationship *r,
 			const struct hvri_claim *claim);
 /* The peer begins to take that cut in, and may have it. */
-void hvri_taken(struct hvri_relationship *r, const struct hvri_point *point);
+void hvri_begun_there(struct hvri_relationship *r, const struct hvri_point *point);
 /* It has acknowledged one: what it took in before it cannot show any more. */
-void hvri_taken_over(struct hvri_relationship *r);
+void hvri_none_begun_there(struct hvri_relationship *r);
 /* receive.c */
 void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m);
 void hvri_on_receive_done(struct hvri_step *s, const struct hvri_done *done);

@@ -20,8 +20,8 @@ bool hvri_named_here(const struct hvri_relationship *r,
 
 	if (HVRI_PLANT(backup_believed))
 		return point->number < rec->point_reserved;
-	for (uint32_t i = 0; i < HVRI_TAKEN_MAX; i++)
-		known |= hvri_point_equal(point, &r->taken[i]);
+	for (uint32_t i = 0; i < HVRI_BEGUN_MAX; i++)
+		known |= hvri_point_equal(point, &r->begun_there[i]);
 	return point->number <= rec->last_cut.number &&
 	       (known || HVRI_PLANT(named_by_number));
 }
@@ -37,10 +37,10 @@ bool hvri_windows_known(const struct hvri_relationship *r,
 	const struct hvrepl_uuid *cut = &claim->position.cut;
 	int order = hvri_frontier_order(claim->frontier, rec->frontier);
 	bool known = hvri_uuid_equal(cut, &rec->last_cut.cut) ||
-		     hvri_uuid_equal(cut, &r->window);
+		     hvri_uuid_equal(cut, &r->window_there);
 
-	for (uint32_t i = 0; i < HVRI_TAKEN_MAX; i++)
-		known |= hvri_uuid_equal(cut, &r->taken[i].cut);
+	for (uint32_t i = 0; i < HVRI_BEGUN_MAX; i++)
+		known |= hvri_uuid_equal(cut, &r->begun_there[i].cut);
 	if (hvri_uuid_is_none(cut))
 		known = HVRI_PLANT(nameless_window_known);
 	if (claim->frontier.disk == 0 && claim->frontier.offset == 0)
@@ -49,23 +49,23 @@ bool hvri_windows_known(const struct hvri_relationship *r,
 	       (order >= 0 && known);
 }
 
-void hvri_taken(struct hvri_relationship *r, const struct hvri_point *point)
+void hvri_begun_there(struct hvri_relationship *r, const struct hvri_point *point)
 {
 	uint32_t kept = 0;
 
-	for (uint32_t i = 0; i < HVRI_TAKEN_MAX; i++)
-		if (r->taken[i].number != 0 &&
-		    !hvri_point_equal(&r->taken[i], point))
-			r->taken[kept++] = r->taken[i];
-	if (kept == HVRI_TAKEN_MAX)
-		memmove(&r->taken[0], &r->taken[1],
-			--kept * sizeof(r->taken[0]));
-	r->taken[kept++] = *point;
-	memset(&r->taken[kept], 0,
-	       (HVRI_TAKEN_MAX - kept) * sizeof(r->taken[0]));
+	for (uint32_t i = 0; i < HVRI_BEGUN_MAX; i++)
+		if (r->begun_there[i].number != 0 &&
+		    !hvri_point_equal(&r->begun_there[i], point))
+			r->begun_there[kept++] = r->begun_there[i];
+	if (kept == HVRI_BEGUN_MAX)
+		memmove(&r->begun_there[0], &r->begun_there[1],
+			--kept * sizeof(r->begun_there[0]));
+	r->begun_there[kept++] = *point;
+	memset(&r->begun_there[kept], 0,
+	       (HVRI_BEGUN_MAX - kept) * sizeof(r->begun_there[0]));
 }
 
-void hvri_taken_over(struct hvri_relationship *r)
+void hvri_none_begun_there(struct hvri_relationship *r)
 {
-	memset(r->taken, 0, sizeof(r->taken));
+	memset(r->begun_there, 0, sizeof(r->begun_there));
 }

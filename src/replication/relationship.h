@@ -389,8 +389,8 @@ struct hvri_statistics { /* Since the object was made. */
 };
 
 /* A store has at most one cut that it may show later as a point after all, and another
- * one that is under way. */
-#define HVRI_TAKEN_MAX 4u
+ * one that is under way; room for twice that. */
+#define HVRI_BEGUN_MAX 4u
 
 struct hvri_relationship {
 	struct hvri_record record; /* Durable once the update is performed. */
@@ -432,10 +432,11 @@ struct hvri_relationship {
 	struct hvri_open_cut cut;        /* As owner. */
 	/* As owner: cuts that the peer began to take in and did not acknowledge, oldest
 	 * first; number 0: none. It may show yet that it has them (hvri_named_here). */
-	struct hvri_point taken[HVRI_TAKEN_MAX];
-	/* INITIAL, as owner: the newest window that the peer acknowledged, or the one it
-	 * told when all was marked for it; none since the start: neither. */
-	struct hvrepl_uuid window;
+	struct hvri_point begun_there[HVRI_BEGUN_MAX];
+	/* INITIAL, as owner: the window that the peer is known to stand at, which it
+	 * acknowledged, or told when all was marked for it. None: neither since the
+	 * start. */
+	struct hvrepl_uuid window_there;
 	struct hvri_cut_begin receiving; /* As standby; number 0: nothing. */
 	bool adopt_stale; /* What ADOPT does now was meant for an older join. */
 	bool export_again; /* What differs could not be told the owner. */

@@ -370,9 +370,10 @@ static void relationship(struct model_site *site, uint32_t i)
 	number(&points, &r->next_point);
 	job(&r->cut.job);
 	cut_begin(&r->cut.begin);
-	for (uint32_t k = 0; k < HVRI_TAKEN_MAX; k++)
-		point(&r->taken[k]);
-	id(&r->window);
+	for (uint32_t k = 0; k < HVRI_BEGUN_MAX; k++)
+		point(&r->begun_there[k]);
+	id(&r->window_there);
+	id(&r->doubted_cut);
 	cut_begin(&r->receiving);
 	cut_begin(&r->failed);
 	join(&r->peer_join);

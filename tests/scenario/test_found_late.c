@@ -482,7 +482,7 @@ START_TEST(a_cut_that_was_given_up_is_known_while_its_owner_runs)
 	other = held;
 	for (int k = 0; k < _i; k++) {
 		other.cut = sites_fresh(&w);
-		hvri_taken(a, &other);
+		hvri_begun_there(a, &other);
 	}
 	sites_connect(&w);
 	sites_settle(&w, 4000);
@@ -492,7 +492,7 @@ START_TEST(a_cut_that_was_given_up_is_known_while_its_owner_runs)
 	     k++)
 		sites_settle(&w, 1);
 	ck_assert(hvri_uuid_equal(&a->record.last_acked.cut, &held.cut));
-	ck_assert_int_eq(a->record.untrusted, _i >= (int)HVRI_TAKEN_MAX);
+	ck_assert_int_eq(a->record.untrusted, _i >= (int)HVRI_BEGUN_MAX);
 	expect_both(1, &held);
 }
 END_TEST
@@ -523,7 +523,7 @@ int main(void)
 	tcase_add_test(tc, a_cut_of_before_its_owner_was_brought_back_is_compared);
 	tcase_add_loop_test(tc,
 			    a_cut_that_was_given_up_is_known_while_its_owner_runs,
-			    (int)HVRI_TAKEN_MAX - 1, (int)HVRI_TAKEN_MAX + 1);
+			    (int)HVRI_BEGUN_MAX - 1, (int)HVRI_BEGUN_MAX + 1);
 	tcase_add_test(tc, a_first_content_ends_where_the_other_site_joins_no_more);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
