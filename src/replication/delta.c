@@ -203,8 +203,8 @@ void hvri_meet_doubt(struct hvri_step *s, const struct hvri_claim *claim)
 		hvri_save(s);
 		return;
 	}
-	need_resync(s, "the other site's disks were changed outside while it "
-		       "was down");
+	need_resync(s, "what the other site holds is in doubt: its disks were "
+		       "changed outside or are damaged");
 }
 
 /* That point is the cut under way. */
@@ -239,7 +239,7 @@ static void meet_standby(struct hvri_step *s, const struct hvri_claim *claim)
 	if (claim->untrusted && is_at_our_cut(r, at))
 		hvri_handover_abort(s, HVREPL_E_UNTRUSTED,
 				    "the other site's disks were changed "
-				    "outside");
+				    "outside or are damaged");
 	if (is_at_our_cut(r, at)) {
 		ready(s, &rec->last_acked);
 		hvri_cut_durable(s, at);

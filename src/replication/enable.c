@@ -317,8 +317,9 @@ void hvri_start(struct hvri_step *s, const struct hvri_start *start)
 		hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_CRITICAL,
 			    HVREPL_E_UNTRUSTED, rec->position.number,
 			    "the replica's disks were changed outside while "
-			    "this site was down: recovery points up to %llu "
-			    "are in doubt until the other site has compared",
+			    "this site was down, or are damaged: recovery "
+			    "points up to %llu are in doubt until the other "
+			    "site has compared",
 			    (unsigned long long)rec->position.number);
 	if (rec->phase == HVRI_PHASE_RESYNC && start->unclean)
 		memset(&rec->frontier, 0, sizeof(rec->frontier));

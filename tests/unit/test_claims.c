@@ -241,6 +241,23 @@ static struct hvri_message hello_of_b(struct hvri_claim *claim)
 	return m;
 }
 
+/* Its HELLO says no more than that: rot there is as likely as somebody's hand. */
+START_TEST(a_doubt_of_the_other_site_names_both_that_it_may_come_of)
+{
+	static struct hvri_claim claim;
+	struct hvri_message m;
+
+	sites_cut_link(&w);
+	meet();
+	m = hello_of_b(&claim);
+	claim.untrusted = true;
+	sites_step(&w, 0, &m, 0xf, &u);
+	ck_assert_int_eq(u.notices[0].code, HVREPL_E_UNTRUSTED);
+	ck_assert_ptr_nonnull(strstr(u.notices[0].sentence, "changed outside"));
+	ck_assert_ptr_nonnull(strstr(u.notices[0].sentence, "damaged"));
+}
+END_TEST
+
 START_TEST(a_history_that_contradicts_ours_is_not_taken_until_it_is_mended)
 {
 	static struct hvri_claim claim;
@@ -635,6 +652,8 @@ int main(void)
 		tc, a_restored_record_that_was_forced_is_not_stopped_again);
 	tcase_add_test(tc, a_change_without_contact_is_no_backup);
 	tcase_add_test(tc, a_hello_that_comes_again_changes_nothing);
+	tcase_add_test(tc,
+		       a_doubt_of_the_other_site_names_both_that_it_may_come_of);
 	tcase_add_test(
 		tc, a_history_that_contradicts_ours_is_not_taken_until_it_is_mended);
 	tcase_add_test(
