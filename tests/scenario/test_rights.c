@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Authorisation entries: who may do what, of which VM, how much of it; and what
  * is said to who may not. */
+#include "driver/node.h"
 #include "guestshadow.h"
 
 #include <stdio.h>
@@ -10,6 +11,7 @@
 
 static char audit[HVREPL_SENTENCE_MAX]; /* The last of either site. */
 static unsigned audits, sessions_down, sessions_up;
+static unsigned up_at_b; /* Of these. */
 static char proved[2][HVREPL_SENTENCE_MAX]; /* The last of each. */
 static struct hvrepl_uuid audit_vm; /* What it was about. */
 
@@ -24,8 +26,10 @@ static void seen(struct pair_site *site, const struct hvrepl_event *event)
 	}
 	if (event->type == HVREPL_EVENT_SESSION && event->value == 0)
 		sessions_down++;
-	if (event->type == HVREPL_EVENT_SESSION && event->value == 1)
+	if (event->type == HVREPL_EVENT_SESSION && event->value == 1) {
 		sessions_up++;
+		up_at_b += site == &pair.b;
+	}
 	if (event->type == HVREPL_EVENT_AUDIT &&
 	    event->value == HVREPL_AUDIT_AUTHENTICATION)
 		snprintf(proved[site == &pair.b], sizeof(proved[0]), "%s",
@@ -130,6 +134,36 @@ START_TEST(a_session_that_is_denied_was_never_up)
 	rights(denies, HVREPL_VERB_ALL);
 	pair_run(&pair, 60 * SECOND);
 	ck_assert_uint_gt(sessions_up, 0);
+}
+END_TEST
+
+static enum hvri_link_state newest_at_b(void)
+{
+	const struct hvri_session *session = pair.b.node->sessions;
+
+	return session == NULL ? HVRI_LINK_CLOSED : session->link.state;
+}
+
+/* Whose HELLO was good is asked for its entry again when it has proved that it is no
+ * other's: no session that is up would be looked at. */
+START_TEST(an_entry_that_goes_while_a_session_is_made_lets_nobody_in)
+{
+	pair.delay_ns[0] = pair.delay_ns[1] = SECOND / 10;
+	pair_link_break(&pair);
+	for (unsigned i = 0;
+	     i < 20000 && newest_at_b() != HVRI_LINK_BINDER_WAIT; i++)
+		pair_run(&pair, SECOND / 1000);
+	ck_assert_int_eq(newest_at_b(), HVRI_LINK_BINDER_WAIT);
+	up_at_b = audits = 0;
+	pair_rights(&pair.b, 0);
+	ck_assert_int_eq(newest_at_b(), HVRI_LINK_BINDER_WAIT);
+	pair_run(&pair, SECOND / 2);
+	ck_assert_uint_eq(up_at_b, 0);
+	ck_assert_uint_eq(audits, 1);
+	ck_assert_msg(strncmp(audit, "denied site-a: ", 15) == 0, "%s", audit);
+	rights(&pair.b, HVREPL_VERB_ALL);
+	pair_run(&pair, 60 * SECOND);
+	ck_assert_uint_gt(up_at_b, 0);
 }
 END_TEST
 
@@ -578,6 +612,8 @@ int main(void)
 	tcase_add_test(tc,
 		       without_an_entry_there_is_no_session_and_it_is_said_why);
 	tcase_add_loop_test(tc, a_session_that_is_denied_was_never_up, 0, 2);
+	tcase_add_test(
+		tc, an_entry_that_goes_while_a_session_is_made_lets_nobody_in);
 	tcase_add_test(tc,
 		       nobody_ends_a_session_by_saying_that_he_is_its_node);
 	tcase_add_test(tc,
