@@ -124,9 +124,8 @@ static void turn_away(hvrepl_listener *listener, int fd,
 		      "%u handshakes of this address are under way: is "
 		      "somebody knocking without coming in?",
 		      listener->options.handshakes_per_source);
-	listener->in_callback++;
+	/* incoming() keeps the listener for whoever closes it here. */
 	listener->options.refused(listener->options.user, &result);
-	leave_callback(listener);
 }
 
 static void begin(hvrepl_listener *listener, int fd,
