@@ -116,8 +116,11 @@ static inline void stream_init(struct stream *stream, const struct side *from,
 
 static inline void stream_check(struct stream *stream)
 {
-	ck_assert_uint_eq(stream->received, stream->total);
-	ck_assert_uint_eq(stream->sent, stream->total);
+	ck_assert_msg(stream->received == stream->total &&
+			      stream->sent == stream->total,
+		      "sent %zu (%s), received %zu (%s) of %zu", stream->sent,
+		      hvrepl_error_name(stream->send_rc), stream->received,
+		      hvrepl_error_name(stream->receive_rc), stream->total);
 	ck_assert_mem_eq(stream->bytes, stream->got, stream->total);
 	free(stream->bytes);
 	free(stream->got);
