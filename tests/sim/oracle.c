@@ -118,6 +118,10 @@ static void new_owner(struct teller *t, const struct hvrepl_vm_status *status)
 	if (!read_disks(t, &scratch))
 		return;
 	note_writer(t, &status->epoch);
+	/* With both sites brought back an epoch of the lost life may begin anew, by
+	 * its id of then. */
+	if (t->brought_back && find_ending(t, &status->epoch) == NULL)
+		blur_named(&status->epoch, epoch.fork_point);
 	t->forced = false;
 	if (t->restored) {
 		/* It knows no more than its backup did. */

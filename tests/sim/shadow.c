@@ -247,6 +247,16 @@ static bool is_blurred(const struct hvrepl_uuid *epoch, uint64_t number)
 	return false;
 }
 
+void blur_named(const struct hvrepl_uuid *epoch, uint64_t after)
+{
+	for (unsigned i = 0; i < image_count; i++)
+		if (same(&images[i]->epoch, epoch) &&
+		    images[i]->number > after) {
+			blur_images(epoch, after);
+			return;
+		}
+}
+
 /* This one, or the next older, of that cut. */
 static struct image *image_from(struct image *image,
 				const struct hvrepl_uuid *epoch,

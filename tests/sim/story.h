@@ -243,6 +243,8 @@ void choose_image(const struct hvrepl_uuid *epoch, uint64_t number,
 		  const struct content *seen);
 /* A site that comes back from a backup may use these numbers again. */
 void blur_images(const struct hvrepl_uuid *epoch, uint64_t after);
+/* ... if any of those was named. */
+void blur_named(const struct hvrepl_uuid *epoch, uint64_t after);
 /* How many of `instant` a cut that is named now may be of; more than INSTANTS_MAX: it
  * cannot be said. */
 unsigned guest_instants(const struct guest *guest);
