@@ -148,20 +148,21 @@ static int32_t zero_by_writing(const struct hvri_env *env,
 			       const struct hvri_disk *disk, uint64_t offset,
 			       uint64_t length)
 {
-	void *zeroes = hvri_alloc_io(env, ZERO_CHUNK);
+	size_t size = (size_t)HVRI_MIN(length, ZERO_CHUNK);
+	void *zeroes = hvri_alloc_io(env, size);
 	int32_t rc = HVREPL_OK;
 
 	if (zeroes == NULL)
 		return HVREPL_E_NOMEM;
-	memset(zeroes, 0, ZERO_CHUNK);
+	memset(zeroes, 0, size);
 	while (length > 0 && rc == HVREPL_OK) {
-		size_t piece = (size_t)HVRI_MIN(length, ZERO_CHUNK);
+		size_t piece = (size_t)HVRI_MIN(length, size);
 
 		rc = hvri_disk_write(disk, offset, zeroes, piece);
 		offset += piece;
 		length -= piece;
 	}
-	hvri_free(env, zeroes, ZERO_CHUNK);
+	hvri_free(env, zeroes, size);
 	return rc;
 }
 

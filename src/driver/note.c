@@ -5,6 +5,7 @@
 #include "driver/note.h"
 
 #include "base/abi.h"
+#include "base/text.h"
 #include "driver/node.h"
 
 #include <stdarg.h>
@@ -117,7 +118,7 @@ static bool is_noted(struct hvrepl_node *node, const char *peer, uint32_t kind)
 	uint64_t now = hvri_now(&node->env), deadline;
 	bool noted;
 
-	snprintf(of.name, sizeof(of.name), "%s", peer);
+	hvri_text(of.name, sizeof(of.name), peer);
 	tell_over(node, now);
 	hvri_lock(&notes->mutex);
 	noted = hvri_meter_take(&notes->meter, &of, kind, now);
@@ -138,8 +139,7 @@ void hvri_note_of(struct hvrepl_node *node, const char *peer, uint32_t kind,
 
 	if (peer != NULL && !is_noted(node, peer, kind))
 		return;
-	snprintf(event.actor, sizeof(event.actor), "%s",
-		 peer == NULL ? "" : peer);
+	hvri_text(event.actor, sizeof(event.actor), peer == NULL ? "" : peer);
 	va_start(args, format);
 	fill(&event, kind, severity, code, vm, format, args);
 	va_end(args);

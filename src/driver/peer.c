@@ -4,6 +4,7 @@
 
 #include "base/name.h"
 #include "base/plant.h"
+#include "base/text.h"
 #include "driver/node.h"
 #include "driver/vm.h"
 
@@ -15,7 +16,7 @@ static struct hvri_peer *find_peer(struct hvrepl_node *node, const char *name)
 	struct hvri_peer *peer = node->peers;
 	char folded[HVREPL_PEER_NAME_MAX + 1];
 
-	snprintf(folded, sizeof(folded), "%s", name);
+	hvri_text(folded, sizeof(folded), name);
 	hvri_name_fold(folded);
 	while (peer != NULL && strcmp(peer->name, folded) != 0)
 		peer = peer->next;
@@ -28,7 +29,7 @@ struct hvri_session *hvri_node_session_named(struct hvrepl_node *node,
 	struct hvri_session *session = node->sessions;
 	char folded[HVREPL_PEER_NAME_MAX + 1];
 
-	snprintf(folded, sizeof(folded), "%s", peer);
+	hvri_text(folded, sizeof(folded), peer);
 	hvri_name_fold(folded);
 	while (session != NULL &&
 	       (!session->up || strcmp(session->link.info.peer, folded) != 0))

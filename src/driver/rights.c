@@ -4,6 +4,7 @@
 
 #include "base/abi.h"
 #include "base/name.h"
+#include "base/text.h"
 #include "driver/vm.h"
 
 #include <stdio.h>
@@ -35,7 +36,7 @@ struct hvri_entry *hvri_node_entry(const struct hvrepl_node *node,
 
 	if (!hvri_name_ok(peer))
 		return NULL;
-	snprintf(name, sizeof(name), "%s", peer);
+	hvri_text(name, sizeof(name), peer);
 	hvri_name_fold(name);
 	entry = entry_named(node, name);
 	if (entry != NULL)

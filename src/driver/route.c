@@ -280,7 +280,7 @@ static int32_t not_of_its_session(struct hvrepl_node *node,
 	int32_t rc;
 
 	*vm_inout = NULL;
-	storage = hvri_alloc(&node->env, sizeof(*storage));
+	storage = hvri_alloc_raw(&node->env, sizeof(*storage));
 	if (storage == NULL)
 		return HVREPL_E_NOMEM;
 	rc = hvri_message_decode(payload, length, storage, &message);

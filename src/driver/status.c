@@ -3,9 +3,11 @@
 #include "driver/status.h"
 
 #include "base/abi.h"
+#include "base/text.h"
 #include "driver/vm.h"
 #include "driver/quota.h"
 #include "replication/loss.h"
+#include "tracker/tracker.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -142,16 +144,9 @@ uint64_t hvri_vm_changed_bytes(const struct hvri_vm *vm)
 	/* Trackers come and go with jobs of the lane: not beside them. */
 	if (!hvri_lane_idle(&vm->lane))
 		return HVREPL_BYTES_UNKNOWN;
-	for (uint32_t i = 0; i < vm->disk_count; i++) {
-		struct hvrepl_tracker_info info = {
-			.struct_size = sizeof(info)
-		};
-
-		if (vm->disks[i].tracker != NULL &&
-		    hvrepl_tracker_get_info(vm->disks[i].tracker, &info) ==
-			    HVREPL_OK)
-			bytes += info.dirty_bytes;
-	}
+	for (uint32_t i = 0; i < vm->disk_count; i++)
+		if (vm->disks[i].tracker != NULL)
+			bytes += hvri_tracker_dirty(vm->disks[i].tracker);
 	return bytes;
 }
 
@@ -235,14 +230,6 @@ static const char *why_not_open(const struct hvri_vm *vm)
 }
 
 /* A status is asked for often; printf is slow. */
-static void put_text(char *to, size_t room, const char *text)
-{
-	size_t length = strnlen(text, room - 1);
-
-	memcpy(to, text, length);
-	to[length] = 0;
-}
-
 void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 {
 	const struct hvri_relationship *relationship = &vm->relationship;
@@ -273,8 +260,8 @@ void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 		.loss_said_bytes = HVREPL_BYTES_UNKNOWN,
 		.loss_bytes = HVREPL_BYTES_UNKNOWN,
 	};
-	put_text(status->name, sizeof(status->name), vm->name);
-	put_text(status->peer_name, sizeof(status->peer_name), vm->peer_name);
+	hvri_text(status->name, sizeof(status->name), vm->name);
+	hvri_text(status->peer_name, sizeof(status->peer_name), vm->peer_name);
 	if (vm->point_count > 0) {
 		const struct hvrepl_point *newest =
 			&vm->points[vm->point_count - 1];
@@ -291,7 +278,7 @@ void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 	status->ownership = hvri_relationship_ownership(relationship);
 	if (!vm->opened) {
 		status->health = HVREPL_HEALTH_CRITICAL;
-		put_text(status->sentence, sizeof(status->sentence),
+		hvri_text(status->sentence, sizeof(status->sentence),
 			 vm->open_code < 0 ? why_not_open(vm) : "opening");
 		return;
 	}
@@ -303,7 +290,7 @@ void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 	hvri_trust_health(&trust, hvri_utc(&vm->node->env), &health);
 	status->health = health.level;
 	status->reasons = health.reasons;
-	put_text(status->sentence, sizeof(status->sentence), health.sentence);
+	hvri_text(status->sentence, sizeof(status->sentence), health.sentence);
 	if (vm->store_lost && vm->store_code < 0) {
 		/* A replica that has points on record, and can read none. */
 		status->open_code = vm->store_code;

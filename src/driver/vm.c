@@ -5,6 +5,7 @@
 #include "replication/names.h"
 
 #include "base/plant.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -113,8 +114,7 @@ static void tell(struct hvri_vm *vm, const struct hvri_notice *notice)
 		event.job = vm->relationship.record.job.id;
 		hvri_vm_progress(vm, &event.value, &event.total);
 	}
-	snprintf(event.sentence, sizeof(event.sentence), "%s",
-		 notice->sentence);
+	hvri_text(event.sentence, sizeof(event.sentence), notice->sentence);
 	hvri_node_event(vm->node, &event);
 }
 
@@ -128,7 +128,7 @@ static int32_t end_job(struct hvri_vm *vm, const struct hvri_job_end *job)
 	event.code = job->code;
 	event.vm = vm->relationship.record.vm;
 	event.job = job->id;
-	snprintf(event.sentence, sizeof(event.sentence), "%s", job->sentence);
+	hvri_text(event.sentence, sizeof(event.sentence), job->sentence);
 	return hvri_events_put(&vm->node->events, &event);
 }
 
@@ -235,9 +235,9 @@ static bool decide(struct hvri_vm *vm, struct hvri_event *event)
 	hvri_standby_let_go(vm);
 	vm->performing = true;
 	/* Its session may end before all is done. */
-	snprintf(vm->asker, sizeof(vm->asker), "%s",
-		 event->type == HVRI_EVENT_MESSAGE ?
-			 vm->session->link.info.peer : "");
+	hvri_text(vm->asker, sizeof(vm->asker),
+		  event->type == HVRI_EVENT_MESSAGE ?
+			  vm->session->link.info.peer : "");
 	vm->decided = vm->update.persist;
 	vm->perform_phase = AT_PERSIST;
 	vm->perform_index = 0;
@@ -256,7 +256,7 @@ static bool step_message(struct hvri_vm *vm, struct hvri_vm_event *waiting)
 
 	if (vm->session == NULL || waiting->session != vm->told_session)
 		return true; /* Its session is gone, and it with it. */
-	storage = hvri_alloc(env, sizeof(*storage));
+	storage = hvri_alloc_raw(env, sizeof(*storage));
 	if (storage != NULL)
 		rc = hvri_message_decode(waiting->message,
 					 waiting->message_length, storage,

@@ -294,12 +294,14 @@ static void get_body(struct hvri_reader *r,
 {
 	switch (m->type) {
 	case HVRI_MESSAGE_ENABLE:
+		memset(storage, 0, sizeof(*storage));
 		get_setup(r, &storage->setup);
 		get_claim(r, &storage->claim);
 		m->setup = &storage->setup;
 		m->claim = &storage->claim;
 		break;
 	case HVRI_MESSAGE_HELLO:
+		memset(&storage->claim, 0, sizeof(storage->claim));
 		get_claim(r, &storage->claim);
 		m->claim = &storage->claim;
 		break;

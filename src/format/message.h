@@ -191,7 +191,7 @@ struct hvri_message {
 	struct hvri_answer answer; /* ANSWER; CUT_DECLINE: code, sentence. */
 };
 
-/* Where decode puts what a message points at. */
+/* Where decode puts what a message points at; it need not be cleared. */
 struct hvri_message_storage {
 	struct hvri_claim claim;
 	struct hvri_setup setup;

@@ -14,7 +14,10 @@
 
 struct hvri_packer {
 	struct hvri_env env;
-	ZSTD_CCtx *context; /* NULL: store. */
+	int32_t level; /* 0: store. */
+	/* Not before it is needed: to make one libzstd asks the processor what it can
+	 * do, which costs microseconds in a virtual machine. */
+	ZSTD_CCtx *context;
 };
 
 int32_t hvri_packer_create(const struct hvri_env *env, int32_t level,
@@ -28,16 +31,26 @@ int32_t hvri_packer_create(const struct hvri_env *env, int32_t level,
 	if (packer == NULL)
 		return HVREPL_E_NOMEM;
 	packer->env = *env;
-	if (level != 0) {
-		packer->context = ZSTD_createCCtx();
-		if (packer->context == NULL ||
-		    ZSTD_isError(ZSTD_CCtx_setParameter(
-			    packer->context, ZSTD_c_compressionLevel, level))) {
-			hvri_packer_destroy(packer);
-			return HVREPL_E_NOMEM;
-		}
-	}
+	packer->level = level;
 	*packer_out = packer;
+	return HVREPL_OK;
+}
+
+int32_t hvri_packer_ready(struct hvri_packer *packer)
+{
+	ZSTD_CCtx *context;
+
+	if (packer->level == 0 || packer->context != NULL)
+		return HVREPL_OK;
+	context = ZSTD_createCCtx();
+	if (context == NULL)
+		return HVREPL_E_NOMEM;
+	if (ZSTD_isError(ZSTD_CCtx_setParameter(
+		    context, ZSTD_c_compressionLevel, packer->level))) {
+		(void)ZSTD_freeCCtx(context);
+		return HVREPL_E_NOMEM;
+	}
+	packer->context = context;
 	return HVREPL_OK;
 }
 
@@ -57,8 +70,9 @@ static int32_t compress(struct hvri_packer *packer, const uint8_t *raw,
 	size_t made;
 
 	*length_out = 0;
-	if (packer->context == NULL)
+	if (packer->level == 0)
 		return HVREPL_OK;
+	HVRI_TRY(hvri_packer_ready(packer));
 	made = ZSTD_compress2(packer->context, out, raw_length - 1, raw,
 			      raw_length);
 	if (!ZSTD_isError(made))

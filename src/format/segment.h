@@ -125,6 +125,9 @@ struct hvri_packer;
 HVRI_MUST_CHECK int32_t hvri_packer_create(const struct hvri_env *env,
 					   int32_t level,
 					   struct hvri_packer **packer_out);
+/* What compressing takes; else the first chunk of DATA takes it, and fails where there
+ * is no memory for it. For those who would give up more by then. */
+HVRI_MUST_CHECK int32_t hvri_packer_ready(struct hvri_packer *packer);
 void hvri_packer_destroy(struct hvri_packer *packer);
 /* Encode one chunk of `kind` with these extents. For DATA, `raw` holds their
  * bytes one after the other, at most HVRI_CHUNK_RAW_WRITTEN. `out` has room

@@ -30,6 +30,8 @@ struct hvri_step {
 };
 
 /* ---- Making the update (update.c). ---- */
+/* Nothing is to be done. What is beyond the counts may be anything. */
+void hvri_update_begin(struct hvri_update *update);
 void hvri_save(struct hvri_step *s);
 void hvri_touch(struct hvri_step *s); /* Save, new generation, tell the peer. */
 struct hvrepl_uuid hvri_fresh(struct hvri_step *s);

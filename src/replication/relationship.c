@@ -495,7 +495,7 @@ void hvri_relationship_step(struct hvri_relationship *r,
 	struct hvri_step step;
 	struct hvri_step *s = &step;
 
-	memset(update, 0, sizeof(*update));
+	hvri_update_begin(update);
 	memset(s, 0, sizeof(*s));
 	s->r = r;
 	s->rec = &r->record;

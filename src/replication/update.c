@@ -6,6 +6,25 @@
 #include <stdio.h>
 #include <string.h>
 
+void hvri_update_begin(struct hvri_update *update)
+{
+	/* Not all of its 15 KB for each event: the arrays are cleared place by
+	 * place, as they are used. */
+	update->code = HVREPL_OK;
+	update->sentence[0] = 0;
+	update->persist = false;
+	update->action_count = 0;
+	update->send_count = 0;
+	update->timer_count = 0;
+	update->notice_count = 0;
+	update->job_count = 0;
+	update->denied = 0;
+	update->asked_operation = 0;
+	update->asked_code = HVREPL_OK;
+	update->asked_sentence[0] = 0;
+	update->overflow = false;
+}
+
 void hvri_save(struct hvri_step *s)
 {
 	s->u->persist = true;

@@ -61,8 +61,6 @@ struct hvri_slog_writer {
 	uint8_t *raw, *out;
 	uint32_t raw_length;
 	uint32_t data_count, zero_count;
-	struct hvrepl_extent data[HVRI_CHUNK_EXTENTS_MAX];
-	struct hvrepl_extent zeroes[HVRI_CHUNK_EXTENTS_MAX];
 	/* Chunks appended and not yet noted in the slog. */
 	struct hvri_written {
 		uint32_t disk, extent_count;
@@ -74,6 +72,9 @@ struct hvri_slog_writer {
 	size_t written_count, written_room;
 	struct hvrepl_extent *extents;
 	size_t extent_count, extent_room;
+	/* So many as are counted; 32 KB that nobody clears. */
+	struct hvrepl_extent data[HVRI_CHUNK_EXTENTS_MAX];
+	struct hvrepl_extent zeroes[HVRI_CHUNK_EXTENTS_MAX];
 };
 
 /* A place in the work that goes over all disks. */

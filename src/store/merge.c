@@ -246,9 +246,11 @@ int32_t hvri_merge_step(hvrepl_store *store, uint32_t *more_out)
 	store->merge.damaged = 0;
 	if (store->state.merge_target == 0)
 		return HVREPL_OK;
-	piece = hvri_alloc(&store->env, sizeof(*piece));
+	piece = hvri_alloc_raw(&store->env, sizeof(*piece));
 	if (piece == NULL)
 		return HVREPL_E_NOMEM;
+	piece->count = 0;
+	piece->bytes = 0;
 	rc = step(store, piece);
 	hvri_free(&store->env, piece, sizeof(*piece));
 	*more_out = store->state.merge_target != 0;

@@ -10,11 +10,12 @@ int32_t hvri_slog_writer_create(hvrepl_store *store, struct hvri_slog *slog,
 			       struct hvri_slog_writer **writer_out)
 {
 	const struct hvri_env *env = &store->env;
-	struct hvri_slog_writer *writer = hvri_alloc(env, sizeof(*writer));
+	struct hvri_slog_writer *writer = hvri_alloc_raw(env, sizeof(*writer));
 	int32_t rc;
 
 	if (writer == NULL)
 		return HVREPL_E_NOMEM;
+	memset(writer, 0, offsetof(struct hvri_slog_writer, data));
 	writer->store = store;
 	writer->slog = hvri_slog_ref(slog);
 	writer->raw = hvri_alloc_io(env, HVRI_CHUNK_RAW_WRITTEN);

@@ -193,15 +193,18 @@ void hvri_claim_spool(struct hvri_claim *claim, struct hvri_kit *kit)
 {
 	const struct hvri_env *env = &claim->part->cut->group->env;
 	struct hvri_member *part = claim->part;
-	struct gather *both = hvri_alloc(env, 2 * sizeof(*both));
+	struct gather *both = hvri_alloc_raw(env, 2 * sizeof(*both));
 	int32_t rc = HVREPL_E_NOMEM;
 
 	if (both != NULL) {
 		both[0].part = both[1].part = part;
 		both[0].kit = both[1].kit = kit;
+		both[0].count = both[1].count = 0;
+		both[0].length = both[1].length = 0;
 		both[0].kind = HVRI_CHUNK_DATA;
 		both[0].raw = kit->raw;
 		both[1].kind = HVRI_CHUNK_ZERO;
+		both[1].raw = NULL;
 		rc = pack(claim, &both[0], &both[1]);
 	}
 	hvri_free(env, both, 2 * sizeof(*both));

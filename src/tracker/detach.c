@@ -194,10 +194,30 @@ int32_t hvri_tracker_detach(hvrepl_tracker *tracker, uint32_t flags)
 	return HVREPL_OK;
 }
 
+static uint64_t dirty_bytes(hvrepl_tracker *tracker)
+{
+	uint64_t word = atomic_load(&tracker->group->word);
+	uint64_t blocks = hvri_bitmap_count(
+		atomic_load(&tracker->map[hvri_generation(word) & 1]), 0,
+		tracker->blocks);
+
+	return HVRI_MIN(blocks << tracker->block_shift, tracker->size);
+}
+
+uint64_t hvri_tracker_dirty(hvrepl_tracker *tracker)
+{
+	uint64_t bytes;
+
+	hvri_lock(&tracker->mutex);
+	bytes = dirty_bytes(tracker);
+	hvri_unlock(&tracker->mutex);
+	return bytes;
+}
+
 void hvri_tracker_info(hvrepl_tracker *tracker,
 		       struct hvrepl_tracker_info *info_out)
 {
-	uint64_t flight = 0, dirty = 0, word;
+	uint64_t flight = 0;
 
 	for (uint32_t i = 0; i < HVRI_SHARDS; i++)
 		for (uint32_t k = 0; k < HVRI_COUNTERS; k++)
@@ -205,10 +225,6 @@ void hvri_tracker_info(hvrepl_tracker *tracker,
 					  &tracker->shards[i].counter[k]) >>
 				  32;
 	hvri_lock(&tracker->mutex);
-	word = atomic_load(&tracker->group->word);
-	dirty = hvri_bitmap_count(
-		atomic_load(&tracker->map[hvri_generation(word) & 1]), 0,
-		tracker->blocks);
 	*info_out = (struct hvrepl_tracker_info){
 		.recovery = tracker->recovery,
 		.reason = tracker->reason,
@@ -218,8 +234,7 @@ void hvri_tracker_info(hvrepl_tracker *tracker,
 		.block_size = tracker->header.block_size,
 		.region_size = tracker->header.region_size,
 		.disk_size = tracker->size,
-		.dirty_bytes = HVRI_MIN(dirty << tracker->block_shift,
-					tracker->size),
+		.dirty_bytes = dirty_bytes(tracker),
 		.compare_bytes = tracker->compare_bytes,
 		.hot_regions = atomic_load(&tracker->hot),
 		.writes_in_flight = flight,

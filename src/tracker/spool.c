@@ -43,7 +43,8 @@ int32_t hvri_kit_take(struct hvrepl_cut *cut, struct hvri_kit **kit_out)
 		kit->encoded = hvri_alloc_io(env, HVRI_CHUNK_ENCODED_MAX);
 		if (kit->raw == NULL || kit->encoded == NULL ||
 		    hvri_packer_create(env, cut->group->level, &kit->packer) <
-			    0) {
+			    0 ||
+		    hvri_packer_ready(kit->packer) < 0) {
 			kit_free(kit);
 			return HVREPL_E_NOMEM;
 		}

@@ -41,6 +41,8 @@ void hvri_tracker_unfence(hvrepl_tracker *tracker);
 /* `length` at least 1, all of it on the disk. */
 HVRI_MUST_CHECK int32_t hvri_tracker_mark(hvrepl_tracker *tracker,
 					  uint64_t offset, uint64_t length);
+/* As the info's dirty_bytes, without the sums over all shards. */
+uint64_t hvri_tracker_dirty(hvrepl_tracker *tracker);
 void hvri_tracker_info(hvrepl_tracker *tracker,
 		       struct hvrepl_tracker_info *info_out);
 HVRI_MUST_CHECK int32_t

@@ -330,6 +330,7 @@ static int32_t start(struct hvrepl_log_writer *writer, int32_t level)
 	if (writer->raw == NULL || writer->out == NULL)
 		return HVREPL_E_NOMEM;
 	HVRI_TRY(hvri_packer_create(&writer->env, level, &writer->packer));
+	HVRI_TRY(hvri_packer_ready(writer->packer));
 	HVRI_TRY(hvri_segment_root_begin(&writer->root, &writer->header));
 	writer->rooted = true;
 	hvri_segment_header_encode(&writer->header, bytes);

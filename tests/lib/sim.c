@@ -24,7 +24,7 @@ struct sim_image *sim_image_new(struct sim *sim, uint64_t size)
 	image->size = image->durable_size = size;
 	image->room = image->reach = size;
 	image->now = sim_must(calloc(1, size + 1));
-	image->durable = sim_must(calloc(1, size + 1));
+	image->medium = sim_must(malloc(size + 1));
 	image->last = &image->first;
 	image->next = sim->images;
 	sim->images = image;
@@ -42,6 +42,16 @@ void sim_drop_pending(struct sim_image *image)
 	image->last = &image->first;
 }
 
+/* realloc() would move what nobody has written yet, too. */
+static uint8_t *larger(uint8_t *bytes, uint64_t used, uint64_t room)
+{
+	uint8_t *made = sim_must(malloc(room));
+
+	memcpy(made, bytes, used);
+	free(bytes);
+	return made;
+}
+
 static void grow(struct sim_image *image, uint64_t size)
 {
 	uint64_t room = image->room;
@@ -49,8 +59,8 @@ static void grow(struct sim_image *image, uint64_t size)
 	/* An object that grows does so again. */
 	while (room < size)
 		room = room < 4096 ? 4096 : room < 65536 ? room * 4 : room * 2;
-	image->now = sim_must(realloc(image->now, room + 1));
-	image->durable = sim_must(realloc(image->durable, room + 1));
+	image->now = larger(image->now, image->reach, room + 1);
+	image->medium = larger(image->medium, image->medium_reach, room + 1);
 	image->room = room;
 }
 
@@ -61,8 +71,19 @@ void sim_make_room(struct sim_image *image, uint64_t size)
 	if (size <= image->reach)
 		return;
 	memset(image->now + image->reach, 0, size - image->reach);
-	memset(image->durable + image->reach, 0, size - image->reach);
 	image->reach = size;
+}
+
+/* ...where its last `length` bytes are written next. */
+static void make_room_after(struct sim_image *image, uint64_t offset,
+			    uint64_t length)
+{
+	if (offset + length <= image->reach)
+		return;
+	if (offset + length > image->room)
+		grow(image, offset + length);
+	sim_make_room(image, offset);
+	image->reach = offset + length;
 }
 
 struct sim_pending *sim_add_pending(struct sim_image *image, uint64_t offset,
@@ -161,7 +182,7 @@ const char *sim_rot(struct sim *sim)
 	at = test_random(&sim->random) % image->size;
 	bit = (uint8_t)(1u << test_random(&sim->random) % 8);
 	image->now[at] ^= bit;
-	image->durable[at] = image->now[at];
+	sim_durable(image)[at] = image->now[at];
 	image->odd = true;
 	sim->hurt++;
 	return image->id;
@@ -181,7 +202,7 @@ static void stray(struct sim *sim, const uint8_t *bytes, uint64_t length)
 	if (length > victim->size - at)
 		length = victim->size - at;
 	memcpy(victim->now + at, bytes, length);
-	memcpy(victim->durable + at, bytes, length);
+	memcpy(sim_durable(victim) + at, bytes, length);
 	victim->odd = true;
 }
 
@@ -206,7 +227,10 @@ int32_t sim_image_write(struct sim *sim, struct sim_image *image,
 		strncmp(image->id, sim->stray_of, strlen(sim->stray_of)) ==
 			0) &&
 	       sim->io_count > sim->stray_at && !crash;
-	sim_make_room(image, offset + length);
+	if (lost)
+		sim_make_room(image, offset + length);
+	else
+		make_room_after(image, offset, length);
 	one = sim_add_pending(image, offset, length, false);
 	for (uint32_t i = 0; i < iov_count; i++) {
 		memcpy(one->bytes + at, iov[i].base, iov[i].length);
@@ -233,12 +257,17 @@ static bool differs(const struct sim_image *image)
 }
 
 /* There are zeroes past both ends, but for what was hurt there. */
-void sim_image_take(struct sim_image *image, uint8_t *to, const uint8_t *from)
+static uint64_t end_of(const struct sim_image *image)
 {
-	uint64_t end = image->size > image->durable_size ? image->size :
-							   image->durable_size;
+	return image->odd			   ? image->reach :
+	       image->size > image->durable_size ? image->size :
+						     image->durable_size;
+}
 
-	memcpy(to, from, image->odd ? image->reach : end);
+void sim_image_revert(struct sim_image *image)
+{
+	memcpy(image->now, sim_durable(image), end_of(image));
+	image->size = image->durable_size;
 	image->apart = false;
 }
 
@@ -247,7 +276,10 @@ void sim_settle(struct sim_image *image)
 	if (!differs(image))
 		return;
 	sim_drop_pending(image);
-	sim_image_take(image, image->durable, image->now);
+	memcpy(image->medium, image->now, end_of(image));
+	if (image->medium_reach < end_of(image))
+		image->medium_reach = end_of(image);
+	image->apart = false;
 	image->durable_size = image->size;
 	image->durable_exists = image->exists;
 	image->whole = false;
@@ -263,14 +295,20 @@ static void settle_pending(struct sim_image *image)
 	}
 	for (struct sim_pending *one = image->first; one != NULL;
 	     one = one->next) {
+		uint64_t end = one->offset + one->length;
+
 		if (one->resize) {
-			sim_set_size(image->durable, &image->durable_size,
+			sim_set_size(sim_durable(image), &image->durable_size,
 				     one->length);
 			continue;
 		}
-		memcpy(image->durable + one->offset, one->bytes, one->length);
-		if (one->offset + one->length > image->durable_size)
-			image->durable_size = one->offset + one->length;
+		if (one->offset > image->medium_reach)
+			(void)sim_durable(image);
+		memcpy(image->medium + one->offset, one->bytes, one->length);
+		if (end > image->medium_reach)
+			image->medium_reach = end;
+		if (end > image->durable_size)
+			image->durable_size = end;
 	}
 	image->durable_exists = image->exists;
 	sim_drop_pending(image);
@@ -284,8 +322,7 @@ static void fail_flush(struct sim_image *image, unsigned fails)
 		return;
 	if (fails == SIM_FLUSH_REVERTS) {
 		image->reverts += image->first != NULL;
-		sim_image_take(image, image->now, image->durable);
-		image->size = image->durable_size;
+		sim_image_revert(image);
 	} else if (image->first != NULL) {
 		image->apart = true;
 	}
@@ -336,15 +373,18 @@ int32_t sim_image_flush(struct sim *sim, struct sim_image *image)
 
 static void lose_power(struct sim *sim, struct sim_image *image)
 {
+	uint8_t *durable;
+
 	if (!differs(image))
 		return;
+	durable = sim_durable(image);
 	for (struct sim_pending *one = image->first; one != NULL; one = one->next) {
 		uint64_t at = one->offset, end = at + one->length;
 
 		if (one->resize) {
 			if (chance(sim, sim->survive_percent))
-				sim_set_size(image->durable, &image->durable_size,
-					 one->length);
+				sim_set_size(durable, &image->durable_size,
+					     one->length);
 			continue;
 		}
 		while (at < end) {
@@ -353,10 +393,10 @@ static void lose_power(struct sim *sim, struct sim_image *image)
 
 			if (chance(sim, sim->survive_percent)) {
 				if (chance(sim, sim->garbage_percent))
-					test_fill(image->durable + at, piece,
+					test_fill(durable + at, piece,
 						  test_random(&sim->random));
 				else
-					memcpy(image->durable + at,
+					memcpy(durable + at,
 					       one->bytes + (at - one->offset),
 					       piece);
 				if (at + piece > image->durable_size)
@@ -374,8 +414,7 @@ static void lose_power(struct sim *sim, struct sim_image *image)
 	if (image->exists != image->durable_exists &&
 	    chance(sim, sim->survive_percent))
 		image->durable_exists = image->exists;
-	sim_image_take(image, image->now, image->durable);
-	image->size = image->durable_size;
+	sim_image_revert(image);
 	image->exists = image->durable_exists;
 	sim_drop_pending(image);
 }
@@ -514,7 +553,7 @@ void sim_disk_poke(struct sim_disk *disk, uint64_t offset, const void *bytes,
 		   size_t length)
 {
 	memcpy(disk->image->now + offset, bytes, length);
-	memcpy(disk->image->durable + offset, bytes, length);
+	memcpy(sim_durable(disk->image) + offset, bytes, length);
 	disk->image->apart = true;
 }
 

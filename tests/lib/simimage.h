@@ -17,9 +17,10 @@ struct sim_pending {
 
 struct sim_image {
 	struct sim_image *next;
-	uint8_t *now, *durable;
+	uint8_t *now, *medium; /* sim_durable() gives the other one. */
 	uint64_t size, durable_size;
 	uint64_t room, reach; /* Bytes there are; that were ever in use. */
+	uint64_t medium_reach; /* Bytes after it are zeroes, and not written yet. */
 	struct sim_pending *first, **last;
 	bool whole; /* Removed or made anew: the next flush is of all of it. */
 	bool late;  /* A flush said OK and was none; the next one fails. */
@@ -48,16 +49,27 @@ static inline void sim_set_size(uint8_t *bytes, uint64_t *size, uint64_t to)
 	*size = to;
 }
 
+/* What a power loss leaves, as far as anything ever reached. */
+static inline uint8_t *sim_durable(struct sim_image *image)
+{
+	if (image->medium_reach < image->reach) {
+		memset(image->medium + image->medium_reach, 0,
+		       image->reach - image->medium_reach);
+		image->medium_reach = image->reach;
+	}
+	return image->medium;
+}
+
 /* Disks and storages are few and live as long as their sim. */
 void *sim_owned(struct sim *sim, size_t size);
 struct sim_image *sim_image_new(struct sim *sim, uint64_t size);
-/* Both hold `size` bytes then, zeroes where nothing was. */
+/* It holds `size` bytes then, zeroes where nothing was. */
 void sim_make_room(struct sim_image *image, uint64_t size);
 void sim_drop_pending(struct sim_image *image);
 struct sim_pending *sim_add_pending(struct sim_image *image, uint64_t offset,
 				    uint64_t length, bool resize);
-/* The other's bytes, as far as there are any. */
-void sim_image_take(struct sim_image *image, uint8_t *to, const uint8_t *from);
+/* A reader sees what is durable. */
+void sim_image_revert(struct sim_image *image);
 /* All that a reader sees is durable. */
 void sim_settle(struct sim_image *image);
 /* One step of the sim before an I/O. Negative: it fails with that. `changes`

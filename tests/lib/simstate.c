@@ -80,7 +80,7 @@ struct sim_state *sim_state_take(const struct sim *sim)
 		*s = (struct image_state){
 			.image = i,
 			.now = copy_of(i->now, i->size),
-			.durable = copy_of(i->durable, i->durable_size),
+			.durable = copy_of(sim_durable(i), i->durable_size),
 			.size = i->size,
 			.durable_size = i->durable_size,
 			.first = copy_pending(i->first),
@@ -173,9 +173,9 @@ static void keep_sector(struct sim_image *image, const struct sim_pending *one,
 			uint64_t at, uint64_t piece, bool garbage)
 {
 	if (garbage)
-		test_fill(image->durable + at, piece, at * 31 + one->length);
+		test_fill(sim_durable(image) + at, piece, at * 31 + one->length);
 	else
-		memcpy(image->durable + at, one->bytes + (at - one->offset),
+		memcpy(sim_durable(image) + at, one->bytes + (at - one->offset),
 		       piece);
 	if (at + piece > image->durable_size)
 		image->durable_size = at + piece;
@@ -191,7 +191,7 @@ static void lose(const struct image_state *s, const uint8_t *fates)
 
 		if (one->resize) {
 			if (*fates++ == SIM_KEPT)
-				sim_set_size(image->durable,
+				sim_set_size(sim_durable(image),
 					     &image->durable_size, one->length);
 			continue;
 		}
@@ -212,7 +212,7 @@ static void lose(const struct image_state *s, const uint8_t *fates)
 
 static uint64_t digest_of(const struct image_state *s, uint64_t digest)
 {
-	const struct sim_image *image = s->image;
+	struct sim_image *image = s->image;
 
 	digest = mix(digest, (const uint8_t *)&image->durable_size, 8);
 	digest ^= image->durable_exists;
@@ -223,7 +223,7 @@ static uint64_t digest_of(const struct image_state *s, uint64_t digest)
 			continue;
 		if (end > image->durable_size)
 			end = image->durable_size;
-		digest = mix(digest, image->durable + one->offset,
+		digest = mix(digest, sim_durable(image) + one->offset,
 			     end - one->offset);
 	}
 	return digest;
@@ -241,7 +241,7 @@ static uint64_t put_image(const struct image_state *s, const uint8_t *fates,
 	image->late = s->late;
 	image->exists = s->exists;
 	image->durable_exists = s->durable_exists;
-	load(image->durable, was_durable, s->durable, s->durable_size);
+	load(sim_durable(image), was_durable, s->durable, s->durable_size);
 	image->durable_size = s->durable_size;
 	if (fates == NULL) {
 		load(image->now, image->size, s->now, s->size);
@@ -254,7 +254,7 @@ static uint64_t put_image(const struct image_state *s, const uint8_t *fates,
 	lose(s, fates);
 	if (s->pieces > 0)
 		digest = digest_of(s, digest);
-	load(image->now, image->size, image->durable, image->durable_size);
+	load(image->now, image->size, sim_durable(image), image->durable_size);
 	image->size = image->durable_size;
 	image->exists = image->durable_exists;
 	image->late = false;
@@ -274,7 +274,7 @@ uint64_t sim_state_put(struct sim *sim, const struct sim_state *state,
 		sim->images = gone->next;
 		sim_drop_pending(gone);
 		free(gone->now);
-		free(gone->durable);
+		free(gone->medium);
 		free(gone);
 	}
 	for (unsigned i = 0; i < state->count; i++) {

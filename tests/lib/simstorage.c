@@ -353,7 +353,7 @@ void sim_free(struct sim *sim)
 		sim->images = gone->next;
 		sim_drop_pending(gone);
 		free(gone->now);
-		free(gone->durable);
+		free(gone->medium);
 		free(gone);
 	}
 	while (sim->owned_count > 0)

@@ -624,6 +624,8 @@ void sites_feed(struct sites *w, uint32_t i, struct hvri_event *event)
 		event->fresh[k] = sites_fresh(w);
 	if (operation)
 		before = site->r.record;
+	/* A step sets all of it that counts. */
+	memset(&u, 0xa5, sizeof(u));
 	hvri_relationship_step(&site->r, event, &u);
 	if (u.overflow)
 		sites_broken(w, "an update does not hold all that is to be done");

@@ -450,5 +450,6 @@ void sites_step(struct sites *w, uint32_t site, const struct hvri_message *m,
 	e.u.message.authorised = verbs;
 	for (int i = 0; i < 3; i++)
 		e.fresh[i] = sites_fresh(w);
+	memset(update_out, 0xa5, sizeof(*update_out));
 	hvri_relationship_step(&w->site[site].r, &e, update_out);
 }

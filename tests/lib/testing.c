@@ -29,9 +29,18 @@ void test_random_feed(const uint64_t *state, const uint8_t *bytes,
 	fed_left = length;
 }
 
+#define SCRAMBLE 0x2545f4914f6cdd1dull
+
+static inline uint64_t step(uint64_t x)
+{
+	x ^= x >> 12;
+	x ^= x << 25;
+	return x ^ x >> 27;
+}
+
 uint64_t test_random(uint64_t *state)
 {
-	uint64_t x = *state;
+	uint64_t x;
 
 	if (state == fed_state && fed_left >= 2) {
 		x = fed_bytes[0] | (uint64_t)fed_bytes[1] << 8;
@@ -39,11 +48,43 @@ uint64_t test_random(uint64_t *state)
 		fed_left -= 2;
 		return x;
 	}
-	x ^= x >> 12;
-	x ^= x << 25;
-	x ^= x >> 27;
-	*state = x;
-	return x * 0x2545f4914f6cdd1dull;
+	*state = step(*state);
+	return *state * SCRAMBLE;
+}
+
+/* A step waits for the one before it; many of them are done side by side, from
+ * states that lie STRIDE steps apart. A state after so many steps is the sum (XOR) of
+ * what its bits become, one at a time: `ahead` has that for each byte of it. */
+#define STRIDE 64u
+
+static uint64_t ahead[8][256];
+
+__attribute__((constructor)) static void look_ahead(void)
+{
+	for (unsigned bit = 0; bit < 64; bit++) {
+		uint64_t state = UINT64_C(1) << bit;
+		unsigned value = 1u << bit % 8;
+
+		for (unsigned i = 0; i < STRIDE; i++)
+			state = step(state);
+		for (unsigned i = 0; i < value; i++)
+			ahead[bit / 8][value + i] = ahead[bit / 8][i] ^ state;
+	}
+}
+
+static uint64_t jump(uint64_t state)
+{
+	uint64_t far = 0;
+
+	for (unsigned i = 0; i < 8; i++)
+		far ^= ahead[i][state >> (8 * i) & 0xff];
+	return far;
+}
+
+static inline void put_word(uint8_t *to, uint64_t state)
+{
+	state *= SCRAMBLE;
+	memcpy(to, &state, sizeof(state));
 }
 
 void test_fill(void *bytes, size_t length, uint64_t seed)
@@ -51,10 +92,29 @@ void test_fill(void *bytes, size_t length, uint64_t seed)
 	uint64_t state = seed * 2 + 1;
 	uint8_t *to = bytes;
 
-	for (size_t i = 0; i < length; i += 8) {
-		uint64_t value = test_random(&state);
+	for (; length >= 4 * STRIDE * 8; length -= 4 * STRIDE * 8) {
+		uint64_t a = state, b = jump(a), c = jump(b), d = jump(c);
 
-		memcpy(to + i, &value, length - i < 8 ? length - i : 8);
+		for (unsigned i = 0; i < STRIDE; i++, to += 8) {
+			a = step(a);
+			b = step(b);
+			c = step(c);
+			d = step(d);
+			put_word(to, a);
+			put_word(to + 1 * STRIDE * 8, b);
+			put_word(to + 2 * STRIDE * 8, c);
+			put_word(to + 3 * STRIDE * 8, d);
+		}
+		state = d;
+		to += 3 * STRIDE * 8;
+	}
+	for (; length > 0; to += 8) {
+		uint64_t value;
+
+		state = step(state);
+		value = state * SCRAMBLE;
+		memcpy(to, &value, length < 8 ? length : 8);
+		length -= length < 8 ? length : 8;
 	}
 }
 
@@ -80,8 +140,9 @@ static int32_t env_random(void *user, void *buffer, size_t length)
 #ifndef RECYCLES
 #define RECYCLES 1
 #endif
-#define SMALL 1024u /* malloc() is as fast. */
-#define SIZES 12u   /* Up to 2 MiB, by doubling. */
+#define SMALL 1024u /* Up to it by multiples of 64, then by doubling. */
+#define SMALL_SIZES (SMALL / 64)
+#define SIZES (SMALL_SIZES + 11u) /* Up to 2 MiB. */
 
 static bool recycles;
 static struct scrap {
@@ -93,29 +154,39 @@ void test_env_recycle(void)
 	recycles = RECYCLES != 0;
 }
 
+/* SIZES: none. */
 static unsigned size_index(size_t size)
 {
-	unsigned i = 0;
+	if (size <= SMALL)
+		return size == 0 ? 0 : (unsigned)(size - 1) / 64;
+	if (size > (size_t)SMALL << (SIZES - SMALL_SIZES))
+		return SIZES;
+	return SMALL_SIZES - 1 + 54 -
+	       (unsigned)__builtin_clzll((unsigned long long)size - 1);
+}
 
-	while (i < SIZES && ((size_t)SMALL << i) < size)
-		i++;
-	return i;
+static size_t size_at(unsigned index)
+{
+	return index < SMALL_SIZES ? (index + 1) * (size_t)64 :
+				     (size_t)SMALL << (index - SMALL_SIZES + 1);
 }
 
 static void *get_memory(size_t size, size_t alignment)
 {
-	unsigned i = size_index(size);
+	unsigned i = recycles ? size_index(size) : SIZES;
 	void *memory = NULL;
 
-	if (recycles && size > SMALL && i < SIZES) {
+	if (i < SIZES) {
+		size_t least = size > SMALL ? 4096 : 64;
 		struct scrap *scrap = scraps[i];
 
-		if (scrap != NULL) {
+		if (scrap != NULL && alignment <= least) {
 			scraps[i] = scrap->next;
 			return scrap;
 		}
-		size = (size_t)SMALL << i;
-		alignment = 4096;
+		/* It will be on the list, whatever it is for now. */
+		size = size_at(i);
+		alignment = alignment > least ? alignment : least;
 	}
 	if (alignment <= _Alignof(max_align_t))
 		return malloc(size > 0 ? size : 1);
@@ -124,9 +195,9 @@ static void *get_memory(size_t size, size_t alignment)
 
 static void put_memory(void *memory, size_t size)
 {
-	unsigned i = size_index(size);
+	unsigned i = recycles ? size_index(size) : SIZES;
 
-	if (recycles && size > SMALL && i < SIZES) {
+	if (i < SIZES) {
 		struct scrap *scrap = memory;
 
 		scrap->next = scraps[i];
@@ -151,6 +222,12 @@ static void *env_alloc(void *user, size_t size, size_t alignment)
 	memory = get_memory(size, alignment);
 	if (memory == NULL)
 		return NULL;
+	if (recycles) { /* For a program of one thread. */
+		env->alloc_count++;
+		env->alloc_live++;
+		env->alloc_bytes += size;
+		return memory;
+	}
 	__atomic_add_fetch(&env->alloc_count, 1, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&env->alloc_live, 1, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&env->alloc_bytes, size, __ATOMIC_RELAXED);
@@ -161,8 +238,13 @@ static void env_free(void *user, void *memory, size_t size)
 {
 	struct test_env *env = user;
 
-	__atomic_sub_fetch(&env->alloc_live, 1, __ATOMIC_RELAXED);
-	__atomic_sub_fetch(&env->alloc_bytes, size, __ATOMIC_RELAXED);
+	if (recycles) {
+		env->alloc_live--;
+		env->alloc_bytes -= size;
+	} else {
+		__atomic_sub_fetch(&env->alloc_live, 1, __ATOMIC_RELAXED);
+		__atomic_sub_fetch(&env->alloc_bytes, size, __ATOMIC_RELAXED);
+	}
 	put_memory(memory, size);
 }
 

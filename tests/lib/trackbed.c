@@ -43,6 +43,7 @@ void bed_init_sized(struct bed *bed, uint64_t seed,
 		bed->disk[i] = sim_disk_new(&bed->sim, bed->size[i]);
 		bed->disk[i]->flags = HVREPL_DISK_EXCLUSIVE;
 		bed->replica[i] = calloc(1, bed->size[i] + BED_GROWS);
+		bed->next[i] = calloc(1, bed->size[i] + BED_GROWS);
 	}
 	for (uint32_t i = 0; i < BED_TICKETS; i++) {
 		bed->ticket[i].ticket =
@@ -59,6 +60,7 @@ void bed_free(struct bed *bed)
 {
 	for (uint32_t d = 0; d < BED_DISKS; d++) {
 		free(bed->replica[d]);
+		free(bed->next[d]);
 		for (uint32_t i = 0; i < BED_CUTS; i++)
 			free(bed->cut[i].expect[d]);
 	}
@@ -363,7 +365,6 @@ static void note_changed(struct bed *bed, uint32_t disk, const uint8_t *now,
 void bed_ship(struct bed *bed, bool fails)
 {
 	struct bed_cut *place = oldest(bed);
-	uint8_t *copy[BED_DISKS];
 	int32_t rc = HVREPL_OK;
 
 	if (place == NULL ||
@@ -374,20 +375,18 @@ void bed_ship(struct bed *bed, bool fails)
 		return;
 	}
 	for (uint32_t d = 0; d < BED_DISKS; d++) {
-		copy[d] = malloc(bed->size[d]);
-		memcpy(copy[d], bed->replica[d], bed->size[d]);
+		memcpy(bed->next[d], bed->replica[d], bed->size[d]);
 		if (rc == HVREPL_OK)
-			rc = apply(place->cut, d, copy[d]);
+			rc = apply(place->cut, d, bed->next[d]);
 	}
-	for (uint32_t d = 0; d < BED_DISKS; d++) {
-		if (rc == HVREPL_OK) {
-			ck_assert_int_eq(memcmp(copy[d], place->expect[d],
-						bed->size[d]),
-					 0);
-			note_changed(bed, d, copy[d], place->order + 1);
-			memcpy(bed->replica[d], copy[d], bed->size[d]);
-		}
-		free(copy[d]);
+	for (uint32_t d = 0; d < BED_DISKS && rc == HVREPL_OK; d++) {
+		uint8_t *next = bed->next[d];
+
+		ck_assert_int_eq(memcmp(next, place->expect[d], bed->size[d]),
+				 0);
+		note_changed(bed, d, next, place->order + 1);
+		bed->next[d] = bed->replica[d];
+		bed->replica[d] = next;
 	}
 	bed->shipped += rc == HVREPL_OK;
 	/* A crash may come between the replica's commit and this. */

@@ -52,6 +52,7 @@ struct bed {
 	struct sim_storage *files, *spill;
 	struct sim_disk *disk[BED_DISKS];
 	uint8_t *replica[BED_DISKS];
+	uint8_t *next[BED_DISKS]; /* What it becomes while a cut is applied. */
 	uint64_t size[BED_DISKS];
 	hvrepl_group *group;
 	hvrepl_tracker *tracker[BED_DISKS];
