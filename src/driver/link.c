@@ -444,8 +444,7 @@ int32_t hvri_link_start(struct hvri_link *link, const struct hvri_env *env,
 	link->last = &link->first;
 	link->receive_op.complete = receive_complete;
 	link->receive_item.run = receive_done;
-	link->timer.fire = on_timer;
-	link->timer.deadline_ns = HVRI_NEVER;
+	hvri_alarm_init(&link->timer, on_timer);
 	hvri_link_send_init(link);
 	rc = hvri_abi_copy_in(&link->ops, sizeof(link->ops),
 			      HVRI_SIZE_UP_TO(struct hvrepl_channel_ops, close),

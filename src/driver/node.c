@@ -15,13 +15,6 @@
 #define NODE_BLOB 24u
 #define NODE_MAGIC 0x314e5648u /* "HVN1" */
 
-int32_t hvri_node_reserve_timers(struct hvrepl_node *node, size_t count)
-{
-	/* Timers come and go; room is kept for all that are set plus these. */
-	return hvri_timers_reserve(&node->timers,
-				   node->timers.count + count + 256);
-}
-
 void hvri_node_event(struct hvrepl_node *node, const struct hvrepl_event *event)
 {
 	if (hvri_events_put(&node->events, event) < 0)
@@ -282,7 +275,6 @@ static int32_t fill(struct hvrepl_node *node,
 	node->scratch = hvri_alloc(&node->env, HVRI_MESSAGE_ENCODED_MAX);
 	if (node->scratch == NULL)
 		return hvri_fail_plain(error, HVREPL_E_NOMEM);
-	HVRI_TRY(hvri_timers_reserve(&node->timers, 256));
 	rc = load_identity(node);
 	if (hvrepl_error_class(rc) == HVREPL_CLASS_INTEGRITY)
 		return hvri_fail(error, rc,
@@ -307,7 +299,6 @@ static void free_node(struct hvrepl_node *node)
 	hvri_rights_free(node);
 	hvri_notes_free(node);
 	hvri_events_free(&node->events);
-	hvri_timers_free(&node->timers);
 	hvri_queue_free(&node->home);
 	hvri_free(&env, node->scratch, HVRI_MESSAGE_ENCODED_MAX);
 	if (node->state_release != NULL)
@@ -348,7 +339,6 @@ int32_t hvri_node_create(const struct hvrepl_node_config *config,
 	node->permit = config->permit;
 	node->credit_left = HVRI_CREDIT_POOL;
 	hvri_queue_init(&node->home, wake_node, node);
-	hvri_timers_init(&node->timers, &node->env);
 	hvri_events_init(&node->events, &node->env);
 	hvri_notes_init(&node->notes);
 	rc = fill(node, config, error);

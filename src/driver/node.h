@@ -65,7 +65,6 @@ struct hvrepl_node {
 	struct hvri_env env;
 	struct hvri_queue home;
 	struct hvri_timers timers;
-	size_t timer_room;
 	struct hvri_events events;
 	struct hvri_notes notes;
 	struct hvrepl_state_ops state;
@@ -105,9 +104,6 @@ struct hvrepl_node {
 	bool closing, closed;
 };
 
-/* Make room for `count` more timers. */
-HVRI_MUST_CHECK int32_t hvri_node_reserve_timers(struct hvrepl_node *node,
-						 size_t count);
 void hvri_node_event(struct hvrepl_node *node,
 		     const struct hvrepl_event *event);
 struct hvri_vm *hvri_node_find_vm(struct hvrepl_node *node,

@@ -259,8 +259,7 @@ void hvri_notes_init(struct hvri_notes *notes)
 {
 	hvri_mutex_init(&notes->mutex);
 	notes->last = &notes->first;
-	notes->over.fire = on_over;
-	notes->over.deadline_ns = HVRI_NEVER;
+	hvri_alarm_init(&notes->over, on_over);
 }
 
 bool hvri_notes_close(struct hvrepl_node *node)

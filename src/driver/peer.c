@@ -108,8 +108,6 @@ int32_t hvri_node_add_peer(struct hvrepl_node *node,
 	else if (find_peer(node, copy.name) != NULL)
 		rc = hvri_fail(error, HVREPL_E_EXISTS,
 			       "peer %s is there already", copy.name);
-	else
-		rc = hvri_node_reserve_timers(node, 1);
 	if (rc == HVREPL_OK) {
 		peer = hvri_alloc(&node->env, sizeof(*peer));
 		if (peer == NULL)
@@ -126,8 +124,7 @@ int32_t hvri_node_add_peer(struct hvrepl_node *node,
 	peer->connect = copy.connect;
 	peer->user = copy.user;
 	peer->release = copy.release;
-	peer->retry.fire = on_retry;
-	peer->retry.deadline_ns = HVRI_NEVER;
+	hvri_alarm_init(&peer->retry, on_retry);
 	peer->next = node->peers;
 	node->peers = peer;
 	/* Not from here: control callbacks run inside process(). */
@@ -469,8 +466,7 @@ static void take_channel(struct hvrepl_node *node, struct arrival *arrival)
 	};
 	bool initiator = (arrival->flags & HVREPL_CHANNEL_INITIATOR) != 0;
 	struct hvri_session *session = NULL;
-	int32_t rc = node->closing ? HVREPL_E_CLOSED :
-				     hvri_node_reserve_timers(node, 2);
+	int32_t rc = node->closing ? HVREPL_E_CLOSED : HVREPL_OK;
 
 	if (rc == HVREPL_OK) {
 		session = hvri_alloc(&node->env, sizeof(*session));

@@ -79,7 +79,6 @@ int32_t hvri_task_new(struct hvri_vm *vm, const struct hvri_action *action,
 {
 	struct hvri_task *task;
 
-	HVRI_TRY(hvri_node_reserve_timers(vm->node, 1));
 	task = hvri_alloc(&vm->node->env, sizeof(*task));
 	if (task == NULL)
 		return HVREPL_E_NOMEM;
@@ -88,7 +87,7 @@ int32_t hvri_task_new(struct hvri_vm *vm, const struct hvri_action *action,
 	task->job.work = work;
 	task->job.done = task_done;
 	task->finish = finish;
-	task->retry = (struct hvri_alarm){ HVRI_NEVER, 0, task_retry };
+	hvri_alarm_init(&task->retry, task_retry);
 	vm->tasks++;
 	*task_out = task;
 	return HVREPL_OK;

@@ -504,5 +504,5 @@ void hvri_receive_session_down(struct hvri_vm *vm)
 
 void hvri_receive_init(struct hvri_vm *vm)
 {
-	vm->reception.report = (struct hvri_alarm){ HVRI_NEVER, 0, on_report };
+	hvri_alarm_init(&vm->reception.report, on_report);
 }

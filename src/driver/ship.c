@@ -295,7 +295,7 @@ void hvri_ship_init(struct hvri_vm *vm)
 	vm->ship.source.pull = pull;
 	vm->ship.source.sent = sent;
 	vm->ship.look_item.run = look;
-	vm->ship.poll = (struct hvri_alarm){ HVRI_NEVER, 0, on_poll };
+	hvri_alarm_init(&vm->ship.poll, on_poll);
 }
 
 void hvri_ship_start(struct hvri_vm *vm, const struct hvri_action *action)

@@ -1,103 +1,127 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Binary heap by deadline; a timer knows its slot, so moving it is cheap. */
+/* Binary heap by deadline, a full tree of links in the timers; one knows its place. */
 #include "driver/timers.h"
 
-#define TIMERS_MAX (1u << 20)
-
-void hvri_timers_init(struct hvri_timers *timers, const struct hvri_env *env)
+/* The side of its parent on which a place is: the children of n are 2n and 2n + 1. */
+static unsigned side_of(size_t place)
 {
-	*timers = (struct hvri_timers){ .env = env };
+	return place & 1;
 }
 
-void hvri_timers_free(struct hvri_timers *timers)
+/* `timer` NULL: nothing is there any more. `above` NULL: at the top. */
+static void hang(struct hvri_timers *timers, struct hvri_alarm *above,
+		 unsigned side, struct hvri_alarm *timer)
 {
-	hvri_free(timers->env, timers->heap,
-		  timers->capacity * sizeof(struct hvri_alarm *));
-	timers->heap = NULL;
-	timers->count = timers->capacity = 0;
+	if (above == NULL)
+		timers->first = timer;
+	else
+		above->below[side] = timer;
+	if (timer != NULL)
+		timer->above = above;
 }
 
-int32_t hvri_timers_reserve(struct hvri_timers *timers, size_t count)
+/* Who is at `place`, 1 to count: the bits below its highest are the way down. */
+static struct hvri_alarm *at(const struct hvri_timers *timers, size_t place)
 {
-	void *heap = timers->heap;
-	int32_t rc = hvri_grow(timers->env, &heap, &timers->capacity, count,
-			       TIMERS_MAX, sizeof(struct hvri_alarm *));
+	struct hvri_alarm *timer = timers->first;
+	size_t bit = 1;
 
-	timers->heap = heap;
-	return rc;
+	while (bit <= place / 2)
+		bit *= 2;
+	while ((bit /= 2) > 0)
+		timer = timer->below[(place & bit) != 0];
+	return timer;
 }
 
-static void place(struct hvri_timers *timers, size_t slot,
-		  struct hvri_alarm *timer)
+/* It and the one above it change places. */
+static void rise(struct hvri_timers *timers, struct hvri_alarm *timer)
 {
-	timers->heap[slot] = timer;
-	timer->slot = slot + 1;
+	struct hvri_alarm *above = timer->above, *top = above->above;
+	size_t place = above->place;
+	unsigned side = side_of(timer->place);
+	struct hvri_alarm *beside = above->below[!side];
+
+	hang(timers, above, 0, timer->below[0]);
+	hang(timers, above, 1, timer->below[1]);
+	hang(timers, top, side_of(place), timer);
+	hang(timers, timer, side, above);
+	hang(timers, timer, !side, beside);
+	above->place = timer->place;
+	timer->place = place;
 }
 
-static void sift_up(struct hvri_timers *timers, size_t slot)
+static void sift_up(struct hvri_timers *timers, struct hvri_alarm *timer)
 {
-	struct hvri_alarm *timer = timers->heap[slot];
-
-	while (slot > 0) {
-		size_t parent = (slot - 1) / 2;
-
-		if (timers->heap[parent]->deadline_ns <= timer->deadline_ns)
-			break;
-		place(timers, slot, timers->heap[parent]);
-		slot = parent;
-	}
-	place(timers, slot, timer);
+	while (timer->above != NULL &&
+	       timer->above->deadline_ns > timer->deadline_ns)
+		rise(timers, timer);
 }
 
-static void sift_down(struct hvri_timers *timers, size_t slot)
+static void sift_down(struct hvri_timers *timers, struct hvri_alarm *timer)
 {
-	struct hvri_alarm *timer = timers->heap[slot];
-
 	for (;;) {
-		size_t child = 2 * slot + 1;
+		struct hvri_alarm *child = timer->below[0];
 
-		if (child >= timers->count)
+		/* A right one is there only beside a left one. */
+		if (child == NULL)
 			break;
-		if (child + 1 < timers->count &&
-		    timers->heap[child + 1]->deadline_ns <
-			    timers->heap[child]->deadline_ns)
-			child++;
-		if (timer->deadline_ns <= timers->heap[child]->deadline_ns)
+		if (timer->below[1] != NULL &&
+		    timer->below[1]->deadline_ns < child->deadline_ns)
+			child = timer->below[1];
+		if (timer->deadline_ns <= child->deadline_ns)
 			break;
-		place(timers, slot, timers->heap[child]);
-		slot = child;
+		rise(timers, child);
 	}
-	place(timers, slot, timer);
 }
 
+static void put_in(struct hvri_timers *timers, struct hvri_alarm *timer)
+{
+	size_t place = ++timers->count;
+
+	timer->place = place;
+	timer->below[0] = timer->below[1] = NULL;
+	hang(timers, place == 1 ? NULL : at(timers, place / 2), side_of(place),
+	     timer);
+	sift_up(timers, timer);
+}
+
+/* The last one comes in its place, and finds its own from there. */
 static void take_out(struct hvri_timers *timers, struct hvri_alarm *timer)
 {
-	size_t slot = timer->slot - 1;
-	struct hvri_alarm *last = timers->heap[--timers->count];
+	size_t place = timer->place;
+	struct hvri_alarm *last = at(timers, timers->count--);
 
-	timer->slot = 0;
+	hang(timers, last->above, side_of(last->place), NULL);
+	timer->place = 0;
 	if (last == timer)
 		return;
-	place(timers, slot, last);
-	sift_down(timers, slot);
-	sift_up(timers, last->slot - 1);
+	hang(timers, timer->above, side_of(place), last);
+	hang(timers, last, 0, timer->below[0]);
+	hang(timers, last, 1, timer->below[1]);
+	last->place = place;
+	sift_down(timers, last);
+	sift_up(timers, last);
+}
+
+void hvri_alarm_init(struct hvri_alarm *timer,
+		     void (*fire)(struct hvri_alarm *timer))
+{
+	*timer = (struct hvri_alarm){ .deadline_ns = HVRI_NEVER, .fire = fire };
 }
 
 void hvri_alarm_set(struct hvri_timers *timers, struct hvri_alarm *timer,
 		    uint64_t deadline_ns)
 {
-	if (timer->slot != 0)
+	if (timer->place != 0)
 		take_out(timers, timer);
 	timer->deadline_ns = deadline_ns;
-	if (deadline_ns == HVRI_NEVER)
-		return;
-	place(timers, timers->count++, timer);
-	sift_up(timers, timers->count - 1);
+	if (deadline_ns != HVRI_NEVER)
+		put_in(timers, timer);
 }
 
 uint64_t hvri_timers_next(const struct hvri_timers *timers)
 {
-	return timers->count == 0 ? HVRI_NEVER : timers->heap[0]->deadline_ns;
+	return timers->count == 0 ? HVRI_NEVER : timers->first->deadline_ns;
 }
 
 uint32_t hvri_timers_run(struct hvri_timers *timers, uint64_t now_ns,
@@ -106,8 +130,8 @@ uint32_t hvri_timers_run(struct hvri_timers *timers, uint64_t now_ns,
 	uint32_t fired = 0;
 
 	while (fired < budget && timers->count > 0 &&
-	       timers->heap[0]->deadline_ns <= now_ns) {
-		struct hvri_alarm *timer = timers->heap[0];
+	       timers->first->deadline_ns <= now_ns) {
+		struct hvri_alarm *timer = timers->first;
 
 		take_out(timers, timer);
 		timer->deadline_ns = HVRI_NEVER;

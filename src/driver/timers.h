@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A set of deadlines, earliest first: a binary heap of embedded timers. */
+/* A set of deadlines, earliest first: a binary heap that the timers are themselves. */
 #ifndef HVRI_DRIVER_TIMERS_H
 #define HVRI_DRIVER_TIMERS_H
 
@@ -7,24 +7,26 @@
 
 #define HVRI_NEVER UINT64_MAX
 
+/* Embedded in what owns it, and not moved or freed while it is set. */
 struct hvri_alarm {
 	uint64_t deadline_ns; /* Monotonic; HVRI_NEVER: not set. */
-	size_t slot;          /* In the heap, plus one; 0: not in it. */
 	void (*fire)(struct hvri_alarm *timer);
+	/* Its place in the tree, counted from 1 row by row; 0: not in it. */
+	size_t place;
+	struct hvri_alarm *above, *below[2];
 };
 
+/* All zero: none is set. As the links are in the timers, however many are set takes
+ * no memory: setting one needs no room and cannot fail. */
 struct hvri_timers {
-	const struct hvri_env *env;
-	struct hvri_alarm **heap;
-	size_t count, capacity;
+	struct hvri_alarm *first; /* Place 1: the earliest. */
+	size_t count;
 };
 
-void hvri_timers_init(struct hvri_timers *timers, const struct hvri_env *env);
-void hvri_timers_free(struct hvri_timers *timers);
-/* Make room so that `count` timers can be set without an error later. */
-HVRI_MUST_CHECK int32_t hvri_timers_reserve(struct hvri_timers *timers,
-					    size_t count);
-/* Set, move or (HVRI_NEVER) clear. There must be room for it. */
+/* Not set; once, before its first use. */
+void hvri_alarm_init(struct hvri_alarm *timer,
+		     void (*fire)(struct hvri_alarm *timer));
+/* Set, move or (HVRI_NEVER) clear. */
 void hvri_alarm_set(struct hvri_timers *timers, struct hvri_alarm *timer,
 		    uint64_t deadline_ns);
 /* HVRI_NEVER when none is set. */

@@ -73,8 +73,7 @@ static void on_due(struct hvri_alarm *alarm)
 
 void hvri_trial_session_init(struct hvri_session *session)
 {
-	session->trial_alarm.fire = on_due;
-	session->trial_alarm.deadline_ns = HVRI_NEVER;
+	hvri_alarm_init(&session->trial_alarm, on_due);
 }
 
 /* Is there a place for replicas of this peer, and what is left in it? */
@@ -385,7 +384,6 @@ static int32_t begin(struct hvri_session *session,
 	uint64_t now = hvri_now(&node->env);
 	int32_t rc;
 
-	HVRI_TRY(hvri_node_reserve_timers(node, 1));
 	trial = hvri_alloc(&node->env, sizeof(*trial));
 	if (trial == NULL)
 		return HVREPL_E_NOMEM;
@@ -394,8 +392,7 @@ static int32_t begin(struct hvri_session *session,
 	trial->user = config->user;
 	trial->source.pull = pull;
 	trial->source.sent = sent;
-	trial->alarm.fire = on_wait_over;
-	trial->alarm.deadline_ns = HVRI_NEVER;
+	hvri_alarm_init(&trial->alarm, on_wait_over);
 	trial->answer.free_bytes = trial->answer.total_bytes =
 		HVREPL_BYTES_UNKNOWN;
 	/* Nothing on the way is to make it less than it is. */

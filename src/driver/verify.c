@@ -217,7 +217,6 @@ int32_t hvri_verify_start(struct hvri_vm *vm, const struct hvri_action *action)
 	struct hvri_task *task;
 	int32_t rc;
 
-	HVRI_TRY(hvri_node_reserve_timers(vm->node, 1));
 	if (hvri_comparison_of(vm) == NULL)
 		return HVREPL_E_NOMEM;
 	verify = hvri_alloc(&vm->node->env, sizeof(*verify));
@@ -233,7 +232,7 @@ int32_t hvri_verify_start(struct hvri_vm *vm, const struct hvri_action *action)
 	}
 	verify->run.answer = verify_answer;
 	verify->run.free = verify_free;
-	verify->retry = (struct hvri_alarm){ HVRI_NEVER, 0, on_retry };
+	hvri_alarm_init(&verify->retry, on_retry);
 	hvri_run_start(&verify->run, vm, task);
 	if (vm->session == NULL || vm->closing)
 		hvri_run_end(&verify->run, HVREPL_E_DISCONNECTED,

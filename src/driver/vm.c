@@ -444,15 +444,11 @@ static void on_save(struct hvri_alarm *timer)
 					   offsetof(struct hvri_vm, save)));
 }
 
-/* Timers of one VM: the relationship's, and ours. */
-#define VM_TIMERS (HVRI_TIMER_COUNT + 6u)
-
 int32_t hvri_vm_create(struct hvrepl_node *node, const struct hvrepl_uuid *id,
 		       struct hvri_vm **vm_out)
 {
 	struct hvri_vm *vm;
 
-	HVRI_TRY(hvri_node_reserve_timers(node, VM_TIMERS));
 	vm = hvri_alloc(&node->env, sizeof(*vm));
 	if (vm == NULL)
 		return HVREPL_E_NOMEM;
@@ -464,17 +460,15 @@ int32_t hvri_vm_create(struct hvrepl_node *node, const struct hvrepl_uuid *id,
 	hvri_lane_init(&vm->lane, &node->env, &node->home);
 	hvri_lane_init(&vm->cut_lane, &node->env, &node->home);
 	for (uint32_t i = 0; i < HVRI_TIMER_COUNT; i++) {
-		vm->timers[i].timer = (struct hvri_alarm){ HVRI_NEVER, 0,
-							   on_timer };
+		hvri_alarm_init(&vm->timers[i].timer, on_timer);
 		vm->timers[i].vm = vm;
 		vm->timers[i].event.event.type = HVRI_EVENT_TIMER;
 		vm->timers[i].event.event.u.timer = i;
 	}
-	vm->perform_retry = (struct hvri_alarm){ HVRI_NEVER, 0,
-						 on_perform_retry };
-	vm->pump = (struct hvri_alarm){ HVRI_NEVER, 0, on_pump_timer };
-	vm->maintain = (struct hvri_alarm){ HVRI_NEVER, 0, on_maintain };
-	vm->save = (struct hvri_alarm){ HVRI_NEVER, 0, on_save };
+	hvri_alarm_init(&vm->perform_retry, on_perform_retry);
+	hvri_alarm_init(&vm->pump, on_pump_timer);
+	hvri_alarm_init(&vm->maintain, on_maintain);
+	hvri_alarm_init(&vm->save, on_save);
 	vm->pump_item.run = on_pump_item;
 	hvri_ship_init(vm);
 	hvri_receive_init(vm);

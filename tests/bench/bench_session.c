@@ -237,8 +237,6 @@ static void end_open(struct end *end, const struct hvrepl_env *env,
 	end->initiator = initiator;
 	bench_must(hvri_env_copy(&end->env, env, NULL), "env");
 	hvri_queue_init(&end->home, wake, end);
-	hvri_timers_init(&end->timers, &end->env);
-	bench_must(hvri_timers_reserve(&end->timers, 4), "timers");
 	end->source.pull = pull;
 	end->source.sent = sent;
 	path_of("ca.pem", ca);
@@ -262,7 +260,6 @@ static void end_close(struct end *end)
 	hvri_link_free(&end->link);
 	hvrepl_loop_destroy(end->loop);
 	hvrepl_tls_destroy(end->tls);
-	hvri_timers_free(&end->timers);
 	hvri_queue_free(&end->home);
 }
 

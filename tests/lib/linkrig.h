@@ -79,8 +79,6 @@ static inline void side_init(struct side *side, uint64_t seed)
 	test_env_init(&side->env, seed);
 	side->env.now_ns = SECOND;
 	side->inner.app = side->env.env;
-	hvri_timers_init(&side->timers, &side->inner);
-	ck_assert_int_eq(hvri_timers_reserve(&side->timers, 4), HVREPL_OK);
 }
 
 static inline void make_pair(uint64_t window, uint64_t receive_max)
@@ -160,7 +158,6 @@ static inline void side_end(struct side *side)
 		hvri_link_free(&side->link);
 	}
 	side->started = false;
-	hvri_timers_free(&side->timers);
 	ck_assert_int_eq(side->env.alloc_live, 0);
 }
 

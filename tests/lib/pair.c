@@ -525,9 +525,9 @@ void pair_free(struct pair *pair)
 	free(pair->c);
 }
 
-static int32_t ask(struct pair_site *site, const struct hvrepl_uuid *vm,
-		   uint32_t type, uint64_t point,
-		   const struct hvrepl_uuid *epoch)
+int32_t pair_ask_vm(struct pair_site *site, const struct hvrepl_uuid *vm,
+		    uint32_t type, uint64_t point,
+		    const struct hvrepl_uuid *epoch)
 {
 	struct pair *pair = site->pair;
 	struct hvrepl_operation operation;
@@ -561,7 +561,7 @@ static int32_t ask(struct pair_site *site, const struct hvrepl_uuid *vm,
 int32_t pair_ask(struct pair_site *site, uint32_t type, uint64_t point,
 		 const struct hvrepl_uuid *epoch)
 {
-	return ask(site, &pair_vm, type, point, epoch);
+	return pair_ask_vm(site, &pair_vm, type, point, epoch);
 }
 
 int32_t pair_operate_vm(struct pair *pair, struct pair_site *site,
@@ -569,7 +569,7 @@ int32_t pair_operate_vm(struct pair *pair, struct pair_site *site,
 			uint64_t point)
 {
 	uint64_t end = pair->now_ns + 60000000000ull;
-	int32_t rc = ask(site, vm, type, point, NULL);
+	int32_t rc = pair_ask_vm(site, vm, type, point, NULL);
 
 	while (rc == HVREPL_OK && site->job_code == HVREPL_PENDING &&
 	       pair->now_ns < end)

@@ -14,7 +14,7 @@
 #include <hvrepl/hvrepl.h>
 
 #define PAIR_DISKS 2u
-#define PAIR_KEYS 16u
+#define PAIR_KEYS 540u /* One a VM, and the node's. */
 #define PAIR_EVENTS 256u
 
 #define PAIR_JOBS 64u
@@ -34,7 +34,7 @@ struct pair_blob {
 };
 
 /* A VM beside the usual one, with disks and a storage of its own at the site. */
-#define PAIR_MORE_VMS 10u
+#define PAIR_MORE_VMS 530u
 struct pair_more {
 	struct hvrepl_uuid id; /* None: free. */
 	struct sim_disk *disk;
@@ -146,11 +146,15 @@ void pair_stop(struct pair *pair, struct pair_site *site);
 void pair_kill(struct pair *pair, struct pair_site *site, bool power_loss);
 /* One more, down as yet; b lets it in. */
 void pair_add_third(struct pair *pair, const char *name, uint64_t seed);
+/* From now on it may have VMs beside the usual one. */
+void pair_more_vms(struct pair_site *site);
 /* A VM of one disk, the site's own, that it has beside the usual one. */
 void pair_add_vm(struct pair_site *site, unsigned number);
 /* What that one is asked for; its job's code as it ends. */
 int32_t pair_operate_more(struct pair *pair, struct pair_site *site,
 			  unsigned number, uint32_t type);
+/* Ask only. */
+int32_t pair_ask_more(struct pair_site *site, unsigned number, uint32_t type);
 /* Both directions, from now on. */
 void pair_link(struct pair *pair, bool up);
 /* From tamper(): these bytes come next at that end. */
@@ -181,6 +185,9 @@ struct pair_more *pair_find_more(struct pair_site *site,
 int32_t pair_operate_vm(struct pair *pair, struct pair_site *site,
 			const struct hvrepl_uuid *vm, uint32_t type,
 			uint64_t point);
+int32_t pair_ask_vm(struct pair_site *site, const struct hvrepl_uuid *vm,
+		    uint32_t type, uint64_t point,
+		    const struct hvrepl_uuid *epoch);
 int32_t pair_execute(void *user, void (*job)(void *argument), void *argument);
 bool pair_jobs_turn(struct pair_site *site);
 uint64_t pair_jobs_next(const struct pair_site *site);

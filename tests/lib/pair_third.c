@@ -36,6 +36,11 @@ static void *must_zero(size_t count, size_t size)
 	return memory;
 }
 
+void pair_more_vms(struct pair_site *site)
+{
+	site->more = must_zero(PAIR_MORE_VMS, sizeof(struct pair_more));
+}
+
 void pair_add_third(struct pair *pair, const char *name, uint64_t seed)
 {
 	struct hvrepl_authorisation entry = HVREPL_AUTHORISATION_INIT;
@@ -43,8 +48,8 @@ void pair_add_third(struct pair *pair, const char *name, uint64_t seed)
 	pair->c = must_zero(1, sizeof(*pair->c));
 	pair_site_init(pair, pair->c, name, seed);
 	pair->c->connects = true;
-	pair->c->more = must_zero(PAIR_MORE_VMS, sizeof(struct pair_more));
-	pair->b.more = must_zero(PAIR_MORE_VMS, sizeof(struct pair_more));
+	pair_more_vms(pair->c);
+	pair_more_vms(&pair->b);
 	entry.verbs = HVREPL_VERB_ALL;
 	entry.peer = name;
 	entry.trust_group = "third";
@@ -54,7 +59,7 @@ void pair_add_third(struct pair *pair, const char *name, uint64_t seed)
 
 static struct hvrepl_uuid more_id(unsigned number)
 {
-	struct hvrepl_uuid id = { { 0xcc, (uint8_t)number } };
+	struct hvrepl_uuid id = { { 0xcc, (uint8_t)number, (uint8_t)(number >> 8) } };
 
 	return id;
 }
@@ -92,4 +97,11 @@ int32_t pair_operate_more(struct pair *pair, struct pair_site *site,
 	struct hvrepl_uuid id = more_id(number);
 
 	return pair_operate_vm(pair, site, &id, type, 0);
+}
+
+int32_t pair_ask_more(struct pair_site *site, unsigned number, uint32_t type)
+{
+	struct hvrepl_uuid id = more_id(number);
+
+	return pair_ask_vm(site, &id, type, 0, NULL);
 }

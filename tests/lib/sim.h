@@ -20,7 +20,7 @@
 #include <stdbool.h>
 
 #define SIM_SECTOR 512u
-#define SIM_OWNED_MAX 64u /* Disks and storages of one sim. */
+#define SIM_OWNED_MAX 1100u /* Disks and storages of one sim. */
 
 struct sim_image; /* Bytes with a list of pending writes. */
 struct sim_copy;  /* One of them, in a backup. */
