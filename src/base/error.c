@@ -38,8 +38,8 @@
 	X(E_CORRUPT, "malformed, or its digest does not match")               \
 	X(E_TRUNCATED, "it ends too early")                                   \
 	X(E_FORMAT_TOO_NEW, "written by a newer version")                     \
-	X(E_UNTRUSTED, "change tracking was lost: the whole disk must be "    \
-		       "compared")                                            \
+	X(E_UNTRUSTED, "what the disk holds is in doubt: it must be compared " \
+		       "as a whole first, or be asked for by its point")      \
 	X(E_DIVERGED, "both sites wrote; name the epoch that is to lose")     \
 	X(E_UNAVAILABLE, "not available now")                                 \
 	X(E_TIMEOUT, "took too long")                                         \

@@ -283,6 +283,9 @@ static bool adopt_work(struct hvri_lane_job *job)
 	    hvri_store_point_find(store, &point->epoch, point->number,
 				  &point->cut, &held) == HVREPL_E_NOT_FOUND)
 		rc = hvri_store_adopt(store, &commit, NULL, &error);
+	/* Before the record says that the disk is a replica. */
+	if (rc == HVREPL_OK && task->action.doubted)
+		rc = hvri_store_doubt_newest(store);
 	if (rc < 0)
 		hvri_task_error(task, rc, &error);
 	return false;
@@ -296,6 +299,11 @@ static void adopt_finish(struct hvri_task *task)
 		return;
 	store_finish(task);
 	if (task->done.code == HVREPL_OK) {
+		struct hvrepl_store_info info = HVREPL_STORE_INFO_INIT;
+
+		/* Who asked for it knows of its doubt. */
+		hvri_store_info(vm->store, &info);
+		vm->told_doubt = info.doubted_point;
 		/* From here on the base changes without the guest. */
 		hvri_vm_doors(vm, false, false);
 		hvri_vm_list_points(vm);

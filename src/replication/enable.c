@@ -313,7 +313,7 @@ void hvri_start(struct hvri_step *s, const struct hvri_start *start)
 		hvri_distrust(s);
 		hvri_save(s);
 	}
-	if (start->doubted)
+	if (start->doubted || (start->untrusted && hvri_is_handed_over(rec)))
 		hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_CRITICAL,
 			    HVREPL_E_UNTRUSTED, rec->position.number,
 			    "the replica's disks were changed outside while "

@@ -470,6 +470,8 @@ static void enter(struct hvri_step *s, const struct hvri_handover *h)
 	send_about(s, HVRI_MESSAGE_OWNED, &h->epoch);
 }
 
+/* Nor is the VM taken onto disks in doubt: the other site has what is right, and owns
+ * it again (T9). Who wants it here all the same fails over by naming the point. */
 static void on_grant(struct hvri_step *s, const struct hvri_handover *h)
 {
 	struct hvri_record *rec = s->rec;
@@ -485,6 +487,7 @@ static void on_grant(struct hvri_step *s, const struct hvri_handover *h)
 	    hvri_uuid_equal(&rec->current, &h->parent) &&
 	    hvri_uuid_equal(&rec->position.epoch, &h->parent) &&
 	    rec->position.number == h->point &&
+	    (!rec->untrusted || HVRI_PLANT(granted_in_doubt)) &&
 	    !(child && hvri_outcome_dead(child->outcome)))
 		enter(s, h);
 	else

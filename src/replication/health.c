@@ -98,7 +98,7 @@ static uint32_t reasons_of(const struct hvri_relationship *r, uint64_t utc_ns)
 		set |= HVREPL_REASON_SUPERSEDED;
 	if (rec->ownership == HVREPL_OWNERSHIP_RELINQUISHED)
 		set |= HVREPL_REASON_HANDOVER_OPEN;
-	if (r->doubted)
+	if (r->doubted || (rec->untrusted && hvri_is_handed_over(rec)))
 		set |= HVREPL_REASON_REPLICA_CHANGED;
 	if (!rec->peer_enabled)
 		set |= HVREPL_REASON_PEER_UNKNOWN;

@@ -180,6 +180,13 @@ static const char *join_refusal(const struct hvri_step *s,
 	return NULL;
 }
 
+/* At the other's point by name; whether it is what that point was is another matter
+ * (T9). */
+static bool is_in_doubt(const struct hvri_record *rec)
+{
+	return rec->untrusted && !HVRI_PLANT(exact_means_trusted);
+}
+
 static void send_ready(struct hvri_step *s, bool exact, bool untrusted,
 		       const struct hvri_done *exported)
 {
@@ -260,7 +267,7 @@ void hvri_on_join(struct hvri_step *s, const struct hvri_message *m)
 	if (rec->ownership == HVREPL_OWNERSHIP_STANDBY &&
 	    hvri_uuid_equal(&rec->current, epoch) &&
 	    rec->form == HVRI_FORM_STORE && hvri_uuid_is_none(&rec->joining)) {
-		send_ready(s, true, false, NULL);
+		send_ready(s, true, is_in_doubt(rec), NULL);
 		return;
 	}
 	if (!hvri_uuid_equal(&rec->joining, epoch)) {
@@ -296,6 +303,9 @@ static void adopt(struct hvri_step *s, bool clean)
 	act = hvri_act_token(s, HVRI_ACTION_ADOPT, &s->r->pending.adopt);
 	act->point = clean ? rec->position : rec->tail;
 	act->pin = !clean;
+	/* Handed over as that point, and no more known to be it (T9). What is kept as
+	 * this site's own end is whatever the disk holds. */
+	act->doubted = clean && rec->untrusted;
 }
 
 /* One step nearer to being a replica of the epoch that is joined. */
@@ -303,9 +313,7 @@ void hvri_join_advance(struct hvri_step *s)
 {
 	struct hvri_relationship *r = s->r;
 	struct hvri_record *rec = s->rec;
-	/* Handed over and untouched since: the disk is a point by itself. */
-	bool clean = rec->ownership == HVREPL_OWNERSHIP_STANDBY &&
-		     rec->handover_clean;
+	bool clean = hvri_is_handed_over(rec);
 	bool exact = clean && hvri_uuid_equal(&rec->current, &rec->joining);
 
 	if (hvri_uuid_is_none(&rec->joining) || r->pending.fold != 0 ||
@@ -332,7 +340,7 @@ void hvri_join_advance(struct hvri_step *s)
 		rec->phase = HVRI_PHASE_DELTA;
 		hvri_keep_in_store(rec);
 		hvri_touch(s);
-		send_ready(s, true, false, NULL);
+		send_ready(s, true, is_in_doubt(rec), NULL);
 	} else if (rec->untrusted || rec->rolled_back ||
 		   rec->ownership == HVREPL_OWNERSHIP_STANDBY) {
 		send_ready(s, false, true, NULL);
@@ -367,6 +375,7 @@ void hvri_adopted(struct hvri_step *s, const struct hvri_done *done)
 	rec->form = HVRI_FORM_STORE;
 	rec->adopted = true;
 	rec->tail_pinned = rec->tail.number != 0;
+	s->r->doubted = rec->untrusted && hvri_is_handed_over(rec);
 	hvri_save(s);
 	hvri_join_advance(s);
 }

@@ -282,7 +282,7 @@ void hvri_points_doubted(struct hvri_step *s)
 
 	r->doubted = true;
 	r->doubt_untold = rec->untrusted || joins;
-	if (!rec->untrusted) {
+	if (!rec->untrusted || r->lost_by_claim) {
 		hvri_distrust(s);
 		hvri_save(s);
 	}

@@ -267,6 +267,7 @@ struct hvri_action {
 	struct hvrepl_uuid epoch; /* ARM; OPEN_OVERLAY: name of the overlay. */
 	uint64_t generation;      /* ARM */
 	bool pin, drop;           /* ADOPT; STOP_RECEIVE. */
+	bool doubted;             /* ADOPT: the point is in doubt (T9). */
 	struct hvri_cut_begin begin; /* RECEIVE */
 	const struct hvri_message *message; /* MARK: the event's. */
 };

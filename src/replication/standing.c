@@ -90,7 +90,9 @@ void hvri_revert(struct hvri_step *s)
 		/* The final cut of the handover was acknowledged. */
 		rec->phase = HVRI_PHASE_DELTA;
 		rec->handover_clean = false;
-		if (claimed && !HVRI_PLANT(left_and_trusted)) {
+		/* Nobody marked what it wrote of its own, or what else became of its disk (T9). */
+		if ((claimed || rec->untrusted) &&
+		    !HVRI_PLANT(left_and_trusted)) {
 			hvri_drop_cut(s, HVREPL_E_UNTRUSTED);
 			hvri_distrust(s);
 			rec->phase = HVRI_PHASE_RESYNC_WANTED;

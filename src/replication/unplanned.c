@@ -229,10 +229,10 @@ int32_t hvri_unplanned(struct hvri_step *s, const struct hvri_operator *op)
 	char lost[HVRI_LOSS_TEXT];
 
 	/* Never by default; who names the point has read what is wrong (T9). */
-	if (s->r->doubted && !on_disk && op->point == 0)
+	if (op->point == 0 && (on_disk ? rec->untrusted : s->r->doubted))
 		return HVREPL_E_UNTRUSTED;
-	/* The disk of a handed-over VM is one point, and only that. */
-	if (on_disk && op->point == 0)
+	/* The disk of a handed-over VM is one point, and only that; no store lists it. */
+	if (on_disk && (op->point == 0 || op->point == rec->position.number))
 		point = rec->position;
 	if (!hvri_point_ours(rec, &point) ||
 	    (on_disk && point.number != rec->position.number))

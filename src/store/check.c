@@ -35,6 +35,21 @@ int32_t hvri_check_damaged(hvrepl_store *store, uint64_t from)
 	return hvri_store_record(store, &record, NULL);
 }
 
+int32_t hvri_store_doubt_newest(hvrepl_store *store)
+{
+	struct hvri_manifest_record record = { .type = HVRI_RECORD_DOUBT };
+	int32_t rc = HVREPL_OK;
+
+	hvri_lock(&store->work);
+	record.from = record.to = hvri_state_newest(&store->state);
+	if (record.to == 0)
+		rc = HVREPL_E_STATE;
+	else if (!hvri_store_doubts(store, record.to))
+		rc = hvri_store_record(store, &record, NULL);
+	hvri_unlock(&store->work);
+	return rc;
+}
+
 /* Does the entry answer for any byte of a point that is not in doubt? What newer
  * logs have written over may be damaged. */
 static bool needed(hvrepl_store *store, const struct hvri_slog *slog,

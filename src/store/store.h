@@ -158,6 +158,9 @@ HVRI_MUST_CHECK int32_t
 hvri_store_adopt(hvrepl_store *store,
 		 const struct hvri_store_point_commit *commit,
 		 uint64_t *point_out, struct hvrepl_error *error);
+/* What was adopted may not be what its point says (T9): that is in doubt from here on,
+ * durably on return; once more: nothing. STATE: there is no point. */
+HVRI_MUST_CHECK int32_t hvri_store_doubt_newest(hvrepl_store *store);
 /* The other way at once, without a failover: no points, base is the disk. From
  * EMPTY or BASE_ONLY (an old primary's own store). */
 HVRI_MUST_CHECK int32_t hvri_store_base_only(hvrepl_store *store,

@@ -148,6 +148,7 @@ void note_damaged(struct teller *t, const struct hvrepl_uuid *epoch,
 
 bool read_point(struct teller *t, uint64_t number, struct content *into)
 {
+	struct hvrepl_vm_status s;
 	hvrepl_view *view = NULL;
 	int32_t rc;
 
@@ -172,8 +173,11 @@ bool read_point(struct teller *t, uint64_t number, struct content *into)
 	if (rc < 0)
 		SAY("%s: point %llu is read: %d", t->site->name,
 		    (unsigned long long)number, rc);
-	/* Damage is said, and only where there is some. */
-	if (rc <= -500 && rc > -600)
+	/* Damage is said, and only where there is some. In doubt, and said to be, is
+	 * what a site handed over and then lost its knowledge of. */
+	if (rc <= -500 && rc > -600 &&
+	    !(rc == HVREPL_E_UNTRUSTED && look(t->site, &s) &&
+	      (s.reasons & HVREPL_REASON_REPLICA_CHANGED) != 0))
 		HOLDS(t->hurt ? 12 : 11, t->hurt,
 		      "point %llu at %s is damaged: %d",
 		      (unsigned long long)number, t->site->name, rc);

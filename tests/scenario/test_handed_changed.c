@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rule T9 across a planned failover: disks that are changed outside after the VM was handed
+ * over, or just before it is taken. */
+#include "format/message.h"
+#include "format/wire.h"
+#include "guestshadow.h"
+
+#include <string.h>
+
+#define BLOCK 4096u
+
+static uint8_t noise[BLOCK];
+
+static void nobody_promises(struct pair_site *site)
+{
+	for (unsigned i = 0; i < PAIR_DISKS; i++)
+		site->disks[i]->flags = 0;
+}
+
+/* As an administrator who mounts the image: bytes and times change. */
+static void damage(struct pair_site *site)
+{
+	test_fill(noise, BLOCK, 5);
+	sim_disk_poke(site->disks[0], 3 * BLOCK, noise, BLOCK);
+	site->disks[0]->token++;
+}
+
+static struct hvrepl_vm_status status_of(struct pair_site *site)
+{
+	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
+
+	pair_status(site, &status);
+	return status;
+}
+
+static void replicated(void)
+{
+	for (unsigned i = 0; i < PAIR_DISKS; i++) {
+		test_fill(shadow.disks[i], SHADOW_SIZE, 77 + i);
+		ck_assert_int_eq(pair_write(&pair.a, i, 0, shadow.disks[i],
+					    SHADOW_SIZE),
+				 HVREPL_OK);
+	}
+	shadow_protect();
+}
+
+/* B runs the VM; A, whose disk is the point of the handover, goes down. */
+static void handed_over_and_down(bool clean)
+{
+	nobody_promises(&pair.a);
+	replicated();
+	shadow_ok(&pair.a, HVREPL_OPERATION_PLANNED);
+	pair_run(&pair, 5 * SECOND);
+	shadow_expect_disks(&pair.b);
+	if (clean)
+		pair_stop(&pair, &pair.a);
+	else
+		pair_kill(&pair, &pair.a, true);
+}
+
+static bool changed_no_more(struct pair *p)
+{
+	struct hvrepl_vm_status status = status_of(&p->a);
+
+	return status.state == HVREPL_STATE_REPLICATING && status.reasons == 0;
+}
+
+/* Is that point of the handover offered by A? */
+static bool offers(uint64_t number)
+{
+	for (uint32_t i = 0;; i++) {
+		struct hvrepl_point point = HVREPL_POINT_INIT;
+
+		if (hvrepl_vm_get_point(pair.a.node, &pair_vm, i, &point) < 0)
+			return false;
+		if (point.number == number)
+			return true;
+	}
+}
+
+/* By a clean end or by a kill; and as it was left. */
+START_TEST(a_disk_changed_after_it_was_handed_over_is_compared_when_it_follows)
+{
+	bool changed = _i < 2;
+	uint64_t handed;
+
+	handed_over_and_down(_i % 2 == 0);
+	if (changed)
+		damage(&pair.a);
+	pair_start(&pair, &pair.a);
+	pair_run(&pair, 5 * SECOND);
+	handed = status_of(&pair.a).last_cut;
+	ck_assert_uint_ne(handed, 0);
+	shadow_ok(&pair.b, HVREPL_OPERATION_COMMIT);
+	pair_run(&pair, 5 * SECOND);
+	shadow_ok(&pair.b, HVREPL_OPERATION_REVERSE);
+	ck_assert(pair_until(&pair, 60 * SECOND, changed_no_more));
+	shadow_scatter(&pair.b, 7, 3);
+	shadow_expect_point(&pair.a, shadow_next_point(&pair.b, &pair.a));
+	/* What the disk was adopted as is no point that anybody is offered. */
+	if (changed)
+		ck_assert(!offers(handed));
+	else if (_i == 2)
+		shadow_ok(&pair.b, HVREPL_OPERATION_PLANNED);
+}
+END_TEST
+
+START_TEST(its_guest_goes_on_with_it_where_the_failover_is_cancelled)
+{
+	handed_over_and_down(true);
+	damage(&pair.a);
+	pair_start(&pair, &pair.a);
+	pair_run(&pair, 5 * SECOND);
+	shadow_ok(&pair.b, HVREPL_OPERATION_CANCEL);
+	pair_run(&pair, 60 * SECOND);
+	shadow_reload(&pair.a);
+	shadow_scatter(&pair.a, 7, 3);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+	shadow_ok(&pair.a, HVREPL_OPERATION_PLANNED);
+	pair_run(&pair, 5 * SECOND);
+	shadow_expect_disks(&pair.b);
+}
+END_TEST
+
+START_TEST(nobody_fails_over_onto_it_unless_he_names_its_point)
+{
+	uint64_t point;
+
+	handed_over_and_down(true);
+	damage(&pair.a);
+	pair_kill(&pair, &pair.b, true);
+	pair_start(&pair, &pair.a);
+	pair_run(&pair, 30 * SECOND);
+	ck_assert(status_of(&pair.a).reasons & HVREPL_REASON_REPLICA_CHANGED);
+	point = status_of(&pair.a).last_cut;
+	ck_assert_int_eq(pair_operate(&pair, &pair.a,
+				      HVREPL_OPERATION_UNPLANNED, 0),
+			 HVREPL_E_UNTRUSTED);
+	ck_assert_int_eq(pair_operate(&pair, &pair.a,
+				      HVREPL_OPERATION_UNPLANNED, point),
+			 HVREPL_OK);
+}
+END_TEST
+
+/* ---- Before it is taken. ---- */
+
+static bool given(struct pair *p)
+{
+	return status_of(&p->a).ownership == HVREPL_OWNERSHIP_RELINQUISHED;
+}
+
+/* On its way as site B goes down. */
+static void stops_grant(struct pair *p, struct pair_site *to,
+			struct pair_end *end, const uint8_t *bytes,
+			size_t length)
+{
+	static struct hvri_message_storage storage;
+	struct hvri_message m;
+	struct hvri_frame frame;
+
+	if (to == &p->b && length >= HVRI_FRAME_HEADER_SIZE &&
+	    hvri_frame_decode(bytes, false, &frame) == HVREPL_OK &&
+	    frame.type == HVRI_FRAME_MESSAGE &&
+	    frame.length + HVRI_FRAME_HEADER_SIZE == length &&
+	    hvri_message_decode(bytes + HVRI_FRAME_HEADER_SIZE, frame.length,
+				&storage, &m) == HVREPL_OK &&
+	    m.type == HVRI_MESSAGE_GRANT)
+		return;
+	pair_deliver(end, bytes, length);
+}
+
+static bool settled(struct pair *p)
+{
+	struct hvrepl_vm_status a = status_of(&p->a), b = status_of(&p->b);
+
+	return a.ownership != HVREPL_OWNERSHIP_RELINQUISHED &&
+	       (a.writable != 0 || b.writable != 0);
+}
+
+START_TEST(a_vm_is_given_back_by_a_site_whose_disks_were_changed_before_it_took_it)
+{
+	bool changed = _i == 0;
+
+	nobody_promises(&pair.b);
+	replicated();
+	pair.tamper = stops_grant;
+	ck_assert_int_eq(pair_ask(&pair.a, HVREPL_OPERATION_PLANNED, 0, NULL),
+			 HVREPL_OK);
+	ck_assert(pair_until(&pair, 60 * SECOND, given));
+	pair_run(&pair, SECOND / 10);
+	pair.tamper = NULL;
+	pair_stop(&pair, &pair.b);
+	if (changed)
+		damage(&pair.b);
+	pair_start(&pair, &pair.b);
+	ck_assert(pair_until(&pair, 60 * SECOND, settled));
+	ck_assert_uint_eq(status_of(changed ? &pair.a : &pair.b).writable, 1);
+	shadow_expect_disks(changed ? &pair.a : &pair.b);
+	if (!changed)
+		return;
+	/* And may be asked again, once all was compared. */
+	shadow_scatter(&pair.a, 9, 3);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+	ck_assert(pair_until(&pair, 60 * SECOND, changed_no_more));
+	shadow_ok(&pair.a, HVREPL_OPERATION_PLANNED);
+	pair_run(&pair, 5 * SECOND);
+	shadow_expect_disks(&pair.b);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("handed over and changed");
+	TCase *tc = tcase_create("handed");
+
+	tcase_add_checked_fixture(tc, shadow_setup, shadow_teardown);
+	tcase_add_loop_test(
+		tc,
+		a_disk_changed_after_it_was_handed_over_is_compared_when_it_follows,
+		0, 4);
+	tcase_add_test(tc,
+		       its_guest_goes_on_with_it_where_the_failover_is_cancelled);
+	tcase_add_test(tc, nobody_fails_over_onto_it_unless_he_names_its_point);
+	tcase_add_loop_test(
+		tc,
+		a_vm_is_given_back_by_a_site_whose_disks_were_changed_before_it_took_it,
+		0, 2);
+	suite_add_tcase(suite, tc);
+	return test_run(suite);
+}
