@@ -99,6 +99,23 @@ void note_handed(struct teller *t)
 	t->has_handed = true;
 }
 
+/* What a site left as it handed over to that epoch; NULL: nobody knows. Its guest may have
+ * become what a backup knew of it meanwhile, and have handed over the same cut again. */
+static const struct content *left_by(const struct teller *t,
+				     const struct hvrepl_epoch *epoch)
+{
+	const struct content *now = NULL;
+
+	if (t->guest.has_shadow && !t->of_backup &&
+	    same(&t->guest.epoch, &epoch->parent))
+		now = &t->guest.shadow;
+	if (!t->has_handed || !same(&t->handed_epoch, &epoch->parent) ||
+	    t->handed_cut != epoch->fork_point ||
+	    (now != NULL && is_content(&scratch, now)))
+		return now;
+	return &t->handed;
+}
+
 /* The site's guest may write in an epoch in which it could not before. */
 static void new_owner(struct teller *t, const struct hvrepl_vm_status *status)
 {
@@ -112,7 +129,10 @@ static void new_owner(struct teller *t, const struct hvrepl_vm_status *status)
 
 	if (g->has_shadow)
 		keep_ending(g);
-	t->of_backup = t->has_handed = false;
+	t->of_backup = false;
+	/* Brought back into the epoch that it had handed over, it has handed it over all
+	 * the same. */
+	t->has_handed &= same(&t->handed_epoch, &status->epoch);
 	HOLDS(21, epoch_of(t->site, &status->epoch, &epoch),
 	      "%s writes in an epoch out of nowhere", t->site->name);
 	if (!read_disks(t, &scratch))
@@ -153,13 +173,7 @@ static void new_owner(struct teller *t, const struct hvrepl_vm_status *status)
 					25,
 			&scratch, must, own ? "forced disks" : "failover to",
 			t, epoch.fork_point);
-	/* Its guest may have become what a backup knew of it meanwhile. */
-	if (other->has_handed && same(&other->handed_epoch, &epoch.parent) &&
-	    other->handed_cut == epoch.fork_point)
-		left = &other->handed;
-	else if (other->guest.has_shadow && !other->of_backup &&
-		 same(&other->guest.epoch, &epoch.parent))
-		left = &other->guest.shadow;
+	left = left_by(other, &epoch);
 	if (epoch.planned && !own && !back && !stale && left != NULL)
 		compare(23, &scratch, left, "planned failover", t,
 			epoch.fork_point);

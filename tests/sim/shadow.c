@@ -204,6 +204,13 @@ static bool differs(const struct content *seen, const struct content *known,
 	return false;
 }
 
+bool is_content(const struct content *seen, const struct content *known)
+{
+	unsigned disk, sector;
+
+	return !differs(seen, known, &disk, &sector);
+}
+
 void compare(unsigned guarantee, const struct content *seen,
 	     const struct content *known, const char *what,
 	     const struct teller *t, uint64_t number)

@@ -226,6 +226,7 @@ void shadow_end(void);
 bool read_disks(struct teller *t, struct content *into);
 bool read_point(struct teller *t, uint64_t number, struct content *into);
 void read_base(struct teller *t, struct content *into);
+bool is_content(const struct content *seen, const struct content *known);
 void compare(unsigned guarantee, const struct content *seen,
 	     const struct content *known, const char *what,
 	     const struct teller *t, uint64_t number);
