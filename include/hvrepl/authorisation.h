@@ -56,7 +56,9 @@ struct hvrepl_authorisation {
 	uint32_t flags; /* HVREPL_AUTHORISATION_*; with DENY verbs are 0. */
 	/* Quotas, 0: none. Looked at when a VM is enabled; what is here stays.
 	 * A pattern's are shared by all whom it lets in. */
-	uint32_t relationships_max; /* VMs of the entry that are here. */
+	uint32_t relationships_max; /* VMs of the entry that are here, or are
+				     * being made, or have disks here though
+				     * making them failed. */
 	uint32_t points_max; /* That a VM may ask to be kept, 1 to 24. */
 	uint32_t reserved;   /* Must be zero. */
 	uint64_t bytes_max;  /* Of all disks of those VMs together, as they
@@ -74,7 +76,7 @@ struct hvrepl_authorisation_status {
 	uint32_t struct_size; /* Set by the caller; never written past. */
 	uint32_t verbs;
 	uint32_t flags;
-	uint32_t relationships; /* VMs of the entry that are here. */
+	uint32_t relationships; /* VMs of the entry, as its quota counts. */
 	uint64_t bytes;         /* Their disks, as they are sized. */
 	char entry[HVREPL_PEER_NAME_MAX + 1]; /* Its `peer`. */
 	char trust_group[HVREPL_TRUST_GROUP_MAX + 1];

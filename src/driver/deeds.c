@@ -21,6 +21,15 @@ void hvri_note_operation(struct hvri_vm *vm, uint32_t operation,
 		     code < 0 ? ", was refused: " : "", code < 0 ? why : "");
 }
 
+void hvri_note_over_quota(struct hvrepl_node *node, const char *peer,
+			  const struct hvrepl_uuid *vm, const char *name)
+{
+	hvri_note_of(node, peer, HVREPL_AUDIT_LIMIT, HVREPL_SEVERITY_WARNING,
+		     HVREPL_E_LIMIT, vm,
+		     "enable of VM %.40s by %.60s goes over its entry's quota",
+		     name, peer);
+}
+
 void hvri_note_message(struct hvri_vm *vm, const struct hvri_vm_event *event)
 {
 	const char *peer = vm->session->link.info.peer;
@@ -33,11 +42,9 @@ void hvri_note_message(struct hvri_vm *vm, const struct hvri_vm_event *event)
 				    vm->update.asked_code,
 				    vm->update.asked_sentence);
 	if (event->event.u.message.quota != NULL)
-		hvri_note_of(vm->node, peer, HVREPL_AUDIT_LIMIT,
-			     HVREPL_SEVERITY_WARNING, HVREPL_E_LIMIT,
-			     &vm->relationship.record.vm,
-			     "enable of VM %.40s by %.60s goes over its "
-			     "entry's quota", vm->name, peer);
+		hvri_note_over_quota(
+			vm->node, peer, &vm->relationship.record.vm,
+			event->event.u.message.message->setup->vm_name);
 }
 
 /* One more within this minute? */

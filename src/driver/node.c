@@ -352,14 +352,14 @@ int32_t hvri_node_create(const struct hvrepl_node_config *config,
 
 /* ---- Running. ---- */
 
-static void drop_finished(struct hvrepl_node *node)
+static void drop_needless(struct hvrepl_node *node)
 {
 	struct hvri_vm *vm = node->vms;
 
 	while (vm != NULL) {
 		struct hvri_vm *next = vm->next;
 
-		if (vm->finished)
+		if (vm->finished || hvri_vm_is_left_over(vm))
 			hvri_vm_free(vm);
 		vm = next;
 	}
@@ -376,7 +376,7 @@ int32_t hvri_node_process(struct hvrepl_node *node, uint32_t budget)
 				       HVRI_MIN(left - done, 64u));
 		left -= HVRI_MIN(done, left);
 	} while (done > 0 && left > 0);
-	drop_finished(node);
+	drop_needless(node);
 	hvri_node_settled(node);
 	return !hvri_queue_empty(&node->home) ||
 	       hvri_timers_next(&node->timers) <= hvri_now(&node->env);

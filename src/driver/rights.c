@@ -138,11 +138,14 @@ int32_t hvri_vm_set_trust_group(struct hvrepl_node *node,
 
 /* ---- Quotas. ---- */
 
+/* One that is being made counts, and one that has disks though its making failed: many
+ * that are asked for at once are as many. */
 static bool counts(const struct hvrepl_node *node, const struct hvri_vm *vm,
 		   const struct hvri_entry *entry)
 {
 	return !vm->own && !vm->finished && !vm->forget &&
-	       vm->relationship.record.mode != HVREPL_MODE_NONE &&
+	       (vm->relationship.record.mode != HVREPL_MODE_NONE ||
+		vm->relationship.pending.create != 0 || vm->disk_count > 0) &&
 	       hvri_node_entry(node, vm->peer_name) == entry;
 }
 

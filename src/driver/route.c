@@ -150,11 +150,12 @@ void hvri_vm_find_session(struct hvri_vm *vm)
 	join_of(vm, NULL);
 }
 
-/* Of a VM that has no relationship here; bound to who asked (O2). */
+/* Of a VM that has no relationship here; bound to who asked (O2). `why` NULL: it is
+ * no refusal. */
 static int32_t answer(struct hvri_session *session,
 		      const struct hvrepl_uuid *id,
 		      const struct hvri_message *asked, uint32_t type,
-		      const char *denied)
+		      int32_t code, const char *why)
 {
 	struct hvri_message message = {
 		.type = type,
@@ -164,11 +165,11 @@ static int32_t answer(struct hvri_session *session,
 	uint8_t bytes[512];
 	size_t length;
 
-	if (denied != NULL) {
+	if (why != NULL) {
 		message.answer.about = (uint8_t)asked->type;
-		message.answer.code = HVREPL_E_DENIED;
+		message.answer.code = code;
 		snprintf(message.answer.sentence,
-			 sizeof(message.answer.sentence), "%s", denied);
+			 sizeof(message.answer.sentence), "%s", why);
 	}
 	HVRI_TRY(hvri_message_encode(&message, bytes, sizeof(bytes), &length));
 	return hvri_link_send(&session->link, HVRI_FRAME_MESSAGE, id, bytes,
@@ -187,31 +188,32 @@ static int32_t answer_stranger(struct hvri_vm *vm, struct hvri_session *session,
 
 	if (none && type != 0)
 		return answer(session, &vm->relationship.record.vm, message,
-			      type, NULL);
+			      type, HVREPL_OK, NULL);
 	if (none && vm->own && message->type == HVRI_MESSAGE_ENABLE)
 		return answer(session, &vm->relationship.record.vm, message,
-			      HVRI_MESSAGE_ANSWER,
+			      HVRI_MESSAGE_ANSWER, HVREPL_E_DENIED,
 			      "the other site has a VM of its own by this id: "
 			      "take it away there, or give this VM another id");
 	if (message->type != HVRI_MESSAGE_HELLO &&
 	    message->type != HVRI_MESSAGE_ENABLE)
 		return HVREPL_OK;
 	return answer(session, &vm->relationship.record.vm, message,
-		      HVRI_MESSAGE_ANSWER,
+		      HVRI_MESSAGE_ANSWER, HVREPL_E_DENIED,
 		      "at the other site the VM belongs to another peer or "
 		      "trust group: change the authorisation entry there, or "
 		      "the VM's trust group");
 }
 
-/* An ENABLE that came to nothing left it, and its session is gone. One that has
- * its peer's disks, or is getting them, stays that peer's: whoever else it were
- * bound to would get what lies in the other's place. */
-static bool is_left_over(const struct hvri_vm *vm)
+/* One that has its peer's disks, or is getting them, stays that peer's: whoever else
+ * it were bound to would get what lies in the other's place. */
+bool hvri_vm_is_left_over(const struct hvri_vm *vm)
 {
-	return vm->session == NULL && !vm->own && vm->opened && !vm->forget &&
-	       !vm->closing && vm->disk_count == 0 &&
-	       vm->relationship.pending.create == 0 &&
-	       vm->relationship.record.mode == HVREPL_MODE_NONE;
+	return vm->relationship.record.mode == HVREPL_MODE_NONE && !vm->own &&
+	       vm->opened && !vm->forget && !vm->closing &&
+	       vm->version == 0 && vm->disk_count == 0 &&
+	       vm->relationship.pending.create == 0 && !vm->inside &&
+	       !vm->performing && !vm->asked && vm->first == NULL &&
+	       hvri_vm_idle(vm);
 }
 
 static bool may_enable(struct hvri_session *session,
@@ -234,7 +236,8 @@ static bool may_enable(struct hvri_session *session,
 	return false;
 }
 
-/* A message for a VM this node does not have: ENABLE makes it. */
+/* A message for a VM this node does not have: ENABLE makes it. Who may not have it gets
+ * nothing made; whether what it asks for makes sense, the step decides. */
 static int32_t unknown_vm(struct hvrepl_node *node,
 			  struct hvri_session *session,
 			  const struct hvrepl_uuid *id,
@@ -242,17 +245,24 @@ static int32_t unknown_vm(struct hvrepl_node *node,
 			  struct hvri_vm **vm_out)
 {
 	uint32_t type = hvri_relationship_unknown_answer(message->type);
+	const char *peer = session->link.info.peer;
 	char why[HVRI_SENTENCE_MAX + 1];
 	struct hvri_vm *vm = NULL;
 
 	if (type != 0)
-		return answer(session, id, message, type, NULL);
+		return answer(session, id, message, type, HVREPL_OK, NULL);
 	if (message->type != HVRI_MESSAGE_ENABLE)
 		return HVREPL_OK;
 	if (!may_enable(session, id, why))
-		return answer(session, id, message, HVRI_MESSAGE_ANSWER, why);
+		return answer(session, id, message, HVRI_MESSAGE_ANSWER,
+			      HVREPL_E_DENIED, why);
+	if (hvri_rights_admit(node, peer, NULL, message->setup, why) < 0) {
+		hvri_note_over_quota(node, peer, id, message->setup->vm_name);
+		return answer(session, id, message, HVRI_MESSAGE_ANSWER,
+			      HVREPL_E_LIMIT, why);
+	}
 	HVRI_TRY(hvri_vm_create(node, id, &vm));
-	hvri_vm_bind(vm, session->link.info.peer);
+	hvri_vm_bind(vm, peer);
 	vm->session = session;
 	vm->opened = true;
 	hvri_vm_start_fill(vm);
@@ -276,28 +286,20 @@ static int32_t not_of_its_session(struct hvrepl_node *node,
 	struct hvri_message_storage *storage;
 	struct hvri_message message;
 	struct hvri_vm *vm = *vm_inout;
-	char why[HVRI_SENTENCE_MAX + 1];
 	int32_t rc;
 
 	*vm_inout = NULL;
+	/* Since this turn began: as if it were gone already. */
+	if (vm != NULL && hvri_vm_is_left_over(vm)) {
+		hvri_vm_free(vm);
+		vm = NULL;
+	}
 	storage = hvri_alloc_raw(&node->env, sizeof(*storage));
 	if (storage == NULL)
 		return HVREPL_E_NOMEM;
 	rc = hvri_message_decode(payload, length, storage, &message);
 	if (rc == HVREPL_OK && vm == NULL) {
 		rc = unknown_vm(node, session, id, &message, vm_inout);
-	} else if (rc == HVREPL_OK && is_left_over(vm) &&
-		   message.type == HVRI_MESSAGE_ENABLE) {
-		/* First whether it may: who may not binds nothing. */
-		if (may_enable(session, id, why)) {
-			hvri_vm_bind(vm, session->link.info.peer);
-			vm->session = session;
-			hvri_vm_session_changed(vm);
-			*vm_inout = vm;
-		} else {
-			rc = answer(session, id, &message, HVRI_MESSAGE_ANSWER,
-				    why);
-		}
 	} else if (rc == HVREPL_OK) {
 		rc = answer_stranger(vm, session, &message);
 	}
@@ -331,6 +333,7 @@ int32_t hvri_vms_frame(struct hvrepl_node *node, struct hvri_session *session,
 		       struct hvri_slab *slab)
 {
 	struct hvri_vm *vm = hvri_node_find_vm(node, &frame->vm);
+	int32_t rc;
 
 	if (vm == NULL || vm->session != session) {
 		/* Removed meanwhile; not its peer, or of another trust group. */
@@ -343,8 +346,11 @@ int32_t hvri_vms_frame(struct hvrepl_node *node, struct hvri_session *session,
 	}
 	switch (frame->type) {
 	case HVRI_FRAME_MESSAGE:
-		return queue_message(vm, session, payload, frame->length,
-				     false);
+		rc = queue_message(vm, session, payload, frame->length, false);
+		/* More of them may come before this turn ends. */
+		if (hvri_vm_is_left_over(vm))
+			hvri_vm_free(vm);
+		return rc;
 	case HVRI_FRAME_CREDIT:
 		return queue_message(vm, session, payload, frame->length,
 				     true);

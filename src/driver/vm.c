@@ -562,10 +562,12 @@ int32_t hvri_vm_operate(struct hvri_vm *vm,
 
 	/* Deciding takes a turn. One that is being performed usually waits for
 	 * a record that is durable already: let it end first. */
+	vm->asked = true;
 	for (unsigned i = 0; i < OPERATE_TURNS && vm->performing && !vm->inside;
 	     i++)
 		if (hvri_queue_run(&vm->node->home, 1) == 0)
 			break;
+	vm->asked = false;
 	if (vm->performing || vm->inside || vm->closing || !vm->opened)
 		return hvri_fail(error, HVREPL_E_BUSY,
 				 "VM %s is just being changed; try again",
@@ -604,7 +606,7 @@ int32_t hvri_vm_operate(struct hvri_vm *vm,
 
 /* ---- The end. ---- */
 
-static bool idle(const struct hvri_vm *vm)
+bool hvri_vm_idle(const struct hvri_vm *vm)
 {
 	return vm->tasks == 0 && !vm->putting && !vm->pumping &&
 	       !vm->pump_queued && !vm->maintaining &&
@@ -665,7 +667,7 @@ void hvri_vm_settled(struct hvri_vm *vm)
 {
 	if (vm->forget && !vm->closing)
 		go_on_forgetting(vm);
-	if (!vm->closing || vm->inside || !idle(vm))
+	if (!vm->closing || vm->inside || !hvri_vm_idle(vm))
 		return;
 	if (!vm->shutting) {
 		vm->shutting = true;

@@ -117,6 +117,7 @@ struct hvri_vm {
 	bool opened;     /* Disks, trackers, store are; START was fed. */
 	bool inside;     /* Performing or deciding is on the stack. */
 	bool performing;
+	bool asked; /* hvri_vm_operate() is on the stack, and needs it. */
 	/* Of what is performed: by whose message, empty: this site's doing; and that
 	 * it changes the record. */
 	char asker[HVREPL_PEER_NAME_MAX + 1];
@@ -238,7 +239,9 @@ void hvri_vm_feed(struct hvri_vm *vm, struct hvri_vm_event *event);
 struct hvri_vm_event *hvri_vm_event_new(struct hvri_vm *vm, uint32_t type);
 /* Go on with performing, or with the next event. */
 void hvri_vm_go_on(struct hvri_vm *vm);
-/* Shut, and nothing of it is under way any more. */
+/* Nothing of it is under way, on whatever thread. */
+bool hvri_vm_idle(const struct hvri_vm *vm);
+/* Shut, or left over, and nothing of it is under way any more. */
 void hvri_vm_free(struct hvri_vm *vm);
 /* Start the end: stop everything, close cleanly. */
 void hvri_vm_close(struct hvri_vm *vm);
@@ -358,6 +361,9 @@ bool hvri_ship_idle(const struct hvri_vm *vm);
  * operator. */
 void hvri_note_operation(struct hvri_vm *vm, uint32_t operation,
 			 const char *peer, int32_t code, const char *why);
+/* An ENABLE that goes over its peer's quota, of a VM that it calls `name`. */
+void hvri_note_over_quota(struct hvrepl_node *node, const char *peer,
+			  const struct hvrepl_uuid *vm, const char *name);
 /* ...and what a peer's message came to. */
 void hvri_note_message(struct hvri_vm *vm, const struct hvri_vm_event *event);
 /* Before a message is acted on: the verb that it needs, costs data by, and that the
@@ -447,6 +453,10 @@ void hvri_filter_apply(struct hvri_vm *vm, hvrepl_cut *cut);
 /* ---- route.c: all VMs of a node, for peer.c. ---- */
 void hvri_vms_session_up(struct hvrepl_node *node,
 			 struct hvri_session *session);
+/* What an ENABLE made that came to nothing: no record, no disks, and none to come.
+ * Nothing is lost with it, and nobody needs it; it is freed as soon as that is so, as a
+ * peer can ask for any number of VMs. */
+bool hvri_vm_is_left_over(const struct hvri_vm *vm);
 /* It is new here: the sessions that stand already may be its peer's. */
 void hvri_vm_meet_sessions(struct hvri_vm *vm);
 /* What it is bound to changed: leave the session, or come to one; of several the one
