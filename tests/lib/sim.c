@@ -58,7 +58,7 @@ static void grow(struct sim_image *image, uint64_t size)
 
 	/* An object that grows does so again. */
 	while (room < size)
-		room = room < 4096 ? 4096 : room < 65536 ? room * 4 : room * 2;
+		room = room < 16384 ? 16384 : room < 262144 ? room * 4 : room * 2;
 	image->now = larger(image->now, image->reach, room + 1);
 	image->medium = larger(image->medium, image->medium_reach, room + 1);
 	image->room = room;

@@ -154,6 +154,11 @@ void test_env_recycle(void)
 	recycles = RECYCLES != 0;
 }
 
+bool test_env_recycles(void)
+{
+	return recycles;
+}
+
 /* SIZES: none. */
 static unsigned size_index(size_t size)
 {

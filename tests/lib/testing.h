@@ -28,6 +28,7 @@ static inline bool test_refuses(struct test_refusals *refusals)
 /* Memory that was freed is given again, by size; for a program of one thread.
  * Under a sanitizer nothing is, so that it sees what is used after it. */
 void test_env_recycle(void);
+bool test_env_recycles(void);
 
 struct test_env {
 	struct hvrepl_env env; /* Pass this one. */

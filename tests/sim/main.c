@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The simulator's program: many stories, in a few processes that a story which
  * goes wrong takes with it, and what they have shown. */
-#define _DEFAULT_SOURCE /* setitimer(), sysconf(). */
+#define _DEFAULT_SOURCE /* setitimer(), sysconf(), madvise(). */
 
 #include "sim.h"
 #include "story.h"
@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -20,6 +21,8 @@
 
 #define FAILURES_MAX 200u
 #define CHUNK 16u
+#define HEAP (32u << 20)
+#define LARGE_PAGE (2u << 20)
 #define STORY_SECONDS 60 /* Of CPU; a story takes some milliseconds. */
 
 uint32_t suppressed;
@@ -110,6 +113,20 @@ static void tell(uint64_t n)
 	tally->proved[37]++;
 }
 
+/* What the first stories take of the heap, which the others take again, lies on few
+ * pages: a story goes over some megabytes again and again. */
+static void use_large_pages(void)
+{
+	size_t size = (size_t)HEAP;
+	char *heap = malloc(size), *begin;
+
+	if (heap == NULL)
+		return;
+	begin = heap + (LARGE_PAGE - (uintptr_t)heap % LARGE_PAGE);
+	(void)madvise(begin, (size_t)(heap + size - begin), MADV_HUGEPAGE);
+	free(heap);
+}
+
 /* Memory of a story is used again by the next one, instead of going back to
  * the system and coming from there in pages that have to be cleared. */
 static void keep_memory(void)
@@ -118,6 +135,8 @@ static void keep_memory(void)
 	(void)mallopt(M_TRIM_THRESHOLD, 1 << 30);
 	(void)mallopt(M_TOP_PAD, 4 << 20);
 	test_env_recycle();
+	if (test_env_recycles())
+		use_large_pages();
 }
 
 static void work(unsigned number)
