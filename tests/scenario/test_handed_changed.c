@@ -4,7 +4,9 @@
 #include "format/message.h"
 #include "format/wire.h"
 #include "guestshadow.h"
+#include "pairoperator.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define BLOCK 4096u
@@ -142,6 +144,59 @@ START_TEST(nobody_fails_over_onto_it_unless_he_names_its_point)
 }
 END_TEST
 
+/* As an operator who wants B protected by A, whatever comes between. */
+static void follow_somehow(void)
+{
+	struct hvrepl_vm_status a;
+
+	for (unsigned round = 0; round < 400; round++) {
+		pair_run(&pair, SECOND / 2);
+		if (pair_is_protected(&pair.b, &pair.a))
+			return;
+		if (pair_look(&pair.a, &a) && a.job == 0)
+			pair_ask_sensibly(&pair.b);
+	}
+	ck_abort_msg("no way to protect what runs at site b");
+}
+
+/* A dies at I/O `n` since it came back; how many there are. */
+static uint64_t followed(uint64_t n, bool power_loss)
+{
+	uint64_t handed, io;
+
+	shadow_setup();
+	handed_over_and_down(true);
+	damage(&pair.a);
+	handed = status_of(&pair.b).last_point;
+	shadow_ok(&pair.b, HVREPL_OPERATION_COMMIT);
+	pair.may_fail_to_start = true;
+	pair.revives = true;
+	pair.power_loss = power_loss;
+	io = pair.a.sim.io_count;
+	if (n != UINT64_MAX)
+		pair.a.sim.crash_at = io + n;
+	pair_start(&pair, &pair.a);
+	follow_somehow();
+	io = pair.a.sim.io_count - io;
+	shadow_scatter(&pair.b, 7, 3);
+	shadow_expect_point(&pair.a, shadow_next_point(&pair.b, &pair.a));
+	ck_assert(!offers(handed));
+	pair.revives = false;
+	shadow_teardown();
+	return io;
+}
+
+/* Of the process (0) and of the power (1). */
+START_TEST(a_crash_at_any_io_on_the_way_leaves_no_difference_and_no_false_point)
+{
+	uint64_t all = followed(UINT64_MAX, false);
+	uint64_t step = getenv("HVREPL_LONG") != NULL ? 1 : all / 24 + 1;
+
+	for (uint64_t n = (uint64_t)_i % step; n < all; n += step)
+		(void)followed(n, _i == 1);
+}
+END_TEST
+
 /* ---- Before it is taken. ---- */
 
 static bool given(struct pair *p)
@@ -224,6 +279,12 @@ int main(void)
 	tcase_add_loop_test(
 		tc,
 		a_vm_is_given_back_by_a_site_whose_disks_were_changed_before_it_took_it,
+		0, 2);
+	suite_add_tcase(suite, tc);
+	tc = tcase_create("crash");
+	tcase_add_loop_test(
+		tc,
+		a_crash_at_any_io_on_the_way_leaves_no_difference_and_no_false_point,
 		0, 2);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);

@@ -110,6 +110,38 @@ START_TEST(a_disk_is_adopted_anew_until_something_was_received)
 }
 END_TEST
 
+START_TEST(what_was_adopted_in_doubt_stays_so_until_it_goes)
+{
+	struct hvri_store_point_commit handed = { .number = 9 };
+	struct hvrepl_store_info info = HVREPL_STORE_INFO_INIT;
+	hvrepl_view *view = NULL;
+	uint64_t key, doubts;
+
+	ck_assert_int_eq(world_open(&w, true), HVREPL_OK);
+	/* Nothing that could be. */
+	ck_assert_int_eq(hvri_store_doubt_newest(w.store), HVREPL_E_STATE);
+	ck_assert_int_eq(hvri_store_adopt(w.store, &handed, &key, NULL),
+			 HVREPL_OK);
+	ck_assert_int_eq(hvri_store_doubt_newest(w.store), HVREPL_OK);
+	doubts = w.store->generation;
+	ck_assert_int_eq(hvri_store_doubt_newest(w.store), HVREPL_OK);
+	ck_assert_uint_eq(w.store->generation, doubts); /* It is written once. */
+	reopen();
+	hvri_store_info(w.store, &info);
+	ck_assert_uint_eq(info.newest_doubted, 1);
+	ck_assert_uint_eq(info.doubted_point, key);
+	ck_assert_int_eq(hvri_view_open(w.store, key, HVREPL_VIEW_READ_ONLY, &view,
+					NULL),
+			 HVREPL_E_UNTRUSTED);
+	/* Adopted anew, by who knows what it is. */
+	handed.number = 12;
+	ck_assert_int_eq(hvri_store_adopt(w.store, &handed, &key, NULL),
+			 HVREPL_OK);
+	hvri_store_info(w.store, &info);
+	ck_assert_uint_eq(info.newest_doubted, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("adopted disks");
@@ -120,6 +152,7 @@ int main(void)
 		       an_adopted_tail_stays_readable_until_it_is_unpinned);
 	tcase_add_test(tcase,
 		       a_disk_is_adopted_anew_until_something_was_received);
+	tcase_add_test(tcase, what_was_adopted_in_doubt_stays_so_until_it_goes);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }
