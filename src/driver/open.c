@@ -310,6 +310,19 @@ static const char *unclean_reason(uint32_t reason)
 	}
 }
 
+/* Of a disk that was handed over the other site has all: nothing of it is marked, and
+ * nobody writes it. All of it is, where an earlier start found that it was changed and
+ * ended before its record said so: the tracker's file has the new token by then (T9).
+ * One that was hot as a whole as it died counts, too: it is small, and soon compared. */
+static bool was_found_changed(const struct hvri_record *record,
+			      const struct hvrepl_tracker_info *info)
+{
+	return (record->ownership == HVREPL_OWNERSHIP_RELINQUISHED ||
+		(record->ownership == HVREPL_OWNERSHIP_STANDBY &&
+		 record->handover_clean)) &&
+	       info->dirty_bytes >= info->disk_size;
+}
+
 static void look_at_trackers(struct hvri_vm *vm)
 {
 	for (uint32_t i = 0; i < vm->disk_count; i++) {
@@ -337,7 +350,8 @@ static void look_at_trackers(struct hvri_vm *vm)
 				 (unsigned long long)info.disk_size);
 		if (info.recovery == HVREPL_RECOVERY_HOT)
 			vm->start.unclean = true;
-		if (info.recovery == HVREPL_RECOVERY_WHOLE)
+		if (info.recovery == HVREPL_RECOVERY_WHOLE ||
+		    was_found_changed(&vm->relationship.record, &info))
 			vm->start.unclean = vm->start.untrusted = true;
 	}
 }

@@ -197,6 +197,19 @@ static void store_finish(struct hvri_task *task)
 	}
 }
 
+/* Its disks are of an enable before, whose making failed. */
+static bool same_shape(const struct hvri_vm *vm,
+		       const struct hvri_record *record)
+{
+	bool same = vm->disk_count == record->disk_count;
+
+	for (uint32_t i = 0; same && i < vm->disk_count; i++)
+		same = hvri_uuid_equal(&vm->disks[i].spec.id,
+				       &record->disks[i].id) &&
+		       vm->disks[i].spec.size == record->disks[i].size;
+	return same;
+}
+
 static int32_t bring_replica(struct hvri_vm *vm, struct hvrepl_error *error)
 {
 	struct hvrepl_node *node = vm->node;
@@ -207,7 +220,13 @@ static int32_t bring_replica(struct hvri_vm *vm, struct hvrepl_error *error)
 	int32_t rc;
 
 	if (vm->disk_count > 0)
-		return HVREPL_OK;
+		return same_shape(vm, record) ?
+			       HVREPL_OK :
+			       hvri_fail(error, HVREPL_E_WRONG_DISK,
+					 "VM %s was asked for with other disks "
+					 "before, which are still there: remove "
+					 "it, then enable it again",
+					 record->vm_name);
 	if (!node->has_vmm)
 		return hvri_fail(error, HVREPL_E_UNSUPPORTED,
 				 "this site takes no replicas");

@@ -601,8 +601,10 @@ int32_t hvri_node_operate(struct hvrepl_node *node,
 	if (setup == NULL)
 		return hvri_fail_plain(error, HVREPL_E_NOMEM);
 	fill_setup(vm, setup);
-	/* Bound before the first message goes out. */
-	vm->session = (struct hvri_session *)(uintptr_t)session;
+	/* Bound before the first message goes out. One that is replicated keeps its
+	 * peer's: this will be refused. */
+	if (vm->relationship.record.mode == HVREPL_MODE_NONE)
+		vm->session = (struct hvri_session *)(uintptr_t)session;
 	rc = hvri_vm_operate(vm, &operation, setup, &session->link.peer.node,
 			     session->link.info.peer, job_out, error);
 	hvri_free(&node->env, setup, sizeof(*setup));

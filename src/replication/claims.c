@@ -244,6 +244,9 @@ void hvri_on_hello(struct hvri_step *s, const struct hvri_message *m)
 	if (m->number <= r->hello_seen && r->hello_seen != 0)
 		return;
 	r->hello_seen = m->number;
+	r->peer_in_doubt = claim->untrusted &&
+			   (claim->ownership == HVREPL_OWNERSHIP_STANDBY ||
+			    claim->ownership == HVREPL_OWNERSHIP_RELINQUISHED);
 	first = !r->greeted;
 	r->greeted = true;
 	r->contact = true;

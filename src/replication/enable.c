@@ -172,7 +172,8 @@ void hvri_on_enable(struct hvri_step *s, const struct hvri_message *m)
 		hvri_send_answer(s, HVRI_MESSAGE_ENABLE, NULL, 0, code, why);
 		return;
 	}
-	if (r->pending.create != 0)
+	/* What is just going is asked for again: the other site hears UNKNOWN then. */
+	if (r->pending.create != 0 || r->pending.remove != 0)
 		return;
 	/* In memory only: the record counts once its storage is there. */
 	take_setup(rec, m->setup);
@@ -316,8 +317,8 @@ void hvri_start(struct hvri_step *s, const struct hvri_start *start)
 	if (start->doubted || (start->untrusted && hvri_is_handed_over(rec)))
 		hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_CRITICAL,
 			    HVREPL_E_UNTRUSTED, rec->position.number,
-			    "the replica's disks were changed outside while "
-			    "this site was down, or are damaged: recovery "
+			    "this site's disks may have been changed outside "
+			    "while it was down, or are damaged: recovery "
 			    "points up to %llu are in doubt until the other "
 			    "site has compared",
 			    (unsigned long long)rec->position.number);
@@ -387,6 +388,25 @@ void hvri_on_remove(struct hvri_step *s, const struct hvri_message *m)
 	hvri_remove(s, 0);
 }
 
+/* No record says that there is one: what was brought for it goes at once, or stays
+ * until it is asked for again. One that is being made is not answered, and stays. */
+void hvri_on_remove_unmade(struct hvri_step *s, const struct hvri_message *m)
+{
+	struct hvri_relationship *r = s->r;
+	char lacks[HVRI_SENTENCE_MAX + 1];
+
+	if (r->pending.create != 0 || r->pending.remove != 0)
+		return;
+	if (!hvri_may(s, HVREPL_VERB_DELETE_POINTS, lacks) ||
+	    !hvri_names_epoch(s, &m->u.remove.epoch, "removing a replica",
+			      lacks)) {
+		hvri_send_answer(s, HVRI_MESSAGE_REMOVE, NULL, 0,
+				 HVREPL_E_DENIED, lacks);
+		return;
+	}
+	hvri_act_token(s, HVRI_ACTION_REMOVE, &r->pending.remove);
+}
+
 static void forget(struct hvri_step *s, const char *how)
 {
 	if (hvri_job_is(s, HVREPL_OPERATION_REMOVE))
@@ -398,7 +418,11 @@ static void forget(struct hvri_step *s, const char *how)
 void hvri_removed_here(struct hvri_step *s, const struct hvri_done *done)
 {
 	if (done->code != HVREPL_OK) {
-		hvri_timer(s, HVRI_TIMER_RETRY, 10 * HVRI_SECOND);
+		if (s->rec->phase == HVRI_PHASE_REMOVED)
+			hvri_timer(s, HVRI_TIMER_RETRY, 10 * HVRI_SECOND);
+		else
+			hvri_send_answer(s, HVRI_MESSAGE_REMOVE, NULL, 0,
+					 done->code, done->sentence);
 		return;
 	}
 	if (!hvri_job_is(s, HVREPL_OPERATION_REMOVE)) {

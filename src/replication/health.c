@@ -28,8 +28,8 @@ static const struct {
 	  "the other site does not know this VM: start initial replication, "
 	  "or remove it" },
 	{ HVREPL_REASON_REPLICA_CHANGED, HVREPL_HEALTH_CRITICAL,
-	  "the replica's disks were changed outside or are damaged: recovery "
-	  "points are in doubt until the other site has compared" },
+	  "this site's disks may have been changed outside or are damaged: "
+	  "recovery points are in doubt until the other site has compared" },
 	{ HVREPL_REASON_REPLICA_FULL, HVREPL_HEALTH_CRITICAL,
 	  "no room here for another recovery point: raise the quota or free "
 	  "space, or drop or unpin points" },

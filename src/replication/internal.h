@@ -255,6 +255,8 @@ void hvri_on_unknown(struct hvri_step *s);
 void hvri_created(struct hvri_step *s, const struct hvri_done *done);
 void hvri_remove(struct hvri_step *s, uint64_t job);
 void hvri_on_remove(struct hvri_step *s, const struct hvri_message *m);
+/* ...of one whose making failed after it had disks. */
+void hvri_on_remove_unmade(struct hvri_step *s, const struct hvri_message *m);
 void hvri_removed_here(struct hvri_step *s, const struct hvri_done *done);
 /* `refused`: why it will not, or NULL. */
 void hvri_on_removed(struct hvri_step *s, const struct hvri_answer *refused);

@@ -91,9 +91,15 @@ static int32_t change_point(struct hvri_step *s,
 static int32_t cancel(struct hvri_step *s, const struct hvri_operator *op)
 {
 	struct hvri_record *rec = s->rec;
+	const struct hvri_epoch *left =
+		hvri_lineage_look(&rec->lineage, &rec->current);
 
 	switch (hvri_relationship_state(s->r)) {
 	case HVREPL_STATE_FAILED_OVER_WAITING_COMPLETION:
+		/* What it handed over is right here alone: its guest would go on with
+		 * what is wrong there, and that be compared over this (T9). */
+		if (left != NULL && left->planned && s->r->peer_in_doubt)
+			return HVREPL_E_UNTRUSTED;
 		if (rec->job.id != 0)
 			hvri_job_end(s, HVREPL_E_CANCELLED,
 				     "the failover was cancelled");
@@ -272,8 +278,12 @@ static void forward(struct hvri_step *s, const struct hvri_operator *op)
 	s->r->forward_job = op->job;
 }
 
-static const char *why_not(int32_t code)
+static const char *why_not(uint32_t operation, int32_t code)
 {
+	if (operation == HVREPL_OPERATION_CANCEL && code == HVREPL_E_UNTRUSTED)
+		return "the other site's disks are in doubt: what it handed over "
+		       "is right here alone. Commit and reverse, which compares "
+		       "all of them, then fail over back";
 	switch (code) {
 	case HVREPL_E_NOT_FOUND:
 		return "there is no such recovery point or epoch on this VM's "
@@ -293,7 +303,7 @@ static const char *why_not(int32_t code)
 		return "the epochs concerned are not committed, or nothing is "
 		       "under way that could be cancelled";
 	case HVREPL_E_UNTRUSTED:
-		return "the replica's disks were changed outside or are damaged: "
+		return "this site's disks may have been changed outside or are damaged: "
 		       "connect the sites and resynchronize. If the other site is lost, "
 		       "name the recovery point to take its disks as they are";
 	case HVREPL_E_DENIED:
@@ -339,7 +349,7 @@ void hvri_operate(struct hvri_step *s, const struct hvri_operator *op,
 			forward(s, op);
 		}
 		if (u->code != HVREPL_OK)
-			hvri_sentence(u->sentence, "%s", why_not(u->code));
+			hvri_sentence(u->sentence, "%s", why_not(op->operation, u->code));
 	}
 	if (u->code != HVREPL_OK && asked_by_peer)
 		hvri_send_answer(s, HVRI_MESSAGE_OPERATION, NULL, op->job,

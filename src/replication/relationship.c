@@ -78,6 +78,11 @@ static bool early(struct hvri_step *s, const struct hvri_message *m)
 		if (m->to_incarnation == r->incarnation)
 			hvri_on_removed(s, NULL);
 		return true;
+	case HVRI_MESSAGE_REMOVE: /* No HELLO is said of what was not made. */
+		if (s->rec->mode != HVREPL_MODE_NONE)
+			return false;
+		hvri_on_remove_unmade(s, m);
+		return true;
 	case HVRI_MESSAGE_ANSWER:
 		if (m->answer.about != HVRI_MESSAGE_ENABLE &&
 		    m->answer.about != HVRI_MESSAGE_HELLO)

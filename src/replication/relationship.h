@@ -476,6 +476,9 @@ struct hvri_relationship {
 	bool points_open; /* A point is read here, besides the failover's. */
 	bool full;        /* No room for another point. */
 	bool storage_failed; /* The store failed a flush. */
+	/* The peer, by its last claim, stands by, or is about to, with disks that are
+	 * not known to be what it handed over (T9). */
+	bool peer_in_doubt;
 	bool lost_by_claim;  /* `untrusted` is about the claim that stands. */
 	uint64_t status_at;         /* When it is next; 0: not set. */
 	bool status_due;            /* Say it though nothing is new. */

@@ -102,8 +102,8 @@ uint32_t hvri_relationship_costs(const struct hvri_relationship *relationship,
 			       0;
 	case HVRI_MESSAGE_REMOVE:
 		*what_out = "the removal of the replica of";
-		return rec->ownership == HVREPL_OWNERSHIP_STANDBY &&
-				       rec->mode != HVREPL_MODE_NONE ?
+		return rec->ownership == HVREPL_OWNERSHIP_STANDBY ||
+				       rec->mode == HVREPL_MODE_NONE ?
 			       HVREPL_VERB_DELETE_POINTS :
 			       0;
 	case HVRI_MESSAGE_DISCARD:

@@ -107,13 +107,34 @@ START_TEST(a_disk_changed_after_it_was_handed_over_is_compared_when_it_follows)
 }
 END_TEST
 
-START_TEST(its_guest_goes_on_with_it_where_the_failover_is_cancelled)
+/* What B has is right; the VM does not go from there to what is not. */
+START_TEST(a_failover_from_it_is_not_cancelled)
 {
 	handed_over_and_down(true);
 	damage(&pair.a);
 	pair_start(&pair, &pair.a);
 	pair_run(&pair, 5 * SECOND);
+	ck_assert_int_eq(pair_operate(&pair, &pair.b, HVREPL_OPERATION_CANCEL,
+				      0),
+			 HVREPL_E_UNTRUSTED);
+	/* As that says. */
+	shadow_ok(&pair.b, HVREPL_OPERATION_COMMIT);
+	pair_run(&pair, 5 * SECOND);
+	shadow_ok(&pair.b, HVREPL_OPERATION_REVERSE);
+	ck_assert(pair_until(&pair, 60 * SECOND, changed_no_more));
+	shadow_ok(&pair.b, HVREPL_OPERATION_PLANNED);
+	pair_run(&pair, 5 * SECOND);
+	shadow_expect_disks(&pair.a);
+}
+END_TEST
+
+/* It was cancelled by a site that could not know, and A's guest goes on with the disk. */
+START_TEST(its_guest_goes_on_with_it_where_the_failover_was_cancelled_alone)
+{
+	handed_over_and_down(true);
 	shadow_ok(&pair.b, HVREPL_OPERATION_CANCEL);
+	damage(&pair.a);
+	pair_start(&pair, &pair.a);
 	pair_run(&pair, 60 * SECOND);
 	shadow_reload(&pair.a);
 	shadow_scatter(&pair.a, 7, 3);
@@ -204,6 +225,11 @@ static bool given(struct pair *p)
 	return status_of(&p->a).ownership == HVREPL_OWNERSHIP_RELINQUISHED;
 }
 
+static bool taken(struct pair *p)
+{
+	return status_of(&p->a).ownership == HVREPL_OWNERSHIP_STANDBY;
+}
+
 /* On its way as site B goes down. */
 static void stops_grant(struct pair *p, struct pair_site *to,
 			struct pair_end *end, const uint8_t *bytes,
@@ -223,6 +249,45 @@ static void stops_grant(struct pair *p, struct pair_site *to,
 		return;
 	pair_deliver(end, bytes, length);
 }
+
+static bool put_failed(struct pair *p)
+{
+	return p->a.puts > p->a.put_fails_at;
+}
+
+/* A start finds the change, and its state store takes nothing: it is ended in good order.
+ * A is relinquished (0), or has been told that B has the VM (1). */
+START_TEST(a_change_that_could_not_be_put_on_record_is_found_at_the_next_start)
+{
+	nobody_promises(&pair.a);
+	replicated();
+	if (_i == 0)
+		pair.tamper = stops_grant;
+	ck_assert_int_eq(pair_ask(&pair.a, HVREPL_OPERATION_PLANNED, 0, NULL),
+			 HVREPL_OK);
+	ck_assert(pair_until(&pair, 60 * SECOND, _i == 0 ? given : taken));
+	pair_run(&pair, SECOND / 10);
+	pair_stop(&pair, &pair.a);
+	pair.tamper = NULL;
+	damage(&pair.a);
+	pair_link(&pair, false);
+	pair.a.put_fails_at = pair.a.puts;
+	pair_start(&pair, &pair.a);
+	ck_assert(pair_until(&pair, SECOND, put_failed));
+	pair_stop(&pair, &pair.a);
+	pair.a.put_fails_at = UINT64_MAX;
+	pair_start(&pair, &pair.a);
+	pair_run(&pair, 2 * SECOND);
+	pair_link(&pair, true);
+	pair_run(&pair, 30 * SECOND);
+	shadow_ok(&pair.b, HVREPL_OPERATION_COMMIT);
+	pair_run(&pair, 5 * SECOND);
+	shadow_ok(&pair.b, HVREPL_OPERATION_REVERSE);
+	ck_assert(pair_until(&pair, 60 * SECOND, changed_no_more));
+	shadow_scatter(&pair.b, 7, 3);
+	shadow_expect_point(&pair.a, shadow_next_point(&pair.b, &pair.a));
+}
+END_TEST
 
 static bool settled(struct pair *p)
 {
@@ -273,8 +338,14 @@ int main(void)
 		tc,
 		a_disk_changed_after_it_was_handed_over_is_compared_when_it_follows,
 		0, 4);
-	tcase_add_test(tc,
-		       its_guest_goes_on_with_it_where_the_failover_is_cancelled);
+	tcase_add_test(tc, a_failover_from_it_is_not_cancelled);
+	tcase_add_test(
+		tc,
+		its_guest_goes_on_with_it_where_the_failover_was_cancelled_alone);
+	tcase_add_loop_test(
+		tc,
+		a_change_that_could_not_be_put_on_record_is_found_at_the_next_start,
+		0, 2);
 	tcase_add_test(tc, nobody_fails_over_onto_it_unless_he_names_its_point);
 	tcase_add_loop_test(
 		tc,

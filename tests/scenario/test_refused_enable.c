@@ -78,7 +78,7 @@ static struct hvri_session *session(void)
 
 /* site-a's own claim and setup, but of a VM of that number; `sense`: the setup is of
  * that VM as well. */
-static void ask(unsigned number, bool sense)
+static void ask_for(unsigned number, bool sense, uint32_t disks, uint64_t size)
 {
 	static uint8_t bytes[HVRI_MESSAGE_ENCODED_MAX];
 	struct hvri_message message = { .type = HVRI_MESSAGE_ENABLE };
@@ -94,7 +94,9 @@ static void ask(unsigned number, bool sense)
 	hvri_build_setup(&vm->relationship.record, &wanted);
 	if (sense)
 		wanted.vm = frame.vm;
-	wanted.disk_count = 1; /* As many as pair_find_more() brings. */
+	wanted.disk_count = disks;
+	for (uint32_t i = 0; i < disks; i++)
+		wanted.disks[i].size = size;
 	message.claim = &claim;
 	message.setup = &wanted;
 	message.from_incarnation = pair.a.node->incarnation;
@@ -105,6 +107,12 @@ static void ask(unsigned number, bool sense)
 	ck_assert_int_eq(hvri_vms_frame(pair.b.node, session(), &frame, bytes,
 					NULL),
 			 HVREPL_OK);
+}
+
+static void ask(unsigned number, bool sense)
+{
+	/* As many as pair_find_more() brings. */
+	ask_for(number, sense, 1, SHADOW_SIZE);
 }
 
 static void entry(uint32_t relationships_max, uint32_t points_max)
@@ -221,6 +229,100 @@ START_TEST(an_enable_that_was_refused_succeeds_once_it_may)
 }
 END_TEST
 
+/* ---- Its making fails after it has disks: there is no room for its store. ---- */
+
+static uint32_t held(void)
+{
+	struct hvrepl_authorisation_status status;
+
+	ck_assert_int_eq(hvri_node_authorisation(pair.b.node, "site-a", &status),
+			 HVREPL_OK);
+	return status.relationships;
+}
+
+START_TEST(a_replica_that_could_not_be_made_goes_when_the_peer_removes_it)
+{
+	uint64_t capacity;
+
+	/* The other VM's is the place that counts; this one is new. */
+	shadow_ok(&pair.a, HVREPL_OPERATION_REMOVE);
+	pair_run(&pair, 5 * SECOND);
+	ck_assert_uint_eq(held(), 0);
+	capacity = pair.b.storage->capacity;
+	pair.b.storage->capacity = 0;
+	ck_assert_int_ne(pair_operate(&pair, &pair.a, HVREPL_OPERATION_ENABLE,
+				      0),
+			 HVREPL_OK);
+	pair.b.storage->capacity = capacity;
+	pair_run(&pair, 5 * SECOND);
+	ck_assert_uint_eq(held(), 1);
+	(void)pair_operate(&pair, &pair.a, HVREPL_OPERATION_REMOVE, 0);
+	pair_run(&pair, 60 * SECOND);
+	ck_assert_uint_eq(held(), 0);
+	ck_assert_uint_eq(vms(), 0);
+}
+END_TEST
+
+/* With a disk more (0), or a larger one (1). */
+START_TEST(a_replica_that_could_not_be_made_is_not_taken_for_one_of_another_shape)
+{
+	struct hvrepl_uuid id = { { 1 } };
+	const struct hvri_record *record;
+	struct pair_more *more;
+	struct hvri_vm *made;
+	uint64_t capacity;
+
+	id.bytes[15] = 0x77;
+	entry(0, 0);
+	pair_more_vms(&pair.b);
+	more = pair_find_more(&pair.b, &id);
+	capacity = more->storage->capacity;
+	more->storage->capacity = 0;
+	ask(1, true);
+	pair_run(&pair, SECOND);
+	made = hvri_node_find_vm(pair.b.node, &id);
+	ck_assert_ptr_nonnull(made);
+	ck_assert_uint_eq(made->disk_count, 1);
+	more->storage->capacity = capacity;
+	refusals = 0;
+	if (_i == 0)
+		ask_for(1, true, 2, SHADOW_SIZE);
+	else
+		ask_for(1, true, 1, 4 * SHADOW_SIZE);
+	pair_run(&pair, SECOND);
+	ck_assert_uint_eq(refusals, 1);
+	ck_assert_int_eq(first_code, HVREPL_E_WRONG_DISK);
+	made = hvri_node_find_vm(pair.b.node, &id);
+	record = &made->relationship.record;
+	ck_assert_uint_eq(record->mode, HVREPL_MODE_NONE);
+	/* As it was asked for first. */
+	ask(1, true);
+	pair_run(&pair, SECOND);
+	ck_assert_uint_eq(refusals, 1);
+	ck_assert_uint_eq(record->mode, HVREPL_MODE_REPLICA);
+	ck_assert_uint_eq(record->disk_count, made->disk_count);
+	ck_assert_uint_eq(record->disks[0].size, made->disks[0].spec.size);
+}
+END_TEST
+
+/* An operator's slip, at the replica: it names another site that is connected. */
+START_TEST(an_enable_that_is_refused_leaves_the_vm_with_its_session)
+{
+	struct hvrepl_operation op = HVREPL_OPERATION_INIT;
+
+	pair.tap = NULL;
+	pair_add_third(&pair, "site-c", 9);
+	pair_start(&pair, pair.c);
+	pair_run(&pair, 5 * SECOND);
+	op.type = HVREPL_OPERATION_ENABLE;
+	op.vm = pair_vm;
+	op.peer = "site-c";
+	ck_assert_int_lt(hvrepl_node_operate(pair.b.node, &op, NULL, NULL), 0);
+	shadow_scatter(&pair.a, 9, 3);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("refused enable");
@@ -239,6 +341,14 @@ int main(void)
 		tc,
 		a_replica_that_came_to_nothing_after_its_session_leaves_nothing);
 	tcase_add_test(tc, an_enable_that_was_refused_succeeds_once_it_may);
+	tcase_add_test(
+		tc, a_replica_that_could_not_be_made_goes_when_the_peer_removes_it);
+	tcase_add_loop_test(
+		tc,
+		a_replica_that_could_not_be_made_is_not_taken_for_one_of_another_shape,
+		0, 2);
+	tcase_add_test(tc,
+		       an_enable_that_is_refused_leaves_the_vm_with_its_session);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }
