@@ -113,7 +113,10 @@ static void write_some(struct teller *t, unsigned writes)
 		if (rc < 0 && !t->site->sim.crashed)
 			settle(t);
 	}
-	if (dice(16) == 0 && !t->site->sim.crashed)
+	/* One that cannot go on yet waits, until its time is over where what it waits for
+	 * has failed: there is no other thread here that would pass it. */
+	if (dice(16) == 0 && !t->site->sim.crashed &&
+	    !(t->oom && t->trouble))
 		discard_some(t);
 }
 

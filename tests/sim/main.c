@@ -24,6 +24,7 @@
 #define HEAP (32u << 20)
 #define LARGE_PAGE (2u << 20)
 #define STORY_SECONDS 60 /* Of CPU; a story takes some milliseconds. */
+#define WAIT_SECONDS 600 /* By the clock on the wall: it waits for itself. */
 
 uint32_t suppressed;
 bool lost_caches;
@@ -81,8 +82,10 @@ static enum profile profile_for(uint64_t n)
 static void guard_time(void)
 {
 	struct itimerval timer = { { 0, 0 }, { STORY_SECONDS, 0 } };
+	struct itimerval wait = { { 0, 0 }, { WAIT_SECONDS, 0 } };
 
 	(void)setitimer(ITIMER_PROF, &timer, NULL);
+	(void)setitimer(ITIMER_REAL, &wait, NULL);
 }
 
 static void tell(uint64_t n)
@@ -176,6 +179,8 @@ static void report(struct worker *worker, int status)
 			snprintf(t->message, sizeof(t->message),
 				 WTERMSIG(status) == SIGPROF ?
 					 "it does not end (signal %d)" :
+				 WTERMSIG(status) == SIGALRM ?
+					 "it waits for itself (signal %d)" :
 					 "it crashes with signal %d",
 				 WTERMSIG(status));
 		else
