@@ -198,6 +198,20 @@ START_TEST(what_no_node_says_is_refused)
 }
 END_TEST
 
+START_TEST(a_site_that_asks_of_no_disks_asks_of_no_points)
+{
+	struct hvri_trial_ask ask = { .number = 7, .points = 1 };
+	uint8_t bytes[HVRI_TRIAL_ASK_SIZE];
+
+	hvri_trial_ask_encode(&ask, bytes);
+	ck_assert_int_eq(decode_any(0, bytes, sizeof(bytes)),
+			 HVREPL_E_PROTOCOL);
+	ask.points = 0;
+	hvri_trial_ask_encode(&ask, bytes);
+	ck_assert_int_eq(decode_any(0, bytes, sizeof(bytes)), HVREPL_OK);
+}
+END_TEST
+
 START_TEST(a_sentence_from_outside_is_made_printable)
 {
 	struct hvri_trial_answer answer = sample_answer(), back;
@@ -445,6 +459,8 @@ int main(void)
 	tcase_add_test(tc, what_is_encoded_decodes_to_the_same);
 	tcase_add_loop_test(tc, payloads_of_another_length_are_refused, 0, 4);
 	tcase_add_loop_test(tc, what_no_node_says_is_refused, 0, 17);
+	tcase_add_test(tc,
+		       a_site_that_asks_of_no_disks_asks_of_no_points);
 	tcase_add_test(tc, a_sentence_from_outside_is_made_printable);
 	suite_add_tcase(suite, tc);
 	tcase_add_checked_fixture(host_tc, setup, NULL);
