@@ -562,6 +562,8 @@ int32_t hvri_node_operate(struct hvrepl_node *node,
 {
 	struct hvrepl_operation operation;
 	const struct hvri_session *session = NULL;
+	char peer_name[HVREPL_PEER_NAME_MAX + 1];
+	struct hvrepl_uuid peer;
 	struct hvri_setup *setup;
 	struct hvri_vm *vm;
 	int32_t rc;
@@ -605,8 +607,11 @@ int32_t hvri_node_operate(struct hvrepl_node *node,
 	 * peer's: this will be refused. */
 	if (vm->relationship.record.mode == HVREPL_MODE_NONE)
 		vm->session = (struct hvri_session *)(uintptr_t)session;
-	rc = hvri_vm_operate(vm, &operation, setup, &session->link.peer.node,
-			     session->link.info.peer, job_out, error);
+	/* The session may end in the turns that the VM takes first. */
+	peer = session->link.peer.node;
+	hvri_text(peer_name, sizeof(peer_name), session->link.info.peer);
+	rc = hvri_vm_operate(vm, &operation, setup, &peer, peer_name, job_out,
+			     error);
 	hvri_free(&node->env, setup, sizeof(*setup));
 	if (rc == HVREPL_OK) {
 		hvri_vm_session_changed(vm);
