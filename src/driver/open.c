@@ -318,8 +318,7 @@ static bool was_found_changed(const struct hvri_record *record,
 			      const struct hvrepl_tracker_info *info)
 {
 	return (record->ownership == HVREPL_OWNERSHIP_RELINQUISHED ||
-		(record->ownership == HVREPL_OWNERSHIP_STANDBY &&
-		 record->handover_clean)) &&
+		hvri_is_handed_over(record)) &&
 	       info->dirty_bytes >= info->disk_size;
 }
 

@@ -229,7 +229,6 @@ static const char *why_not_open(const struct hvri_vm *vm)
 					   hvrepl_strerror(vm->open_code);
 }
 
-/* A status is asked for often; printf is slow. */
 void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 {
 	const struct hvri_relationship *relationship = &vm->relationship;

@@ -184,6 +184,12 @@ struct hvri_record {
 	struct hvri_loss loss; /* Of the failover that stands. */
 };
 
+/* Its disk is the point of the handover by itself: the guest has not written since. */
+static inline bool hvri_is_handed_over(const struct hvri_record *rec)
+{
+	return rec->ownership == HVREPL_OWNERSHIP_STANDBY && rec->handover_clean;
+}
+
 /* Longest encoding. */
 #define HVRI_RECORD_ENCODED_MAX 32768u
 

@@ -134,11 +134,6 @@ static inline void hvri_keep_in_store(struct hvri_record *rec)
 	if (!HVRI_PLANT(acknowledged_for_ever))
 		rec->last_acked = (struct hvri_point){ 0 };
 }
-/* Its disk is the point of the handover by itself: the guest has not written since. */
-static inline bool hvri_is_handed_over(const struct hvri_record *rec)
-{
-	return rec->ownership == HVREPL_OWNERSHIP_STANDBY && rec->handover_clean;
-}
 void hvri_meet_standby(struct hvri_step *s, const struct hvri_claim *claim);
 void hvri_meet_empty(struct hvri_step *s, const struct hvri_claim *claim);
 void hvri_meet_doubt(struct hvri_step *s, const struct hvri_claim *claim);

@@ -111,6 +111,17 @@ void shadow_protect(void)
 	ck_assert(pair_until(&pair, 60 * SECOND, has_wanted));
 }
 
+void shadow_protect_full(void)
+{
+	for (unsigned i = 0; i < PAIR_DISKS; i++) {
+		test_fill(shadow.disks[i], SHADOW_SIZE, 77 + i);
+		ck_assert_int_eq(pair_write(&pair.a, i, 0, shadow.disks[i],
+					    SHADOW_SIZE),
+				 HVREPL_OK);
+	}
+	shadow_protect();
+}
+
 uint64_t shadow_next_point(struct pair_site *from, struct pair_site *to)
 {
 	struct hvrepl_vm_status status;

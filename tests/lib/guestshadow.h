@@ -30,6 +30,8 @@ void shadow_reload(struct pair_site *site);
 void shadow_expect_fenced(struct pair_site *site);
 /* Enabled from a to b, with a first recovery point. */
 void shadow_protect(void);
+/* The same, with disks that are full of bytes that do not compress. */
+void shadow_protect_full(void);
 /* Wait for a point at `to` of a cut that `from` makes after now; its number. */
 uint64_t shadow_next_point(struct pair_site *from, struct pair_site *to);
 /* Wait until the VM has this state and ownership at the site. */

@@ -11,13 +11,7 @@ static uint8_t noise[SHADOW_SIZE];
 /* Both disks full of bytes that do not compress, and a point of it at b. */
 static uint64_t filled(void)
 {
-	for (unsigned i = 0; i < PAIR_DISKS; i++) {
-		test_fill(shadow.disks[i], SHADOW_SIZE, 77 + i);
-		ck_assert_int_eq(pair_write(&pair.a, i, 0, shadow.disks[i],
-					    SHADOW_SIZE),
-				 HVREPL_OK);
-	}
-	shadow_protect();
+	shadow_protect_full();
 	pair_run(&pair, 5 * SECOND);
 	return pair_newest_point(&pair.b);
 }

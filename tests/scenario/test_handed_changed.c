@@ -35,22 +35,11 @@ static struct hvrepl_vm_status status_of(struct pair_site *site)
 	return status;
 }
 
-static void replicated(void)
-{
-	for (unsigned i = 0; i < PAIR_DISKS; i++) {
-		test_fill(shadow.disks[i], SHADOW_SIZE, 77 + i);
-		ck_assert_int_eq(pair_write(&pair.a, i, 0, shadow.disks[i],
-					    SHADOW_SIZE),
-				 HVREPL_OK);
-	}
-	shadow_protect();
-}
-
 /* B runs the VM; A, whose disk is the point of the handover, goes down. */
 static void handed_over_and_down(bool clean)
 {
 	nobody_promises(&pair.a);
-	replicated();
+	shadow_protect_full();
 	shadow_ok(&pair.a, HVREPL_OPERATION_PLANNED);
 	pair_run(&pair, 5 * SECOND);
 	shadow_expect_disks(&pair.b);
@@ -260,7 +249,7 @@ static bool put_failed(struct pair *p)
 START_TEST(a_change_that_could_not_be_put_on_record_is_found_at_the_next_start)
 {
 	nobody_promises(&pair.a);
-	replicated();
+	shadow_protect_full();
 	if (_i == 0)
 		pair.tamper = stops_grant;
 	ck_assert_int_eq(pair_ask(&pair.a, HVREPL_OPERATION_PLANNED, 0, NULL),
@@ -302,7 +291,7 @@ START_TEST(a_vm_is_given_back_by_a_site_whose_disks_were_changed_before_it_took_
 	bool changed = _i == 0;
 
 	nobody_promises(&pair.b);
-	replicated();
+	shadow_protect_full();
 	pair.tamper = stops_grant;
 	ck_assert_int_eq(pair_ask(&pair.a, HVREPL_OPERATION_PLANNED, 0, NULL),
 			 HVREPL_OK);

@@ -13,13 +13,7 @@ static void replicated(void)
 {
 	pair.b.disks[0]->flags = 0;
 	pair.b.disks[1]->flags = 0;
-	for (unsigned i = 0; i < PAIR_DISKS; i++) {
-		test_fill(shadow.disks[i], SHADOW_SIZE, 77 + i);
-		ck_assert_int_eq(pair_write(&pair.a, i, 0, shadow.disks[i],
-					    SHADOW_SIZE),
-				 HVREPL_OK);
-	}
-	shadow_protect();
+	shadow_protect_full();
 	for (unsigned i = 0; i < 3; i++) {
 		shadow_scatter(&pair.a, 20 + i, 2);
 		shadow_expect_point(&pair.b,
