@@ -40,7 +40,12 @@ extern "C" {
  * What operators ask for, and what this site decides by itself, is all told.
  */
 #define HVREPL_EVENT_AUDIT 8u
-#define HVREPL_EVENT_HEALTH 9u   /* value = HVREPL_HEALTH_*. */
+/* A VM's health, or a reason for it, is another one: value = HVREPL_HEALTH_*, and the
+ * sentence of hvrepl_vm_status for the gravest reason. What only time brings about is
+ * told with what happens next. Code: of a record that cannot be written
+ * (HVREPL_REASON_STATE_FAILED). Not told: the ends of certificates, lists and
+ * tickets. */
+#define HVREPL_EVENT_HEALTH 9u
 
 #define HVREPL_SEVERITY_INFO 0u
 #define HVREPL_SEVERITY_WARNING 1u

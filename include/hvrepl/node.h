@@ -435,6 +435,10 @@ struct hvrepl_operation {
 /**
  * Start an operation: refused at once with a sentence, or a job that survives
  * restarts and ends with EVENT_JOB_DONE carrying *job_out.
+ *
+ * @return BUSY: another change of the VM is just being written, or cannot be (the
+ * sentence says why): nothing was decided, ask again. STATE: not where the VM is
+ * now, or it cannot be opened.
  */
 HVREPL_API int32_t hvrepl_node_operate(hvrepl_node *node,
 				       const struct hvrepl_operation *operation,

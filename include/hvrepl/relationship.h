@@ -119,7 +119,11 @@ extern "C" {
 #define HVREPL_REASON_REVOCATION_LIST_ENDS (1u << 22)
 /* See hvrepl_node_set_renewal(); critical in the last hour. */
 #define HVREPL_REASON_TICKET_NOT_RENEWED (1u << 23)
-#define HVREPL_REASON_COUNT 24u
+/* This site's record of the VM cannot be written: nothing more is decided, and
+ * operations get BUSY, until it can; the sentence says why. It is tried again five
+ * times a second. */
+#define HVREPL_REASON_STATE_FAILED (1u << 24)
+#define HVREPL_REASON_COUNT 25u
 
 #ifdef __cplusplus
 }

@@ -2,11 +2,13 @@
 /* A VM's record in the state store: what the driver adds, and the put. */
 #include "base/cursor.h"
 #include "base/plant.h"
+#include "driver/status.h"
 #include "driver/vm.h"
 
 #include <stdio.h>
 #include <string.h>
 
+#define PUT_RETRY_NS 200000000ull
 #define BLOB_MAGIC 0x314d5648u /* "HVM1" */
 #define FLAG_OWN 1u
 #define FLAG_BOUND 2u /* What it is bound to follows the peer's name. */
@@ -126,6 +128,38 @@ static void put_complete(struct hvrepl_op *op, int32_t result)
 	hvri_queue_put(&vm->node->home, &vm->put_item);
 }
 
+void hvri_vm_say_put(const struct hvri_vm *vm, char *sentence, size_t size)
+{
+	snprintf(sentence, size,
+		 "this site's record of it cannot be written (%s): free space, or "
+		 "mend where the site's state lies; nothing is decided until then",
+		 hvrepl_strerror(vm->put_code));
+}
+
+/* Once as it begins to fail, and once as it is over. */
+static void tell_put(struct hvri_vm *vm, int32_t code)
+{
+	struct hvrepl_event event = HVREPL_EVENT_INIT;
+	bool failed = vm->put_code < 0;
+	struct hvrepl_vm_status status;
+
+	vm->put_code = code;
+	if (failed == (code < 0))
+		return;
+	hvri_vm_status(vm, &status);
+	event.type = HVREPL_EVENT_HEALTH;
+	event.severity = code < 0 ? HVREPL_SEVERITY_CRITICAL :
+				    HVREPL_SEVERITY_INFO;
+	event.code = code;
+	event.value = status.health;
+	event.vm = vm->relationship.record.vm;
+	snprintf(event.sentence, sizeof(event.sentence), "VM %s: %.180s",
+		 vm->name,
+		 code < 0 ? status.sentence :
+			    "this site's record of it is written again");
+	hvri_node_event(vm->node, &event);
+}
+
 static void put_done(struct hvri_item *item)
 {
 	struct hvri_vm *vm = (struct hvri_vm *)((char *)item -
@@ -135,6 +169,8 @@ static void put_done(struct hvri_item *item)
 	vm->putting = false;
 	hvri_free(&vm->node->env, vm->blob, HVRI_VM_BLOB_MAX);
 	vm->blob = NULL;
+	if (vm->put_result != HVREPL_E_BUSY)
+		tell_put(vm, vm->put_result);
 	if (vm->put_result == HVREPL_OK && vm->forget) {
 		vm->version = 0; /* It was the removal. */
 		hvri_vm_settled(vm);
@@ -154,8 +190,11 @@ static void put_done(struct hvri_item *item)
 		return;
 	} else {
 		hvri_alarm_set(&vm->node->timers, &vm->perform_retry,
-			       hvri_now(&vm->node->env) + 200000000ull);
-		hvri_vm_settled(vm);
+			       hvri_now(&vm->node->env) + PUT_RETRY_NS);
+		/* Not where its removal is what failed: that would be tried again
+		 * at once, and for ever. */
+		if (vm->closing)
+			hvri_vm_settled(vm);
 		return;
 	}
 	hvri_vm_go_on(vm);

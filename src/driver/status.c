@@ -229,6 +229,23 @@ static const char *why_not_open(const struct hvri_vm *vm)
 					   hvrepl_strerror(vm->open_code);
 }
 
+int32_t hvri_vm_not_now(const struct hvri_vm *vm, struct hvrepl_error *error)
+{
+	char why[HVREPL_SENTENCE_MAX];
+
+	if (!vm->opened && vm->open_code < 0)
+		return hvri_fail(error, HVREPL_E_STATE,
+				 "VM %s cannot be opened: %.160s", vm->name,
+				 why_not_open(vm));
+	if (vm->put_code < 0) {
+		hvri_vm_say_put(vm, why, sizeof(why));
+		return hvri_fail(error, HVREPL_E_BUSY, "VM %s: %.180s",
+				 vm->name, why);
+	}
+	return hvri_fail(error, HVREPL_E_BUSY,
+			 "VM %s is just being changed; try again", vm->name);
+}
+
 void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 {
 	const struct hvri_relationship *relationship = &vm->relationship;
@@ -301,6 +318,12 @@ void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 			 vm->open_sentence[0] != 0 ?
 				 vm->open_sentence :
 				 hvrepl_strerror(vm->store_code));
+	}
+	if (vm->put_code < 0) {
+		/* Above all else: the rest is not so before it is on record. */
+		status->health = HVREPL_HEALTH_CRITICAL;
+		status->reasons |= HVREPL_REASON_STATE_FAILED;
+		hvri_vm_say_put(vm, status->sentence, sizeof(status->sentence));
 	}
 	hvri_vm_progress(vm, &status->progress, &status->total);
 	status->dirty_bytes = hvri_vm_changed_bytes(vm);

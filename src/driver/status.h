@@ -36,6 +36,9 @@ HVRI_MUST_CHECK int32_t hvri_peer_status(const struct hvrepl_node *node,
 					 struct hvrepl_peer_status *status);
 /* The i-th VM; NULL past the last. */
 struct hvri_vm *hvri_node_vm_at(const struct hvrepl_node *node, uint32_t index);
+/* Why no operation is taken just now: BUSY, or STATE of a VM that cannot be opened. */
+HVRI_MUST_CHECK int32_t hvri_vm_not_now(const struct hvri_vm *vm,
+					struct hvrepl_error *error);
 void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status);
 /* Bytes of the transfer under way, as in hvrepl_vm_status; 0, 0: none. */
 void hvri_vm_progress(const struct hvri_vm *vm, uint64_t *done_out,

@@ -114,7 +114,12 @@ static void tell(struct hvri_vm *vm, const struct hvri_notice *notice)
 		event.job = vm->relationship.record.job.id;
 		hvri_vm_progress(vm, &event.value, &event.total);
 	}
-	hvri_text(event.sentence, sizeof(event.sentence), notice->sentence);
+	if (notice->type == HVREPL_EVENT_HEALTH)
+		snprintf(event.sentence, sizeof(event.sentence), "VM %s: %.180s",
+			 vm->name, notice->sentence);
+	else
+		hvri_text(event.sentence, sizeof(event.sentence),
+			  notice->sentence);
 	hvri_node_event(vm->node, &event);
 }
 
@@ -569,9 +574,7 @@ int32_t hvri_vm_operate(struct hvri_vm *vm,
 			break;
 	vm->asked = false;
 	if (vm->performing || vm->inside || vm->closing || !vm->opened)
-		return hvri_fail(error, HVREPL_E_BUSY,
-				 "VM %s is just being changed; try again",
-				 vm->name);
+		return hvri_vm_not_now(vm, error);
 	asked->operation = operation->type;
 	asked->job = (vm->node->incarnation & ~0xffffull) +
 		     ++vm->node->jobs;

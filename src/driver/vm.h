@@ -134,6 +134,7 @@ struct hvri_vm {
 	struct hvrepl_op put_op;
 	struct hvri_item put_item;
 	int32_t put_result;
+	int32_t put_code; /* Of the last put, where it is tried again; OK: it was not. */
 	bool putting;
 	struct hvri_session *session; /* Up, of the relationship's peer. */
 	uint64_t told_session; /* Serial the relationship was told of; 0: none. */
@@ -261,6 +262,8 @@ HVRI_MUST_CHECK int32_t hvri_vm_operate(struct hvri_vm *vm,
 HVRI_MUST_CHECK int32_t hvri_vm_load(struct hvri_vm *vm);
 /* Start the put; ends in hvri_vm_go_on(). */
 HVRI_MUST_CHECK int32_t hvri_vm_save(struct hvri_vm *vm, bool remove);
+/* What `put_code` means for who operates this site. */
+void hvri_vm_say_put(const struct hvri_vm *vm, char *sentence, size_t size);
 
 /* "Untrusted" of one disk (T8), beside the record: is it, and the tracker's
  * callback that says so, on whatever thread it pumps. */

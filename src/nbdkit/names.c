@@ -91,6 +91,7 @@ static const char *const reasons[HVREPL_REASON_COUNT] = {
 	"peer-certificate-ends",
 	"revocation-list-ends",
 	"ticket-not-renewed",
+	"state-failed",
 };
 
 static const char *look(const char *const *names, uint32_t count,

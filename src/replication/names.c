@@ -87,6 +87,7 @@ static const char *const reasons[HVREPL_REASON_COUNT] = {
 	"replica-changed", "replica-full", "point-viewed",
 	"storage-failed", "certificate-ends", "peer-certificate-ends",
 	"revocation-list-ends", "ticket-not-renewed",
+	"state-failed",
 };
 
 static const char *pick(const char *const *table, size_t count, uint32_t i)

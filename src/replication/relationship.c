@@ -453,6 +453,31 @@ static void tell_state(struct hvri_step *s)
 		    hvri_ownership_name(ownership));
 }
 
+static void tell_health(struct hvri_step *s)
+{
+	static const uint32_t severities[] = {
+		[HVREPL_HEALTH_NONE] = HVREPL_SEVERITY_INFO,
+		[HVREPL_HEALTH_NORMAL] = HVREPL_SEVERITY_INFO,
+		[HVREPL_HEALTH_WARNING] = HVREPL_SEVERITY_WARNING,
+		[HVREPL_HEALTH_CRITICAL] = HVREPL_SEVERITY_CRITICAL,
+	};
+	struct hvri_relationship *r = s->r;
+	struct hvri_health health;
+
+	if (!r->started)
+		return;
+	hvri_relationship_health(r, s->e->now_ns, s->e->utc_ns, &health);
+	if (health.level == r->shown_health &&
+	    health.reasons == r->shown_reasons)
+		return;
+	r->shown_health = (uint8_t)health.level;
+	r->shown_reasons = health.reasons;
+	hvri_notice(s, HVREPL_EVENT_HEALTH, severities[health.level], HVREPL_OK,
+		    health.level, "%s",
+		    health.level == HVREPL_HEALTH_NONE ? "not replicated" :
+							 health.sentence);
+}
+
 /* A change is told to a peer that has been heard in this session, and whose
  * memory of this record was looked at before: see seen_newer(). */
 static void tell_generation(struct hvri_step *s)
@@ -491,6 +516,7 @@ static void finish(struct hvri_step *s)
 	set_status(s);
 	set_resend(s);
 	tell_state(s);
+	tell_health(s);
 }
 
 void hvri_relationship_step(struct hvri_relationship *r,

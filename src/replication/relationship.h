@@ -305,7 +305,7 @@ struct hvri_job_end {
 #define HVRI_UPDATE_ACTIONS 16u
 #define HVRI_UPDATE_SENDS 12u
 #define HVRI_UPDATE_TIMERS 8u
-#define HVRI_UPDATE_NOTICES 6u
+#define HVRI_UPDATE_NOTICES 7u
 #define HVRI_UPDATE_JOBS 4u
 
 struct hvri_update {
@@ -482,7 +482,8 @@ struct hvri_relationship {
 	bool lost_by_claim;  /* `untrusted` is about the claim that stands. */
 	uint64_t status_at;         /* When it is next; 0: not set. */
 	bool status_due;            /* Say it though nothing is new. */
-	uint8_t shown_state, shown_ownership, shown_mode;
+	uint8_t shown_state, shown_ownership, shown_mode, shown_health;
+	uint32_t shown_reasons;
 };
 
 /* A relationship that is not there yet: OPERATION enable (primary) or message

@@ -7,9 +7,13 @@
 #include <curl/curl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define SOCKET_DEFAULT "/run/hvrepl/control.sock"
 #define ANSWER_MAX (64u << 20)
+#define BUSY_PAUSE_MS 200u
+#define BUSY_LIMIT_MS 10000u
+#define AGAIN (-1) /* Beside the exit codes. */
 
 struct answer {
 	char *text;
@@ -73,17 +77,17 @@ static int pass_error(const struct tool_run *run, const json_t *answer)
 			 code, "%s", sentence == NULL ? "Failed." : sentence);
 }
 
-static bool is_timeout(const json_t *answer)
+static bool is_error(const json_t *answer, int32_t code)
 {
 	const json_t *error = json_object_get(answer, "error");
 
-	return json_integer_value(json_object_get(error, "code")) ==
-	       HVREPL_E_TIMEOUT;
+	return code < 0 &&
+	       json_integer_value(json_object_get(error, "code")) == code;
 }
 
 static int judge(const struct tool_run *run, const char *path, CURLcode result,
 		 long status, const struct answer *answer, json_t **answer_out,
-		 bool quiet_timeout)
+		 int32_t quiet)
 {
 	json_t *value;
 	int exit_code;
@@ -99,8 +103,8 @@ static int judge(const struct tool_run *run, const char *path, CURLcode result,
 				 "What answers on %s is not an hvrepl daemon. Check the path.",
 				 path);
 	if (status != 200) {
-		exit_code = quiet_timeout && is_timeout(value) ?
-				    TOOL_TIMEOUT : pass_error(run, value);
+		exit_code = is_error(value, quiet) ? AGAIN :
+						     pass_error(run, value);
 		json_decref(value);
 		return exit_code;
 	}
@@ -108,8 +112,9 @@ static int judge(const struct tool_run *run, const char *path, CURLcode result,
 	return TOOL_OK;
 }
 
+/* AGAIN, and nothing is said, where the daemon's error is `quiet`. */
 static int request(const struct tool_run *run, const char *path, json_t *body,
-		   json_t **answer_out, bool quiet_timeout)
+		   json_t **answer_out, int32_t quiet)
 {
 	int exit_code = TOOL_FAILED;
 	char *socket = socket_path(run, &exit_code);
@@ -144,7 +149,7 @@ static int request(const struct tool_run *run, const char *path, json_t *body,
 	result = curl_easy_perform(curl);
 	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
 	exit_code = judge(run, socket, result, status, &answer, answer_out,
-			  quiet_timeout);
+			  quiet);
 out:
 	curl_easy_cleanup(curl);
 	free(answer.text);
@@ -156,13 +161,36 @@ out:
 int tool_request(const struct tool_run *run, const char *path, json_t *body,
 		 json_t **answer_out)
 {
-	return request(run, path, body, answer_out, false);
+	return request(run, path, body, answer_out, HVREPL_OK);
+}
+
+int tool_request_patiently(const struct tool_run *run, const char *path,
+			   json_t *body, uint64_t limit, json_t **answer_out)
+{
+	const struct timespec pause = { .tv_nsec = BUSY_PAUSE_MS * 1000000 };
+	uint64_t spent = 0;
+	int status;
+
+	for (;;) {
+		bool last = spent >= limit || spent >= BUSY_LIMIT_MS;
+
+		status = request(run, path, json_incref(body), answer_out,
+				 last ? HVREPL_OK : HVREPL_E_BUSY);
+		if (status != AGAIN)
+			break;
+		nanosleep(&pause, NULL);
+		spent += BUSY_PAUSE_MS;
+	}
+	json_decref(body);
+	return status;
 }
 
 int tool_ask_again(const struct tool_run *run, const char *path,
 		   json_t **answer_out)
 {
-	return request(run, path, NULL, answer_out, true);
+	int status = request(run, path, NULL, answer_out, HVREPL_E_TIMEOUT);
+
+	return status == AGAIN ? TOOL_TIMEOUT : status;
 }
 
 char *tool_escape(const char *text)

@@ -17,6 +17,10 @@
  */
 int tool_request(const struct tool_run *run, const char *path, json_t *body,
 		 json_t **answer_out);
+/* The same where the daemon says BUSY: asked again until it says something else, at
+ * most for `limit` ms, and 10 s. */
+int tool_request_patiently(const struct tool_run *run, const char *path,
+			   json_t *body, uint64_t limit, json_t **answer_out);
 /* GET `path`; a daemon's TIMEOUT is TOOL_TIMEOUT and says nothing, so that the
  * caller can ask again. */
 int tool_ask_again(const struct tool_run *run, const char *path,

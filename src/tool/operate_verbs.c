@@ -97,7 +97,7 @@ static int operate(const struct tool_run *run, const char *operation,
 		return tool_fail(run, TOOL_FAILED, HVREPL_E_NOMEM,
 				 "Not enough memory.");
 	}
-	status = tool_request(run, path, body, &answer);
+	status = tool_request_patiently(run, path, body, limit, &answer);
 	free(path);
 	if (status != TOOL_OK)
 		return status;

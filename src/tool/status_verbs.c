@@ -310,7 +310,8 @@ static int run_cut(struct tool_run *run)
 	if (path == NULL)
 		return tool_fail(run, TOOL_FAILED, HVREPL_E_NOMEM,
 				 "Not enough memory.");
-	status = tool_request(run, path, json_object(), &answer);
+	status = tool_request_patiently(run, path, json_object(), UINT64_MAX,
+					&answer);
 	free(path);
 	if (status != TOOL_OK)
 		return status;

@@ -180,3 +180,11 @@ void shadow_enable_over_quota(void)
 				      0),
 			 HVREPL_E_LIMIT);
 }
+
+struct hvrepl_vm_status shadow_status(struct pair_site *site)
+{
+	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
+
+	pair_status(site, &status);
+	return status;
+}

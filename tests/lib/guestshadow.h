@@ -37,6 +37,7 @@ uint64_t shadow_next_point(struct pair_site *from, struct pair_site *to);
 /* Wait until the VM has this state and ownership at the site. */
 void shadow_await(struct pair_site *site, uint32_t state, uint32_t ownership);
 void shadow_ok(struct pair_site *site, uint32_t operation);
+struct hvrepl_vm_status shadow_status(struct pair_site *site);
 /* An enable that b refuses: a's entry there lets it have one point too few. */
 void shadow_enable_over_quota(void);
 #endif

@@ -64,6 +64,10 @@ static int32_t state_put(void *user, hvrepl_op *op, const char *key,
 		return HVREPL_E_STATE_IO;
 	if (site->pair->exact && sim_step(&site->sim, true, &crash) < 0)
 		return HVREPL_E_STATE_IO;
+	if (site->put_code < 0)
+		return site->put_code;
+	if (length == 0 && site->removal_code < 0)
+		return site->removal_code;
 	if (blob == NULL)
 		return HVREPL_E_NO_SPACE;
 	if (blob->version != expected)

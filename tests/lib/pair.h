@@ -53,6 +53,8 @@ struct pair_site {
 	struct pair_blob saved[PAIR_KEYS]; /* Of a backup. */
 	uint64_t puts;       /* State writes so far. */
 	uint64_t put_fails_at; /* The n-th fails; UINT64_MAX: none. */
+	/* Of every put, of every one that removes; OK: they are done. */
+	int32_t put_code, removal_code;
 	struct test_refusals *refusals; /* Of what the host gives; or NULL. */
 	hvrepl_node *node;   /* NULL: down. */
 	bool brings_vm;      /* The primary's own VM, not a replica. */

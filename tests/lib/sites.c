@@ -611,6 +611,17 @@ static void check(struct sites *w)
 		sites_broken(w, "both are superseded: nobody may start");
 }
 
+/* What was told of a VM's health is what it is. */
+static void check_health(struct sites *w, const struct one_site *site)
+{
+	struct hvri_health health;
+
+	hvri_relationship_health(&site->r, w->env.now_ns, w->utc_ns, &health);
+	if (site->r.started && !site->r.forgotten &&
+	    health.level != site->told_health)
+		sites_broken(w, "a change of health was not told");
+}
+
 void sites_feed(struct sites *w, uint32_t i, struct hvri_event *event)
 {
 	static struct hvri_update u;
@@ -624,8 +635,7 @@ void sites_feed(struct sites *w, uint32_t i, struct hvri_event *event)
 		event->fresh[k] = sites_fresh(w);
 	if (operation)
 		before = site->r.record;
-	/* A step sets all of it that counts. */
-	memset(&u, 0xa5, sizeof(u));
+	memset(&u, 0xa5, sizeof(u)); /* A step sets all of it that counts. */
 	hvri_relationship_step(&site->r, event, &u);
 	if (u.overflow)
 		sites_broken(w, "an update does not hold all that is to be done");
@@ -653,7 +663,12 @@ void sites_feed(struct sites *w, uint32_t i, struct hvri_event *event)
 	for (uint32_t k = 0; k < u.timer_count; k++)
 		site->timers[u.timers[k].timer] = u.timers[k].at_ns;
 	for (uint32_t k = 0; k < u.notice_count; k++)
-		sites_trace(w, "  %c! %s", site->name, u.notices[k].sentence);
+		if (u.notices[k].type == HVREPL_EVENT_HEALTH)
+			site->told_health = (uint32_t)u.notices[k].value;
+		else
+			sites_trace(w, "  %c! %s", site->name,
+				    u.notices[k].sentence);
+	check_health(w, site);
 	for (uint32_t k = 0; k < u.job_count; k++) {
 		sites_trace(w, "  %c job %s: %s", site->name,
 			    u.jobs[k].code == HVREPL_OK ?

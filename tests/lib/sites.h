@@ -67,6 +67,7 @@ struct one_site {
 	int32_t last_code; /* Of the last job that ended. */
 	char last_sentence[HVRI_SENTENCE_MAX + 1];
 	uint32_t jobs_ended;
+	uint32_t told_health; /* By its last notice of it. */
 };
 
 struct sites_message {

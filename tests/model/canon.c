@@ -271,6 +271,8 @@ static void clear_display(struct hvri_relationship *r)
 	r->retries = 0;
 	r->rule = 0;
 	r->shown_state = r->shown_ownership = r->shown_mode = 0;
+	r->shown_health = 0;
+	r->shown_reasons = 0;
 	r->now_ns = r->utc_ns = 0;
 	r->peer_ownership = r->peer_mode = r->peer_phase = 0;
 	r->peer_armed = false;
@@ -513,7 +515,7 @@ _Static_assert(offsetof(struct hvri_relationship, setup_out) ==
 		       offsetof(struct hvri_relationship, claim_out) +
 			       sizeof(struct hvri_claim),
 	       "only what an update points at is left out");
-_Static_assert(offsetof(struct hvri_relationship, shown_mode) + 8 >
+_Static_assert(offsetof(struct hvri_relationship, shown_reasons) + 8 >
 		       sizeof(struct hvri_relationship),
 	       "and what was shown last");
 

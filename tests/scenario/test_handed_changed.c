@@ -27,14 +27,6 @@ static void damage(struct pair_site *site)
 	site->disks[0]->token++;
 }
 
-static struct hvrepl_vm_status status_of(struct pair_site *site)
-{
-	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
-
-	pair_status(site, &status);
-	return status;
-}
-
 /* B runs the VM; A, whose disk is the point of the handover, goes down. */
 static void handed_over_and_down(bool clean)
 {
@@ -51,7 +43,7 @@ static void handed_over_and_down(bool clean)
 
 static bool changed_no_more(struct pair *p)
 {
-	struct hvrepl_vm_status status = status_of(&p->a);
+	struct hvrepl_vm_status status = shadow_status(&p->a);
 
 	return status.state == HVREPL_STATE_REPLICATING && status.reasons == 0;
 }
@@ -80,7 +72,7 @@ START_TEST(a_disk_changed_after_it_was_handed_over_is_compared_when_it_follows)
 		damage(&pair.a);
 	pair_start(&pair, &pair.a);
 	pair_run(&pair, 5 * SECOND);
-	handed = status_of(&pair.a).last_cut;
+	handed = shadow_status(&pair.a).last_cut;
 	ck_assert_uint_ne(handed, 0);
 	shadow_ok(&pair.b, HVREPL_OPERATION_COMMIT);
 	pair_run(&pair, 5 * SECOND);
@@ -143,8 +135,8 @@ START_TEST(nobody_fails_over_onto_it_unless_he_names_its_point)
 	pair_kill(&pair, &pair.b, true);
 	pair_start(&pair, &pair.a);
 	pair_run(&pair, 30 * SECOND);
-	ck_assert(status_of(&pair.a).reasons & HVREPL_REASON_REPLICA_CHANGED);
-	point = status_of(&pair.a).last_cut;
+	ck_assert(shadow_status(&pair.a).reasons & HVREPL_REASON_REPLICA_CHANGED);
+	point = shadow_status(&pair.a).last_cut;
 	ck_assert_int_eq(pair_operate(&pair, &pair.a,
 				      HVREPL_OPERATION_UNPLANNED, 0),
 			 HVREPL_E_UNTRUSTED);
@@ -177,7 +169,7 @@ static uint64_t followed(uint64_t n, bool power_loss)
 	shadow_setup();
 	handed_over_and_down(true);
 	damage(&pair.a);
-	handed = status_of(&pair.b).last_point;
+	handed = shadow_status(&pair.b).last_point;
 	shadow_ok(&pair.b, HVREPL_OPERATION_COMMIT);
 	pair.may_fail_to_start = true;
 	pair.revives = true;
@@ -211,12 +203,12 @@ END_TEST
 
 static bool given(struct pair *p)
 {
-	return status_of(&p->a).ownership == HVREPL_OWNERSHIP_RELINQUISHED;
+	return shadow_status(&p->a).ownership == HVREPL_OWNERSHIP_RELINQUISHED;
 }
 
 static bool taken(struct pair *p)
 {
-	return status_of(&p->a).ownership == HVREPL_OWNERSHIP_STANDBY;
+	return shadow_status(&p->a).ownership == HVREPL_OWNERSHIP_STANDBY;
 }
 
 /* On its way as site B goes down. */
@@ -280,7 +272,7 @@ END_TEST
 
 static bool settled(struct pair *p)
 {
-	struct hvrepl_vm_status a = status_of(&p->a), b = status_of(&p->b);
+	struct hvrepl_vm_status a = shadow_status(&p->a), b = shadow_status(&p->b);
 
 	return a.ownership != HVREPL_OWNERSHIP_RELINQUISHED &&
 	       (a.writable != 0 || b.writable != 0);
@@ -303,7 +295,7 @@ START_TEST(a_vm_is_given_back_by_a_site_whose_disks_were_changed_before_it_took_
 		damage(&pair.b);
 	pair_start(&pair, &pair.b);
 	ck_assert(pair_until(&pair, 60 * SECOND, settled));
-	ck_assert_uint_eq(status_of(changed ? &pair.a : &pair.b).writable, 1);
+	ck_assert_uint_eq(shadow_status(changed ? &pair.a : &pair.b).writable, 1);
 	shadow_expect_disks(changed ? &pair.a : &pair.b);
 	if (!changed)
 		return;

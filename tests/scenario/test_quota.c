@@ -16,14 +16,6 @@ static void seen(struct pair_site *site, const struct hvrepl_event *event)
 		snprintf(said, sizeof(said), "%s", event->sentence);
 }
 
-static struct hvrepl_vm_status look(struct pair_site *site)
-{
-	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
-
-	pair_status(site, &status);
-	return status;
-}
-
 static unsigned points_of(struct pair_site *site)
 {
 	struct hvrepl_point point = HVREPL_POINT_INIT;
@@ -63,7 +55,7 @@ START_TEST(old_points_go_and_the_newest_keep_coming)
 	ck_assert_uint_lt(points_of(&pair.b), before);
 	/* The upkeep that follows the last of them tells. */
 	pair_run(&pair, SECOND / 4);
-	ck_assert_uint_eq(look(&pair.b).reasons & HVREPL_REASON_REPLICA_FULL,
+	ck_assert_uint_eq(shadow_status(&pair.b).reasons & HVREPL_REASON_REPLICA_FULL,
 			  0);
 }
 END_TEST
@@ -83,8 +75,8 @@ START_TEST(with_no_point_to_give_up_both_sites_say_why_until_there_is_room)
 	}
 	ck_assert_msg(strstr(said, "the quota of 4.0 MiB is full"), "%s", said);
 	pair_run(&pair, 2 * SECOND);
-	ck_assert(look(&pair.b).reasons & HVREPL_REASON_REPLICA_FULL);
-	ck_assert_uint_eq(look(&pair.b).health, HVREPL_HEALTH_CRITICAL);
+	ck_assert(shadow_status(&pair.b).reasons & HVREPL_REASON_REPLICA_FULL);
+	ck_assert_uint_eq(shadow_status(&pair.b).health, HVREPL_HEALTH_CRITICAL);
 	newest = pair_newest_point(&pair.b);
 	shadow_expect_disks(&pair.a); /* Production goes on. */
 	quota(0, 0);
@@ -92,7 +84,7 @@ START_TEST(with_no_point_to_give_up_both_sites_say_why_until_there_is_room)
 	ck_assert_uint_gt(pair_newest_point(&pair.b), newest);
 	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
 	pair_run(&pair, 2 * SECOND);
-	ck_assert_uint_eq(look(&pair.b).reasons & HVREPL_REASON_REPLICA_FULL,
+	ck_assert_uint_eq(shadow_status(&pair.b).reasons & HVREPL_REASON_REPLICA_FULL,
 			  0);
 }
 END_TEST

@@ -66,14 +66,6 @@ static void expect_denied(struct pair_site *site, uint32_t operation,
 		      "%d %s", rc, site->job_sentence);
 }
 
-static struct hvrepl_vm_status look(struct pair_site *site)
-{
-	struct hvrepl_vm_status status;
-
-	pair_status(site, &status);
-	return status;
-}
-
 static bool here(struct pair_site *site)
 {
 	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
@@ -212,7 +204,7 @@ START_TEST(each_refusal_names_the_entry_and_the_verb_that_it_lacks)
 	rights(&pair.b, ALL_BUT(HVREPL_VERB_ENABLE));
 	expect_denied(&pair.a, HVREPL_OPERATION_ENABLE,
 		      "entry 'site-a' lacks the verb 'enable'");
-	ck_assert(!here(&pair.b) || look(&pair.b).mode == HVREPL_MODE_NONE);
+	ck_assert(!here(&pair.b) || shadow_status(&pair.b).mode == HVREPL_MODE_NONE);
 	rights(&pair.b, HVREPL_VERB_ALL);
 	shadow_ok(&pair.a, HVREPL_OPERATION_REMOVE);
 	shadow_protect();
@@ -236,12 +228,12 @@ START_TEST(a_verb_that_is_taken_away_ends_what_is_under_way)
 	pair_rights(&pair.b, ALL_BUT(HVREPL_VERB_RECEIVE));
 	pair_run(&pair, SECOND / 10);
 	ck_assert_uint_gt(sessions_down, 0);
-	received = look(&pair.b).received_bytes;
+	received = shadow_status(&pair.b).received_bytes;
 	shadow_scatter(&pair.a, 3, 40);
 	pair_run(&pair, 20 * SECOND);
 	ck_assert_uint_eq(pair_newest_point(&pair.b), newest);
-	ck_assert_uint_eq(look(&pair.b).received_bytes, received);
-	ck_assert_uint_eq(look(&pair.a).state, HVREPL_STATE_ERROR);
+	ck_assert_uint_eq(shadow_status(&pair.b).received_bytes, received);
+	ck_assert_uint_eq(shadow_status(&pair.a).state, HVREPL_STATE_ERROR);
 	ck_assert_msg(strstr(audit, "denied site-a: receive"), "%s", audit);
 	shadow_expect_disks(&pair.a); /* Production goes on. */
 	/* More is no reason to end a session. */
@@ -264,11 +256,11 @@ START_TEST(initial_replication_that_was_denied_goes_on_when_it_is_resumed)
 				  NULL),
 			 HVREPL_OK);
 	pair_run(&pair, 5 * SECOND);
-	ck_assert_uint_eq(look(&pair.a).state, HVREPL_STATE_ERROR);
+	ck_assert_uint_eq(shadow_status(&pair.a).state, HVREPL_STATE_ERROR);
 	pair_rights(&pair.b, HVREPL_VERB_ALL);
 	pair_link_break(&pair);
 	pair_run(&pair, 30 * SECOND);
-	ck_assert_uint_eq(look(&pair.a).state, HVREPL_STATE_ERROR);
+	ck_assert_uint_eq(shadow_status(&pair.a).state, HVREPL_STATE_ERROR);
 	shadow_ok(&pair.a, HVREPL_OPERATION_RESUME);
 	shadow_await(&pair.a, HVREPL_STATE_REPLICATING, HVREPL_OWNERSHIP_OWNER);
 	shadow_expect_point(&pair.b, pair_newest_point(&pair.b));
@@ -288,7 +280,7 @@ START_TEST(a_denial_is_noted_once_a_session)
 		expect_denied(&pair.a, HVREPL_OPERATION_CANCEL,
 			      "lacks the verb 'overwrite'");
 	ck_assert_uint_eq(audits, 1);
-	ck_assert_uint_eq(look(&pair.b).ownership, HVREPL_OWNERSHIP_OWNER);
+	ck_assert_uint_eq(shadow_status(&pair.b).ownership, HVREPL_OWNERSHIP_OWNER);
 }
 END_TEST
 
@@ -308,7 +300,7 @@ START_TEST(nobody_fails_over_by_plan_to_where_there_is_no_way_back)
 	rights(&pair.a, HVREPL_VERB_ALL);
 	rights(&pair.b, ALL_BUT(HVREPL_VERB_REVERSE));
 	expect_denied(&pair.a, HVREPL_OPERATION_PLANNED, "reverse");
-	ck_assert_uint_eq(look(&pair.a).ownership, HVREPL_OWNERSHIP_OWNER);
+	ck_assert_uint_eq(shadow_status(&pair.a).ownership, HVREPL_OWNERSHIP_OWNER);
 	shadow_scatter(&pair.a, 4, 10); /* Never fenced. */
 	rights(&pair.b, HVREPL_VERB_ALL);
 	shadow_ok(&pair.a, HVREPL_OPERATION_PLANNED);
@@ -329,7 +321,7 @@ START_TEST(points_are_deleted_only_by_who_may_delete_points)
 	ck_assert_msg(strstr(pair.a.job_sentence, "kept at the other site") &&
 			      strstr(pair.a.job_sentence, "delete-points"),
 		      "%s", pair.a.job_sentence);
-	ck_assert_uint_eq(look(&pair.b).mode, HVREPL_MODE_REPLICA);
+	ck_assert_uint_eq(shadow_status(&pair.b).mode, HVREPL_MODE_REPLICA);
 	shadow_expect_point(&pair.b, 0);
 }
 END_TEST
@@ -340,7 +332,7 @@ START_TEST(a_replica_is_removed_by_who_names_its_epoch)
 	shadow_ok(&pair.a, HVREPL_OPERATION_REMOVE);
 	pair_run(&pair, SECOND);
 	ck_assert_str_eq(pair.a.job_sentence, "removed");
-	ck_assert(!here(&pair.b) || look(&pair.b).mode == HVREPL_MODE_NONE);
+	ck_assert(!here(&pair.b) || shadow_status(&pair.b).mode == HVREPL_MODE_NONE);
 }
 END_TEST
 
@@ -457,7 +449,7 @@ START_TEST(a_vm_is_bound_to_its_group_at_first_contact)
 	shadow_scatter(&pair.a, 3, 10);
 	pair_run(&pair, 20 * SECOND);
 	ck_assert_uint_eq(pair_newest_point(&pair.b), newest);
-	ck_assert_uint_ne(look(&pair.a).reasons & HVREPL_REASON_PEER_REFUSES, 0);
+	ck_assert_uint_ne(shadow_status(&pair.a).reasons & HVREPL_REASON_PEER_REFUSES, 0);
 	ck_assert_msg(strstr(audit, "bound to trust group 'pair'") &&
 			      strstr(audit, "has 'other'"),
 		      "%s", audit);
@@ -494,7 +486,7 @@ static void expect_limit(const struct hvrepl_authorisation *entry,
 	rc = pair_operate(&pair, &pair.a, HVREPL_OPERATION_ENABLE, 0);
 	ck_assert_msg(rc == HVREPL_E_LIMIT && strstr(pair.a.job_sentence, words),
 		      "%d %s", rc, pair.a.job_sentence);
-	ck_assert(!here(&pair.b) || look(&pair.b).mode == HVREPL_MODE_NONE);
+	ck_assert(!here(&pair.b) || shadow_status(&pair.b).mode == HVREPL_MODE_NONE);
 	shadow_ok(&pair.a, HVREPL_OPERATION_REMOVE);
 	pair_run(&pair, SECOND);
 }
@@ -582,7 +574,7 @@ START_TEST(a_peer_sends_no_more_a_second_than_its_entry_lets_it)
 	entry_at(&pair.b, &entry);
 	shadow_ok(&pair.a, HVREPL_OPERATION_ENABLE);
 	shadow_scatter(&pair.a, 1, 4000); /* Random: nothing to compress. */
-	before = look(&pair.b).received_bytes;
+	before = shadow_status(&pair.b).received_bytes;
 	begun = pair.now_ns;
 	ck_assert_int_eq(pair_ask(&pair.a, HVREPL_OPERATION_START_INITIAL, 0,
 				  NULL),
@@ -592,7 +584,7 @@ START_TEST(a_peer_sends_no_more_a_second_than_its_entry_lets_it)
 
 		pair_run(&pair, SECOND / 10);
 		seconds = (pair.now_ns - begun) / SECOND + 1;
-		got = look(&pair.b).received_bytes - before;
+		got = shadow_status(&pair.b).received_bytes - before;
 		/* The burst, what has passed, and one frame (F1). */
 		ck_assert_uint_le(got, 4 * rate + seconds * rate);
 	}

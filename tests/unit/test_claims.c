@@ -267,8 +267,10 @@ START_TEST(a_history_that_contradicts_ours_is_not_taken_until_it_is_mended)
 	claim.lineage.epochs[0].planned ^= true;
 	sites_step(&w, 0, &m, 0xf, &u);
 	ck_assert(!a->greeted);
-	ck_assert_uint_eq(u.notice_count, 1);
+	ck_assert_uint_eq(u.notice_count, 2);
 	ck_assert_int_eq(u.notices[0].code, HVREPL_E_PROTOCOL);
+	ck_assert_uint_eq(u.notices[1].type, HVREPL_EVENT_HEALTH);
+	ck_assert_uint_eq(u.notices[1].value, HVREPL_HEALTH_WARNING);
 	/* And again: this one would have been the first of the session. */
 	m = hello_of_b(&claim);
 	claim.lineage.epochs[0].planned ^= true;

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A site whose state store takes nothing says so, decides nothing, and goes on as soon
+ * as it does. */
+#include "base/rc.h"
+#include "guestshadow.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* How often b's events said that its record could not be written, and what came then. */
+static unsigned failed, mended;
+static char sentence[HVREPL_SENTENCE_MAX];
+
+static void seen(struct pair_site *site, const struct hvrepl_event *event)
+{
+	if (site != &pair.b || event->type != HVREPL_EVENT_HEALTH)
+		return;
+	if (event->code < 0) {
+		ck_assert_uint_eq(event->severity, HVREPL_SEVERITY_CRITICAL);
+		ck_assert_uint_eq(event->value, HVREPL_HEALTH_CRITICAL);
+		failed++;
+	} else if (failed > 0) {
+		ck_assert_uint_lt(event->value, HVREPL_HEALTH_CRITICAL);
+		mended++;
+	}
+	snprintf(sentence, sizeof(sentence), "%s", event->sentence);
+}
+
+static void setup(void)
+{
+	shadow_setup();
+	shadow_protect();
+	failed = mended = 0;
+	pair.seen = seen;
+}
+
+static bool job_ended(struct pair *p)
+{
+	return p->b.job_code != HVREPL_PENDING;
+}
+
+static const int32_t codes[] = { HVREPL_E_NO_SPACE, HVREPL_E_STATE_IO };
+
+START_TEST(what_waits_for_the_state_store_is_said_and_goes_on_when_it_can)
+{
+	struct hvrepl_operation again = {
+		.struct_size = sizeof(again),
+		.vm = pair_vm,
+		.type = HVREPL_OPERATION_COMMIT,
+	};
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	uint64_t job, puts;
+
+	pair_stop(&pair, &pair.a);
+	pair_run(&pair, SECOND);
+	pair.b.put_code = codes[_i];
+	ck_assert_int_eq(pair_ask(&pair.b, HVREPL_OPERATION_UNPLANNED, 0, NULL),
+			 HVREPL_OK);
+	puts = pair.b.puts;
+	pair_run(&pair, 10 * SECOND);
+	ck_assert_int_eq(pair.b.job_code, HVREPL_PENDING);
+	ck_assert_uint_eq(shadow_status(&pair.b).writable, 0);
+	shadow_expect_fenced(&pair.b);
+	/* Tried again now and then, and said once. */
+	ck_assert_uint_ge(pair.b.puts - puts, 5);
+	ck_assert_uint_le(pair.b.puts - puts, 100);
+	ck_assert_uint_eq(failed, 1);
+	ck_assert_ptr_nonnull(strstr(sentence, hvrepl_strerror(codes[_i])));
+	ck_assert_ptr_nonnull(strstr(sentence, "free space"));
+	ck_assert(shadow_status(&pair.b).reasons & HVREPL_REASON_STATE_FAILED);
+	ck_assert_uint_eq(shadow_status(&pair.b).health, HVREPL_HEALTH_CRITICAL);
+	ck_assert_ptr_nonnull(
+		strstr(shadow_status(&pair.b).sentence, hvrepl_strerror(codes[_i])));
+	ck_assert_int_eq(hvrepl_node_operate(pair.b.node, &again, &job, &error),
+			 HVREPL_E_BUSY);
+	ck_assert_ptr_nonnull(
+		strstr(error.sentence, hvrepl_strerror(codes[_i])));
+	pair.b.put_code = HVREPL_OK;
+	ck_assert(pair_until(&pair, 10 * SECOND, job_ended));
+	ck_assert_int_eq(pair.b.job_code, HVREPL_OK);
+	ck_assert_uint_eq(shadow_status(&pair.b).writable, 1);
+	ck_assert_uint_eq(shadow_status(&pair.b).reasons & HVREPL_REASON_STATE_FAILED, 0);
+	ck_assert_uint_eq(failed, 1);
+	ck_assert_uint_ge(mended, 1);
+	shadow_expect_disks(&pair.b);
+	shadow_ok(&pair.b, HVREPL_OPERATION_COMMIT);
+}
+END_TEST
+
+static bool is_gone(struct pair *p)
+{
+	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
+
+	return hvrepl_vm_get_status(p->b.node, &pair_vm, &status) ==
+	       HVREPL_E_NOT_FOUND;
+}
+
+START_TEST(a_record_that_cannot_be_removed_is_tried_again_now_and_then)
+{
+	uint64_t puts;
+
+	pair_stop(&pair, &pair.a);
+	pair_run(&pair, SECOND);
+	pair.b.removal_code = HVREPL_E_STATE_IO;
+	ck_assert_int_eq(pair_operate(&pair, &pair.b, HVREPL_OPERATION_REMOVE,
+				      0),
+			 HVREPL_OK);
+	pair_run(&pair, SECOND);
+	ck_assert(!is_gone(&pair));
+	puts = pair.b.puts;
+	pair_run(&pair, 10 * SECOND);
+	ck_assert_uint_ge(pair.b.puts - puts, 5);
+	ck_assert_uint_le(pair.b.puts - puts, 100);
+	ck_assert_uint_eq(failed, 1);
+	pair.b.removal_code = HVREPL_OK;
+	ck_assert(pair_until(&pair, 10 * SECOND, is_gone));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("state full");
+	TCase *tc = tcase_create("state full");
+
+	tcase_add_checked_fixture(tc, setup, shadow_teardown);
+	tcase_add_loop_test(
+		tc, what_waits_for_the_state_store_is_said_and_goes_on_when_it_can,
+		0, HVRI_ARRAY_LEN(codes));
+	tcase_add_test(tc,
+		       a_record_that_cannot_be_removed_is_tried_again_now_and_then);
+	suite_add_tcase(suite, tc);
+	return test_run(suite);
+}
