@@ -482,8 +482,8 @@ struct hvri_relationship {
 	bool lost_by_claim;  /* `untrusted` is about the claim that stands. */
 	uint64_t status_at;         /* When it is next; 0: not set. */
 	bool status_due;            /* Say it though nothing is new. */
-	uint8_t shown_state, shown_ownership, shown_mode, shown_health;
 	uint32_t shown_reasons;
+	uint8_t shown_state, shown_ownership, shown_mode, shown_health;
 };
 
 /* A relationship that is not there yet: OPERATION enable (primary) or message

@@ -515,7 +515,7 @@ _Static_assert(offsetof(struct hvri_relationship, setup_out) ==
 		       offsetof(struct hvri_relationship, claim_out) +
 			       sizeof(struct hvri_claim),
 	       "only what an update points at is left out");
-_Static_assert(offsetof(struct hvri_relationship, shown_reasons) + 8 >
+_Static_assert(offsetof(struct hvri_relationship, shown_health) + 8 >
 		       sizeof(struct hvri_relationship),
 	       "and what was shown last");
 
@@ -523,7 +523,7 @@ static void site_spans(struct spans *s, struct model_site *site)
 {
 	record_spans(s, &site->r.record);
 	BETWEEN(&site->r, started, claim_out);
-	BETWEEN(&site->r, status_sent, shown_state);
+	BETWEEN(&site->r, status_sent, shown_reasons);
 	record_spans(s, &site->durable);
 	span(s, &site->has_backup, sizeof(site->has_backup));
 	if (site->has_backup)
