@@ -78,13 +78,13 @@ void kdc_use(const struct kdc *kdc)
 	       1);
 }
 
-static int reachable(unsigned port)
+static int reachable(const char *address, unsigned port)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET,
 				  .sin_port = htons((uint16_t)port) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), rc;
 
-	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	must(inet_pton(AF_INET, address, &to.sin_addr) == 1, "its address");
 	rc = connect(fd, (struct sockaddr *)&to, sizeof(to));
 	close(fd);
 	return rc == 0;
@@ -94,16 +94,17 @@ void kdc_start(struct kdc *kdc)
 {
 	static const char *const argv[] = { "/usr/sbin/krb5kdc", "-r",
 					    "HVREPL.TEST", "-n", NULL };
-	char path[TEMPDIR_PATH_MAX];
-	FILE *file = fopen(tempdir_join(&kdc->dir, "port", path), "r");
+	char path[TEMPDIR_PATH_MAX], address[16];
+	FILE *file = fopen(tempdir_join(&kdc->dir, "address", path), "r");
 	unsigned port = 0;
 
-	must(file != NULL && fscanf(file, "%u", &port) == 1, "its port");
+	must(file != NULL && fscanf(file, "%15s %u", address, &port) == 2,
+	     "its address and port");
 	fclose(file);
 	kdc->pid = spawn(argv, tempdir_join(&kdc->dir, "run.log", path));
-	for (int i = 0; i < 3000 && !reachable(port); i++)
+	for (int i = 0; i < 3000 && !reachable(address, port); i++)
 		nanosleep(&(struct timespec){ 0, 10000000 }, NULL);
-	must(reachable(port), "krb5kdc");
+	must(reachable(address, port), "krb5kdc");
 }
 
 void kdc_stop(struct kdc *kdc)

@@ -3,7 +3,9 @@
 # Makes a Kerberos realm of its own below DIR, for one run of one test:
 #   kdc.sh DIR PRINCIPAL...     then: krb5kdc -n with DIR/env in the environment
 # Each principal HVREPL/NAME gets DIR/NAME.keytab; "NAME=OPTIONS" gives options
-# of addprinc. Loopback and an unprivileged port that the system chose.
+# of addprinc. An unprivileged port that the system chose, on an address of 127/8 of
+# its own: whoever connects comes from 127.0.0.1, so that nobody has it by the time
+# that the KDC asks for it, or while it is down.
 set -euo pipefail
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 dir=$1
@@ -12,17 +14,18 @@ realm=HVREPL.TEST
 enctypes=${KDC_ENCTYPES:-aes256-cts-hmac-sha384-192 aes128-cts-hmac-sha256-128}
 mkdir -p "$dir/db" "$dir/rcache"
 cd "$dir"
-port=$(/usr/bin/python3 -c 'import socket
+here=127.$((1 + ($$ >> 8) % 254)).$(($$ % 256)).254
+port=$(/usr/bin/python3 -c 'import socket, sys
 while True:
     tcp, udp = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
-    tcp.bind(("127.0.0.1", 0))
+    tcp.bind((sys.argv[1], 0))
     try:
         udp.bind(tcp.getsockname())
         break
     except OSError:
         pass
-print(tcp.getsockname()[1])')
-echo "$port" >port
+print(tcp.getsockname()[1])' "$here")
+echo "$here $port" >address
 cat >krb5.conf <<CONF
 [libdefaults]
 	default_realm = $realm
@@ -39,13 +42,13 @@ cat >krb5.conf <<CONF
 	default_rcache_name = file2:$dir/rcache/seen
 [realms]
 	$realm = {
-		kdc = 127.0.0.1:$port
+		kdc = $here:$port
 	}
 CONF
 cat >kdc.conf <<CONF
 [kdcdefaults]
-	kdc_listen = 127.0.0.1:$port
-	kdc_tcp_listen = 127.0.0.1:$port
+	kdc_listen = $here:$port
+	kdc_tcp_listen = $here:$port
 [realms]
 	$realm = {
 		database_name = $dir/db/principal
