@@ -17,7 +17,7 @@ class Refused(Exception):
 
 
 class Disk:
-    def __init__(self, path, export, timeout=20):
+    def __init__(self, path, export, timeout):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout)
         self.handle = 0
@@ -93,9 +93,9 @@ class Disk:
         self.close()
 
 
-def whole(path, export):
+def whole(path, export, timeout):
     """All bytes of an export."""
-    with Disk(path, export) as disk:
+    with Disk(path, export, timeout) as disk:
         data = bytearray()
         while len(data) < disk.size:
             data += disk.read(len(data), min(1 << 20, disk.size - len(data)))

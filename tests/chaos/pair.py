@@ -12,7 +12,7 @@ import nbd
 import powerloss
 import proxy
 from shadow import SECTOR, Shadow
-from site_daemon import Down, Failure, Refused, Site, free_port, own_address
+from site_daemon import Down, Failure, PATIENCE, Refused, Site, free_port, own_address
 
 # One disk in sectors: small, so that it is read whole again and again.
 SECTORS = 1024
@@ -20,8 +20,6 @@ DISKS = ("data", "log")
 NOTHING, UNFLUSHED, POWER = range(3)
 # What takes longer than this, in seconds, is told: it may wait for nothing.
 SLOW = 5
-# For anything that must come: a busy machine takes its time.
-PATIENCE = int(os.environ.get("HVREPL_CHAOS_PATIENCE", 90))
 
 
 class Writer(threading.Thread):

@@ -23,6 +23,8 @@ FIELDS = ("marks", "kill_at", "kill_late", "kill_mask", "fail_left", "fail_skip"
           "fail_mask", "fail_errno", "failed", "drop")
 WRITES, FLUSHES, NAMES, READS = 1, 2, 4, 8
 FOREVER = (1 << 64) - 1
+# For anything that must come, in seconds: a busy machine takes its time.
+PATIENCE = int(os.environ.get("HVREPL_CHAOS_PATIENCE", 90))
 
 
 class Refused(Exception):
@@ -129,7 +131,7 @@ class Site:
         self.starts += 1
         return self.answers() if wait else True
 
-    def answers(self, seconds=20):
+    def answers(self, seconds=PATIENCE):
         """True when the control socket answers, False when the daemon ended."""
         end = time.monotonic() + seconds
         while self.alive():
@@ -151,7 +153,7 @@ class Site:
             if self.process.poll() is None:
                 self.process.send_signal(number)
             try:
-                self.process.wait(60)
+                self.process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -166,7 +168,7 @@ class Site:
         self.kill()
         self.control.close()
 
-    def request(self, method, path, body=None, timeout=30):
+    def request(self, method, path, body=None, timeout=PATIENCE):
         text = b"" if body is None else json.dumps(body).encode()
         head = "%s %s HTTP/1.1\r\nHost: site\r\nConnection: close\r\n" % (method, path)
         if body is not None:
@@ -212,11 +214,11 @@ class Site:
         return self.get("/v1/jobs/%s?wait_ms=%d" % (number, wait_ms))
 
     def disk(self, name, vm="web"):
-        return nbd.Disk(self.nbd, "%s/%s" % (vm, name))
+        return nbd.Disk(self.nbd, "%s/%s" % (vm, name), PATIENCE)
 
     def image(self, name, point=None, vm="web"):
         at = "" if point is None else "@%d" % point
-        return nbd.whole(self.nbd, "%s/%s%s" % (vm, name, at))
+        return nbd.whole(self.nbd, "%s/%s%s" % (vm, name, at), PATIENCE)
 
     def log_tail(self, lines=40):
         """What is said again and again counts as one line."""
