@@ -111,7 +111,7 @@ fails() {
 	if [ "$(type -t "$1")" = function ]; then
 		"$@" >"$work/said" 2>&1 || got=$?
 	else
-		timeout 20 "$@" >"$work/said" 2>&1 || got=$?
+		timeout 120 "$@" >"$work/said" 2>&1 || got=$?
 	fi
 	cat "$work/said"
 	if [ "$got" != "$status" ]; then
@@ -130,7 +130,8 @@ never() {
 	fi
 }
 
-# within SECONDS COMMAND...: until it succeeds.
+# within SECONDS COMMAND...: until it succeeds. The time is for a machine that is
+# slow and has other things to do: 120 wherever nothing else is meant.
 within() {
 	local end=$((SECONDS + $1))
 	shift
@@ -140,15 +141,29 @@ within() {
 	done
 }
 
-# start_site NAME: runs $work/NAME.conf and waits for its control socket. One
-# that a failed case left running ends first.
+# start_site NAME: runs $work/NAME.conf and waits until it answers and has opened what
+# it can. One that a failed case left running ends first.
 start_site() {
 	[ ! -e "$work/$1.pid" ] || kill_site "$1"
 	spawn "$1" hvrepl site run --config "$work/$1.conf" >>"$work/$1.site.log" 2>&1
-	within 10 hvrepl status --config "$work/$1.conf" || {
+	if ! within 120 answers_or_gone "$1" ||
+		! hvrepl status --config "$work/$1.conf" >/dev/null; then
 		tail -n 20 "$work/$1.site.log"
 		return 1
-	}
+	fi
+}
+# Its VMs are opened once it answers: until then operations on them are refused.
+answers_or_gone() { # SITE
+	if hvrepl status --config "$work/$1.conf" >"$work/up"; then
+		! grep -q ': opening$' "$work/up"
+	else
+		gone "$(cat "$work/$1.pid")"
+	fi
+}
+# logged SITE PATTERN: a site says what it does when it has done it, and so perhaps
+# later than it answers.
+logged() {
+	within 120 grep -q -- "$2" "$work/$1.site.log"
 }
 # Gone, or a zombie that its parent has not looked at; the first thread is one
 # before the others have let go of the sockets.
@@ -162,12 +177,27 @@ kill_site() { # NAME [SIGNAL]
 	local pid
 	pid=$(cat "$work/$1.pid")
 	kill "-${2:-KILL}" "$pid" 2>/dev/null || true
-	within 20 gone "$pid"
+	within 120 gone "$pid"
 	rm "$work/$1.pid"
 }
 
 uri() { # SITE EXPORT
 	echo "nbd+unix:///$2?socket=$work/$1.nbd"
+}
+
+# start_writer SITE EXPORT EXPORT: pairs are written from now on, see nbd_pairs.py,
+# until stop_writer in the same case.
+pairs="$TOP/tests/interop/nbd_pairs.py"
+start_writer() {
+	spawn writer "$pairs" write "$work/$1.nbd" "$2" "$3" >"$work/writer.out"
+	within 120 grep -q begun "$work/writer.out"
+}
+stop_writer() {
+	local pid
+	pid=$(cat "$work/writer.pid")
+	kill -TERM "$pid"
+	wait "$pid"
+	cat "$work/writer.out"
 }
 
 # field NAME: an integer or string out of the JSON on stdin.

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 # A site of a later protocol version, as far as its HELLO: newer_peer.py PORT CA
-# CERTIFICATE KEY HOW. HOW is "hello" (the HELLO asks for versions 2 to 3) or
-# "frame" (the frame itself has another version). Says what each caller answers.
+# CERTIFICATE KEY HOW, PORT of the address $here. HOW is "hello" (the HELLO asks for
+# versions 2 to 3) or "frame" (the frame itself has another version). Says what each
+# caller answers.
 import ctypes
 import os
 import socket
@@ -48,7 +49,7 @@ context.load_cert_chain(certificate, key)
 context.load_verify_locations(authority)
 context.verify_mode = ssl.CERT_REQUIRED
 context.set_alpn_protocols(["hvrepl/1"])
-listener = socket.create_server(("127.0.0.1", int(port)))
+listener = socket.create_server((os.environ["here"], int(port)))
 print("listening", flush=True)
 while True:
     try:

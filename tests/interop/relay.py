@@ -1,17 +1,19 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-# A TCP relay that can be cut: relay.py LISTEN_PORT TARGET_PORT CUT_FILE. While
-# the file exists all connections are broken and new ones end at once.
+# A TCP relay that can be cut: relay.py LISTEN_PORT TARGET_PORT CUT_FILE, ports of the
+# address $here. While the file exists all connections are broken and new ones end at
+# once.
 import os
 import selectors
 import socket
 import sys
 
+here = os.environ["here"]
 listen_port, target_port, cut_file = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 selector = selectors.DefaultSelector()
 listener = socket.socket()
 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-listener.bind(("127.0.0.1", listen_port))
+listener.bind((here, listen_port))
 listener.listen(16)
 selector.register(listener, selectors.EVENT_READ)
 pairs = {}
@@ -39,7 +41,7 @@ while True:
             try:
                 if os.path.exists(cut_file):
                     raise OSError
-                outer = socket.create_connection(("127.0.0.1", target_port))
+                outer = socket.create_connection((here, target_port))
             except OSError:
                 inner.close()
                 continue
