@@ -71,8 +71,10 @@ class Pair:
         vm = 'vm "web" {\n\tpolicy = "fast"\n'
         for disk in DISKS:
             vm += '\tdisk "%s" { path = "east/%s.img" }\n' % (disk, disk)
-        address = own_address()
-        listen = {name: (address, free_port(address)) for name in ("east", "west")}
+        listen = {}
+        for name in ("east", "west"):
+            address = own_address()
+            listen[name] = (address, free_port(address))
         for name in listen:
             self.proxies[name] = proxy.Proxy(0, listen[name])
         for name, peer in (("east", "west"), ("west", "east")):

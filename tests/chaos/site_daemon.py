@@ -24,7 +24,7 @@ FIELDS = ("marks", "kill_at", "kill_late", "kill_mask", "fail_left", "fail_skip"
 WRITES, FLUSHES, NAMES, READS = 1, 2, 4, 8
 FOREVER = (1 << 64) - 1
 # For anything that must come, in seconds: a busy machine takes its time.
-PATIENCE = int(os.environ.get("HVREPL_CHAOS_PATIENCE", 90))
+PATIENCE = int(os.environ.get("HVREPL_CHAOS_PATIENCE", 180))
 
 
 class Refused(Exception):
