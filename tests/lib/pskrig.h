@@ -16,7 +16,7 @@ static inline void renewal_failed(void *user, const char *peer, uint64_t left_ns
 {
 	ck_assert_ptr_eq(user, &east);
 	ck_assert_str_eq(peer, "west");
-	ck_assert_uint_lt(left_ns, 60 * SECOND);
+	ck_assert(left_ns > 0 && left_ns <= east.lifetime_ns / 2);
 	ck_assert_ptr_nonnull(strstr(error->sentence, "safe"));
 	failed_renewals++;
 }
@@ -149,22 +149,5 @@ static inline struct hvrepl_authenticator_ops blocking(void)
 
 	ops.flags = HVREPL_AUTHENTICATOR_BLOCKS;
 	return ops;
-}
-
-static inline void stop_loop(void *user)
-{
-	(void)user;
-	hvrepl_loop_stop(loop);
-}
-
-static inline void run_for(uint64_t ns)
-{
-	hvrepl_loop_timer *timer;
-
-	ck_assert_int_eq(hvrepl_loop_timer_create(loop, stop_loop, NULL,
-						  &timer), 0);
-	hvrepl_loop_timer_set(timer, hvrepl_loop_now() + ns);
-	ck_assert_int_eq(hvrepl_loop_run(loop), HVREPL_OK);
-	hvrepl_loop_timer_free(timer);
 }
 #endif

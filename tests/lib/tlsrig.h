@@ -180,4 +180,21 @@ static inline void join_sides(void)
 	ck_assert_msg(client.code == HVREPL_OK, "%s", client.sentence);
 	ck_assert_int_eq(server.code, HVREPL_OK);
 }
+
+static inline void stop_loop(void *user)
+{
+	(void)user;
+	hvrepl_loop_stop(loop);
+}
+
+static inline void run_for(uint64_t ns)
+{
+	hvrepl_loop_timer *timer;
+
+	ck_assert_int_eq(hvrepl_loop_timer_create(loop, stop_loop, NULL,
+						  &timer), 0);
+	hvrepl_loop_timer_set(timer, hvrepl_loop_now() + ns);
+	ck_assert_int_eq(hvrepl_loop_run(loop), HVREPL_OK);
+	hvrepl_loop_timer_free(timer);
+}
 #endif

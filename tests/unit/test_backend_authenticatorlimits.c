@@ -4,7 +4,9 @@
 #define _GNU_SOURCE
 #include "backend/proofjob.h"
 #include "backend/tls.h"
+#include "loopclock.h"
 #include "pskrig.h"
+#include "tlsreaders.h"
 
 /* ---- How much, and how often. ---- */
 
@@ -226,49 +228,20 @@ START_TEST(an_authenticator_is_released_once_also_when_it_is_not_taken)
 }
 END_TEST
 
-/* ---- Time. ---- */
+/* ---- Time: the loop's, put forward. ---- */
 
-/* A reader on each side, as a node has one. */
-static struct reader {
-	struct hvrepl_op op;
-	uint8_t byte;
-	size_t got;
-	int32_t rc;
-} readers[2];
+#define MINUTE (60 * SECOND)
+/* Of a proof; Check counts a test's time by the same clock, up to an hour. */
+#define LIFE (10 * MINUTE)
+#define LONG_LIFE (600 * MINUTE)
+/* The client makes it anew when half of it is over. */
+#define HALF (LIFE / 2 + SECOND)
 
-static void read_ended(struct hvrepl_op *op, int32_t result)
-{
-	((struct reader *)op)->rc = result;
-}
+static unsigned times; /* That both are to have been proved. */
 
-static void start_readers(void *argument)
-{
-	struct side *const sides[] = { &client, &server };
-
-	(void)argument;
-	for (int i = 0; i < 2; i++) {
-		readers[i] = (struct reader){ .op.complete = read_ended };
-		readers[i].rc = sides[i]->channel.ops->receive(
-			sides[i]->channel.user, &readers[i].op,
-			&readers[i].byte, 1, &readers[i].got);
-	}
-}
-
-static void until(bool (*is)(void))
-{
-	for (int i = 0; i < 1200 && !is(); i++)
-		run_for(SECOND / 20);
-	ck_assert(is());
-}
-
-static bool proved(unsigned times)
+static bool proved(void)
 {
 	return west.ended >= times && east.ended >= times;
-}
-
-static bool proved_twice(void)
-{
-	return proved(2);
 }
 
 static uint64_t proofs_told;
@@ -280,13 +253,6 @@ static void note_proof(void *user, const char *peer, uint64_t count)
 	ck_assert_uint_eq(count, proofs_told + 1);
 	proofs_told = count;
 }
-
-/* Real time: what the thread sanitizer slows down gets more of it. */
-#ifdef __SANITIZE_THREAD__
-#define SHORT_NS (8 * SECOND)
-#else
-#define SHORT_NS (2 * SECOND)
-#endif
 
 START_TEST(a_proof_is_made_anew_on_the_same_connection)
 {
@@ -307,64 +273,59 @@ START_TEST(a_proof_is_made_anew_on_the_same_connection)
 	notes.reserved = 1;
 	ck_assert_int_eq(hvrepl_tls_set_notes(replica, &notes),
 			 HVREPL_E_INVALID);
-	east.lifetime_ns = SHORT_NS;
-	west.lifetime_ns = 30 * SECOND;
+	east.lifetime_ns = LIFE;
+	west.lifetime_ns = LONG_LIFE;
 	join();
-	/* Under load, of three tokens each. Between two transfers nobody reads, and so
-	 * no token is heard: they are short. */
-	while (!proved(3))
-		transfer(200000, 10000);
+	/* Under load, of three tokens each, which may take several transfers: between
+	 * two nobody reads, and so no token is heard. */
+	for (times = 2; times <= 3; times++) {
+		loop_clock_forward(HALF);
+		while (!proved())
+			transfer(200000, 10000);
+	}
 	ck_assert_uint_ge(east.again, 2);
 	ck_assert_uint_ge(west.again, 2);
 	ck_assert_uint_ge(proofs_told, 3);
-	ck_assert_int_eq(hvrepl_loop_post(loop, start_readers, NULL), 0);
+	read_on_both_sides();
 	east.begun = east.ended = west.begun = west.ended = 0;
-	until(proved_twice); /* ...and idle. */
-	ck_assert_int_eq(readers[0].rc, HVREPL_PENDING);
-	ck_assert_int_eq(readers[1].rc, HVREPL_PENDING);
+	for (times = 1; times <= 2; times++) { /* ...and idle. */
+		loop_clock_forward(HALF);
+		UNTIL(proved());
+	}
+	ck_assert(both_wait());
 }
 END_TEST
-
-static bool client_is_out(void)
-{
-	/* The other side hears an end in good order. */
-	return readers[1].op.complete != NULL &&
-	       readers[0].rc != HVREPL_PENDING &&
-	       readers[1].rc != HVREPL_PENDING;
-}
 
 START_TEST(a_proof_that_cannot_be_made_anew_ends_with_its_lifetime)
 {
-	east.lifetime_ns = 3 * SECOND;
-	west.lifetime_ns = 60 * SECOND;
+	east.lifetime_ns = LIFE;
+	west.lifetime_ns = LONG_LIFE;
 	join();
 	east.fails = true;
-	ck_assert_int_eq(hvrepl_loop_post(loop, start_readers, NULL), 0);
-	until(client_is_out);
+	read_on_both_sides();
+	loop_clock_forward(HALF);
+	UNTIL(failed_renewals > 0);
+	ck_assert_int_eq(readers[0].rc, HVREPL_PENDING);
+	loop_clock_forward(HALF);
+	UNTIL(none_waits());
 	ck_assert_int_eq(readers[0].rc, HVREPL_E_UNAUTHENTICATED);
-	ck_assert_uint_ge(failed_renewals, 1);
 }
 END_TEST
 
-static bool renewal_failed_once(void)
-{
-	return failed_renewals > 0;
-}
-static bool renewal_mended(void)
-{
-	return mended_renewals > 0;
-}
-
 START_TEST(a_renewal_that_comes_late_is_in_time)
 {
-	east.lifetime_ns = 6 * SECOND;
-	west.lifetime_ns = 60 * SECOND;
+	east.lifetime_ns = LIFE;
+	west.lifetime_ns = LONG_LIFE;
 	join();
 	east.fails = true;
-	ck_assert_int_eq(hvrepl_loop_post(loop, start_readers, NULL), 0);
-	until(renewal_failed_once);
+	read_on_both_sides();
+	loop_clock_forward(HALF);
+	UNTIL(failed_renewals > 0);
 	east.fails = false;
-	until(renewal_mended);
+	loop_clock_forward(LIFE / 16); /* An eighth of what was left. */
+	UNTIL(mended_renewals > 0);
+	loop_clock_forward(LIFE / 2); /* The first proof would be over. */
+	run_for(SECOND / 20);
 	ck_assert_int_eq(readers[0].rc, HVREPL_PENDING);
 }
 END_TEST
@@ -383,7 +344,6 @@ static void note_end(void *user, const char *peer,
 	ends[at]++;
 }
 
-/* With proofs of east's that are made anew after a second. */
 static void join_and_watch(void)
 {
 	struct hvrepl_tls_notes notes = HVREPL_TLS_NOTES_INIT;
@@ -395,7 +355,7 @@ static void join_and_watch(void)
 	notes.user = &west;
 	ck_assert_int_eq(hvrepl_tls_set_notes(replica, &notes), HVREPL_OK);
 	join();
-	ck_assert_int_eq(hvrepl_loop_post(loop, start_readers, NULL), 0);
+	read_on_both_sides();
 }
 
 #define WHY(side, words)                                                    \
@@ -405,11 +365,12 @@ static void join_and_watch(void)
 
 START_TEST(nobody_else_proves_himself_on_a_proved_connection)
 {
-	east.lifetime_ns = SHORT_NS;
-	west.lifetime_ns = 60 * SECOND;
+	east.lifetime_ns = LIFE;
+	west.lifetime_ns = LONG_LIFE;
 	join_and_watch();
 	strcpy(east.name, "north");
-	until(client_is_out);
+	loop_clock_forward(HALF);
+	UNTIL(none_waits());
 	ck_assert_int_eq(readers[1].rc, HVREPL_E_UNAUTHENTICATED);
 	ck_assert_int_eq(readers[0].rc, HVREPL_E_UNAUTHENTICATED);
 	ck_assert_int_eq(why[1].code, HVREPL_E_UNAUTHENTICATED);
@@ -425,11 +386,12 @@ START_TEST(a_new_proof_that_fails_at_the_acceptor_says_why_on_both_sides)
 
 	blind.step = psk_blind_step;
 	again_with(&blind, &psk_ops);
-	east.lifetime_ns = SHORT_NS;
-	west.lifetime_ns = 60 * SECOND;
+	east.lifetime_ns = LIFE;
+	west.lifetime_ns = LONG_LIFE;
 	join_and_watch();
 	west.key[0] ^= 1;
-	until(client_is_out);
+	loop_clock_forward(HALF);
+	UNTIL(none_waits());
 	WHY(1, "the new proof of east by psk-1 failed: the initiator has "
 	       "another key");
 	WHY(0, "west refused our proof by psk-1: it has another key for us");
@@ -439,13 +401,23 @@ END_TEST
 START_TEST(a_proof_that_ends_says_so_on_the_side_where_it_does)
 {
 	/* Who accepts waits for as long as a handshake may take. */
-	patience_ns = SECOND;
+	patience_ns = MINUTE;
 	again_with(&psk_ops, &psk_ops);
-	east.lifetime_ns = _i == 0 ? SHORT_NS : 60 * SECOND;
-	west.lifetime_ns = _i == 0 ? 60 * SECOND : SECOND / 10;
+	east.lifetime_ns = _i == 0 ? LIFE : LONG_LIFE;
+	west.lifetime_ns = _i == 0 ? LONG_LIFE : LIFE;
 	join_and_watch();
 	east.fails = true;
-	until(client_is_out);
+	if (_i == 0) {
+		loop_clock_forward(HALF);
+		UNTIL(failed_renewals > 0);
+		loop_clock_forward(HALF);
+	} else {
+		loop_clock_forward(LIFE);
+		run_for(SECOND / 20);
+		ck_assert_int_eq(readers[1].rc, HVREPL_PENDING);
+		loop_clock_forward(MINUTE);
+	}
+	UNTIL(none_waits());
 	WHY(_i, _i == 0 ? "our proof to west by psk-1 has ended" :
 			  "east has not proved itself anew in time");
 	ck_assert_uint_eq(ends[1 - _i], 0);
@@ -457,7 +429,7 @@ int main(void)
 	Suite *suite = suite_create("authenticator limits");
 	TCase *tc = tcase_create("authenticator");
 
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 240);
 	tcase_add_checked_fixture(tc, open_ends, close_ends);
 	tcase_add_test(
 		tc, a_proof_may_take_eight_tokens_each_way_of_12288_bytes);
