@@ -163,9 +163,9 @@ START_TEST(only_the_last_jobs_are_remembered)
 {
 	for (uint64_t job = 100; job < 165; job++)
 		add_event(HVREPL_EVENT_JOB_DONE, job, 0);
-	ck_assert_int_eq(hvrepl_runner_wait_job(runner, 164, SECOND, NULL),
+	ck_assert_int_eq(hvrepl_runner_wait_job(runner, 164, 30 * SECOND, NULL),
 			 HVREPL_OK);
-	ck_assert_int_eq(hvrepl_runner_wait_job(runner, 101, SECOND, NULL),
+	ck_assert_int_eq(hvrepl_runner_wait_job(runner, 101, 30 * SECOND, NULL),
 			 HVREPL_OK);
 	ck_assert_int_eq(hvrepl_runner_wait_job(runner, 100, 1000000, NULL),
 			 HVREPL_E_TIMEOUT);
@@ -279,7 +279,7 @@ int main(void)
 	Suite *suite = suite_create("runner");
 	TCase *tc = tcase_create("node on a loop");
 
-	tcase_set_timeout(tc, 30);
+	tcase_set_timeout(tc, 240);
 	tcase_add_checked_fixture(tc, run_setup, run_teardown);
 	tcase_add_test(tc, a_job_is_waited_for_and_its_result_is_given);
 	tcase_add_test(tc, only_the_last_jobs_are_remembered);
