@@ -346,7 +346,7 @@ int main(void)
 	Suite *suite = suite_create("audit");
 	TCase *crash = tcase_create("crash"), *tc = tcase_create("audit");
 
-	tcase_set_timeout(crash, 120);
+	tcase_set_timeout(crash, 240);
 	tcase_add_test(crash,
 		       no_acknowledged_record_is_lost_or_reordered_by_a_power_loss);
 	tcase_add_test(crash, nor_where_a_segment_ends);

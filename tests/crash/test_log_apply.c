@@ -461,7 +461,7 @@ int main(void)
 	tcase_add_test(tcase, any_failed_io_is_reported_and_can_be_repeated);
 	tcase_add_test(tcase,
 		       every_failed_allocation_leaves_the_disk_repeatable);
-	tcase_set_timeout(tcase, 60);
+	tcase_set_timeout(tcase, 240);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }

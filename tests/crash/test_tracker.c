@@ -198,7 +198,7 @@ int main(void)
 	Suite *suite = suite_create("tracker crash");
 	TCase *tcase = tcase_create("all");
 
-	tcase_set_timeout(tcase, 120);
+	tcase_set_timeout(tcase, 240);
 	tcase_add_loop_test(tcase, power_loss_at_any_io_misses_no_changed_block,
 			    0, 2);
 	tcase_add_test(tcase, killed_at_any_io_misses_no_changed_block);

@@ -35,7 +35,7 @@ static inline void count_threads(void)
 static inline void await_threads(void)
 {
 #ifdef __SANITIZE_ADDRESS__
-	for (int i = 0; i < 5000 && threads_before > 0 &&
+	for (int i = 0; i < 60000 && threads_before > 0 &&
 			threads_now() > threads_before;
 	     i++)
 		nanosleep(&(struct timespec){ 0, 1000000 }, NULL);

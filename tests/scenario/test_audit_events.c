@@ -528,7 +528,7 @@ int main(void)
 	Suite *suite = suite_create("audit events");
 	TCase *tc = tcase_create("audit events");
 
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 240);
 	tcase_add_checked_fixture(tc, setup, shadow_teardown);
 	tcase_add_test(tc, who_proved_itself_and_whose_session_ended_is_told);
 	tcase_add_loop_test(

@@ -163,7 +163,7 @@ int main(void)
 	Suite *suite = suite_create("follow map");
 	TCase *tc = tcase_create("follow map");
 
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 240);
 	tcase_add_test(tc, a_damaged_map_of_what_differs_costs_a_compare);
 	tcase_add_test(tc,
 		       a_map_of_what_differs_that_cannot_be_read_is_read_later);

@@ -301,7 +301,7 @@ int main(void)
 	Suite *suite = suite_create("greedy");
 	TCase *tc = tcase_create("greedy");
 
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 240);
 	tcase_add_checked_fixture(tc, setup, shadow_teardown);
 	tcase_add_test(
 		tc, a_peer_that_takes_credit_and_sends_nothing_leaves_as_much);

@@ -109,7 +109,7 @@ int main(void)
 	Suite *suite = suite_create("many_vms");
 	TCase *tc = tcase_create("at once");
 
-	tcase_set_timeout(tc, 120);
+	tcase_set_timeout(tc, 240);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_link_that_comes_back_comes_back_to_each_of_520_vms);
 	tcase_add_test(tc,

@@ -574,7 +574,7 @@ int main(void)
 	Suite *suite = suite_create("other_peer");
 	TCase *tc = tcase_create("other_peer");
 
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 240);
 	tcase_add_checked_fixture(tc, shadow_setup, teardown);
 	tcase_add_test(
 		tc, a_replica_that_is_being_made_is_not_given_to_who_asks_next);

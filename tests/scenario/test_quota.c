@@ -117,7 +117,7 @@ int main(void)
 	Suite *suite = suite_create("quota");
 	TCase *tc = tcase_create("quota");
 
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 240);
 	tcase_add_checked_fixture(tc, shadow_setup, shadow_teardown);
 	tcase_add_test(tc, old_points_go_and_the_newest_keep_coming);
 	tcase_add_test(tc, with_no_point_to_give_up_both_sites_say_why_until_there_is_room);

@@ -599,7 +599,7 @@ int main(void)
 	TCase *tc = tcase_create("rights");
 	TCase *hosts = tcase_create("hosts");
 
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 240);
 	tcase_add_checked_fixture(tc, setup, shadow_teardown);
 	tcase_add_test(tc,
 		       without_an_entry_there_is_no_session_and_it_is_said_why);
@@ -628,7 +628,7 @@ int main(void)
 	tcase_add_test(tc, one_vm_more_than_the_entry_lets_in_is_refused);
 	tcase_add_test(tc, a_peer_sends_no_more_a_second_than_its_entry_lets_it);
 	suite_add_tcase(suite, tc);
-	tcase_set_timeout(hosts, 60);
+	tcase_set_timeout(hosts, 240);
 	tcase_add_checked_fixture(hosts, setup_hosts, shadow_teardown);
 	tcase_add_test(
 		hosts,

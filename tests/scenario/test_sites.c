@@ -435,7 +435,7 @@ int main(void)
 	Suite *suite = suite_create("two sites");
 	TCase *tc = tcase_create("real backends");
 
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 240);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, disks_on_files_are_replicated_over_tls);
 	tcase_add_test(tc, a_replica_that_restarts_is_found_again);

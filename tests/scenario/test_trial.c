@@ -377,7 +377,7 @@ int main(void)
 	Suite *suite = suite_create("trial");
 	TCase *tc = tcase_create("trial");
 
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 240);
 	tcase_add_checked_fixture(tc, setup, shadow_teardown);
 	tcase_add_test(tc, a_trial_tells_storage_bandwidth_and_round_trip);
 	tcase_add_test(tc,

@@ -400,7 +400,7 @@ int main(void)
 	setenv("KDC_CLOCKSKEW", "60", 1);
 	kdc_make(&kdc, principals);
 
-	tcase_set_timeout(tc, 30);
+	tcase_set_timeout(tc, 240);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_disk_that_cannot_be_opened_leaves_nothing_locked);
 	tcase_add_test(tc, storage_stays_whole_without_memory);

@@ -313,7 +313,7 @@ int main(void)
 	Suite *suite = suite_create("TLS channel");
 	TCase *tc = tcase_create("channels");
 
-	tcase_set_timeout(tc, 30);
+	tcase_set_timeout(tc, 240);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, large_transfers_run_both_ways_at_once);
 	tcase_add_test(tc, one_byte_at_a_time_is_slow_but_right);

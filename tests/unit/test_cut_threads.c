@@ -319,7 +319,7 @@ int main(void)
 	Suite *suite = suite_create("cut threads");
 	TCase *tcase = tcase_create("all");
 
-	tcase_set_timeout(tcase, 100);
+	tcase_set_timeout(tcase, 240);
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_loop_test(tcase,
 			    who_reads_what_another_thread_copies_waits_for_it,

@@ -214,7 +214,7 @@ int main(void)
 	Suite *suite = suite_create("flush threads");
 	TCase *tcase = tcase_create("all");
 
-	tcase_set_timeout(tcase, 100);
+	tcase_set_timeout(tcase, 240);
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase,
 		       a_guest_that_flushes_while_the_trackers_flush_fails_is_told);

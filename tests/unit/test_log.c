@@ -686,7 +686,7 @@ int main(void)
 	tcase_add_test(tcase, disks_of_two_sizes_are_not_compared);
 	tcase_add_test(tcase, content_digest_sees_content_and_not_holes);
 	tcase_add_test(tcase, every_failed_allocation_is_survived);
-	tcase_set_timeout(tcase, 60);
+	tcase_set_timeout(tcase, 240);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
 }

@@ -214,7 +214,7 @@ int main(void)
 	Suite *suite = suite_create("store-capacity");
 	TCase *tcase = tcase_create("store-capacity");
 
-	tcase_set_timeout(tcase, 60);
+	tcase_set_timeout(tcase, 240);
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_loop_test(
 		tcase,

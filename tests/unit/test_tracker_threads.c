@@ -341,7 +341,7 @@ int main(void)
 	Suite *suite = suite_create("tracker threads");
 	TCase *tcase = tcase_create("all");
 
-	tcase_set_timeout(tcase, 100);
+	tcase_set_timeout(tcase, 240);
 	tcase_add_loop_test(tcase, every_cut_is_one_instant_while_threads_write,
 			    0, 2);
 	suite_add_tcase(suite, tcase);
