@@ -80,10 +80,13 @@ static void run_free(struct hvri_run *run)
 
 bool hvri_run_back(struct hvri_run *run)
 {
+	struct hvri_vm *vm = run->vm;
+
 	run->in_lane = false;
 	if (!run->ended)
 		return false;
 	run_free(run);
+	hvri_vm_settled(vm); /* Closing may have waited for this. */
 	return true;
 }
 

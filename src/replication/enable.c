@@ -308,6 +308,14 @@ void hvri_start(struct hvri_step *s, const struct hvri_start *start)
 	}
 	if (rec->form == HVRI_FORM_STORE)
 		start_store(s, start);
+	else if (rec->form == HVRI_FORM_OVERLAY && start->has_points &&
+		 rec->phase == HVRI_PHASE_FAILED_OVER &&
+		 start->newest.number > hvri_stands_at(rec)->number &&
+		 !HVRI_PLANT(found_under_overlay)) {
+		/* What a cancel comes back to; see found_elsewhere(). */
+		rec->position = start->newest;
+		hvri_save(s);
+	}
 	r->base_marked = rec->frontier.disk > 0 || rec->frontier.offset > 0;
 	r->doubted = start->doubted;
 	if ((start->untrusted || start->doubted) && !rec->untrusted) {

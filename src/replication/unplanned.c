@@ -520,6 +520,14 @@ void hvri_maybe_arm(struct hvri_step *s)
 	act->generation = rec->generation;
 }
 
+/* Between the decision and this it may have been down, and its disks were found to be
+ * others: they are the VM's by then, but not that point. */
+static const char *changed_since(const struct hvri_record *rec)
+{
+	return rec->untrusted && rec->form == HVRI_FORM_LIVE ?
+		       ", on disks that may have been changed outside since" : "";
+}
+
 void hvri_arm_done(struct hvri_step *s, const struct hvri_done *done)
 {
 	struct hvri_relationship *r = s->r;
@@ -546,13 +554,15 @@ void hvri_arm_done(struct hvri_step *s, const struct hvri_done *done)
 		hvri_loss_text(&rec->loss, lost);
 		hvri_job_end(s, HVREPL_OK,
 			     "failed over to point %llu; the VM may start "
-			     "here; lost: %s",
-			     (unsigned long long)rec->failover.number, lost);
+			     "here%s; lost: %s",
+			     (unsigned long long)rec->failover.number,
+			     changed_since(rec), lost);
 	} else if (hvri_job_is(s, HVREPL_OPERATION_UNPLANNED) ||
 		   hvri_job_is(s, HVREPL_OPERATION_CHANGE_POINT) ||
 		   hvri_job_is(s, HVREPL_OPERATION_PLANNED)) {
 		hvri_job_end(s, HVREPL_OK,
-			     "failed over to point %llu; the VM may start here",
-			     (unsigned long long)rec->failover.number);
+			     "failed over to point %llu; the VM may start here%s",
+			     (unsigned long long)rec->failover.number,
+			     changed_since(rec));
 	}
 }

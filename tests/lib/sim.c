@@ -552,6 +552,9 @@ uint64_t sim_disk_size(const struct sim_disk *disk)
 void sim_disk_poke(struct sim_disk *disk, uint64_t offset, const void *bytes,
 		   size_t length)
 {
+	/* A flush would write what is pending over it. */
+	if (disk->image->first != NULL)
+		sim_settle(disk->image);
 	memcpy(disk->image->now + offset, bytes, length);
 	memcpy(sim_durable(disk->image) + offset, bytes, length);
 	disk->image->apart = true;

@@ -105,7 +105,8 @@ const uint8_t *sim_disk_bytes(const struct sim_disk *disk);
 uint64_t sim_disk_size(const struct sim_disk *disk);
 /* How often a flush of it failed and took what readers saw (SIM_FLUSH_REVERTS). */
 unsigned sim_disk_reverts(const struct sim_disk *disk);
-/* Write behind the library's back, durable at once, no I/O counted. */
+/* Write behind the library's back, durable at once with all that is pending, no I/O
+ * counted. */
 void sim_disk_poke(struct sim_disk *disk, uint64_t offset, const void *bytes,
 		   size_t length);
 

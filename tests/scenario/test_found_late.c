@@ -497,6 +497,33 @@ START_TEST(a_cut_that_was_given_up_is_known_while_its_owner_runs)
 }
 END_TEST
 
+/* Under a failover to the point before it: found while that runs, or by a start. */
+START_TEST(a_cancel_comes_back_to_a_point_that_was_found_under_the_failover)
+{
+	struct hvri_point held;
+
+	sites_replicating(&w);
+	held = hide_next_cut();
+	ck_assert_int_eq(
+		sites_operate(&w, 1, HVREPL_OPERATION_UNPLANNED,
+			      w.site[1].r.record.position.number, NULL),
+		HVREPL_OK);
+	sites_settle(&w, 4000);
+	ck_assert(w.site[1].gate);
+	if (_i == 0) {
+		show_it(1);
+	} else {
+		sites_crash(&w, 1);
+		sites_start(&w, 1);
+	}
+	begin(1, HVREPL_OPERATION_CANCEL);
+	sites_settle(&w, 4000);
+	ck_assert_uint_eq(w.site[1].r.record.position.number, held.number);
+	sites_connect(&w);
+	expect_both(1, &held);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("found_late");
@@ -524,6 +551,10 @@ int main(void)
 	tcase_add_loop_test(tc,
 			    a_cut_that_was_given_up_is_known_while_its_owner_runs,
 			    (int)HVRI_BEGUN_MAX - 1, (int)HVRI_BEGUN_MAX + 1);
+	tcase_add_loop_test(
+		tc,
+		a_cancel_comes_back_to_a_point_that_was_found_under_the_failover,
+		0, 2);
 	tcase_add_test(tc, a_first_content_ends_where_the_other_site_joins_no_more);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);

@@ -146,6 +146,42 @@ START_TEST(nobody_fails_over_onto_it_unless_he_names_its_point)
 }
 END_TEST
 
+static bool job_ended(struct pair *p)
+{
+	return p->a.job_code != HVREPL_PENDING;
+}
+
+/* Its own, as soon as that is decided; changed before its guest could write, it is not
+ * the point that was asked for. */
+START_TEST(a_failover_to_it_says_where_it_was_changed_meanwhile)
+{
+	bool changed = _i == 0;
+
+	handed_over_and_down(true);
+	pair_link(&pair, false);
+	pair_start(&pair, &pair.a);
+	pair_run(&pair, 20 * SECOND);
+	pair.a.holds_jobs = true;
+	ck_assert_int_eq(pair_ask(&pair.a, HVREPL_OPERATION_UNPLANNED, 0, NULL),
+			 HVREPL_OK);
+	pair_run(&pair, SECOND);
+	ck_assert_int_eq(pair.a.job_code, HVREPL_PENDING);
+	ck_assert_uint_eq(shadow_status(&pair.a).ownership,
+			  HVREPL_OWNERSHIP_OWNER);
+	pair.a.holds_jobs = false;
+	if (changed) {
+		pair_kill(&pair, &pair.a, true);
+		damage(&pair.a);
+		pair_start(&pair, &pair.a);
+	}
+	ck_assert(pair_until(&pair, 60 * SECOND, job_ended));
+	ck_assert_int_eq(pair.a.job_code, HVREPL_OK);
+	ck_assert_msg((strstr(pair.a.job_sentence, "changed outside since") !=
+		       NULL) == changed,
+		      "%s", pair.a.job_sentence);
+}
+END_TEST
+
 /* As an operator who wants B protected by A, whatever comes between. */
 static void follow_somehow(void)
 {
@@ -327,6 +363,9 @@ int main(void)
 		tc,
 		a_change_that_could_not_be_put_on_record_is_found_at_the_next_start,
 		0, 2);
+	tcase_add_loop_test(tc,
+			    a_failover_to_it_says_where_it_was_changed_meanwhile,
+			    0, 2);
 	tcase_add_test(tc, nobody_fails_over_onto_it_unless_he_names_its_point);
 	tcase_add_loop_test(
 		tc,

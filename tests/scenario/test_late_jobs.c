@@ -239,6 +239,45 @@ END_TEST
  * before what was begun is thrown away. The store is opened again for the cancel
  * first: that comes late, and takes nothing from under the guest. _i: the call that
  * fails. */
+static bool waits_for_resync(struct pair *p)
+{
+	return shadow_status(&p->a).state ==
+	       HVREPL_STATE_WAITING_FOR_RESYNC;
+}
+
+/* It is the only thing under way: replication was suspended, and the other site's disks
+ * were changed outside. The link breaks as it marks what is to be compared, one disk
+ * after the other, and a little later it is ended: all of it at any time. It waits for
+ * no timer: there need be none. */
+START_TEST(a_site_that_is_ended_in_the_midst_of_a_compare_ends)
+{
+	uint64_t began;
+
+	protected_with_points();
+	shadow_ok(&pair.a, HVREPL_OPERATION_SUSPEND);
+	pair_stop(&pair, &pair.b);
+	for (unsigned i = 0; i < PAIR_DISKS; i++) {
+		pair.b.disks[i]->flags = 0;
+		pair.b.disks[i]->token++;
+	}
+	pair_start(&pair, &pair.b);
+	ck_assert(pair_until(&pair, 60 * SECOND, waits_for_resync));
+	pair.a.jobs_take_ns = SECOND / 10;
+	ck_assert_int_eq(pair_ask(&pair.a, HVREPL_OPERATION_RESUME, 0, NULL),
+			 HVREPL_OK);
+	pair_run(&pair, (unsigned)_i % 10 * SECOND / 100);
+	pair_link(&pair, false);
+	pair_run(&pair, (unsigned)_i / 10 * SECOND / 100);
+	began = pair.now_ns;
+	pair_stop(&pair, &pair.a);
+	ck_assert_uint_lt(pair.now_ns - began, SECOND / 20);
+	pair.a.jobs_take_ns = 0;
+	pair_link(&pair, true);
+	pair_start(&pair, &pair.a);
+	shadow_expect_point(&pair.b, shadow_next_point(&pair.a, &pair.b));
+}
+END_TEST
+
 START_TEST(a_cancel_that_ends_late_takes_nothing_from_the_next_failover)
 {
 	protected_with_points();
@@ -504,6 +543,8 @@ int main(void)
 			    0, getenv("HVREPL_LONG") != NULL ?
 				       1000 :
 				       60 / (int)test_stride());
+	tcase_add_loop_test(
+		tcase, a_site_that_is_ended_in_the_midst_of_a_compare_ends, 0, 60);
 	tcase_add_loop_test(
 		tcase, a_cancel_that_ends_late_takes_nothing_from_the_next_failover,
 		0, 40);

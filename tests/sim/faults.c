@@ -32,6 +32,7 @@ void swarm(void)
 				   OF_REST | BIT(FAULT_RESTORE),
 		[PROFILE_LATE] = OF_LINK | OF_PROCESS | OF_DISK | OF_MEDIUM |
 				 OF_STRANGERS | OF_REST | BIT(FAULT_RESTORE),
+		[PROFILE_OUTSIDE] = OF_LINK | OF_PROCESS,
 	};
 	uint32_t drawn = (uint32_t)dice(BIT(FAULT_COUNT));
 
@@ -54,13 +55,16 @@ void swarm(void)
 		armed &= ~BIT(FAULT_RESTORE);
 	if (profile == PROFILE_BACKUP)
 		armed |= BIT(FAULT_RESTORE);
+	if (profile == PROFILE_OUTSIDE)
+		armed |= BIT(FAULT_KILL);
 	/* A byte that changes under the session's seal would be a bug in TLS:
 	 * what is above it must see most of them, not live with all. */
 	for (int i = 0; i < 2; i++)
 		pair.delay_ns[i] = armed & BIT(FAULT_SLOW) ?
 					   dice(6) * dice(60 * MS) :
 					   0;
-	if (profile == PROFILE_LATE) {
+	if (profile == PROFILE_LATE ||
+	    (profile == PROFILE_OUTSIDE && dice(2) == 0)) {
 		pair.a.jobs_take_ns = dice(4) * dice(100 * MS);
 		pair.b.jobs_take_ns = dice(4) * dice(100 * MS);
 	}
@@ -90,6 +94,23 @@ void calm(void)
 	}
 }
 
+/* As an administrator who mounts the image. */
+static void change_outside(struct teller *t)
+{
+	static uint8_t noise[8 * SECTOR];
+	unsigned disk = (unsigned)dice(PAIR_DISKS);
+	unsigned first = (unsigned)dice(SECTORS - 8);
+	unsigned count = 1 + (unsigned)dice(8);
+
+	SAY("%s: disk %u is changed outside, sectors %u to %u", t->site->name,
+	    disk, first, first + count - 1);
+	test_fill(noise, count * SECTOR, dice(UINT64_MAX));
+	sim_disk_poke(t->site->disks[disk], first * (uint64_t)SECTOR, noise,
+		      count * SECTOR);
+	t->site->disks[disk]->token++;
+	note_outside(t, disk, first, count);
+}
+
 void restart_due(bool now)
 {
 	for (int i = 0; i < 2; i++) {
@@ -98,6 +119,12 @@ void restart_due(bool now)
 		if (t->site->node != NULL ||
 		    (!now && pair.now_ns < t->restart_at))
 			continue;
+		/* It crashed as it was being ended. */
+		if (t->site->sim.crashed)
+			sim_restart(&t->site->sim, pair.power_loss &&
+							   !t->site->keeps_power);
+		if (profile == PROFILE_OUTSIDE && !now && dice(2) == 0)
+			change_outside(t);
 		SAY("%s starts", t->site->name);
 		pair_start(&pair, t->site);
 		if (t->site->node == NULL) /* Its storage fails, say. */
@@ -107,10 +134,25 @@ void restart_due(bool now)
 
 static void die(struct teller *t)
 {
+	if (profile == PROFILE_OUTSIDE && dice(2) == 0) {
+		SAY("%s is ended", t->site->name);
+		pair_stop(&pair, t->site);
+		t->site->restarts++;
+		t->restart_at = pair.now_ns + dice(20) * dice(2) * SECOND;
+		return;
+	}
 	pair.power_loss = dice(2) == 0;
 	SAY("%s dies%s", t->site->name, pair.power_loss ? ", power" : "");
 	pair_kill(&pair, t->site, pair.power_loss);
 	t->restart_at = pair.now_ns + dice(20) * dice(2) * SECOND;
+}
+
+void accident(void)
+{
+	struct teller *t = &tellers[dice(2)];
+
+	if (t->site->node != NULL)
+		die(t);
 }
 
 static void break_link(void)

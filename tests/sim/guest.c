@@ -160,7 +160,7 @@ static void flush_all(struct teller *t)
 static bool in_time(struct teller *t, uint64_t *take_out)
 {
 	*take_out = t->site->jobs_take_ns;
-	if (profile != PROFILE_LATE)
+	if (profile != PROFILE_LATE && profile != PROFILE_OUTSIDE)
 		return true;
 	if (t->site->job_count > 0 && dice(3) > 0)
 		return false;

@@ -166,6 +166,11 @@ static void new_owner(struct teller *t, const struct hvrepl_vm_status *status)
 	    (unsigned long long)epoch.fork_point,
 	    epoch.planned ? ", planned" : "",
 	    must != NULL ? "content known" : "content not known");
+	/* He named a point that is in doubt, or they were its disks by then, though
+	 * its guest had not written. */
+	if (stood_on_what_was(t, epoch.fork_point) ||
+	    same(&t->changed_epoch, &status->epoch))
+		open_outside(t, &scratch);
 	if (must != NULL)
 		compare(back	      ? 26 :
 			own	      ? 31 :
@@ -178,6 +183,7 @@ static void new_owner(struct teller *t, const struct hvrepl_vm_status *status)
 		compare(23, &scratch, left, "planned failover", t,
 			epoch.fork_point);
 	g->shadow = scratch;
+	memset(g->shadow.unsure, 0, sizeof(g->shadow.unsure));
 	g->has_shadow = true;
 	g->on_base = false;
 	memset(g->owed, 0, sizeof(g->owed));
@@ -334,6 +340,11 @@ static void watch_owner(struct teller *t, const struct hvrepl_vm_status *s)
 		read_base(t, &scratch);
 		compare(31, &scratch, &g->shadow, "fenced site's disks", t, 0);
 	}
+}
+
+const struct hvrepl_uuid *epoch_shown(const struct teller *t)
+{
+	return &shown[t == &tellers[1]].epoch;
 }
 
 /* The end that the point is, or was; NULL: none. */
@@ -658,7 +669,8 @@ void oracle_event(struct pair_site *site, const struct hvrepl_event *event)
 	if (event->type == HVREPL_EVENT_JOB_DONE &&
 	    event->code == HVREPL_E_CORRUPT &&
 	    strstr(event->sentence, "differ in") != NULL)
-		HOLDS(10, tellers[0].hurt || tellers[1].hurt, "%s: %s",
+		HOLDS(10, tellers[0].hurt || tellers[1].hurt ||
+			      tellers[0].changed || tellers[1].changed, "%s: %s",
 		      site->name, event->sentence);
 	if (event->type == HVREPL_EVENT_JOB_DONE && event->job == 0)
 		violated(33, "%s: a job without a number has ended",

@@ -139,11 +139,46 @@ bool was_damaged(const struct teller *t, const struct hvrepl_uuid *epoch,
 void note_damaged(struct teller *t, const struct hvrepl_uuid *epoch,
 		  uint64_t number)
 {
-	if (!t->hurt || t->damaged_count == NO_POINTS ||
+	if (!(t->hurt || t->changed) || t->damaged_count == NO_POINTS ||
 	    was_damaged(t, epoch, number))
 		return;
 	t->damaged_epochs[t->damaged_count] = *epoch;
 	t->damaged_numbers[t->damaged_count++] = number;
+}
+
+bool stood_on_what_was(const struct teller *t, uint64_t number)
+{
+	bool stood = false;
+
+	for (unsigned i = 0; i < t->damaged_count && t->changed; i++)
+		stood |= t->damaged_numbers[i] == number;
+	return stood;
+}
+
+static void blur(struct content *content, unsigned disk, unsigned first,
+		 unsigned count)
+{
+	memset(&content->unsure[disk][first], true, count);
+}
+
+void note_outside(struct teller *t, unsigned disk, unsigned first, unsigned count)
+{
+	t->changed = true;
+	t->changed_epoch = *epoch_shown(t);
+	memset(&t->outside[disk][first], true, count);
+	blur(&t->guest.shadow, disk, first, count);
+	blur(&t->handed, disk, first, count);
+	for (unsigned i = 0; i < t->guest.ending_count; i++)
+		blur(&t->guest.endings[i]->content, disk, first, count);
+	for (unsigned i = 0; i < t->seen_count; i++)
+		note_damaged(t, &t->seen_epochs[i], t->seen_numbers[i]);
+}
+
+void open_outside(const struct teller *t, struct content *seen)
+{
+	for (unsigned i = 0; i < PAIR_DISKS; i++)
+		for (unsigned k = 0; k < SECTORS; k++)
+			seen->unsure[i][k] |= t->outside[i][k];
 }
 
 bool read_point(struct teller *t, uint64_t number, struct content *into)
@@ -174,10 +209,12 @@ bool read_point(struct teller *t, uint64_t number, struct content *into)
 		SAY("%s: point %llu is read: %d", t->site->name,
 		    (unsigned long long)number, rc);
 	/* Damage is said, and only where there is some. In doubt, and said to be, is
-	 * what a site handed over and then lost its knowledge of. */
+	 * what a site handed over and then lost its knowledge of, and what stood on
+	 * disks that were changed outside. */
 	if (rc <= -500 && rc > -600 &&
 	    !(rc == HVREPL_E_UNTRUSTED && look(t->site, &s) &&
-	      (s.reasons & HVREPL_REASON_REPLICA_CHANGED) != 0))
+	      ((s.reasons & HVREPL_REASON_REPLICA_CHANGED) != 0 ||
+	       stood_on_what_was(t, number))))
 		HOLDS(t->hurt ? 12 : 11, t->hurt,
 		      "point %llu at %s is damaged: %d",
 		      (unsigned long long)number, t->site->name, rc);
@@ -193,7 +230,7 @@ static bool differs(const struct content *seen, const struct content *known,
 			   sizeof(seen->sector[i])) == 0)
 			continue;
 		for (unsigned s = 0; s < SECTORS; s++) {
-			if (known->unsure[i][s] ||
+			if (known->unsure[i][s] || seen->unsure[i][s] ||
 			    seen->sector[i][s] == known->sector[i][s])
 				continue;
 			*disk = i;

@@ -17,7 +17,7 @@ static uint64_t hash;
 
 const char *const profile_names[PROFILE_COUNT] = {
 	"disk", "operator", "adversary", "all", "tracker", "store",
-	"threads", "late", "life", "relay", "backup",
+	"threads", "late", "life", "relay", "backup", "outside",
 };
 
 /* Numbered as the brief of this proof does; docs/testing.md says them. */
@@ -145,6 +145,8 @@ static void begin(uint64_t n, enum profile kind)
 	tellers[0].clear_at = tellers[1].clear_at = UINT64_MAX;
 	adversary_begin();
 	swarm();
+	for (unsigned i = 0; i < PAIR_DISKS && kind == PROFILE_OUTSIDE; i++)
+		pair.a.disks[i]->flags = pair.b.disks[i]->flags = 0;
 	pair.revives = true;
 	pair_start(&pair, &pair.b);
 	pair_start(&pair, &pair.a);
@@ -213,6 +215,12 @@ static void step(void)
 			random_fault();
 		break;
 	default:
+		/* What is begun is cut short by a change outside. */
+		if (profile == PROFILE_OUTSIDE) {
+			random_operation(true);
+			pass(dice(80) * MS + MS);
+			accident();
+		}
 		break;
 	}
 	switch (dice(8)) {

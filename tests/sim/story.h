@@ -37,6 +37,7 @@ enum profile {
 			    * stays through a commit and after it. */
 	PROFILE_RELAY,     /* As adversaries; one stands between the sites. */
 	PROFILE_BACKUP,    /* All, longer; sites are brought back from backups. */
+	PROFILE_OUTSIDE,   /* Somebody else writes to disks of sites that are down. */
 	PROFILE_COUNT,
 };
 
@@ -187,6 +188,10 @@ struct teller {
 	bool wrote; /* It could, at the last look. */
 	uint64_t failed_then, up_since;
 	uint64_t idle_since; /* It should write, and does not. */
+	/* Where its disks were changed outside, at any time. */
+	bool outside[PAIR_DISKS][SECTORS];
+	bool changed; /* They were. */
+	struct hvrepl_uuid changed_epoch; /* Its own as they were last. */
 	bool trouble; /* Its storage failed, and took no point since. */
 	bool revoked, flush_failed, full, oom;
 	/* A commit asked here: its job, and whether that ended well. */
@@ -255,6 +260,13 @@ bool epoch_of(struct pair_site *site, const struct hvrepl_uuid *id,
 void copy_guest(struct guest *to, const struct guest *from);
 void free_guest(struct guest *guest);
 /* A point of this site was unreadable before. */
+/* Its disks were changed outside just now: what stands on them is what is there, or not
+ * to be read. */
+void note_outside(struct teller *t, unsigned disk, unsigned first, unsigned count);
+/* Where they ever were, what was read is what there is. */
+void open_outside(const struct teller *t, struct content *seen);
+/* Was a point of that number listed then? */
+bool stood_on_what_was(const struct teller *t, uint64_t number);
 bool was_damaged(const struct teller *t, const struct hvrepl_uuid *epoch,
 		 uint64_t number);
 void note_damaged(struct teller *t, const struct hvrepl_uuid *epoch,
@@ -265,6 +277,8 @@ void let_go(struct pair_site *site);
 
 /* oracle.c: no guest write runs between two looks at a site. */
 void watch(bool all);
+/* As it was looked at last. */
+const struct hvrepl_uuid *epoch_shown(const struct teller *t);
 /* A crash left sectors open: what the guest finds now is what there is. */
 void settle(struct teller *t);
 /* A flush that was none of the guest's has failed, and took what it wrote: it
@@ -288,6 +302,7 @@ void heal(void);
 
 /* faults.c */
 void random_fault(void);
+void accident(void); /* A site ends, somehow. */
 void calm(void);
 void restart_due(bool now);
 void swarm(void); /* Draw what may happen in this story. */
