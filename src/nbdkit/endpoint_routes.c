@@ -251,7 +251,7 @@ void endpoint_get_points(struct endpoint *endpoint,
 						 &point) == HVREPL_OK; i++)
 		json_array_append_new(
 			points,
-			json_pack("{s:I,s:I,s:o,s:o,s:I,s:o,s:b,s:b}", "point",
+			json_pack("{s:I,s:I,s:o,s:o,s:I,s:o,s:b,s:b,s:b}", "point",
 				  (json_int_t)point.number, "utc_ns",
 				  (json_int_t)point.utc_ns, "epoch",
 				  uuid_json(&point.epoch), "cut",
@@ -259,7 +259,9 @@ void endpoint_get_points(struct endpoint *endpoint,
 				  (json_int_t)point.stored_bytes, "changed_bytes",
 				  bytes_json(point.changed_bytes), "pinned",
 				  (int)(point.pins != 0), "tail",
-				  (int)((point.pins & HVREPL_PIN_TAIL) != 0)));
+				  (int)((point.pins & HVREPL_PIN_TAIL) != 0),
+				  "in_doubt",
+				  (int)((point.flags & HVREPL_POINT_DOUBTED) != 0)));
 	control_reply(request, json_pack("{s:s,s:o}", "vm", vm.name, "points",
 					 points));
 }

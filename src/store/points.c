@@ -20,6 +20,9 @@ static void fill(const struct hvri_manifest *state,
 		.utc_ns = from->utc_ns,
 		.config_version = from->config_version,
 		.changed_bytes = from->changed_bytes,
+		.flags = from->key >= state->doubt_from &&
+					 from->key <= state->doubt_to ?
+				 HVREPL_POINT_DOUBTED : 0,
 	};
 
 	for (uint32_t i = 0; i < state->redo_count; i++)

@@ -74,6 +74,8 @@ static int run_points(struct tool_run *run)
 			       text(point, "epoch"),
 			       json_is_true(json_object_get(point, "tail")) ?
 				       "unacknowledged end of a lost epoch" :
+			       json_is_true(json_object_get(point, "in_doubt")) ?
+				       "in doubt" :
 			       json_is_true(json_object_get(point, "pinned")) ?
 				       "pinned" : "");
 	tool_table_end(table, stdout);
@@ -86,7 +88,9 @@ const struct tool_verb tool_verb_points = {
 	.group = TOOL_GROUP_WATCH,
 	.operands = "VM",
 	.summary = "List the recovery points held at this site",
-	.details = "Each can be read over NBD as the export VM/DISK@POINT.",
+	.details = "Each can be read over NBD as the export VM/DISK@POINT, but for those that are\n"
+		   "in doubt: this site's disks were changed outside or are damaged. A failover\n"
+		   "takes one of them only where --point names it.",
 	.options = client_options,
 	.operands_min = 1,
 	.operands_max = 1,

@@ -55,6 +55,19 @@ static void changed_while_down(bool clean)
 	pair_start(&pair, &pair.b);
 }
 
+/* All points of b, or none, are listed as in doubt; there is one at least. */
+static void expect_doubt(bool in_doubt)
+{
+	struct hvrepl_point point = HVREPL_POINT_INIT;
+	uint32_t i = 0;
+
+	for (; hvrepl_vm_get_point(pair.b.node, &pair_vm, i, &point) ==
+	       HVREPL_OK; i++)
+		ck_assert_uint_eq(point.flags,
+				  in_doubt ? HVREPL_POINT_DOUBTED : 0);
+	ck_assert_uint_gt(i, 0);
+}
+
 START_TEST(a_replica_changed_while_down_is_compared_and_right_again)
 {
 	uint64_t moved, before;
@@ -112,6 +125,8 @@ START_TEST(a_restart_before_the_compare_has_ended_forgets_nothing)
 	pair_link(&pair, true);
 	ck_assert(pair_until(&pair, 120 * SECOND, healed));
 	shadow_expect_point(&pair.b, pair_newest_point(&pair.b));
+	pair_run(&pair, 10 * SECOND);
+	expect_doubt(false);
 }
 END_TEST
 
@@ -124,8 +139,10 @@ START_TEST(a_failover_to_points_in_doubt_must_name_the_point)
 	replicated();
 	newest = pair_newest_point(&pair.b);
 	pair_link(&pair, false);
+	expect_doubt(false);
 	changed_while_down(true);
 	pair_run(&pair, 2 * SECOND);
+	expect_doubt(true);
 	rc = pair_ask(&pair.b, HVREPL_OPERATION_UNPLANNED, 0, NULL);
 	ck_assert_int_eq(rc, HVREPL_E_UNTRUSTED);
 	ck_assert_uint_eq(pair_newest_point(&pair.b), newest);

@@ -376,7 +376,7 @@ static uint64_t last_point(struct teller *owner, struct teller *copy,
 	HOLDS(36, read_disks(owner, &scratch), "the owner cannot read");
 	compare(1, &scratch, &owner->guest.shadow, "final disks", owner, 0);
 	pair_status(copy->site, &c);
-	*readable = read_point(copy, c.last_point, &scratch);
+	*readable = read_point(copy, c.last_point, false, &scratch);
 	return c.last_point;
 }
 

@@ -419,11 +419,12 @@ static void watch_points(struct teller *t, bool all)
 		struct hvrepl_point point = HVREPL_POINT_INIT;
 		const struct content *must;
 		struct end *end;
-		bool old = false;
+		bool old = false, doubted;
 
 		if (hvrepl_vm_get_point(t->site->node, &pair_vm, i, &point) < 0)
 			break;
 		watch_numbers(t, &point, &before);
+		doubted = (point.flags & HVREPL_POINT_DOUBTED) != 0;
 		for (unsigned k = 0; k < t->seen_count; k++)
 			old |= t->seen_numbers[k] == point.number &&
 			       same(&t->seen_epochs[k], &point.epoch);
@@ -438,7 +439,7 @@ static void watch_points(struct teller *t, bool all)
 		if ((!old || all || was_damaged(t, &point.epoch,
 						point.number)) &&
 		    must != NULL) {
-			if (!read_point(t, point.number, &scratch)) {
+			if (!read_point(t, point.number, doubted, &scratch)) {
 				note_damaged(t, &point.epoch, point.number);
 			} else {
 				choose_image(&point.epoch, point.number,
@@ -452,7 +453,7 @@ static void watch_points(struct teller *t, bool all)
 			}
 		}
 		if (end != NULL && !end->was_read &&
-		    read_point(t, point.number, &end->content))
+		    read_point(t, point.number, doubted, &end->content))
 			end->was_read = true;
 		if (count < NO_POINTS) {
 			epochs[count] = point.epoch;

@@ -181,9 +181,9 @@ void open_outside(const struct teller *t, struct content *seen)
 			seen->unsure[i][k] |= t->outside[i][k];
 }
 
-bool read_point(struct teller *t, uint64_t number, struct content *into)
+bool read_point(struct teller *t, uint64_t number, bool doubted,
+		struct content *into)
 {
-	struct hvrepl_vm_status s;
 	hvrepl_view *view = NULL;
 	int32_t rc;
 
@@ -208,13 +208,13 @@ bool read_point(struct teller *t, uint64_t number, struct content *into)
 	if (rc < 0)
 		SAY("%s: point %llu is read: %d", t->site->name,
 		    (unsigned long long)number, rc);
-	/* Damage is said, and only where there is some. In doubt, and said to be, is
-	 * what a site handed over and then lost its knowledge of, and what stood on
-	 * disks that were changed outside. */
-	if (rc <= -500 && rc > -600 &&
-	    !(rc == HVREPL_E_UNTRUSTED && look(t->site, &s) &&
-	      ((s.reasons & HVREPL_REASON_REPLICA_CHANGED) != 0 ||
-	       stood_on_what_was(t, number))))
+	/* Damage is said, and only where there is some, or where the list says that
+	 * the point is in doubt: then it is not read. */
+	if (rc == HVREPL_E_UNTRUSTED && doubted)
+		return false;
+	HOLDS(15, rc < 0 || !doubted, "point %llu at %s is in doubt, and read",
+	      (unsigned long long)number, t->site->name);
+	if (rc <= -500 && rc > -600)
 		HOLDS(t->hurt ? 12 : 11, t->hurt,
 		      "point %llu at %s is damaged: %d",
 		      (unsigned long long)number, t->site->name, rc);

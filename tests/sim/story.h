@@ -229,7 +229,9 @@ void shadow_begin(void);
 void shadow_end(void);
 /* What the guest would read; false when it cannot. */
 bool read_disks(struct teller *t, struct content *into);
-bool read_point(struct teller *t, uint64_t number, struct content *into);
+/* `doubted`: as it is listed. False: it cannot be read. */
+bool read_point(struct teller *t, uint64_t number, bool doubted,
+		struct content *into);
 void read_base(struct teller *t, struct content *into);
 bool is_content(const struct content *seen, const struct content *known);
 void compare(unsigned guarantee, const struct content *seen,
