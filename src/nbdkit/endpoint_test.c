@@ -10,6 +10,8 @@
 
 /* For the session to come up, and for a trial before this one. */
 #define SESSION_NS 15000000000u
+/* A little more than the pause between two trials that a site asks for. */
+#define PAUSE_NS 5200000000u
 
 /* A test on its way: first the network's answer, then the session's, then what
  * a trial of that finds. */
@@ -19,6 +21,7 @@ struct test {
 	const struct site_peer *peer;
 	json_t *answer;
 	bool connected;
+	bool cut_short; /* A trial of it was: the other site counts that one. */
 	uint64_t until_ns; /* No longer for a session that is up. */
 	/* A VM that is to be replicated to there, if one was named. */
 	uint64_t disk_bytes;
@@ -71,6 +74,7 @@ static void say_refused(struct test *test, int32_t code)
 }
 
 static void wait_for_session(void *argument);
+static void wait_for_pause(void *argument);
 
 static void reply(struct test *test)
 {
@@ -102,10 +106,19 @@ static void trial_done(void *user, const struct hvrepl_trial_result *result)
 
 	/* Up for a moment only: who was let in here may be refused there. */
 	if (result->code == HVREPL_E_DISCONNECTED &&
-	    endpoint_now(test->endpoint) < test->until_ns &&
-	    hvrepl_loop_post(test->endpoint->control_loop, wait_for_session,
-			     test) == HVREPL_OK)
-		return;
+	    endpoint_now(test->endpoint) < test->until_ns) {
+		test->cut_short = true;
+		if (hvrepl_loop_post(test->endpoint->control_loop,
+				     wait_for_session, test) == HVREPL_OK)
+			return;
+	}
+	/* Not somebody else's: once. */
+	if (result->code == HVREPL_E_BUSY && test->cut_short) {
+		test->cut_short = false;
+		if (hvrepl_loop_post(test->endpoint->control_loop,
+				     wait_for_pause, test) == HVREPL_OK)
+			return;
+	}
 	json_object_set_new(test->answer, "session_round_trip_ns",
 			    json_integer((json_int_t)result->round_trip_ns));
 	json_object_set_new(
@@ -190,20 +203,21 @@ static bool look_at_session(struct control_request *request, void *argument,
 		if (rc == HVREPL_OK)
 			return true;
 	}
-	if (!expired && (rc == HVREPL_E_BUSY || (rc == HVREPL_E_DISCONNECTED &&
-						 peer.failures == 0)))
+	/* Where it only broke it comes again; a peer that refuses says so. */
+	if (!expired &&
+	    (rc == HVREPL_E_BUSY ||
+	     (rc == HVREPL_E_DISCONNECTED &&
+	      (peer.failures == 0 ||
+	       (test->cut_short && peer.code == HVREPL_E_DISCONNECTED)))))
 		return false;
 	say_refused(test, peer.connected || peer.code >= 0 ? rc : peer.code);
 	reply(test);
 	return true;
 }
 
-/* Control thread. */
-static void wait_for_session(void *argument)
+static void wait_for(struct test *test, uint64_t limit_ns, wait_look *look)
 {
-	struct test *test = argument;
 	struct test **box = malloc(sizeof(struct test *));
-	uint64_t now = endpoint_now(test->endpoint);
 
 	if (box == NULL || test->endpoint->node == NULL) {
 		free(box);
@@ -211,9 +225,41 @@ static void wait_for_session(void *argument)
 		return;
 	}
 	*box = test;
-	waits_add(&test->endpoint->waits, test->request, now,
-		  test->until_ns > now ? test->until_ns - now : 0,
-		  look_at_session, box);
+	waits_add(&test->endpoint->waits, test->request,
+		  endpoint_now(test->endpoint), limit_ns, look, box);
+}
+
+/* Control thread. */
+static void wait_for_session(void *argument)
+{
+	struct test *test = argument;
+	uint64_t now = endpoint_now(test->endpoint);
+
+	wait_for(test, test->until_ns > now ? test->until_ns - now : 0,
+		 look_at_session);
+}
+
+static bool look_at_pause(struct control_request *request, void *argument,
+			  bool expired)
+{
+	struct test *test = *(struct test **)argument;
+	int32_t rc;
+
+	(void)request;
+	if (!expired)
+		return false;
+	rc = try_session(test);
+	if (rc == HVREPL_OK)
+		return true;
+	say_refused(test, rc);
+	reply(test);
+	return true;
+}
+
+/* Control thread. */
+static void wait_for_pause(void *argument)
+{
+	wait_for(argument, PAUSE_NS, look_at_pause);
 }
 
 /* Control thread. TLS may be good and the peer still not want us. */

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # A TCP relay that can be cut: relay.py LISTEN_PORT TARGET_PORT CUT_FILE, ports of the
 # address $here. While the file exists all connections are broken and new ones end at
-# once.
+# once. While CUT_FILE.after exists they are broken, once, when as many bytes as it says
+# have passed; then it is gone.
 import os
 import selectors
 import socket
@@ -17,6 +18,16 @@ listener.bind((here, listen_port))
 listener.listen(16)
 selector.register(listener, selectors.EVENT_READ)
 pairs = {}
+after_file = cut_file + ".after"
+passed = 0
+
+
+def limit_of(name):
+    try:
+        with open(name) as file:
+            return int(file.read())
+    except (FileNotFoundError, ValueError):  # Another relay's it was; not written yet.
+        return sys.maxsize
 
 
 def drop(side):
@@ -32,6 +43,11 @@ def drop(side):
 while True:
     ready = selector.select(timeout=0.1)
     if os.path.exists(cut_file):
+        for side in list(pairs):
+            drop(side)
+    if passed > 0 and passed >= limit_of(after_file):
+        passed = 0
+        os.unlink(after_file)
         for side in list(pairs):
             drop(side)
     for key, _ in ready:
@@ -54,5 +70,6 @@ while True:
                 if not data:
                     raise OSError
                 pairs[side].sendall(data)
+                passed = passed + len(data) if os.path.exists(after_file) else 0
             except OSError:
                 drop(side)
