@@ -185,7 +185,8 @@ static void *get_memory(size_t size, size_t alignment)
 		size_t least = size > SMALL ? 4096 : 64;
 		struct scrap *scrap = scraps[i];
 
-		if (scrap != NULL && alignment <= least) {
+		/* Of stricter ones there come to be as many as are needed. */
+		if (scrap != NULL && (uintptr_t)scrap % alignment == 0) {
 			scraps[i] = scrap->next;
 			return scrap;
 		}

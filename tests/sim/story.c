@@ -287,5 +287,7 @@ enum profile profile_of(uint64_t n)
 	 * each sort that story_of_store() knows. */
 	if (n % 64 == 28)
 		return PROFILE_LIFE;
+	if (n % 64 == 11)
+		return PROFILE_OUTSIDE;
 	return n % 32 == 14 ? PROFILE_RELAY : turn[n % 16];
 }
