@@ -295,6 +295,7 @@ static void free_node(struct hvrepl_node *node)
 
 	while (node->vms != NULL)
 		hvri_vm_free(node->vms);
+	hvri_vm_free_doors(node);
 	hvri_peer_free_all(node);
 	hvri_rights_free(node);
 	hvri_notes_free(node);

@@ -91,6 +91,7 @@ struct hvrepl_node {
 	struct hvri_peer *peers;
 	struct hvri_session *sessions;
 	struct hvri_vm *vms;
+	struct hvri_vm_disk *doors; /* Left by VMs that are gone. */
 	struct hvri_validity own_validity, list_validity;
 	uint64_t credit_left;
 	bool credit_wanted; /* Somebody got less than it asked for. */

@@ -15,21 +15,6 @@ void hvri_vm_tracker_object(uint32_t disk, char id_out[32])
 	snprintf(id_out, 32, "disk%u.hvt", disk);
 }
 
-void hvri_vm_doors(struct hvri_vm *vm, bool readable, bool writable)
-{
-	if (!writable)
-		vm->arming = NULL;
-	for (uint32_t i = 0; i < vm->disk_count; i++) {
-		struct hvri_vm_disk *disk = &vm->disks[i];
-		struct hvri_backing backing = {
-			readable ? &disk->live.disk : NULL,
-			writable ? disk->tracker : NULL,
-		};
-
-		hvri_guest_switch(&disk->guest, &backing);
-	}
-}
-
 /* A guest's write waits: somebody must look at the group's deadline. */
 static void guest_waits(void *user)
 {
@@ -256,7 +241,7 @@ void hvri_vm_list_points(struct hvri_vm *vm)
 	uint32_t count = 0;
 
 	/* In a task's hands: its points are what they were. */
-	if (vm->reopening)
+	if (vm->reopening || !vm->opened)
 		return;
 	for (uint32_t i = 0;
 	     vm->store != NULL && count < HVRI_ARRAY_LEN(vm->points); i++) {
@@ -518,12 +503,13 @@ static void open_finish(struct hvri_task *task)
 	}
 	vm->open_code = HVREPL_OK;
 	vm->open_sentence[0] = 0;
+	vm->opened = true;
 	hvri_vm_list_points(vm);
 	hvri_vm_doors(vm, !standby, false);
 	hvri_vm_start_fill(vm);
-	vm->opened = true;
 	hvri_vm_begin(vm);
-	if (vm->relationship.record.mode == HVREPL_MODE_NONE) {
+	if (vm->relationship.record.mode == HVREPL_MODE_NONE &&
+	    (!vm->closing || HVRI_PLANT(opened_behind_its_end))) {
 		/* Not protected: an ordinary disk, tracked all the same. */
 		for (uint32_t i = 0; i < vm->disk_count; i++)
 			(void)!hvrepl_tracker_unfence(vm->disks[i].tracker);
@@ -575,11 +561,13 @@ static bool shut_work(struct hvri_lane_job *job)
 		if (rc == HVREPL_OK)
 			vm->view = NULL;
 	}
-	/* Store and group are looked at by the control thread: it clears them,
-	 * in shut_finish(). */
-	if (rc == HVREPL_OK && vm->store != NULL && !task->store_gone)
-		rc = hvri_store_destroy(vm->store);
-	task->store_gone = rc == HVREPL_OK;
+	if (rc == HVREPL_OK && task->store != NULL) {
+		rc = hvri_store_destroy(task->store);
+		if (rc == HVREPL_OK)
+			task->store = NULL;
+	}
+	/* Nobody of the control thread uses the group of a VM that closes: it is
+	 * cleared there, in shut_finish(). */
 	if (rc == HVREPL_OK && vm->group != NULL)
 		rc = hvrepl_group_destroy(vm->group);
 	task->done.code = rc;
@@ -590,8 +578,6 @@ static void shut_finish(struct hvri_task *task)
 {
 	struct hvri_vm *vm = task->vm;
 
-	if (task->store_gone)
-		vm->store = NULL;
 	if (task->done.code == HVREPL_OK)
 		vm->group = NULL;
 	/* Guests, views or the pump are still leaving. */
@@ -607,6 +593,9 @@ int32_t hvri_vm_shut(struct hvri_vm *vm)
 
 	HVRI_TRY(hvri_task_new(vm, &none, shut_work, shut_finish, &task));
 	task->of_closing = true;
+	/* The control thread shows what it has while this goes on: not that. */
+	task->store = vm->store;
+	vm->store = NULL;
 	hvri_task_submit(task);
 	return HVREPL_OK;
 }

@@ -4,6 +4,8 @@
 #include "driver/window.h"
 #include "tracker/tracker.h"
 
+#include "base/plant.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -199,7 +201,8 @@ static void arm_finish(struct hvri_task *task)
 	struct hvri_vm *vm = task->vm;
 
 	/* Decided against meanwhile: what was flushed since stays all there is. */
-	if (vm->arming != task)
+	if (vm->arming != task ||
+	    (vm->closing && !HVRI_PLANT(opened_behind_its_end)))
 		return;
 	vm->arming = NULL;
 	if (task->done.code < 0)

@@ -37,6 +37,9 @@ static void task_done(struct hvri_lane_job *job)
 		task->finish(task);
 	if (task->again && (!vm->closing || task->of_closing))
 		return; /* Submitted once more, or waits for its timer. */
+	/* As the VM closes it has ended, though its timer may be set. */
+	if (!HVRI_PLANT(ended_and_tried_again))
+		hvri_alarm_set(&vm->node->timers, &task->retry, HVRI_NEVER);
 	/* Half way, as the VM closes: its disks would never be let go. */
 	if (!HVRI_PLANT(closing_leaves_cut))
 		hvri_task_drop_cut(task);

@@ -48,6 +48,7 @@ int32_t hvri_vm_set_quota(struct hvrepl_node *node,
 {
 	struct hvri_vm *vm = hvri_node_find_vm(node, id);
 	struct hvri_store_limits limits;
+	bool has_store;
 
 	if (vm == NULL)
 		return hvri_fail(error, HVREPL_E_NOT_FOUND,
@@ -56,12 +57,13 @@ int32_t hvri_vm_set_quota(struct hvrepl_node *node,
 		return hvri_fail_plain(error, HVREPL_E_CLOSED);
 	HVRI_TRY(hvri_quota_check(bytes, error));
 	limits = limits_of(vm, bytes, points_min);
-	if (vm->store != NULL)
+	has_store = vm->opened && vm->store != NULL; /* Not in the lane's hands. */
+	if (has_store)
 		HVRI_TRY(hvri_store_set_limits(vm->store, &limits, false,
 					       error));
 	__atomic_store_n(&vm->quota, bytes, __ATOMIC_RELAXED);
 	__atomic_store_n(&vm->points_min, points_min, __ATOMIC_RELAXED);
-	__atomic_store_n(&vm->quota_new, vm->store == NULL, __ATOMIC_RELEASE);
+	__atomic_store_n(&vm->quota_new, !has_store, __ATOMIC_RELEASE);
 	hvri_standby_maintain(vm);
 	return HVREPL_OK;
 }

@@ -162,7 +162,7 @@ void hvri_standby_maintain(struct hvri_vm *vm)
 {
 	/* For a store that failed a flush upkeep can do nothing, and would be in
 	 * the way of who opens it again: it begins anew after that. */
-	if (vm->store == NULL || vm->maintaining || vm->closing ||
+	if (!vm->opened || vm->store == NULL || vm->maintaining || vm->closing ||
 	    vm->store_held || is_opening(vm) || hvri_store_poisoned(vm->store))
 		return;
 	vm->maintaining = true;

@@ -375,24 +375,13 @@ int32_t hvri_vm_disk_spec(const struct hvri_vm *vm, uint32_t index,
 	return HVREPL_OK;
 }
 
-int32_t hvri_vm_door(struct hvri_vm *vm, const struct hvrepl_uuid *disk,
-		     hvrepl_guest_disk **out)
-{
-	for (uint32_t i = 0; i < vm->disk_count; i++) {
-		if (!hvri_uuid_equal(&vm->disks[i].spec.id, disk))
-			continue;
-		*out = &vm->disks[i].guest;
-		return HVREPL_OK;
-	}
-	return HVREPL_E_NOT_FOUND;
-}
-
 int32_t hvri_vm_view(struct hvri_vm *vm, uint64_t point, hvrepl_view **out,
 		     struct hvrepl_error *error)
 {
 	uint64_t key = 0;
 
-	if (vm->store == NULL)
+	/* The lane has it until the VM is open. */
+	if (!vm->opened || vm->store == NULL)
 		return hvri_fail(error, HVREPL_E_NOT_FOUND,
 				 "this site holds no recovery points of VM %s",
 				 vm->name);

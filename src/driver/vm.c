@@ -518,12 +518,11 @@ void hvri_vm_free(struct hvri_vm *vm)
 	hvri_lane_free(&vm->cut_lane);
 	hvri_compare_free(vm);
 	for (uint32_t i = 0; i < vm->disk_count; i++) {
-		hvri_guest_free(&vm->disks[i].guest);
 		hvri_live_free(&vm->disks[i].live);
 		hvri_disk_drop(&vm->disks[i].overlay);
 		hvri_disk_drop(&vm->disks[i].base);
 	}
-	hvri_free(&node->env, vm->disks, vm->disk_count * sizeof(*vm->disks));
+	hvri_vm_leave_doors(vm);
 	if (vm->has_storage)
 		hvri_storage_drop(&vm->storage);
 	hvri_free(&node->env, vm, sizeof(*vm));
@@ -623,6 +622,7 @@ void hvri_vm_close(struct hvri_vm *vm)
 				      .code = HVREPL_E_CANCELLED };
 
 	vm->closing = true;
+	vm->armed = false;
 	hvri_vm_doors(vm, false, false);
 	hvri_ship_stop(vm);
 	hvri_ship_settle(vm, &settle);

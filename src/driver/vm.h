@@ -52,6 +52,10 @@ struct hvri_vm_disk {
 	struct hvri_live live;   /* Where trackers and guests read and write. */
 	hvrepl_tracker *tracker;
 	struct hvrepl_guest_disk guest;
+	/* Of a VM that is gone, whose guest has a door: see hvri_vm_leave_doors(). The next
+	 * one's, and how many there are of this one. */
+	struct hvri_vm_disk *kept;
+	uint32_t kept_count;
 };
 
 /* The owner's cut, from naming to settling. */
@@ -150,6 +154,7 @@ struct hvri_vm {
 	bool full; /* As of the last upkeep: nothing is received. */
 	uint32_t disk_count;
 	struct hvri_vm_disk *disks;
+	bool has_doors; /* One was opened: it is good until the node is destroyed. */
 	struct hvri_storage storage;
 	bool has_storage;
 	hvrepl_group *group;
@@ -217,7 +222,6 @@ struct hvri_task {
 	uint8_t *bytes;
 	size_t length, room;
 	bool again;      /* Set by finish: not done yet. */
-	bool store_gone;
 	bool reopen;     /* `store` failed a flush: see hvri_standby_detach_failed. */
 	bool of_closing; /* Goes on though the VM closes. */
 	uint32_t turn;   /* Of overlay_turn; 0: it cannot be overtaken. */
@@ -327,8 +331,15 @@ HVRI_MUST_CHECK int32_t hvri_vm_open_view(struct hvri_vm *vm, uint64_t point,
 					  struct hvrepl_error *error);
 void hvri_vm_tracker_object(uint32_t disk, char id_out[32]);
 void hvri_vm_list_points(struct hvri_vm *vm);
+
+/* ---- doors.c ---- */
 /* Guests see the live disks: not at all, readable, or writable. */
 void hvri_vm_doors(struct hvri_vm *vm, bool readable, bool writable);
+/* The VM is gone. Doors that were given out stay with the node, shut; without any its
+ * disks' memory goes. */
+void hvri_vm_leave_doors(struct hvri_vm *vm);
+/* As the node is destroyed. */
+void hvri_vm_free_doors(struct hvrepl_node *node);
 
 /* ---- owner.c ---- */
 HVRI_MUST_CHECK int32_t hvri_owner_cut(struct hvri_vm *vm,
