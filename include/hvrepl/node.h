@@ -588,7 +588,9 @@ HVREPL_API int32_t hvrepl_vm_get_epoch(hvrepl_node *node,
 
 /**
  * The guest's door to a disk; good until the node is destroyed. Close the doors
- * before that: I/O afterwards is the caller's mistake. @since 0.1
+ * before that: I/O afterwards is the caller's mistake. One whose VM is gone, removed
+ * here or with a node that was closed, is shut for good (FENCED); a VM that comes anew
+ * has another. @since 0.1
  */
 HVREPL_API int32_t hvrepl_vm_open_disk(hvrepl_node *node,
 				       const struct hvrepl_uuid *vm,
