@@ -18,7 +18,8 @@ extern "C" {
  * so at once, on whatever thread it is (protocols T8). One at a time a key, for
  * different keys at once. A put that returned OK (or completed with OK) is durable; one
  * that failed or was cut off by a crash has happened or has not, and nothing
- * else.
+ * else: the same bytes are put again, and where that meets BUSY the node reads
+ * whether they are there. Any others there are another process's.
  */
 struct hvrepl_state_ops {
 	uint32_t struct_size; /* sizeof(struct hvrepl_state_ops) */

@@ -131,9 +131,12 @@ static void put_complete(struct hvrepl_op *op, int32_t result)
 void hvri_vm_say_put(const struct hvri_vm *vm, char *sentence, size_t size)
 {
 	snprintf(sentence, size,
-		 "this site's record of it cannot be written (%s): free space, or "
-		 "mend where the site's state lies; nothing is decided until then",
-		 hvrepl_strerror(vm->put_code));
+		 "this site's record of it cannot be written (%s): %s; nothing is "
+		 "decided until then",
+		 hvrepl_strerror(vm->put_code),
+		 vm->put_code == HVREPL_E_POISONED ?
+			 "mend where the site's state lies, and restart the site" :
+			 "free space, or mend where the site's state lies");
 }
 
 /* Once as it begins to fail, and once as it is over. */
@@ -160,6 +163,43 @@ static void tell_put(struct hvri_vm *vm, int32_t code)
 	hvri_node_event(vm->node, &event);
 }
 
+void hvri_vm_drop_blob(struct hvri_vm *vm)
+{
+	hvri_free(&vm->node->env, vm->blob, HVRI_VM_BLOB_MAX);
+	vm->blob = NULL;
+	vm->put_again = false;
+}
+
+/* The version moved, and what failed before may have moved it: OK where the store has
+ * what is put, BUSY where it has anything else, or why that cannot be told now. */
+static int32_t whose_version(const struct hvri_vm *vm)
+{
+	struct hvrepl_node *node = vm->node;
+	char key[HVREPL_STATE_KEY_MAX + 1];
+	uint32_t length = HVRI_VM_BLOB_MAX;
+	uint64_t version = 0;
+	uint8_t *bytes;
+	int32_t rc;
+
+	if (!vm->put_again || HVRI_PLANT(own_put_is_anothers))
+		return HVREPL_E_BUSY;
+	bytes = hvri_alloc_raw(&node->env, HVRI_VM_BLOB_MAX);
+	if (bytes == NULL)
+		return HVREPL_E_NOMEM;
+	key_of(vm, key);
+	rc = node->state.get(node->state_user, key, bytes, &length, &version);
+	if (rc == HVREPL_E_NOT_FOUND)
+		rc = vm->blob_length == 0 ? HVREPL_OK : HVREPL_E_BUSY;
+	else if (rc == HVREPL_OK &&
+		 (length != vm->blob_length || version != vm->version + 1 ||
+		  memcmp(bytes, vm->blob, length) != 0))
+		rc = HVREPL_E_BUSY;
+	else if (rc == HVREPL_E_LIMIT)
+		rc = HVREPL_E_BUSY; /* Longer than any of ours. */
+	hvri_free(&node->env, bytes, HVRI_VM_BLOB_MAX);
+	return rc;
+}
+
 static void put_done(struct hvri_item *item)
 {
 	struct hvri_vm *vm = (struct hvri_vm *)((char *)item -
@@ -167,8 +207,12 @@ static void put_done(struct hvri_item *item)
 							 put_item));
 
 	vm->putting = false;
-	hvri_free(&vm->node->env, vm->blob, HVRI_VM_BLOB_MAX);
-	vm->blob = NULL;
+	if (vm->put_result == HVREPL_E_BUSY)
+		vm->put_result = whose_version(vm);
+	if (vm->put_result == HVREPL_OK || vm->put_result == HVREPL_E_BUSY)
+		hvri_vm_drop_blob(vm);
+	else
+		vm->put_again = true;
 	if (vm->put_result != HVREPL_E_BUSY)
 		tell_put(vm, vm->put_result);
 	if (vm->put_result == HVREPL_OK && vm->forget) {
@@ -200,18 +244,16 @@ static void put_done(struct hvri_item *item)
 	hvri_vm_go_on(vm);
 }
 
-int32_t hvri_vm_save(struct hvri_vm *vm, bool remove)
+/* As it is now; what failed is put as it was, so that it is known again. */
+static int32_t make_blob(struct hvri_vm *vm)
 {
-	struct hvrepl_node *node = vm->node;
-	char key[HVREPL_STATE_KEY_MAX + 1];
 	struct hvri_writer writer;
 	size_t length = 0;
 	int32_t rc;
 
-	vm->blob = hvri_alloc_raw(&node->env, HVRI_VM_BLOB_MAX);
+	vm->blob = hvri_alloc_raw(&vm->node->env, HVRI_VM_BLOB_MAX);
 	if (vm->blob == NULL)
 		return HVREPL_E_NOMEM;
-	key_of(vm, key);
 	writer = hvri_writer_over(vm->blob, HVRI_VM_BLOB_MAX);
 	hvri_write_u32(&writer, BLOB_MAGIC);
 	hvri_write_u32(&writer, flags_of(vm));
@@ -222,11 +264,23 @@ int32_t hvri_vm_save(struct hvri_vm *vm, bool remove)
 	hvri_write_u32(&writer, vm->points_max);
 	rc = hvri_record_encode(&vm->relationship.record, writer.at,
 				writer.left, &length);
-	if (rc < 0) {
-		hvri_free(&node->env, vm->blob, HVRI_VM_BLOB_MAX);
-		vm->blob = NULL;
-		return rc;
-	}
+	vm->blob_length = (uint32_t)(writer.written + length);
+	if (rc < 0)
+		hvri_vm_drop_blob(vm);
+	return rc;
+}
+
+int32_t hvri_vm_save(struct hvri_vm *vm, bool remove)
+{
+	struct hvrepl_node *node = vm->node;
+	char key[HVREPL_STATE_KEY_MAX + 1];
+	int32_t rc;
+
+	if (!vm->put_again)
+		HVRI_TRY(make_blob(vm));
+	if (remove)
+		vm->blob_length = 0;
+	key_of(vm, key);
 	vm->putting = true;
 	vm->put_op.complete = put_complete;
 	vm->put_item.run = put_done;
@@ -237,8 +291,7 @@ int32_t hvri_vm_save(struct hvri_vm *vm, bool remove)
 		return HVREPL_OK;
 	}
 	rc = node->state.put(node->state_user, &vm->put_op, key, vm->blob,
-			     remove ? 0 : (uint32_t)(writer.written + length),
-			     vm->version);
+			     vm->blob_length, vm->version);
 	if (rc != HVREPL_PENDING)
 		put_complete(&vm->put_op, rc);
 	return HVREPL_OK;

@@ -513,6 +513,7 @@ void hvri_vm_free(struct hvri_vm *vm)
 	hvri_alarm_set(&node->timers, &vm->save, HVRI_NEVER);
 	hvri_alarm_set(&node->timers, &vm->ship.poll, HVRI_NEVER);
 	hvri_alarm_set(&node->timers, &vm->reception.report, HVRI_NEVER);
+	hvri_vm_drop_blob(vm);
 	hvri_segment_root_free(&vm->ship.root);
 	hvri_lane_free(&vm->lane);
 	hvri_lane_free(&vm->cut_lane);

@@ -134,7 +134,9 @@ struct hvri_vm {
 	char peer_name[HVREPL_PEER_NAME_MAX + 1]; /* Bound to; empty: none. */
 	struct hvri_binding binding;
 	uint64_t version;
-	uint8_t *blob; /* While a put is under way. */
+	uint8_t *blob; /* While a put is under way, or is to be tried again. */
+	uint32_t blob_length; /* Of what is put; 0: it removes the record. */
+	bool put_again; /* It failed, and may have happened. */
 	struct hvrepl_op put_op;
 	struct hvri_item put_item;
 	int32_t put_result;
@@ -266,6 +268,8 @@ HVRI_MUST_CHECK int32_t hvri_vm_operate(struct hvri_vm *vm,
 HVRI_MUST_CHECK int32_t hvri_vm_load(struct hvri_vm *vm);
 /* Start the put; ends in hvri_vm_go_on(). */
 HVRI_MUST_CHECK int32_t hvri_vm_save(struct hvri_vm *vm, bool remove);
+/* What was put, or is to be put again, is needed no more. */
+void hvri_vm_drop_blob(struct hvri_vm *vm);
 /* What `put_code` means for who operates this site. */
 void hvri_vm_say_put(const struct hvri_vm *vm, char *sentence, size_t size);
 

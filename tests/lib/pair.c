@@ -41,6 +41,8 @@ static int32_t state_get(void *user, const char *key, void *buffer,
 
 	if (test_refuses(site->refusals))
 		return HVREPL_E_STATE_IO;
+	if (site->get_code < 0)
+		return site->get_code;
 	if (blob == NULL)
 		return HVREPL_E_NOT_FOUND;
 	if (blob->length > *length)
@@ -56,18 +58,19 @@ static int32_t state_put(void *user, hvrepl_op *op, const char *key,
 {
 	struct pair_site *site = user;
 	struct pair_blob *blob = find_blob(site, key, true);
+	int32_t code = site->put_code;
 	bool crash = false;
 
 	(void)op;
+	if (code == HVREPL_OK && length == 0)
+		code = site->removal_code;
 	if (site->puts++ == site->put_fails_at || site->dead ||
 	    test_refuses(site->refusals))
 		return HVREPL_E_STATE_IO;
 	if (site->pair->exact && sim_step(&site->sim, true, &crash) < 0)
 		return HVREPL_E_STATE_IO;
-	if (site->put_code < 0)
-		return site->put_code;
-	if (length == 0 && site->removal_code < 0)
-		return site->removal_code;
+	if (code < 0 && !site->put_happens)
+		return code;
 	if (blob == NULL)
 		return HVREPL_E_NO_SPACE;
 	if (blob->version != expected)
@@ -82,7 +85,7 @@ static int32_t state_put(void *user, hvrepl_op *op, const char *key,
 			abort();
 		memcpy(blob->bytes, bytes, length);
 	}
-	return sim_finish(&site->sim, crash);
+	return code < 0 ? code : sim_finish(&site->sim, crash);
 }
 
 static int32_t state_list(void *user, const char *prefix,

@@ -55,6 +55,8 @@ struct pair_site {
 	uint64_t put_fails_at; /* The n-th fails; UINT64_MAX: none. */
 	/* Of every put, of every one that removes; OK: they are done. */
 	int32_t put_code, removal_code;
+	int32_t get_code; /* Of every state read; OK: it is done. */
+	bool put_happens; /* Those that fail have happened all the same. */
 	struct test_refusals *refusals; /* Of what the host gives; or NULL. */
 	hvrepl_node *node;   /* NULL: down. */
 	bool brings_vm;      /* The primary's own VM, not a replica. */
