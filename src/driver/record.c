@@ -142,25 +142,12 @@ void hvri_vm_say_put(const struct hvri_vm *vm, char *sentence, size_t size)
 /* Once as it begins to fail, and once as it is over. */
 static void tell_put(struct hvri_vm *vm, int32_t code)
 {
-	struct hvrepl_event event = HVREPL_EVENT_INIT;
 	bool failed = vm->put_code < 0;
-	struct hvrepl_vm_status status;
 
 	vm->put_code = code;
-	if (failed == (code < 0))
-		return;
-	hvri_vm_status(vm, &status);
-	event.type = HVREPL_EVENT_HEALTH;
-	event.severity = code < 0 ? HVREPL_SEVERITY_CRITICAL :
-				    HVREPL_SEVERITY_INFO;
-	event.code = code;
-	event.value = status.health;
-	event.vm = vm->relationship.record.vm;
-	snprintf(event.sentence, sizeof(event.sentence), "VM %s: %.180s",
-		 vm->name,
-		 code < 0 ? status.sentence :
-			    "this site's record of it is written again");
-	hvri_node_event(vm->node, &event);
+	if (failed != (code < 0))
+		hvri_vm_tell_health(vm, code,
+				    "this site's record of it is written again");
 }
 
 void hvri_vm_drop_blob(struct hvri_vm *vm)

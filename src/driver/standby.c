@@ -2,6 +2,7 @@
 /* What a store's owner is told to do: create, adopt, check, unpin, remove; and
  * its upkeep. */
 #include "driver/quota.h"
+#include "driver/status.h"
 #include "driver/vm.h"
 
 #include "base/plant.h"
@@ -65,6 +66,7 @@ bool hvri_standby_reopen(struct hvri_task *task)
 bool hvri_standby_reopened(struct hvri_task *task)
 {
 	struct hvri_vm *vm = task->vm;
+	bool was_lost = vm->store_lost;
 
 	if (!task->reopen)
 		return false;
@@ -76,6 +78,9 @@ bool hvri_standby_reopened(struct hvri_task *task)
 		 vm->store_lost ? task->sentence : "");
 	task->store = NULL;
 	hvri_vm_list_points(vm);
+	if (vm->store_lost != was_lost)
+		hvri_vm_tell_health(vm, vm->store_code,
+				    "the replica's storage is open again");
 	hvri_standby_maintain(vm);
 	if (vm->point_count > 0)
 		hvri_receive_found(vm, &vm->points[vm->point_count - 1].cut);

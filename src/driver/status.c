@@ -332,6 +332,23 @@ void hvri_vm_status(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 	fill_loss(vm, status);
 }
 
+void hvri_vm_tell_health(struct hvri_vm *vm, int32_t code, const char *over)
+{
+	struct hvrepl_event event = HVREPL_EVENT_INIT;
+	struct hvrepl_vm_status status;
+
+	hvri_vm_status(vm, &status);
+	event.type = HVREPL_EVENT_HEALTH;
+	event.severity = code < 0 ? HVREPL_SEVERITY_CRITICAL :
+				    HVREPL_SEVERITY_INFO;
+	event.code = code;
+	event.value = status.health;
+	event.vm = vm->relationship.record.vm;
+	snprintf(event.sentence, sizeof(event.sentence), "VM %s: %.180s",
+		 vm->name, code < 0 ? status.sentence : over);
+	hvri_node_event(vm->node, &event);
+}
+
 int32_t hvri_vm_point(struct hvri_vm *vm, uint32_t index,
 		      struct hvrepl_point *point)
 {

@@ -114,6 +114,11 @@ static void tell(struct hvri_vm *vm, const struct hvri_notice *notice)
 		event.job = vm->relationship.record.job.id;
 		hvri_vm_progress(vm, &event.value, &event.total);
 	}
+	if (notice->type == HVREPL_EVENT_HEALTH && vm->store_lost &&
+	    vm->store_code < 0 && !HVRI_PLANT(well_without_a_store)) {
+		hvri_vm_tell_health(vm, vm->store_code, NULL);
+		return;
+	}
 	if (notice->type == HVREPL_EVENT_HEALTH)
 		snprintf(event.sentence, sizeof(event.sentence), "VM %s: %.180s",
 			 vm->name, notice->sentence);
