@@ -474,8 +474,9 @@ static void tell_health(struct hvri_step *s)
 	r->shown_reasons = health.reasons;
 	hvri_notice(s, HVREPL_EVENT_HEALTH, severities[health.level], HVREPL_OK,
 		    health.level, "%s",
-		    health.level == HVREPL_HEALTH_NONE ? "not replicated" :
-							 health.sentence);
+		    health.level == HVREPL_HEALTH_NONE	 ? "not replicated" :
+		    health.level == HVREPL_HEALTH_NORMAL ? "health is normal" :
+							   health.sentence);
 }
 
 /* A change is told to a peer that has been heard in this session, and whose
