@@ -136,6 +136,12 @@ void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m)
 		/* Where this site stands may be news: a cut that was given up
 		 * over there while its last bytes were on their way. */
 		s->say_hello = true;
+		/* Brought back to before it had made its disk a replica's, by
+		 * an owner that takes it to be past that: nobody else asks. */
+		if (hvri_uuid_equal(&s->rec->joining, &cut->point.epoch) &&
+		    s->rec->form != HVRI_FORM_STORE &&
+		    !HVRI_PLANT(brought_back_before_adopting))
+			hvri_join_advance(s);
 		decline(s, cut, HVREPL_E_STATE, why);
 		return;
 	}

@@ -308,6 +308,39 @@ START_TEST(who_finds_a_point_in_a_later_session_of_its_compare_is_asked)
 END_TEST
 
 /* As before its first point B was brought back; nothing of what it had is there. */
+/* A handed over, has been asked to follow, and is brought back to before it had made its disk a
+ * replica's: B, in the midst of the compare, takes it to be past that. */
+START_TEST(who_is_brought_back_to_before_it_adopted_its_disk_follows_all_the_same)
+{
+	struct one_site *a = &w.site[0];
+	const struct hvri_relationship *b = &w.site[1].r;
+
+	sites_replicating(&w);
+	begin(0, HVREPL_OPERATION_PLANNED);
+	sites_settle(&w, 4000);
+	begin(1, HVREPL_OPERATION_COMMIT);
+	sites_settle(&w, 4000);
+	sites_write(&w, 1);
+	a->r.record.untrusted = true;
+	begin(1, HVREPL_OPERATION_REVERSE);
+	for (int k = 0; k < 4000 && hvri_uuid_is_none(&a->durable.joining); k++)
+		sites_settle(&w, 1);
+	ck_assert_uint_eq(a->durable.form, HVRI_FORM_LIVE);
+	sites_backup(&w, 0);
+	for (int k = 0; k < 4000 && b->record.phase != HVRI_PHASE_RESYNC; k++)
+		sites_settle(&w, 1);
+	ck_assert_uint_eq(b->record.phase, HVRI_PHASE_RESYNC);
+	sites_restore(&w, 0);
+	ck_assert_uint_eq(a->r.record.form, HVRI_FORM_LIVE);
+	ck_assert(!hvri_uuid_is_none(&a->r.record.joining));
+	sites_connect(&w);
+	for (int k = 0; k < 300 && !both_replicate(); k++)
+		sites_wait(&w, UINT64_C(1000000000));
+	ck_assert_ptr_null(w.broken);
+	ck_assert(both_replicate());
+}
+END_TEST
+
 static void bring_b_back_empty(void)
 {
 	sites_cut_link(&w);
@@ -540,6 +573,9 @@ int main(void)
 		tc, who_joins_is_asked_anew_about_a_point_that_is_found, 0, 2);
 	tcase_add_test(
 		tc, who_finds_a_point_in_a_later_session_of_its_compare_is_asked);
+	tcase_add_test(
+		tc,
+		who_is_brought_back_to_before_it_adopted_its_disk_follows_all_the_same);
 	tcase_add_test(
 		tc, who_joins_by_a_first_content_is_compared_when_it_has_a_point);
 	tcase_add_loop_test(
