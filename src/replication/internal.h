@@ -225,6 +225,9 @@ int32_t hvri_new_epoch(struct hvri_step *s, const struct hvrepl_uuid *parent,
 /* ---- Coming together again (join.c). ---- */
 void hvri_reverse(struct hvri_step *s);
 void hvri_join_ask(struct hvri_step *s);
+/* May the peer have this site's disk made a replica's; if not, what it lacks. */
+bool hvri_may_be_joined(struct hvri_step *s,
+			char lacks[HVRI_SENTENCE_MAX + 1]);
 void hvri_on_join(struct hvri_step *s, const struct hvri_message *m);
 /* The storage here failed a flush: what is folded first cannot be. */
 void hvri_join_decline(struct hvri_step *s, const struct hvrepl_uuid *epoch);

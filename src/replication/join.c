@@ -214,6 +214,14 @@ void hvri_join_decline(struct hvri_step *s, const struct hvrepl_uuid *epoch)
 			 "again");
 }
 
+bool hvri_may_be_joined(struct hvri_step *s, char lacks[HVRI_SENTENCE_MAX + 1])
+{
+	/* Where it is not known what differs, all of it is overwritten. */
+	return hvri_may(s, HVREPL_VERB_REVERSE, lacks) &&
+	       ((!s->rec->untrusted && !s->rec->rolled_back) ||
+		hvri_may(s, HVREPL_VERB_OVERWRITE, lacks));
+}
+
 void hvri_on_join(struct hvri_step *s, const struct hvri_message *m)
 {
 	struct hvri_relationship *r = s->r;
@@ -222,10 +230,7 @@ void hvri_on_join(struct hvri_step *s, const struct hvri_message *m)
 	const char *why = join_refusal(s, epoch);
 	char lacks[HVRI_SENTENCE_MAX + 1];
 
-	/* Where it is not known what differs, all of it is overwritten. */
-	if (!hvri_may(s, HVREPL_VERB_REVERSE, lacks) ||
-	    ((rec->untrusted || rec->rolled_back) &&
-	     !hvri_may(s, HVREPL_VERB_OVERWRITE, lacks))) {
+	if (!hvri_may_be_joined(s, lacks)) {
 		hvri_send_answer(s, HVRI_MESSAGE_JOIN, epoch, 0,
 				 HVREPL_E_DENIED, lacks);
 		return;

@@ -140,8 +140,16 @@ void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m)
 		 * an owner that takes it to be past that: nobody else asks. */
 		if (hvri_uuid_equal(&s->rec->joining, &cut->point.epoch) &&
 		    s->rec->form != HVRI_FORM_STORE &&
-		    !HVRI_PLANT(brought_back_before_adopting))
+		    !HVRI_PLANT(brought_back_before_adopting)) {
+			/* Asked for as it is by JOIN: rights go, and doubts come,
+			 * with what happened since that was granted. */
+			if (!HVRI_PLANT(offer_adopts) &&
+			    !hvri_may_be_joined(s, lacks)) {
+				decline(s, cut, HVREPL_E_DENIED, lacks);
+				return;
+			}
 			hvri_join_advance(s);
+		}
 		decline(s, cut, HVREPL_E_STATE, why);
 		return;
 	}

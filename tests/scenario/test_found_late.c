@@ -7,11 +7,13 @@
 #include "replication/internal.h"
 
 #include "base/env.h"
+#include "base/rc.h"
 
 #define SITES_SEED 11
 #define SITES_BEGIN sites_connect
 #include "sitesrig.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static struct hvri_event *completes(struct one_site *site)
@@ -307,10 +309,9 @@ START_TEST(who_finds_a_point_in_a_later_session_of_its_compare_is_asked)
 }
 END_TEST
 
-/* As before its first point B was brought back; nothing of what it had is there. */
 /* A handed over, has been asked to follow, and is brought back to before it had made its disk a
  * replica's: B, in the midst of the compare, takes it to be past that. */
-START_TEST(who_is_brought_back_to_before_it_adopted_its_disk_follows_all_the_same)
+static void bring_a_back_to_before_it_adopted(void)
 {
 	struct one_site *a = &w.site[0];
 	const struct hvri_relationship *b = &w.site[1].r;
@@ -334,6 +335,11 @@ START_TEST(who_is_brought_back_to_before_it_adopted_its_disk_follows_all_the_sam
 	ck_assert_uint_eq(a->r.record.form, HVRI_FORM_LIVE);
 	ck_assert(!hvri_uuid_is_none(&a->r.record.joining));
 	sites_connect(&w);
+}
+
+START_TEST(who_is_brought_back_to_before_it_adopted_its_disk_follows_all_the_same)
+{
+	bring_a_back_to_before_it_adopted();
 	for (int k = 0; k < 300 && !both_replicate(); k++)
 		sites_wait(&w, UINT64_C(1000000000));
 	ck_assert_ptr_null(w.broken);
@@ -341,6 +347,53 @@ START_TEST(who_is_brought_back_to_before_it_adopted_its_disk_follows_all_the_sam
 }
 END_TEST
 
+/* Rights that an offer of B needs for that: each of them may have been taken away since
+ * it was asked to follow. */
+static const struct {
+	uint32_t verbs;
+	bool adopts;
+} rights_of_b[] = {
+	{ HVREPL_VERB_ALL, true },
+	{ HVREPL_VERB_ALL & ~HVREPL_VERB_REVERSE, false },
+	{ HVREPL_VERB_ALL & ~HVREPL_VERB_OVERWRITE, false },
+	{ HVREPL_VERB_RECEIVE, false },
+};
+
+START_TEST(who_is_brought_back_adopts_for_nobody_who_may_not_have_it_follow)
+{
+	struct one_site *a = &w.site[0];
+	struct hvri_message m;
+	struct hvri_update *update = malloc(sizeof(*update));
+	bool steps = false, denied = false;
+
+	ck_assert_ptr_nonnull(update);
+	bring_a_back_to_before_it_adopted();
+	for (int k = 0; k < 4000 && !a->r.greeted; k++)
+		sites_settle(&w, 1);
+	ck_assert(a->r.greeted);
+	ck_assert_uint_eq(a->r.record.form, HVRI_FORM_LIVE);
+	ck_assert_uint_eq(a->r.pending.fence, 0);
+	ck_assert_uint_eq(a->r.pending.adopt, 0);
+	m = sites_message_to(&w, 0, HVRI_MESSAGE_CUT_BEGIN);
+	m.u.cut.kind = HVRI_CUT_DELTA;
+	m.u.cut.point.epoch = a->r.record.joining;
+	m.u.cut.point.number = a->r.record.position.number + 1;
+	m.u.cut.point.cut = sites_fresh(&w);
+	m.u.cut.from = a->r.record.position;
+	sites_step(&w, 0, &m, rights_of_b[_i].verbs, update);
+	for (uint32_t k = 0; k < update->action_count; k++)
+		steps |= update->actions[k].type == HVRI_ACTION_ADOPT ||
+			 update->actions[k].type == HVRI_ACTION_FENCE;
+	for (uint32_t k = 0; k < update->send_count; k++)
+		denied |= update->sends[k].type == HVRI_MESSAGE_CUT_DECLINE &&
+			  update->sends[k].answer.code == HVREPL_E_DENIED;
+	ck_assert_int_eq(steps, rights_of_b[_i].adopts);
+	ck_assert_int_eq(denied, !rights_of_b[_i].adopts);
+	free(update);
+}
+END_TEST
+
+/* As before its first point B was brought back; nothing of what it had is there. */
 static void bring_b_back_empty(void)
 {
 	sites_cut_link(&w);
@@ -576,6 +629,9 @@ int main(void)
 	tcase_add_test(
 		tc,
 		who_is_brought_back_to_before_it_adopted_its_disk_follows_all_the_same);
+	tcase_add_loop_test(
+		tc, who_is_brought_back_adopts_for_nobody_who_may_not_have_it_follow,
+		0, HVRI_ARRAY_LEN(rights_of_b));
 	tcase_add_test(
 		tc, who_joins_by_a_first_content_is_compared_when_it_has_a_point);
 	tcase_add_loop_test(
