@@ -228,6 +228,10 @@ void hvri_join_ask(struct hvri_step *s);
 /* May the peer have this site's disk made a replica's; if not, what it lacks. */
 bool hvri_may_be_joined(struct hvri_step *s,
 			char lacks[HVRI_SENTENCE_MAX + 1]);
+/* Is that cut offered by who was granted it, to a site that was brought back to before
+ * its disk was a replica's, and does nothing about that yet? */
+bool hvri_offer_adopts(const struct hvri_relationship *r,
+		       const struct hvri_cut_begin *cut);
 void hvri_on_join(struct hvri_step *s, const struct hvri_message *m);
 /* The storage here failed a flush: what is folded first cannot be. */
 void hvri_join_decline(struct hvri_step *s, const struct hvrepl_uuid *epoch);

@@ -222,6 +222,17 @@ bool hvri_may_be_joined(struct hvri_step *s, char lacks[HVRI_SENTENCE_MAX + 1])
 		hvri_may(s, HVREPL_VERB_OVERWRITE, lacks));
 }
 
+bool hvri_offer_adopts(const struct hvri_relationship *r,
+		       const struct hvri_cut_begin *cut)
+{
+	const struct hvri_record *rec = &r->record;
+
+	return hvri_uuid_equal(&rec->joining, &cut->point.epoch) &&
+	       rec->form != HVRI_FORM_STORE && r->pending.fence == 0 &&
+	       r->pending.adopt == 0 && r->pending.fold == 0 &&
+	       r->pending.overlay == 0;
+}
+
 void hvri_on_join(struct hvri_step *s, const struct hvri_message *m)
 {
 	struct hvri_relationship *r = s->r;

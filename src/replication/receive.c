@@ -138,8 +138,7 @@ void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m)
 		s->say_hello = true;
 		/* Brought back to before it had made its disk a replica's, by
 		 * an owner that takes it to be past that: nobody else asks. */
-		if (hvri_uuid_equal(&s->rec->joining, &cut->point.epoch) &&
-		    s->rec->form != HVRI_FORM_STORE &&
+		if (hvri_offer_adopts(r, cut) &&
 		    !HVRI_PLANT(brought_back_before_adopting)) {
 			/* Asked for as it is by JOIN: rights go, and doubts come,
 			 * with what happened since that was granted. */

@@ -122,7 +122,14 @@ uint32_t hvri_relationship_costs(const struct hvri_relationship *relationship,
 			       0;
 	case HVRI_MESSAGE_CUT_BEGIN:
 		*what_out = "content over the doubted replica of";
-		return relationship->doubted ? HVREPL_VERB_OVERWRITE : 0;
+		if (relationship->doubted)
+			return HVREPL_VERB_OVERWRITE;
+		*what_out = "a reverse over what is in doubt of";
+		return (rec->untrusted || rec->rolled_back) &&
+				       hvri_offer_adopts(relationship,
+							 &message->u.cut) ?
+			       HVREPL_VERB_OVERWRITE :
+			       0;
 	case HVRI_MESSAGE_OPERATION:
 		return operation_costs(rec, &message->u.operation, what_out);
 	default:

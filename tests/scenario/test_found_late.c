@@ -365,6 +365,7 @@ START_TEST(who_is_brought_back_adopts_for_nobody_who_may_not_have_it_follow)
 	struct hvri_message m;
 	struct hvri_update *update = malloc(sizeof(*update));
 	bool steps = false, denied = false;
+	const char *what;
 
 	ck_assert_ptr_nonnull(update);
 	bring_a_back_to_before_it_adopted();
@@ -380,7 +381,12 @@ START_TEST(who_is_brought_back_adopts_for_nobody_who_may_not_have_it_follow)
 	m.u.cut.point.number = a->r.record.position.number + 1;
 	m.u.cut.point.cut = sites_fresh(&w);
 	m.u.cut.from = a->r.record.position;
+	/* The operator's audit is asked, as it is of JOIN: once. */
+	ck_assert_uint_eq(hvri_relationship_costs(&a->r, &m, &what),
+			  HVREPL_VERB_OVERWRITE);
 	sites_step(&w, 0, &m, rights_of_b[_i].verbs, update);
+	ck_assert_uint_eq(hvri_relationship_costs(&a->r, &m, &what),
+			  rights_of_b[_i].adopts ? 0 : HVREPL_VERB_OVERWRITE);
 	for (uint32_t k = 0; k < update->action_count; k++)
 		steps |= update->actions[k].type == HVRI_ACTION_ADOPT ||
 			 update->actions[k].type == HVRI_ACTION_FENCE;
