@@ -111,6 +111,41 @@ START_TEST(a_door_outlives_its_vm)
 }
 END_TEST
 
+/* The VM comes to b again, by the same id, and b takes it over: who has the old door
+ * does neither read nor write the new one's disk. */
+START_TEST(an_old_door_is_none_of_the_vm_that_comes_again)
+{
+	uint8_t block[SIM_SECTOR] = { 1 };
+	hvrepl_guest_disk *old[2], *door;
+
+	shadow_protect();
+	for (unsigned i = 0; i < 2; i++) {
+		old[i] = pair_door(&pair.b, 0);
+		shadow_ok(&pair.a, HVREPL_OPERATION_REMOVE);
+		ck_assert(pair_until(&pair, 60 * SECOND, b_is_gone));
+		pair_run(&pair, SECOND);
+		shadow_protect();
+	}
+	ck_assert_ptr_ne(old[0], old[1]);
+	pair_stop(&pair, &pair.a);
+	pair_run(&pair, SECOND);
+	ck_assert_int_eq(pair_ask(&pair.b, HVREPL_OPERATION_UNPLANNED, 0, NULL),
+			 HVREPL_OK);
+	ck_assert(pair_until(&pair, 60 * SECOND, b_writes));
+	door = pair_door(&pair.b, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		ck_assert_ptr_ne(old[i], door);
+		ck_assert_int_eq(hvrepl_guest_write(old[i], 0, block,
+						    sizeof(block)),
+				 HVREPL_E_FENCED);
+		ck_assert_int_eq(hvrepl_guest_read(old[i], 0, block,
+						   sizeof(block)),
+				 HVREPL_E_FENCED);
+	}
+	shadow_expect_disks(&pair.b);
+}
+END_TEST
+
 static bool b_has_job(struct pair *p)
 {
 	return p->b.job_count > 0;
@@ -179,6 +214,7 @@ int main(void)
 	tcase_add_loop_test(tc, a_site_that_is_ended_as_it_takes_over_is_not_written,
 			    0, 40);
 	tcase_add_test(tc, a_door_outlives_its_vm);
+	tcase_add_test(tc, an_old_door_is_none_of_the_vm_that_comes_again);
 	tcase_add_test(tc,
 		       what_waits_to_be_tried_again_is_not_as_its_site_ends);
 	suite_add_tcase(suite, tc);

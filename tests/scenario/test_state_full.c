@@ -192,6 +192,49 @@ START_TEST(a_removal_that_failed_and_happened_is_one)
 }
 END_TEST
 
+/* Every put of both sites says that it failed, and each has happened: nothing that a
+ * site decides is lost, mixed up with what it decides next, or fences it. */
+START_TEST(a_store_that_always_says_that_it_failed_serves_all_the_same)
+{
+	pair.seen = NULL;
+	pair.a.put_code = pair.b.put_code = HVREPL_E_STATE_IO;
+	pair.a.put_happens = pair.b.put_happens = true;
+	shadow_scatter(&pair.a, 11, 20);
+	ck_assert_int_eq(pair_operate(&pair, &pair.a, HVREPL_OPERATION_PLANNED,
+				      0),
+			 HVREPL_OK);
+	pair_run(&pair, 10 * SECOND);
+	ck_assert_uint_eq(shadow_status(&pair.b).writable, 1);
+	shadow_expect_fenced(&pair.a);
+	shadow_scatter(&pair.b, 12, 20);
+	ck_assert_int_eq(pair_operate(&pair, &pair.b, HVREPL_OPERATION_COMMIT,
+				      0),
+			 HVREPL_OK);
+	ck_assert_int_eq(pair_operate(&pair, &pair.b, HVREPL_OPERATION_REVERSE,
+				      0),
+			 HVREPL_OK);
+	shadow_scatter(&pair.b, 13, 20);
+	shadow_expect_point(&pair.a, shadow_next_point(&pair.b, &pair.a));
+	/* Back to where it came from, and ended there: the VM runs on. */
+	ck_assert_int_eq(pair_operate(&pair, &pair.b, HVREPL_OPERATION_PLANNED,
+				      0),
+			 HVREPL_OK);
+	pair_run(&pair, 10 * SECOND);
+	shadow_expect_disks(&pair.a);
+	ck_assert_int_eq(pair_operate(&pair, &pair.a, HVREPL_OPERATION_COMMIT,
+				      0),
+			 HVREPL_OK);
+	ck_assert_int_eq(pair_operate(&pair, &pair.a, HVREPL_OPERATION_REMOVE,
+				      0),
+			 HVREPL_OK);
+	ck_assert(pair_until(&pair, 60 * SECOND, is_gone));
+	pair_run(&pair, 10 * SECOND);
+	shadow_scatter(&pair.a, 14, 20);
+	shadow_expect_disks(&pair.a);
+	shadow_protect();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("state full");
@@ -207,6 +250,8 @@ int main(void)
 	tcase_add_test(tc,
 		       another_process_that_writes_the_record_meanwhile_is_seen);
 	tcase_add_test(tc, a_removal_that_failed_and_happened_is_one);
+	tcase_add_test(tc,
+		       a_store_that_always_says_that_it_failed_serves_all_the_same);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }
