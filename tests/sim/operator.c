@@ -47,11 +47,11 @@ static void check_newest_taken(struct teller *t, uint64_t newest,
 	      (unsigned long long)newest);
 }
 
-void ask(struct teller *t, uint32_t operation)
+static void ask_point(struct teller *t, uint32_t operation, uint64_t point)
 {
 	struct hvrepl_uuid epoch = { { 0 } };
 	struct hvrepl_vm_status before, after;
-	uint64_t point = 0, newest;
+	uint64_t newest;
 	uint64_t at = pair.now_ns;
 	bool listed;
 	int32_t rc;
@@ -70,10 +70,6 @@ void ask(struct teller *t, uint32_t operation)
 						  (uint32_t)dice(count), &e);
 		epoch = e.id;
 	}
-	if ((operation == HVREPL_OPERATION_UNPLANNED ||
-	     operation == HVREPL_OPERATION_CHANGE_POINT) &&
-	    t->seen_count > 0 && dice(2) == 0)
-		point = t->seen_numbers[dice(t->seen_count)];
 	newest = newest_listed(t, 0, &listed);
 	rc = pair_ask(t->site, operation, point, &epoch);
 	if (rc >= 0 && operation == HVREPL_OPERATION_UNPLANNED && point == 0)
@@ -114,6 +110,32 @@ void ask(struct teller *t, uint32_t operation)
 	/* A cut of it is named before a guest writes again. */
 	pair_run(&pair, 1);
 	watch(false);
+}
+
+void ask(struct teller *t, uint32_t operation)
+{
+	struct hvrepl_vm_status status;
+	uint64_t point = 0;
+
+	if (!look(t->site, &status))
+		return;
+	if ((operation == HVREPL_OPERATION_UNPLANNED ||
+	     operation == HVREPL_OPERATION_CHANGE_POINT) &&
+	    t->seen_count > 0 && dice(2) == 0)
+		point = t->seen_numbers[dice(t->seen_count)];
+	ask_point(t, operation, point);
+}
+
+/* A disk that was handed over is one point, which no store lists, and in doubt only who
+ * names it gets it: the other site has nothing that it could be compared with. */
+static void take_disk_as_it_is(struct teller *t)
+{
+	struct hvrepl_vm_status status;
+	struct hvrepl_epoch epoch;
+
+	if (look(t->site, &status) && epoch_of(t->site, &status.epoch, &epoch) &&
+	    epoch.fork_point != 0)
+		ask_point(t, HVREPL_OPERATION_UNPLANNED, epoch.fork_point);
 }
 
 void random_operation(bool faithful)
@@ -269,6 +291,9 @@ static void sensible_operation(unsigned round)
 	for (int i = 0; i < 2; i++)
 		if (up[i] && s[i].allowed >> HVREPL_OPERATION_UNPLANNED & 1) {
 			ask(&tellers[i], HVREPL_OPERATION_UNPLANNED);
+			if (tellers[i].site->job_code == HVREPL_E_UNTRUSTED &&
+			    tellers[i].seen_count == 0)
+				take_disk_as_it_is(&tellers[i]);
 			return;
 		}
 }
