@@ -216,7 +216,6 @@ static void put_done(struct hvri_item *item)
 			 "VM %s: another process writes its record; fenced",
 			 vm->name);
 		hvri_vm_doors(vm, true, false);
-		vm->usurped = true;
 		hvri_vm_close(vm);
 		return;
 	} else {

@@ -201,7 +201,6 @@ struct hvri_vm {
 	bool closing, shutting, shut, finished, forget;
 	int32_t open_code; /* Why it could not be opened. */
 	char open_sentence[HVREPL_SENTENCE_MAX];
-	bool usurped; /* Another process writes its record. */
 };
 
 /* An action with a token, on its way to DONE. */
