@@ -43,9 +43,8 @@ extern "C" {
 /* A VM's health, or a reason for it, is another one: value = HVREPL_HEALTH_*, and the
  * sentence of hvrepl_vm_status for the gravest reason. What only time brings about is
  * told with what happens next. Code: of a record that cannot be written
- * (HVREPL_REASON_STATE_FAILED), or of a replica's storage that cannot be opened
- * again. Not told: the ends of certificates, lists and
- * tickets. */
+ * (HVREPL_REASON_STATE_FAILED), or of a replica's storage that cannot be opened again.
+ * Not told: the ends of certificates, lists and tickets. */
 #define HVREPL_EVENT_HEALTH 9u
 
 #define HVREPL_SEVERITY_INFO 0u

@@ -176,12 +176,13 @@ HVREPL_API int32_t hvrepl_store_info(hvrepl_store *store,
 /** A number of bytes that is not known. */
 #define HVREPL_BYTES_UNKNOWN UINT64_MAX
 
-/** One recovery point. */
 /* In doubt (T9, S1): what it stands on was changed outside or is damaged. It is read
  * only as it is (HVREPL_VIEW_AS_IS), and failed over to only where it is named. When the
  * other site has compared, newer points are right, and it is given up as soon as
  * nothing holds it. @since 0.1 */
 #define HVREPL_POINT_DOUBTED (1u << 0)
+
+/** One recovery point. */
 struct hvrepl_point {
 	uint32_t struct_size;
 	uint32_t pins; /* HVREPL_PIN_* */

@@ -147,14 +147,13 @@ static void tell_put(struct hvri_vm *vm, int32_t code)
 	vm->put_code = code;
 	if (failed != (code < 0))
 		hvri_vm_tell_health(vm, code,
-				    "this site's record of it is written again");
+				    "this site's record of it is written again; ");
 }
 
 void hvri_vm_drop_blob(struct hvri_vm *vm)
 {
 	hvri_free(&vm->node->env, vm->blob, HVRI_VM_BLOB_MAX);
 	vm->blob = NULL;
-	vm->put_again = false;
 }
 
 /* The version moved, and what failed before may have moved it: OK where the store has
@@ -168,7 +167,7 @@ static int32_t whose_version(const struct hvri_vm *vm)
 	uint8_t *bytes;
 	int32_t rc;
 
-	if (!vm->put_again || HVRI_PLANT(own_put_is_anothers))
+	if (vm->put_code == HVREPL_OK || HVRI_PLANT(own_put_is_anothers))
 		return HVREPL_E_BUSY;
 	bytes = hvri_alloc_raw(&node->env, HVRI_VM_BLOB_MAX);
 	if (bytes == NULL)
@@ -198,8 +197,6 @@ static void put_done(struct hvri_item *item)
 		vm->put_result = whose_version(vm);
 	if (vm->put_result == HVREPL_OK || vm->put_result == HVREPL_E_BUSY)
 		hvri_vm_drop_blob(vm);
-	else
-		vm->put_again = true;
 	if (vm->put_result != HVREPL_E_BUSY)
 		tell_put(vm, vm->put_result);
 	if (vm->put_result == HVREPL_OK && vm->forget) {
@@ -262,7 +259,7 @@ int32_t hvri_vm_save(struct hvri_vm *vm, bool remove)
 	char key[HVREPL_STATE_KEY_MAX + 1];
 	int32_t rc;
 
-	if (!vm->put_again)
+	if (vm->blob == NULL)
 		HVRI_TRY(make_blob(vm));
 	if (remove)
 		vm->blob_length = 0;

@@ -80,7 +80,7 @@ bool hvri_standby_reopened(struct hvri_task *task)
 	hvri_vm_list_points(vm);
 	if (vm->store_lost != was_lost)
 		hvri_vm_tell_health(vm, vm->store_code,
-				    "the replica's storage is open again");
+				    "the replica's storage is open again; ");
 	hvri_standby_maintain(vm);
 	if (vm->point_count > 0)
 		hvri_receive_found(vm, &vm->points[vm->point_count - 1].cut);

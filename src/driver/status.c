@@ -339,13 +339,13 @@ void hvri_vm_tell_health(struct hvri_vm *vm, int32_t code, const char *over)
 
 	hvri_vm_status(vm, &status);
 	event.type = HVREPL_EVENT_HEALTH;
-	event.severity = code < 0 ? HVREPL_SEVERITY_CRITICAL :
-				    HVREPL_SEVERITY_INFO;
+	event.severity = hvri_health_severity(status.health);
 	event.code = code;
 	event.value = status.health;
 	event.vm = vm->relationship.record.vm;
-	snprintf(event.sentence, sizeof(event.sentence), "VM %s: %.180s",
-		 vm->name, code < 0 ? status.sentence : over);
+	/* And what ails it still. */
+	snprintf(event.sentence, sizeof(event.sentence), "VM %s: %s%.160s",
+		 vm->name, code < 0 ? "" : over, status.sentence);
 	hvri_node_event(vm->node, &event);
 }
 

@@ -46,8 +46,8 @@ void hvri_vm_progress(const struct hvri_vm *vm, uint64_t *done_out,
 /* Bytes of all its disks, as far as `disk`, `offset`. */
 uint64_t hvri_vm_bytes_before(const struct hvri_vm *vm, uint32_t disk,
 			      uint64_t offset);
-/* What the relationship does not know of ails it: the event, with `code`; or, OK, with
- * `over`, it does so no more. */
+/* What the relationship does not know of ails it: the event, with `code`; or, OK, it
+ * does so no more, as `over` says, which ends where what ails it still follows. */
 void hvri_vm_tell_health(struct hvri_vm *vm, int32_t code, const char *over);
 HVRI_MUST_CHECK int32_t hvri_vm_point(struct hvri_vm *vm, uint32_t index,
 				      struct hvrepl_point *point);

@@ -136,11 +136,11 @@ struct hvri_vm {
 	uint64_t version;
 	uint8_t *blob; /* While a put is under way, or is to be tried again. */
 	uint32_t blob_length; /* Of what is put; 0: it removes the record. */
-	bool put_again; /* It failed, and may have happened. */
 	struct hvrepl_op put_op;
 	struct hvri_item put_item;
 	int32_t put_result;
-	int32_t put_code; /* Of the last put, where it is tried again; OK: it was not. */
+	/* Of the last put, which may have happened, where it is tried again; or OK. */
+	int32_t put_code;
 	bool putting;
 	struct hvri_session *session; /* Up, of the relationship's peer. */
 	uint64_t told_session; /* Serial the relationship was told of; 0: none. */

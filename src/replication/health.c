@@ -153,3 +153,10 @@ void hvri_relationship_health(const struct hvri_relationship *r,
 	if (health_out->sentence[0] == 0)
 		hvri_sentence(health_out->sentence, "normal");
 }
+
+uint32_t hvri_health_severity(uint32_t level)
+{
+	return level == HVREPL_HEALTH_CRITICAL ? HVREPL_SEVERITY_CRITICAL :
+	       level == HVREPL_HEALTH_WARNING  ? HVREPL_SEVERITY_WARNING :
+						 HVREPL_SEVERITY_INFO;
+}

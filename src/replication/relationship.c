@@ -455,12 +455,6 @@ static void tell_state(struct hvri_step *s)
 
 static void tell_health(struct hvri_step *s)
 {
-	static const uint32_t severities[] = {
-		[HVREPL_HEALTH_NONE] = HVREPL_SEVERITY_INFO,
-		[HVREPL_HEALTH_NORMAL] = HVREPL_SEVERITY_INFO,
-		[HVREPL_HEALTH_WARNING] = HVREPL_SEVERITY_WARNING,
-		[HVREPL_HEALTH_CRITICAL] = HVREPL_SEVERITY_CRITICAL,
-	};
 	struct hvri_relationship *r = s->r;
 	struct hvri_health health;
 
@@ -472,8 +466,8 @@ static void tell_health(struct hvri_step *s)
 		return;
 	r->shown_health = (uint8_t)health.level;
 	r->shown_reasons = health.reasons;
-	hvri_notice(s, HVREPL_EVENT_HEALTH, severities[health.level], HVREPL_OK,
-		    health.level, "%s",
+	hvri_notice(s, HVREPL_EVENT_HEALTH,
+		    hvri_health_severity(health.level), HVREPL_OK, health.level, "%s",
 		    health.level == HVREPL_HEALTH_NONE	 ? "not replicated" :
 		    health.level == HVREPL_HEALTH_NORMAL ? "health is normal" :
 							   health.sentence);

@@ -528,6 +528,8 @@ struct hvri_health {
 void hvri_relationship_health(const struct hvri_relationship *relationship,
 			      uint64_t now_ns, uint64_t utc_ns,
 			      struct hvri_health *health_out);
+/* HVREPL_SEVERITY_* of an event that tells that level. */
+uint32_t hvri_health_severity(uint32_t level);
 
 /* Is the peer's ENABLE / REMOVE / anything else for a relationship this node
  * does not have: what to answer with (UNKNOWN, REMOVED), or 0 when ENABLE. */

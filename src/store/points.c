@@ -20,8 +20,7 @@ static void fill(const struct hvri_manifest *state,
 		.utc_ns = from->utc_ns,
 		.config_version = from->config_version,
 		.changed_bytes = from->changed_bytes,
-		.flags = from->key >= state->doubt_from &&
-					 from->key <= state->doubt_to ?
+		.flags = hvri_state_doubts(state, from->key) ?
 				 HVREPL_POINT_DOUBTED : 0,
 	};
 

@@ -139,6 +139,5 @@ int32_t hvri_stamp_check(hvrepl_store *store, struct hvrepl_error *error)
 
 bool hvri_store_doubts(const hvrepl_store *store, uint64_t point)
 {
-	return point != 0 && point >= store->state.doubt_from &&
-	       point <= store->state.doubt_to;
+	return hvri_state_doubts(&store->state, point);
 }

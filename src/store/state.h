@@ -23,6 +23,12 @@ bool hvri_state_kept_in(const struct hvri_manifest *state, uint64_t low,
 			uint64_t high);
 const struct hvri_manifest_point *
 hvri_state_point(const struct hvri_manifest *state, uint64_t key);
+/* May the point be something else than it was? */
+static inline bool hvri_state_doubts(const struct hvri_manifest *state,
+				     uint64_t key)
+{
+	return key != 0 && key >= state->doubt_from && key <= state->doubt_to;
+}
 /* Key of the newest point, or 0. */
 uint64_t hvri_state_newest(const struct hvri_manifest *state);
 /* Nothing is held but the base itself, as one point. */

@@ -188,3 +188,11 @@ struct hvrepl_vm_status shadow_status(struct pair_site *site)
 	pair_status(site, &status);
 	return status;
 }
+
+bool shadow_b_is_gone(struct pair *p)
+{
+	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
+
+	return hvrepl_vm_get_status(p->b.node, &pair_vm, &status) ==
+	       HVREPL_E_NOT_FOUND;
+}

@@ -38,6 +38,8 @@ uint64_t shadow_next_point(struct pair_site *from, struct pair_site *to);
 void shadow_await(struct pair_site *site, uint32_t state, uint32_t ownership);
 void shadow_ok(struct pair_site *site, uint32_t operation);
 struct hvrepl_vm_status shadow_status(struct pair_site *site);
+/* b knows the VM no more. */
+bool shadow_b_is_gone(struct pair *p);
 /* An enable that b refuses: a's entry there lets it have one point too few. */
 void shadow_enable_over_quota(void);
 #endif

@@ -76,14 +76,6 @@ START_TEST(a_site_that_is_ended_as_it_takes_over_is_not_written)
 }
 END_TEST
 
-static bool b_is_gone(struct pair *p)
-{
-	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
-
-	return hvrepl_vm_get_status(p->b.node, &pair_vm, &status) ==
-	       HVREPL_E_NOT_FOUND;
-}
-
 /* A replica is removed, and with it the VM here: its guest's door is good until the
  * node is destroyed, and shut. */
 START_TEST(a_door_outlives_its_vm)
@@ -97,7 +89,7 @@ START_TEST(a_door_outlives_its_vm)
 	ck_assert_int_eq(hvrepl_guest_read(door, 0, block, sizeof(block)),
 			 HVREPL_E_FENCED);
 	shadow_ok(&pair.a, HVREPL_OPERATION_REMOVE);
-	ck_assert(pair_until(&pair, 60 * SECOND, b_is_gone));
+	ck_assert(pair_until(&pair, 60 * SECOND, shadow_b_is_gone));
 	pair_run(&pair, SECOND);
 	ck_assert_int_eq(hvrepl_guest_write(door, 0, block, sizeof(block)),
 			 HVREPL_E_FENCED);
@@ -122,7 +114,7 @@ START_TEST(an_old_door_is_none_of_the_vm_that_comes_again)
 	for (unsigned i = 0; i < 2; i++) {
 		old[i] = pair_door(&pair.b, 0);
 		shadow_ok(&pair.a, HVREPL_OPERATION_REMOVE);
-		ck_assert(pair_until(&pair, 60 * SECOND, b_is_gone));
+		ck_assert(pair_until(&pair, 60 * SECOND, shadow_b_is_gone));
 		pair_run(&pair, SECOND);
 		shadow_protect();
 	}

@@ -61,6 +61,17 @@ static bool offers(uint64_t number)
 	}
 }
 
+/* B keeps the VM, and A follows it, compared. */
+static void follow_b(void)
+{
+	shadow_ok(&pair.b, HVREPL_OPERATION_COMMIT);
+	pair_run(&pair, 5 * SECOND);
+	shadow_ok(&pair.b, HVREPL_OPERATION_REVERSE);
+	ck_assert(pair_until(&pair, 60 * SECOND, changed_no_more));
+	shadow_scatter(&pair.b, 7, 3);
+	shadow_expect_point(&pair.a, shadow_next_point(&pair.b, &pair.a));
+}
+
 /* By a clean end or by a kill; and as it was left. */
 START_TEST(a_disk_changed_after_it_was_handed_over_is_compared_when_it_follows)
 {
@@ -74,12 +85,7 @@ START_TEST(a_disk_changed_after_it_was_handed_over_is_compared_when_it_follows)
 	pair_run(&pair, 5 * SECOND);
 	handed = shadow_status(&pair.a).last_cut;
 	ck_assert_uint_ne(handed, 0);
-	shadow_ok(&pair.b, HVREPL_OPERATION_COMMIT);
-	pair_run(&pair, 5 * SECOND);
-	shadow_ok(&pair.b, HVREPL_OPERATION_REVERSE);
-	ck_assert(pair_until(&pair, 60 * SECOND, changed_no_more));
-	shadow_scatter(&pair.b, 7, 3);
-	shadow_expect_point(&pair.a, shadow_next_point(&pair.b, &pair.a));
+	follow_b();
 	/* What the disk was adopted as is no point that anybody is offered. */
 	if (changed)
 		ck_assert(!offers(handed));
@@ -297,12 +303,7 @@ START_TEST(a_change_that_could_not_be_put_on_record_is_found_at_the_next_start)
 	pair_run(&pair, 2 * SECOND);
 	pair_link(&pair, true);
 	pair_run(&pair, 30 * SECOND);
-	shadow_ok(&pair.b, HVREPL_OPERATION_COMMIT);
-	pair_run(&pair, 5 * SECOND);
-	shadow_ok(&pair.b, HVREPL_OPERATION_REVERSE);
-	ck_assert(pair_until(&pair, 60 * SECOND, changed_no_more));
-	shadow_scatter(&pair.b, 7, 3);
-	shadow_expect_point(&pair.a, shadow_next_point(&pair.b, &pair.a));
+	follow_b();
 }
 END_TEST
 

@@ -95,14 +95,6 @@ START_TEST(what_waits_for_the_state_store_is_said_and_goes_on_when_it_can)
 }
 END_TEST
 
-static bool is_gone(struct pair *p)
-{
-	struct hvrepl_vm_status status = HVREPL_VM_STATUS_INIT;
-
-	return hvrepl_vm_get_status(p->b.node, &pair_vm, &status) ==
-	       HVREPL_E_NOT_FOUND;
-}
-
 START_TEST(a_record_that_cannot_be_removed_is_tried_again_now_and_then)
 {
 	uint64_t puts;
@@ -114,14 +106,14 @@ START_TEST(a_record_that_cannot_be_removed_is_tried_again_now_and_then)
 				      0),
 			 HVREPL_OK);
 	pair_run(&pair, SECOND);
-	ck_assert(!is_gone(&pair));
+	ck_assert(!shadow_b_is_gone(&pair));
 	puts = pair.b.puts;
 	pair_run(&pair, 10 * SECOND);
 	ck_assert_uint_ge(pair.b.puts - puts, 5);
 	ck_assert_uint_le(pair.b.puts - puts, 100);
 	ck_assert_uint_eq(failed, 1);
 	pair.b.removal_code = HVREPL_OK;
-	ck_assert(pair_until(&pair, 10 * SECOND, is_gone));
+	ck_assert(pair_until(&pair, 10 * SECOND, shadow_b_is_gone));
 }
 END_TEST
 
@@ -174,7 +166,7 @@ START_TEST(another_process_that_writes_the_record_meanwhile_is_seen)
 		if (strncmp(pair.b.blobs[i].key, "vm/", 3) == 0)
 			pair.b.blobs[i].version++;
 	pair.b.put_code = HVREPL_OK;
-	ck_assert(pair_until(&pair, 10 * SECOND, is_gone));
+	ck_assert(pair_until(&pair, 10 * SECOND, shadow_b_is_gone));
 }
 END_TEST
 
@@ -187,7 +179,7 @@ START_TEST(a_removal_that_failed_and_happened_is_one)
 	ck_assert_int_eq(pair_operate(&pair, &pair.b, HVREPL_OPERATION_REMOVE,
 				      0),
 			 HVREPL_OK);
-	ck_assert(pair_until(&pair, 10 * SECOND, is_gone));
+	ck_assert(pair_until(&pair, 10 * SECOND, shadow_b_is_gone));
 	ck_assert_uint_eq(mended, 1);
 }
 END_TEST
@@ -227,7 +219,7 @@ START_TEST(a_store_that_always_says_that_it_failed_serves_all_the_same)
 	ck_assert_int_eq(pair_operate(&pair, &pair.a, HVREPL_OPERATION_REMOVE,
 				      0),
 			 HVREPL_OK);
-	ck_assert(pair_until(&pair, 60 * SECOND, is_gone));
+	ck_assert(pair_until(&pair, 60 * SECOND, shadow_b_is_gone));
 	pair_run(&pair, 10 * SECOND);
 	shadow_scatter(&pair.a, 14, 20);
 	shadow_expect_disks(&pair.a);

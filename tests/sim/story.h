@@ -261,7 +261,6 @@ bool epoch_of(struct pair_site *site, const struct hvrepl_uuid *id,
 	      struct hvrepl_epoch *epoch);
 void copy_guest(struct guest *to, const struct guest *from);
 void free_guest(struct guest *guest);
-/* A point of this site was unreadable before. */
 /* Its disks were changed outside just now: what stands on them is what is there, or not
  * to be read. */
 void note_outside(struct teller *t, unsigned disk, unsigned first, unsigned count);
@@ -269,6 +268,7 @@ void note_outside(struct teller *t, unsigned disk, unsigned first, unsigned coun
 void open_outside(const struct teller *t, struct content *seen);
 /* Was a point of that number listed then? */
 bool stood_on_what_was(const struct teller *t, uint64_t number);
+/* A point of this site was unreadable before. */
 bool was_damaged(const struct teller *t, const struct hvrepl_uuid *epoch,
 		 uint64_t number);
 void note_damaged(struct teller *t, const struct hvrepl_uuid *epoch,
