@@ -46,30 +46,13 @@ void hvri_vm_feed(struct hvri_vm *vm, struct hvri_vm_event *event)
 static void send_message(struct hvri_vm *vm, const struct hvri_message *message)
 {
 	struct hvrepl_node *node = vm->node;
-	uint64_t features;
 	struct hvri_message older;
 	size_t length;
 	int32_t rc;
 
 	if (vm->session == NULL)
 		return;
-	features = vm->session->link.peer.features;
-	if (message->type == HVRI_MESSAGE_STATUS &&
-	    !(features & HVRI_FEATURE_UNSHIPPED)) {
-		older = *message;
-		older.u.status.unshipped_bytes = HVREPL_BYTES_UNKNOWN;
-		message = &older;
-	} else if (message->type == HVRI_MESSAGE_HELLO &&
-		   !(features & HVRI_FEATURE_HELLO_NUMBER)) {
-		older = *message;
-		older.number = 0;
-		message = &older;
-	} else if (message->type == HVRI_MESSAGE_REMOVE &&
-		   !(features & HVRI_FEATURE_REMOVE_EPOCH)) {
-		older = *message;
-		older.u.remove.epoch = (struct hvrepl_uuid){ { 0 } };
-		message = &older;
-	}
+	message = hvri_message_for(message, vm->session->link.peer.features, &older);
 	rc = hvri_message_encode(message, node->scratch,
 				 HVRI_MESSAGE_ENCODED_MAX, &length);
 	if (rc == HVREPL_OK)

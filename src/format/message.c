@@ -5,6 +5,7 @@
 #include "base/env.h"
 
 #include "format/record_parts.h"
+#include "format/wire.h"
 
 #include <string.h>
 
@@ -68,13 +69,51 @@ static void put_claim(struct hvri_writer *w, const struct hvri_claim *claim)
 	hvri_put_lineage(w, &claim->lineage);
 }
 
+static uint64_t get_counter(struct hvri_reader *r)
+{
+	uint64_t value = hvri_read_u64(r);
+
+	if (value > HVRI_COUNTER_MAX)
+		r->bad = true;
+	return value;
+}
+
+static void get_point(struct hvri_reader *r, struct hvri_point *point)
+{
+	hvri_get_point(r, point);
+	if (point->number > HVRI_COUNTER_MAX)
+		r->bad = true;
+}
+
+static void get_lineage(struct hvri_reader *r, struct hvri_lineage *lineage)
+{
+	hvri_get_lineage(r, lineage);
+	if (lineage->floor > HVRI_COUNTER_MAX)
+		r->bad = true;
+	for (uint32_t i = 0; i < lineage->count && !r->bad; i++)
+		if (lineage->epochs[i].ordinal > HVRI_COUNTER_MAX ||
+		    lineage->epochs[i].fork_point > HVRI_COUNTER_MAX)
+			r->bad = true;
+}
+
+static void get_handover(struct hvri_reader *r, struct hvri_handover *handover)
+{
+	hvri_read_uuid(r, &handover->epoch);
+	hvri_read_uuid(r, &handover->parent);
+	handover->ordinal = get_counter(r);
+	handover->point = get_counter(r);
+	/* It is to stand in a lineage, where that would mean "none". */
+	if (hvri_uuid_is_none(&handover->epoch))
+		r->bad = true;
+}
+
 static void get_claim(struct hvri_reader *r, struct hvri_claim *claim)
 {
 	hvri_read_uuid(r, &claim->site);
 	hvri_read_uuid(r, &claim->record_id);
-	claim->generation = hvri_read_u64(r);
+	claim->generation = get_counter(r);
 	hvri_read_uuid(r, &claim->seen_id);
-	claim->seen_generation = hvri_read_u64(r);
+	claim->seen_generation = get_counter(r);
 	claim->mode = hvri_get_below(r, HVREPL_MODE_COUNT);
 	claim->phase = hvri_get_below(r, HVRI_PHASE_COUNT);
 	claim->ownership = hvri_get_below(r, HVREPL_OWNERSHIP_COUNT);
@@ -86,9 +125,9 @@ static void get_claim(struct hvri_reader *r, struct hvri_claim *claim)
 	hvri_read_uuid(r, &claim->current);
 	hvri_read_uuid(r, &claim->verdict_peer);
 	hvri_read_uuid(r, &claim->joining);
-	hvri_get_point(r, &claim->position);
+	get_point(r, &claim->position);
 	hvri_get_frontier(r, &claim->frontier);
-	hvri_get_lineage(r, &claim->lineage);
+	get_lineage(r, &claim->lineage);
 }
 
 static void put_setup(struct hvri_writer *w, const struct hvri_setup *setup)
@@ -124,7 +163,7 @@ static void put_join(struct hvri_writer *w, const struct hvri_join *join)
 static void get_join(struct hvri_reader *r, struct hvri_join *join)
 {
 	hvri_read_uuid(r, &join->epoch);
-	hvri_get_point(r, &join->from);
+	get_point(r, &join->from);
 	join->exact = hvri_get_bool(r);
 	join->untrusted = hvri_get_bool(r);
 	join->hot = hvri_get_bool(r);
@@ -147,8 +186,8 @@ static void put_cut(struct hvri_writer *w, const struct hvri_cut_begin *cut)
 
 static void get_cut(struct hvri_reader *r, struct hvri_cut_begin *cut)
 {
-	hvri_get_point(r, &cut->point);
-	hvri_get_point(r, &cut->from);
+	get_point(r, &cut->point);
+	get_point(r, &cut->from);
 	hvri_read_uuid(r, &cut->handover);
 	cut->kind = hvri_get_below(r, HVRI_CUT_KIND_COUNT);
 	cut->closed = hvri_get_bool(r);
@@ -247,6 +286,8 @@ static void put_body(struct hvri_writer *w, const struct hvri_message *m)
 	case HVRI_MESSAGE_DISCARDED:
 		hvri_write_uuid(w, &m->u.discard.loser);
 		hvri_write_uuid(w, &m->u.discard.winner);
+		if (m->u.discard.job != 0)
+			hvri_write_u64(w, m->u.discard.job);
 		break;
 	case HVRI_MESSAGE_OPERATION:
 		hvri_write_u64(w, m->u.operation.job);
@@ -333,7 +374,7 @@ static void get_body(struct hvri_reader *r,
 		m->u.progress.chunk = hvri_read_u64(r);
 		break;
 	case HVRI_MESSAGE_DURABLE:
-		hvri_get_point(r, &m->u.durable.point);
+		get_point(r, &m->u.durable.point);
 		hvri_read_uuid(r, &m->u.durable.handover);
 		m->u.durable.closed = hvri_get_bool(r);
 		hvri_get_frontier(r, &m->u.durable.frontier);
@@ -345,10 +386,7 @@ static void get_body(struct hvri_reader *r,
 	case HVRI_MESSAGE_OWNED:
 	case HVRI_MESSAGE_REFUSED:
 	case HVRI_MESSAGE_CANCEL_REQUEST:
-		hvri_read_uuid(r, &m->u.handover.epoch);
-		hvri_read_uuid(r, &m->u.handover.parent);
-		m->u.handover.ordinal = hvri_read_u64(r);
-		m->u.handover.point = hvri_read_u64(r);
+		get_handover(r, &m->u.handover);
 		break;
 	case HVRI_MESSAGE_JOIN:
 	case HVRI_MESSAGE_JOIN_READY:
@@ -361,6 +399,11 @@ static void get_body(struct hvri_reader *r,
 	case HVRI_MESSAGE_DISCARDED:
 		hvri_read_uuid(r, &m->u.discard.loser);
 		hvri_read_uuid(r, &m->u.discard.winner);
+		if (r->left == 0)
+			break;
+		m->u.discard.job = hvri_read_u64(r);
+		if (m->u.discard.job == 0)
+			r->bad = true; /* Then it is not there. */
 		break;
 	case HVRI_MESSAGE_OPERATION:
 		m->u.operation.job = hvri_read_u64(r);
@@ -382,6 +425,39 @@ static void get_body(struct hvri_reader *r,
 		break;
 	default:
 		break;
+	}
+}
+
+const struct hvri_message *hvri_message_for(const struct hvri_message *message,
+					    uint64_t features,
+					    struct hvri_message *older_out)
+{
+	*older_out = *message;
+	switch (message->type) {
+	case HVRI_MESSAGE_STATUS:
+		if (features & HVRI_FEATURE_UNSHIPPED)
+			return message;
+		older_out->u.status.unshipped_bytes = HVREPL_BYTES_UNKNOWN;
+		return older_out;
+	case HVRI_MESSAGE_HELLO:
+		if (features & HVRI_FEATURE_HELLO_NUMBER)
+			return message;
+		older_out->number = 0;
+		return older_out;
+	case HVRI_MESSAGE_REMOVE:
+		if (features & HVRI_FEATURE_REMOVE_EPOCH)
+			return message;
+		memset(&older_out->u.remove.epoch, 0,
+		       sizeof(older_out->u.remove.epoch));
+		return older_out;
+	case HVRI_MESSAGE_DISCARD:
+	case HVRI_MESSAGE_DISCARDED:
+		if (features & HVRI_FEATURE_DISCARD_JOB)
+			return message;
+		older_out->u.discard.job = 0;
+		return older_out;
+	default:
+		return message;
 	}
 }
 

@@ -133,6 +133,9 @@ struct hvri_ranges {
 
 struct hvri_discard {
 	struct hvrepl_uuid loser, winner; /* Epochs. */
+	/* The sender's, by which one that comes again is known: it is sent again until
+	 * it is answered. 0 to and from a peer without HVRI_FEATURE_DISCARD_JOB. */
+	uint64_t job;
 };
 
 struct hvri_operation {
@@ -191,12 +194,22 @@ struct hvri_message {
 	struct hvri_answer answer; /* ANSWER; CUT_DECLINE: code, sentence. */
 };
 
+/* Numbers that are counted on from, of points, epochs and states of a record: more than
+ * any site comes to, and so few that what goes on from a peer's never wraps. One that
+ * says a greater one is refused. */
+#define HVRI_COUNTER_MAX (UINT64_C(1) << 62)
+
 /* Where decode puts what a message points at; it need not be cleared. */
 struct hvri_message_storage {
 	struct hvri_claim claim;
 	struct hvri_setup setup;
 };
 
+/* As a node of these features (HVRI_FEATURE_*) reads it: itself, or *older_out, which
+ * is it without what that node does not know. */
+const struct hvri_message *hvri_message_for(const struct hvri_message *message,
+					    uint64_t features,
+					    struct hvri_message *older_out);
 HVRI_MUST_CHECK int32_t hvri_message_encode(const struct hvri_message *message,
 					    void *out, size_t size,
 					    size_t *length_out);

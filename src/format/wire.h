@@ -65,9 +65,11 @@ hvri_frame_check(const uint8_t header[HVRI_FRAME_HEADER_SIZE],
 #define HVRI_FEATURE_HELLO_NUMBER (UINT64_C(1) << 1) /* Of a claim's HELLO. */
 #define HVRI_FEATURE_REMOVE_EPOCH (UINT64_C(1) << 2) /* The body of REMOVE. */
 #define HVRI_FEATURE_TRIAL (UINT64_C(1) << 3) /* Its four frames. */
+#define HVRI_FEATURE_DISCARD_JOB (UINT64_C(1) << 4) /* The end of DISCARD. */
 #define HVRI_FEATURES                                         \
 	(HVRI_FEATURE_UNSHIPPED | HVRI_FEATURE_HELLO_NUMBER | \
-	 HVRI_FEATURE_REMOVE_EPOCH | HVRI_FEATURE_TRIAL)
+	 HVRI_FEATURE_REMOVE_EPOCH | HVRI_FEATURE_TRIAL |     \
+	 HVRI_FEATURE_DISCARD_JOB)
 struct hvri_hello {
 	uint32_t version_min, version_max;
 	uint64_t features;

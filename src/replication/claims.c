@@ -230,6 +230,7 @@ void hvri_on_hello(struct hvri_step *s, const struct hvri_message *m)
 	if (m->from_incarnation != r->peer_incarnation) {
 		r->peer_incarnation = m->from_incarnation;
 		r->doubt_met = false;
+		r->discard_refused = 0;
 		r->hello_seen = 0;
 		r->greeted = false;
 		r->hello_answered = false;

@@ -525,6 +525,7 @@ void hvri_send_discard(struct hvri_step *s)
 
 	d->loser = s->rec->discard_loser;
 	d->winner = s->rec->discard_winner;
+	d->job = s->rec->job.id;
 }
 
 int32_t hvri_discard(struct hvri_step *s, const struct hvri_operator *op)
@@ -574,6 +575,14 @@ int32_t hvri_discard(struct hvri_step *s, const struct hvri_operator *op)
 	return HVREPL_OK;
 }
 
+/* Its operator is told that it was not done; so it is not when it comes again. */
+static void refuse_discard(struct hvri_step *s, const struct hvri_discard *d,
+			   int32_t code, const char *why)
+{
+	s->r->discard_refused = d->job;
+	hvri_send_answer(s, HVRI_MESSAGE_DISCARD, &d->loser, d->job, code, why);
+}
+
 void hvri_on_discard(struct hvri_step *s, const struct hvri_message *m)
 {
 	struct hvri_record *rec = s->rec;
@@ -587,8 +596,7 @@ void hvri_on_discard(struct hvri_step *s, const struct hvri_message *m)
 		    hvri_uuid_equal(&rec->discard_winner, &d->winner);
 
 	if (!hvri_may(s, HVREPL_VERB_OVERWRITE, lacks)) {
-		hvri_send_answer(s, HVRI_MESSAGE_DISCARD, &d->loser, 0,
-				 HVREPL_E_DENIED, lacks);
+		refuse_discard(s, d, HVREPL_E_DENIED, lacks);
 		return;
 	}
 	if (!hvri_uuid_equal(&rec->current, &d->loser) ||
@@ -607,9 +615,11 @@ void hvri_on_discard(struct hvri_step *s, const struct hvri_message *m)
 	else if (rec->ownership == HVREPL_OWNERSHIP_RELINQUISHED ||
 		 rec->ownership == HVREPL_OWNERSHIP_STANDBY)
 		why = "the other site does not claim the VM";
+	else if (!done && d->job != 0 && d->job == s->r->discard_refused &&
+		 !HVRI_PLANT(refused_and_done))
+		why = "it was refused before: discard again";
 	if (why) {
-		hvri_send_answer(s, HVRI_MESSAGE_DISCARD, &d->loser, 0,
-				 HVREPL_E_PEER_REFUSED, why);
+		refuse_discard(s, d, HVREPL_E_PEER_REFUSED, why);
 		return;
 	}
 	if (!done)

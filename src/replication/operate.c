@@ -475,7 +475,8 @@ void hvri_on_answer(struct hvri_step *s, const struct hvri_message *m)
 		break;
 	case HVRI_MESSAGE_DISCARD:
 		if (hvri_job_is(s, HVREPL_OPERATION_DISCARD) &&
-		    hvri_uuid_equal(&a->epoch, &rec->discard_loser)) {
+		    hvri_uuid_equal(&a->epoch, &rec->discard_loser) &&
+		    (a->job == rec->job.id || a->job == 0)) {
 			/* Not done: it may not stand in the other's way. */
 			rec->discard_loser = rec->discard_winner =
 				(struct hvrepl_uuid){ { 0 } };

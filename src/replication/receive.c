@@ -89,6 +89,23 @@ static void decline_doubted(struct hvri_step *s, const struct hvri_cut_begin *cu
 		"first");
 }
 
+/* By its own id: the record names the newest that was begun, and its frontier may be
+ * of a first content that was given up. */
+static bool window_is_in(const struct hvri_relationship *r,
+			 const struct hvri_cut_begin *cut)
+{
+	const struct hvri_record *rec = &r->record;
+
+	if (cut->kind != HVRI_CUT_INITIAL || cut->closed || rec->position.number != 0 ||
+	    (rec->ownership != HVREPL_OWNERSHIP_STANDBY &&
+	     !hvri_uuid_equal(&rec->joining, &cut->point.epoch)))
+		return false;
+	if (HVRI_PLANT(begun_is_confirmed))
+		return hvri_frontier_order(cut->frontier, rec->frontier) <= 0 &&
+		       hvri_uuid_equal(&rec->last_cut.cut, &cut->point.cut);
+	return hvri_uuid_equal(&r->window_here, &cut->point.cut);
+}
+
 void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m)
 {
 	struct hvri_relationship *r = s->r;
@@ -108,12 +125,7 @@ void hvri_on_cut_begin(struct hvri_step *s, const struct hvri_message *m)
 		confirm(s, cut);
 		return;
 	}
-	if (cut->kind == HVRI_CUT_INITIAL && !cut->closed &&
-	    s->rec->position.number == 0 &&
-	    (s->rec->ownership == HVREPL_OWNERSHIP_STANDBY ||
-	     hvri_uuid_equal(&s->rec->joining, &cut->point.epoch)) &&
-	    hvri_frontier_order(cut->frontier, s->rec->frontier) <= 0 &&
-	    hvri_uuid_equal(&s->rec->last_cut.cut, &cut->point.cut)) {
+	if (window_is_in(r, cut)) {
 		confirm(s, cut);
 		return;
 	}
@@ -253,6 +265,7 @@ static void complete(struct hvri_step *s, bool found)
 		hvri_save(s);
 	}
 	if (cut.kind == HVRI_CUT_INITIAL && !cut.closed) {
+		r->window_here = cut.point.cut;
 		confirm(s, &cut);
 		return;
 	}

@@ -438,6 +438,8 @@ struct hvri_relationship {
 	 * acknowledged, or told when all was marked for it. None: neither since the
 	 * start. */
 	struct hvrepl_uuid window_there;
+	/* INITIAL, as standby: the newest window that came in whole since the start. */
+	struct hvrepl_uuid window_here;
 	struct hvri_cut_begin receiving; /* As standby; number 0: nothing. */
 	bool adopt_stale; /* What ADOPT does now was meant for an older join. */
 	bool export_again; /* What differs could not be told the owner. */
@@ -450,6 +452,7 @@ struct hvri_relationship {
 	struct hvri_join peer_join;      /* Its content. */
 	struct hvri_join ranges;         /* RANGES received: sums, digest. */
 	uint32_t ranges_next;            /* Sequence expected. */
+	uint64_t discard_refused; /* The peer's job of the DISCARD refused last. */
 	/* Jobs that need no record: a restart ends them. */
 	uint64_t forward_job, cancel_job, verify_job, cut_job;
 	bool cut_asked; /* cut_job is the peer's; it gets the answer. */

@@ -171,6 +171,7 @@ static void one(const uint8_t *bytes, size_t length)
 
 	sites_init(&w, 7);
 	w.hostile = (flags & 1) != 0;
+	w.log = getenv("HVREPL_TRACE") != NULL; /* Of an input told again. */
 	if ((flags & 2) == 0)
 		sites_replicating(&w);
 	else

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Two sites that perform updates on tiny disks, and what must never be so. */
+/* Two sites that perform updates on tiny disks. */
 #include "sites.h"
 
 #include "replication/lineage.h"
@@ -109,8 +109,7 @@ static bool same_point(const struct hvri_point *a, const struct hvri_point *b)
 	       hvri_uuid_equal(&a->cut, &b->cut);
 }
 
-static struct sites_point *find_point(struct one_site *site,
-				      const struct hvri_point *id)
+struct sites_point *sites_find(struct one_site *site, const struct hvri_point *id)
 {
 	for (uint32_t i = 0; i < site->point_count; i++)
 		if (same_point(&site->points[i].id, id))
@@ -225,7 +224,7 @@ static void data_arrives(struct sites *w, uint32_t i,
 	if (cut->point.number == 0 ||
 	    !hvri_uuid_equal(&cut->point.cut, &m->cut) ||
 	    site->queue_count >= SITES_QUEUE ||
-	    find_point(site, &cut->point) != NULL)
+	    sites_find(site, &cut->point) != NULL)
 		return;
 	memset(&event, 0, sizeof(event));
 	event.type = HVRI_EVENT_POINT_COMPLETE;
@@ -246,7 +245,7 @@ static void data_arrives(struct sites *w, uint32_t i,
 			full = 1;
 		}
 	} else {
-		from = find_point(site, &cut->from);
+		from = sites_find(site, &cut->from);
 		/* As a store does it: it follows its newest point or nothing. */
 		if (from == NULL || from != sites_newest(site)) {
 			event.type = HVRI_EVENT_RECEIVE_FAILED;
@@ -267,6 +266,8 @@ static void data_arrives(struct sites *w, uint32_t i,
 		point->changed = m->dirty;
 		full = 1;
 	}
+	if (full) /* What an adopted disk had changed has been sent. */
+		site->untracked = true;
 	/* The promise: a point is identical to its reference point. */
 	if (full && memcmp(point->content, m->content, sizeof(m->content)) != 0)
 		sites_broken(w, "a recovery point differs from its reference point");
@@ -386,7 +387,7 @@ static void do_compare(struct sites *w, uint32_t i,
 {
 	struct one_site *site = &w->site[i], *peer = &w->site[!i];
 	uint32_t part = below(a->frontier) & ~below(a->from_frontier);
-	struct sites_point *point = find_point(peer, &a->point);
+	struct sites_point *point = sites_find(peer, &a->point);
 
 	if (!w->session || !peer->up || point == NULL) {
 		done->u.done.code = HVREPL_E_DISCONNECTED;
@@ -414,12 +415,12 @@ static void check_planned(struct sites *w, uint32_t i)
 static void do_overlay(struct sites *w, struct one_site *site,
 		       const struct hvri_action *a, struct hvri_event *done)
 {
-	struct sites_point *point = find_point(site, &a->point);
+	struct sites_point *point = sites_find(site, &a->point);
 
 	if (site->overlay && hvri_uuid_equal(&site->overlay_name, &a->epoch))
 		return;
 	/* Folded in already, and we died before we knew. */
-	if (!site->overlay && site->r.record.form == HVRI_FORM_FOLDING)
+	if (site->folded && hvri_uuid_equal(&site->overlay_name, &a->epoch))
 		return;
 	if (point == NULL) {
 		done->u.done.code = HVREPL_E_NOT_FOUND;
@@ -428,6 +429,7 @@ static void do_overlay(struct sites *w, struct one_site *site,
 		return;
 	}
 	site->overlay = true;
+	site->folded = site->untracked = false;
 	site->overlay_name = a->epoch;
 	memcpy(site->over, point->content, sizeof(site->over));
 	check_planned(w, (uint32_t)(site - w->site));
@@ -490,6 +492,7 @@ static void perform(struct sites *w, uint32_t i, const struct hvri_action *a)
 	case HVRI_ACTION_ADOPT:
 		if (site->gate)
 			sites_broken(w, "a disk that is written to became a replica");
+		site->folded = false;
 		if (site->point_count == 0 ||
 		    !same_point(&sites_newest(site)->id, &a->point)) {
 			drop_points(site);
@@ -507,22 +510,26 @@ static void perform(struct sites *w, uint32_t i, const struct hvri_action *a)
 	case HVRI_ACTION_DROP_OVERLAY:
 		if (site->gate)
 			sites_broken(w, "an overlay was dropped under the guest");
+		if (site->overlay)
+			site->untracked = true;
 		site->overlay = false;
 		break;
 	case HVRI_ACTION_FOLD:
 		if (site->overlay)
 			memcpy(site->live, site->over, sizeof(site->live));
 		site->overlay = false;
+		site->folded = true;
 		drop_points(site);
 		break;
 	case HVRI_ACTION_CREATE_REPLICA:
 		drop_points(site);
-		site->overlay = false;
+		site->overlay = site->folded = false;
+		site->untracked = true;
 		memset(&site->frontier, 0, sizeof(site->frontier));
 		break;
 	case HVRI_ACTION_REMOVE:
 		site->cut_open = false;
-		site->stamped = false;
+		site->stamped = site->untracked = false;
 		site->has_backup = false;
 		break;
 	case HVRI_ACTION_FORGET:
@@ -543,84 +550,6 @@ static const char *const action_names[HVRI_ACTION_TYPE_COUNT] = {
 	"STOP_RECEIVE", "OPEN_OVERLAY", "DROP_OVERLAY", "FOLD",
 	"CHECK_REVERSE", "VERIFY", "REMOVE",	 "FORGET",
 };
-
-static bool dead_at(const struct hvri_record *rec, const struct hvrepl_uuid *id)
-{
-	const struct hvri_epoch *e = hvri_lineage_look(&rec->lineage, id);
-
-	return e && hvri_outcome_dead(e->outcome);
-}
-
-/* What must never be so. */
-static void check(struct sites *w)
-{
-	struct one_site *a = &w->site[0], *b = &w->site[1];
-
-	if (a->gate && b->gate &&
-	    hvri_uuid_equal(&a->durable.current, &b->durable.current))
-		sites_broken(w, "two sites armed in one epoch");
-	if (a->gate && b->gate && w->only_planned)
-		sites_broken(w, "planned failovers only, and yet both are armed");
-	for (int i = 0; i < 2; i++) {
-		struct one_site *x = &w->site[i], *y = &w->site[!i];
-		const struct hvri_record *d = &x->durable;
-
-		if (!x->gate || d->mode == HVREPL_MODE_NONE ||
-		    d->phase == HVRI_PHASE_REMOVED)
-			continue;
-		if (d->ownership != HVREPL_OWNERSHIP_OWNER &&
-		    d->ownership != HVREPL_OWNERSHIP_DIVERGED)
-			sites_broken(w, "armed without owning");
-		if (!hvri_uuid_is_none(&d->relinquished))
-			sites_broken(w, "armed after relinquishing");
-		if (dead_at(d, &d->current))
-			sites_broken(w, "armed in an epoch known abandoned");
-		/* One restored from a backup may not know any more. */
-		if (!w->restored && y->has_record &&
-		    dead_at(&y->durable, &d->current) &&
-		    y->durable.ownership != HVREPL_OWNERSHIP_RELINQUISHED)
-			sites_broken(w, "armed in an epoch the peer holds abandoned");
-	}
-	for (int i = 0; i < 2; i++) {
-		struct one_site *x = &w->site[i];
-		struct sites_point *tail = find_point(x, &x->r.record.tail);
-
-		/* The loser's end stays readable until it is discarded. */
-		if (x->r.record.tail_pinned && x->has_record &&
-		    x->r.record.ownership == HVREPL_OWNERSHIP_STANDBY &&
-		    !w->restored &&
-		    (tail == NULL ||
-		     memcmp(tail->content, x->tail, sizeof(x->tail)) != 0))
-			sites_broken(w, "a lost end is no longer readable");
-	}
-	for (uint32_t k = 0; k < a->durable.lineage.count; k++) {
-		const struct hvri_epoch *e = &a->durable.lineage.epochs[k];
-		const struct hvri_epoch *f =
-			hvri_lineage_look(&b->durable.lineage, &e->id);
-
-		if (f && !w->restored && ((e->outcome == HVREPL_OUTCOME_COMMITTED &&
-			   hvri_outcome_dead(f->outcome)) ||
-			  (f->outcome == HVREPL_OUTCOME_COMMITTED &&
-			   hvri_outcome_dead(e->outcome))))
-			sites_broken(w, "an epoch is committed here, abandoned there");
-	}
-	if (a->durable.ownership == HVREPL_OWNERSHIP_SUPERSEDED &&
-	    b->durable.ownership == HVREPL_OWNERSHIP_SUPERSEDED &&
-	    !w->conceded && a->r.greeted && b->r.greeted && a->has_record &&
-	    b->has_record && !a->durable.rolled_back && !b->durable.rolled_back)
-		sites_broken(w, "both are superseded: nobody may start");
-}
-
-/* What was told of a VM's health is what it is. */
-static void check_health(struct sites *w, const struct one_site *site)
-{
-	struct hvri_health health;
-
-	hvri_relationship_health(&site->r, w->env.now_ns, w->utc_ns, &health);
-	if (site->r.started && !site->r.forgotten &&
-	    health.level != site->told_health)
-		sites_broken(w, "a change of health was not told");
-}
 
 void sites_feed(struct sites *w, uint32_t i, struct hvri_event *event)
 {
@@ -668,7 +597,7 @@ void sites_feed(struct sites *w, uint32_t i, struct hvri_event *event)
 		else
 			sites_trace(w, "  %c! %s", site->name,
 				    u.notices[k].sentence);
-	check_health(w, site);
+	sites_check_health(w, site);
 	for (uint32_t k = 0; k < u.job_count; k++) {
 		sites_trace(w, "  %c job %s: %s", site->name,
 			    u.jobs[k].code == HVREPL_OK ?
@@ -686,6 +615,7 @@ void sites_feed(struct sites *w, uint32_t i, struct hvri_event *event)
 		bool gate = site->gate;
 
 		hvri_relationship_init(&site->r, &me, &vm);
+		site->told_health = HVREPL_HEALTH_NONE;
 		memset(site->timers, 0, sizeof(site->timers));
 		site->queue_count = 0;
 		site->gate = gate;
@@ -694,6 +624,6 @@ void sites_feed(struct sites *w, uint32_t i, struct hvri_event *event)
 		/* Nothing guards the VM any more. */
 		site->gate = false;
 	}
-	check(w);
+	sites_check(w);
 }
 

@@ -43,8 +43,10 @@ struct one_site {
 	/* The disk. Survives a crash. */
 	uint32_t live[SITES_BLOCKS];
 	uint32_t dirty; /* Tracker, of the live disk or the overlay. */
+	bool untracked; /* It has no file: none is of a store that receives. */
 	bool overlay;
-	struct hvrepl_uuid overlay_name;
+	struct hvrepl_uuid overlay_name; /* Kept when folded, as a store does. */
+	bool folded; /* The store is base only: no points, no overlay. */
 	uint32_t over[SITES_BLOCKS];
 	uint32_t base[SITES_BLOCKS]; /* Before the first point. */
 	struct hvri_frontier frontier;
@@ -67,7 +69,7 @@ struct one_site {
 	int32_t last_code; /* Of the last job that ended. */
 	char last_sentence[HVRI_SENTENCE_MAX + 1];
 	uint32_t jobs_ended;
-	uint32_t told_health; /* By its last notice of it. */
+	uint32_t told_health; /* By its last notice since it was set up. */
 };
 
 struct sites_message {
@@ -150,11 +152,14 @@ void sites_trace_state(struct sites *w);
 void sites_trace(struct sites *w, const char *format, ...)
 	HVRI_PRINTF(2, 3);
 
-/* Between the two files of the world. */
+/* Between the files of the world. */
 void sites_feed(struct sites *w, uint32_t site, struct hvri_event *event);
 void sites_broken(struct sites *w, const char *what);
 void sites_deliver(struct sites *w, uint32_t k, bool keep);
 void sites_wire_remove(struct sites *w, uint32_t k);
+void sites_check(struct sites *w);
+void sites_check_health(struct sites *w, const struct one_site *site);
+struct sites_point *sites_find(struct one_site *site, const struct hvri_point *id);
 struct sites_point *sites_newest(struct one_site *site);
 struct hvrepl_uuid sites_fresh(struct sites *w);
 #endif

@@ -61,6 +61,7 @@ void sites_start(struct sites *w, uint32_t i)
 
 	memset(&event, 0, sizeof(event));
 	site->up = true;
+	site->told_health = HVREPL_HEALTH_NONE; /* To a process that begins. */
 	if (site->has_record)
 		hvri_relationship_load(&site->r, &site->durable);
 	else
@@ -71,6 +72,13 @@ void sites_start(struct sites *w, uint32_t i)
 	event.u.start.stamp_generation = site->stamp;
 	event.u.start.unclean = true;
 	event.u.start.doubted = site->changed;
+	/* A record of before the store received. */
+	if (site->untracked && site->has_record &&
+	    site->durable.form != HVRI_FORM_STORE) {
+		event.u.start.untrusted = true;
+		site->dirty = (1u << SITES_BLOCKS) - 1;
+		site->untracked = false;
+	}
 	site->changed = false;
 	event.u.start.frontier = site->frontier;
 	if (site->point_count > 0) {

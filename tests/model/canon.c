@@ -248,6 +248,7 @@ static void message(struct model_message *m, uint32_t from)
 	case HVRI_MESSAGE_DISCARDED:
 		id(&m->m.u.discard.loser);
 		id(&m->m.u.discard.winner);
+		job(&m->m.u.discard.job);
 		break;
 	case HVRI_MESSAGE_OPERATION:
 		job(&m->m.u.operation.job);
@@ -375,11 +376,13 @@ static void relationship(struct model_site *site, uint32_t i)
 	for (uint32_t k = 0; k < HVRI_BEGUN_MAX; k++)
 		point(&r->begun_there[k]);
 	id(&r->window_there);
+	id(&r->window_here);
 	id(&r->doubted_cut);
 	cut_begin(&r->receiving);
 	cut_begin(&r->failed);
 	join(&r->peer_join);
 	join(&r->ranges);
+	job(&r->discard_refused);
 	job(&r->forward_job);
 	job(&r->cancel_job);
 	job(&r->verify_job);

@@ -531,6 +531,53 @@ START_TEST(two_discards_at_the_same_time_are_both_refused_and_say_what_to_do)
 }
 END_TEST
 
+/* The same over a link so slow that both ask a second time before they hear that they
+ * are refused: what their operators were told was not done is not done then. */
+START_TEST(a_discard_that_was_refused_is_not_done_when_it_comes_again)
+{
+	struct hvrepl_uuid at[2];
+	uint32_t asked;
+
+	story_begin(&world);
+	world.tracing = false;
+	sites_cut_link(&world);
+	sites_write(&world, 0);
+	operate(&world, 1, HVREPL_OPERATION_UNPLANNED);
+	sites_write(&world, 1);
+	sites_write(&world, 0);
+	sites_connect(&world);
+	sites_settle(&world, 4000);
+	operate(&world, 1, HVREPL_OPERATION_COMMIT);
+	sites_settle(&world, 4000);
+	for (uint32_t i = 0; i < 2; i++)
+		at[i] = world.site[i].r.record.current;
+	for (uint32_t i = 0; i < 2; i++)
+		ck_assert_int_eq(sites_operate(&world, i,
+					       HVREPL_OPERATION_DISCARD, 0,
+					       &at[!i]),
+				 HVREPL_OK);
+	asked = world.wire_count;
+	for (uint32_t k = 0; k < asked; k++)
+		sites_deliver(&world, k, true);
+	while (world.wire_count > asked)
+		sites_deliver(&world, asked, false);
+	for (uint32_t i = 0; i < 2; i++)
+		ck_assert_int_eq(world.site[i].last_code, HVREPL_E_PEER_REFUSED);
+	sites_settle(&world, 4000);
+	for (uint32_t i = 0; i < 2; i++)
+		ck_assert(sites_write(&world, i));
+	/* Asked anew, it is another one. */
+	ck_assert_int_eq(sites_operate(&world, 1, HVREPL_OPERATION_DISCARD, 0,
+				       &at[0]),
+			 HVREPL_OK);
+	sites_settle(&world, 4000);
+	ck_assert_int_eq(world.site[1].last_code, HVREPL_OK);
+	ck_assert(!sites_write(&world, 0) && sites_write(&world, 1));
+	ck_assert_msg(world.broken == NULL, "%s", world.broken);
+	sites_free(&world);
+}
+END_TEST
+
 /* O1: both sites diverge, B is superseded by a discard, and comes back from before
  * it. A's HELLO, by which B would see that, is lost once; the next one says it. */
 START_TEST(a_hello_that_is_lost_leaves_no_site_that_forgot_its_discard)
@@ -622,6 +669,7 @@ int main(void)
 		tc, where_both_wrote_nothing_is_overwritten_before_a_discard);
 	tcase_add_test(tc, a_cancelled_failover_gives_the_vm_back);
 	tcase_add_test(tc, two_discards_at_the_same_time_are_both_refused_and_say_what_to_do);
+	tcase_add_test(tc, a_discard_that_was_refused_is_not_done_when_it_comes_again);
 	tcase_add_test(
 		tc, a_hello_that_is_lost_leaves_no_site_that_forgot_its_discard);
 	tcase_add_test(

@@ -237,6 +237,35 @@ START_TEST(a_window_that_was_begun_is_claimed_as_no_point)
 }
 END_TEST
 
+/* A first content is begun anew. Of what it has begun B says nothing before it is in,
+ * though it has as much of the one before, and is offered it again meanwhile. */
+START_TEST(a_window_begun_anew_is_not_confirmed_for_the_one_before)
+{
+	const struct hvri_relationship *a = &w.site[0].r, *b = &w.site[1].r;
+	struct hvri_message m;
+
+	begin(0, HVREPL_OPERATION_ENABLE);
+	sites_settle(&w, 2000);
+	begin(0, HVREPL_OPERATION_START_INITIAL);
+	until_frontier(&a->record.frontier, 5);
+	begin(0, HVREPL_OPERATION_CANCEL);
+	sites_settle(&w, 2000);
+	for (int k = 0; k < 64; k++)
+		sites_write(&w, 0);
+	begin(0, HVREPL_OPERATION_START_INITIAL);
+	for (int k = 0; k < 4000 && b->receiving.point.number == 0; k++)
+		sites_settle(&w, 1);
+	ck_assert_uint_eq(b->receiving.frontier.offset, 5 * SITES_BLOCK);
+	ck_assert(hvri_uuid_equal(&b->record.last_cut.cut, &b->receiving.point.cut));
+	m = sites_message_to(&w, 1, HVRI_MESSAGE_CUT_BEGIN);
+	m.u.cut = b->receiving;
+	sites_step(&w, 1, &m, 0x3f, &u);
+	for (uint32_t k = 0; k < u.send_count; k++)
+		ck_assert_uint_ne(u.sends[k].type, HVRI_MESSAGE_DURABLE);
+	expect_the_first_content();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("windows");
@@ -256,6 +285,7 @@ int main(void)
 	tcase_add_loop_test(
 		tc, a_first_content_is_marked_once_whenever_the_link_is_lost, 0, 30);
 	tcase_add_test(tc, a_window_that_was_begun_is_claimed_as_no_point);
+	tcase_add_test(tc, a_window_begun_anew_is_not_confirmed_for_the_one_before);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Control messages: each comes back as sent; damaged ones are refused. */
 #include "format/message.h"
+#include "format/wire.h"
 
 #include "testing.h"
 
@@ -31,10 +32,11 @@ static void make(struct hvri_message *m, uint32_t type, uint64_t seed)
 		memset(&claim, 0, sizeof(claim));
 		memset(&setup, 0, sizeof(setup));
 		test_fill(&claim.site, sizeof(claim.site), seed);
-		claim.generation = test_random(&seed);
+		claim.generation = test_random(&seed) >> 2;
 		claim.armed = true;
 		claim.ownership = HVREPL_OWNERSHIP_DIVERGED;
 		test_fill(&claim.position, sizeof(claim.position), seed + 1);
+		claim.position.number >>= 2;
 		claim.lineage.count = 2;
 		claim.lineage.epochs[0].id.bytes[0] = 1;
 		claim.lineage.epochs[0].ordinal = 1;
@@ -56,16 +58,20 @@ static void make(struct hvri_message *m, uint32_t type, uint64_t seed)
 		m->u.status.refuses = true;
 		break;
 	case HVRI_MESSAGE_CUT_BEGIN:
+		m->u.cut.point.number >>= 2;
+		m->u.cut.from.number >>= 2;
 		m->u.cut.kind = HVRI_CUT_FINAL;
 		m->u.cut.closed = true;
 		m->u.cut.frontier.disk = 1;
 		break;
 	case HVRI_MESSAGE_DURABLE:
+		m->u.durable.point.number >>= 2;
 		m->u.durable.closed = false;
 		m->u.durable.frontier.disk = 3;
 		break;
 	case HVRI_MESSAGE_JOIN:
 	case HVRI_MESSAGE_JOIN_READY:
+		m->u.join.from.number >>= 2;
 		m->u.join.exact = false;
 		m->u.join.untrusted = true;
 		m->u.join.hot = true;
@@ -78,6 +84,16 @@ static void make(struct hvri_message *m, uint32_t type, uint64_t seed)
 		for (uint32_t i = 0; i < 3; i++)
 			hvri_ranges_put(extents, i,
 					(struct hvrepl_extent){ i * 8192, 4096 });
+		break;
+	case HVRI_MESSAGE_HANDOVER_REQUEST:
+	case HVRI_MESSAGE_HANDOVER_CHECK:
+	case HVRI_MESSAGE_HANDOVER_READY:
+	case HVRI_MESSAGE_GRANT:
+	case HVRI_MESSAGE_OWNED:
+	case HVRI_MESSAGE_REFUSED:
+	case HVRI_MESSAGE_CANCEL_REQUEST:
+		m->u.handover.ordinal >>= 2;
+		m->u.handover.point >>= 2;
 		break;
 	case HVRI_MESSAGE_OPERATION:
 		m->u.operation.operation = HVREPL_OPERATION_COMMIT;
@@ -135,6 +151,71 @@ START_TEST(a_status_of_an_older_peer_has_no_end)
 }
 END_TEST
 
+START_TEST(a_discard_of_an_older_peer_has_no_job)
+{
+	struct hvri_message m, back;
+	size_t length = 0, shorter = 0;
+
+	make(&m, HVRI_MESSAGE_DISCARD, 1);
+	m.u.discard.job = 77;
+	ck_assert_int_eq(hvri_message_encode(&m, bytes, sizeof(bytes), &length),
+			 HVREPL_OK);
+	ck_assert_int_eq(hvri_message_decode(bytes, length, &storage, &back),
+			 HVREPL_OK);
+	ck_assert_uint_eq(back.u.discard.job, 77);
+	m.u.discard.job = 0;
+	ck_assert_int_eq(hvri_message_encode(&m, bytes, sizeof(bytes), &shorter),
+			 HVREPL_OK);
+	ck_assert_uint_eq(shorter, length - 8);
+	ck_assert_int_eq(hvri_message_decode(bytes, shorter, &storage, &back),
+			 HVREPL_OK);
+	ck_assert_uint_eq(back.u.discard.job, 0);
+	/* There, it is not zero. */
+	memset(bytes + shorter, 0, 8);
+	ck_assert_int_eq(hvri_message_decode(bytes, length, &storage, &back),
+			 HVREPL_E_PROTOCOL);
+}
+END_TEST
+
+/* An older node refuses what it does not know the end of. */
+START_TEST(what_a_peer_does_not_know_is_not_sent_to_it)
+{
+	static const struct {
+		uint32_t type;
+		uint64_t feature;
+		size_t shorter;
+	} ends[] = {
+		{ HVRI_MESSAGE_STATUS, HVRI_FEATURE_UNSHIPPED, 8 },
+		{ HVRI_MESSAGE_HELLO, HVRI_FEATURE_HELLO_NUMBER, 0 },
+		{ HVRI_MESSAGE_REMOVE, HVRI_FEATURE_REMOVE_EPOCH, 16 },
+		{ HVRI_MESSAGE_DISCARD, HVRI_FEATURE_DISCARD_JOB, 8 },
+		{ HVRI_MESSAGE_DISCARDED, HVRI_FEATURE_DISCARD_JOB, 8 },
+	};
+
+	for (uint32_t k = 0; k < HVRI_ARRAY_LEN(ends); k++) {
+		struct hvri_message m, older;
+		const struct hvri_message *told;
+		size_t length = 0, then = 0;
+
+		make(&m, ends[k].type, ends[k].type);
+		m.number = m.type == HVRI_MESSAGE_HELLO ? 7 : 0;
+		ck_assert_ptr_eq(hvri_message_for(&m, ends[k].feature, &older), &m);
+		told = hvri_message_for(&m, HVRI_FEATURES & ~ends[k].feature, &older);
+		ck_assert_ptr_eq(told, &older);
+		ck_assert_uint_eq(told->number, 0);
+		ck_assert_int_eq(hvri_message_encode(&m, bytes, sizeof(bytes),
+						     &length),
+				 HVREPL_OK);
+		ck_assert_int_eq(hvri_message_encode(told, bytes, sizeof(bytes),
+						     &then),
+				 HVREPL_OK);
+		ck_assert_uint_eq(then, length - ends[k].shorter);
+		m.type = HVRI_MESSAGE_JOIN;
+		ck_assert_ptr_eq(hvri_message_for(&m, 0, &older), &m);
+	}
+}
+END_TEST
+
 START_TEST(a_message_cut_short_or_made_longer_is_refused)
 {
 	for (uint32_t type = 1; type < HVRI_MESSAGE_TYPE_COUNT; type++) {
@@ -150,6 +231,10 @@ START_TEST(a_message_cut_short_or_made_longer_is_refused)
 			if (type == HVRI_MESSAGE_STATUS && n == length - 8)
 				continue;
 			if (type == HVRI_MESSAGE_REMOVE && n == length - 16)
+				continue;
+			if ((type == HVRI_MESSAGE_DISCARD ||
+			     type == HVRI_MESSAGE_DISCARDED) &&
+			    n == length - 8)
 				continue;
 			ck_assert_int_eq(hvri_message_decode(bytes, n, &storage,
 							     &back),
@@ -231,6 +316,51 @@ START_TEST(limits_and_versions_are_checked_before_use)
 }
 END_TEST
 
+/* A record that went on from one would wrap, and could not be read again. */
+START_TEST(numbers_that_are_counted_on_from_have_a_limit)
+{
+	struct hvri_message m, back;
+	struct {
+		uint32_t type;
+		uint64_t *at;
+	} counters[] = {
+		{ HVRI_MESSAGE_HELLO, &claim.generation },
+		{ HVRI_MESSAGE_HELLO, &claim.seen_generation },
+		{ HVRI_MESSAGE_HELLO, &claim.position.number },
+		{ HVRI_MESSAGE_HELLO, &claim.lineage.floor },
+		{ HVRI_MESSAGE_HELLO, &claim.lineage.epochs[1].ordinal },
+		{ HVRI_MESSAGE_HELLO, &claim.lineage.epochs[1].fork_point },
+		{ HVRI_MESSAGE_CUT_BEGIN, &m.u.cut.point.number },
+		{ HVRI_MESSAGE_CUT_BEGIN, &m.u.cut.from.number },
+		{ HVRI_MESSAGE_DURABLE, &m.u.durable.point.number },
+		{ HVRI_MESSAGE_HANDOVER_REQUEST, &m.u.handover.ordinal },
+		{ HVRI_MESSAGE_GRANT, &m.u.handover.point },
+		{ HVRI_MESSAGE_JOIN, &m.u.join.from.number },
+	};
+	size_t length = 0;
+
+	for (uint32_t k = 0; k < HVRI_ARRAY_LEN(counters); k++)
+		for (uint32_t over = 0; over < 2; over++) {
+			make(&m, counters[k].type, 1);
+			*counters[k].at = HVRI_COUNTER_MAX + over;
+			ck_assert_int_eq(hvri_message_encode(&m, bytes,
+							     sizeof(bytes),
+							     &length),
+					 HVREPL_OK);
+			ck_assert_int_eq(hvri_message_decode(bytes, length,
+							     &storage, &back),
+					 over ? HVREPL_E_PROTOCOL : HVREPL_OK);
+		}
+	/* Nor is an epoch none. */
+	make(&m, HVRI_MESSAGE_HANDOVER_REQUEST, 1);
+	memset(&m.u.handover.epoch, 0, sizeof(m.u.handover.epoch));
+	ck_assert_int_eq(hvri_message_encode(&m, bytes, sizeof(bytes), &length),
+			 HVREPL_OK);
+	ck_assert_int_eq(hvri_message_decode(bytes, length, &storage, &back),
+			 HVREPL_E_PROTOCOL);
+}
+END_TEST
+
 START_TEST(a_message_has_1024_ranges_at_most)
 {
 	static uint8_t many[(HVRI_RANGES_MAX + 1) * 16];
@@ -285,10 +415,13 @@ int main(void)
 
 	tcase_add_test(tc, every_message_comes_back_as_it_was_sent);
 	tcase_add_test(tc, a_status_of_an_older_peer_has_no_end);
+	tcase_add_test(tc, a_discard_of_an_older_peer_has_no_job);
+	tcase_add_test(tc, what_a_peer_does_not_know_is_not_sent_to_it);
 	tcase_add_test(tc, a_message_cut_short_or_made_longer_is_refused);
 	tcase_add_test(
 		tc, random_damage_is_refused_or_means_something_else_in_bounds);
 	tcase_add_test(tc, limits_and_versions_are_checked_before_use);
+	tcase_add_test(tc, numbers_that_are_counted_on_from_have_a_limit);
 	tcase_add_test(tc, a_message_has_1024_ranges_at_most);
 	tcase_add_test(tc, the_digest_of_ranges_sees_order_and_place);
 	suite_add_tcase(suite, tc);
