@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ALL ((1u << SITES_BLOCKS) - 1)
 
 uint64_t sites_random(struct sites *w, uint64_t below)
 {
@@ -122,7 +121,7 @@ static uint32_t below(struct hvri_frontier f)
 {
 	uint64_t n = f.disk > 0 ? SITES_BLOCKS : f.offset / SITES_BLOCK;
 
-	return n >= SITES_BLOCKS ? ALL : (1u << n) - 1;
+	return n >= SITES_BLOCKS ? SITES_ALL : (1u << n) - 1;
 }
 
 bool sites_write(struct sites *w, uint32_t i)
@@ -241,7 +240,7 @@ static void data_arrives(struct sites *w, uint32_t i,
 		if (cut->closed) {
 			point = add_point(w, site, &cut->point);
 			memcpy(point->content, site->base, sizeof(site->base));
-			point->changed = ALL;
+			point->changed = SITES_ALL;
 			full = 1;
 		}
 	} else {
@@ -484,7 +483,7 @@ static void perform(struct sites *w, uint32_t i, const struct hvri_action *a)
 					      SITES_BLOCK);
 		break;
 	case HVRI_ACTION_MARK_ALL:
-		site->dirty = ALL;
+		site->dirty = SITES_ALL;
 		break;
 	case HVRI_ACTION_EXPORT:
 		do_export(w, i, &done);

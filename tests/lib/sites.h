@@ -12,6 +12,7 @@
 
 #define SITES_BLOCKS 12u
 #define SITES_BLOCK 4096u
+#define SITES_ALL ((1u << SITES_BLOCKS) - 1) /* A bit for each block. */
 #define SITES_POINTS 24u
 #define SITES_QUEUE 64u
 #define SITES_WIRE 256u

@@ -53,6 +53,24 @@ void sites_crash(struct sites *w, uint32_t i)
 	sites_cut_link(w);
 }
 
+/* As a driver finds it (T8): a record of before its store received, and one that takes
+ * for handed over what an earlier start has marked as a whole. */
+static bool tracking_known(struct one_site *site)
+{
+	const struct hvri_record *rec = &site->durable;
+
+	if (!site->has_record || rec->form == HVRI_FORM_STORE)
+		return true;
+	if (site->untracked) {
+		site->dirty = SITES_ALL;
+		site->untracked = false;
+		return false;
+	}
+	return site->dirty != SITES_ALL ||
+	       (rec->ownership != HVREPL_OWNERSHIP_RELINQUISHED &&
+		!hvri_is_handed_over(rec));
+}
+
 void sites_start(struct sites *w, uint32_t i)
 {
 	struct one_site *site = &w->site[i];
@@ -72,13 +90,7 @@ void sites_start(struct sites *w, uint32_t i)
 	event.u.start.stamp_generation = site->stamp;
 	event.u.start.unclean = true;
 	event.u.start.doubted = site->changed;
-	/* A record of before the store received. */
-	if (site->untracked && site->has_record &&
-	    site->durable.form != HVRI_FORM_STORE) {
-		event.u.start.untrusted = true;
-		site->dirty = (1u << SITES_BLOCKS) - 1;
-		site->untracked = false;
-	}
+	event.u.start.untrusted = !tracking_known(site);
 	site->changed = false;
 	event.u.start.frontier = site->frontier;
 	if (site->point_count > 0) {
