@@ -12,7 +12,7 @@ extern "C" {
 
 #define HVREPL_EVENT_NONE 0u
 #define HVREPL_EVENT_OVERFLOW 1u /* value = status events that were dropped. */
-#define HVREPL_EVENT_CLOSED 2u   /* The node may be destroyed now. */
+#define HVREPL_EVENT_CLOSED 2u   /* The node may be destroyed now. Never dropped. */
 #define HVREPL_EVENT_SESSION 3u  /* value = 1 up, 0 down; code says why. */
 #define HVREPL_EVENT_STATE 4u    /* A VM's mode, state or ownership moved. */
 #define HVREPL_EVENT_POINT 5u    /* value = recovery point now available. */
@@ -38,6 +38,10 @@ extern "C" {
  * CLOSED too. 32 identities and 32 sources have minutes of their own at a time,
  * others of the kind share one.
  * What operators ask for, and what this site decides by itself, is all told.
+ *
+ * Without memory for one it takes the place of a status event that waits. Where there is
+ * none, how many were missed is told as one of HVREPL_AUDIT_LIMIT with HVREPL_E_NOMEM, in
+ * their turn, and the env's log has their sentences.
  */
 #define HVREPL_EVENT_AUDIT 8u
 /* A VM's health, or a reason for it, is another one: value = HVREPL_HEALTH_*, and the
@@ -64,8 +68,8 @@ struct hvrepl_event {
 	uint64_t value, total;
 	char sentence[HVREPL_SENTENCE_MAX]; /* UTF-8. */
 	/** Of an audit's event, whose doing it is: a peer's identity, or the source
-	 * where nobody is proved, whole. Empty: this site's. Where struct_size has
-	 * it. @since 0.1 */
+	 * where nobody is proved, whole. Empty: this site's. Of SESSION the peer it was
+	 * with, empty where it never was up. Where struct_size has it. @since 0.1 */
 	char actor[HVREPL_PEER_NAME_MAX + 1];
 };
 #define HVREPL_EVENT_INIT                                                    \

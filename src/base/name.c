@@ -91,6 +91,27 @@ static size_t sequence(const unsigned char *at)
 	return more + 1;
 }
 
+/* C1 controls are two bytes: C2 80 to C2 9F. */
+static bool is_control(const unsigned char *at)
+{
+	return *at < 0x20 || *at == 0x7f || (*at == 0xc2 && at[1] < 0xa0);
+}
+
+void hvri_text_clean(char *text)
+{
+	unsigned char *at = (unsigned char *)text;
+
+	while (*at != 0) {
+		size_t step = sequence(at);
+
+		if (step == 0 || is_control(at)) {
+			*at++ = '?';
+			continue;
+		}
+		at += step;
+	}
+}
+
 static bool is_text(const char *name)
 {
 	const unsigned char *at = (const unsigned char *)name;
@@ -100,9 +121,7 @@ static bool is_text(const char *name)
 		return false;
 	while (*at != 0) {
 		step = sequence(at);
-		/* C1 controls are two bytes: C2 80 to C2 9F. */
-		if (step == 0 || *at < 0x20 || *at == 0x7f ||
-		    (*at == 0xc2 && at[1] < 0xa0))
+		if (step == 0 || is_control(at))
 			return false;
 		at += step;
 	}

@@ -23,6 +23,9 @@ bool hvri_name_fold(char *name);
 /* May it name a peer: 1 to HVREPL_PEER_NAME_MAX bytes of UTF-8, no control
  * character, no '*'? */
 bool hvri_name_ok(const char *name);
+/* Text of whatever origin, in place: what is no well-formed UTF-8, as where it was cut, or
+ * a control character is a '?' then. */
+void hvri_text_clean(char *text);
 /* May it stand in an entry: a name, or "*." and at least two labels more that
  * are no address? INVALID, with a sentence. */
 HVRI_MUST_CHECK int32_t hvri_pattern_check(const char *pattern,

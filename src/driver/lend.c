@@ -2,6 +2,8 @@
 /* Credit (F1): how much of a VM's content may be on its way here. */
 #include "driver/vm.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 /* What one peer has, by whatever sessions. A chunk may go beyond its credit, so
@@ -27,31 +29,46 @@ static uint64_t most_for(const struct hvrepl_node *node, const char *peer)
 	return node->credit_left > lent ? (node->credit_left - lent) / 2 : 0;
 }
 
-void hvri_lend(struct hvri_vm *vm)
+/* The last chunk may go beyond what was granted. */
+static uint64_t outstanding(const struct hvri_reception *reception)
+{
+	return reception->granted > reception->consumed ?
+		       reception->granted - reception->consumed :
+		       0;
+}
+
+static bool wants(const struct hvri_vm *vm)
+{
+	const struct hvri_reception *reception = &vm->reception;
+
+	return reception->open && !reception->failed && vm->session != NULL &&
+	       outstanding(reception) <= HVRI_CREDIT_VM / 2;
+}
+
+static void lend(struct hvri_vm *vm)
 {
 	struct hvri_reception *reception = &vm->reception;
 	struct hvrepl_node *node = vm->node;
 	struct hvri_session *session = vm->session;
-	/* The last chunk may go beyond what was granted. */
-	uint64_t outstanding = reception->granted > reception->consumed ?
-				       reception->granted - reception->consumed :
-				       0;
 	struct hvri_credit credit = { .cut = reception->begin.point.cut };
+	uint64_t more, turn = reception->rate_turn;
 	uint8_t payload[HVRI_CREDIT_SIZE];
-	uint64_t more;
 
-	if (!reception->open || reception->failed || session == NULL ||
-	    outstanding > HVRI_CREDIT_VM / 2)
+	reception->rate_turn = 0;
+	if (!wants(vm))
 		return;
-	more = HVRI_MIN(HVRI_CREDIT_VM - outstanding,
+	more = HVRI_MIN(HVRI_CREDIT_VM - outstanding(reception),
 			most_for(node, session->link.info.peer));
 	if (more < HVRI_FRAME_CHUNK_MAX) {
 		node->credit_wanted = true;
 		return; /* What others give back asks again. */
 	}
 	more = hvri_rights_allow(node, session->link.info.peer, more);
-	if (more == 0)
-		return; /* Over its rate; the next report asks again. */
+	if (more == 0) {
+		/* Over its rate; the next report asks again. */
+		reception->rate_turn = turn != 0 ? turn : ++node->rate_turns;
+		return;
+	}
 	node->credit_left -= more;
 	session->lent += more;
 	reception->lender = session;
@@ -62,6 +79,40 @@ void hvri_lend(struct hvri_vm *vm)
 			   &vm->relationship.record.vm, payload,
 			   sizeof(payload)) < 0)
 		hvri_link_close(&session->link, HVREPL_E_NOMEM, NULL);
+}
+
+/* Who has waited longest for the rate that `vm` would go by; NULL: nobody, or there is
+ * nothing to give. Who asks more often, or a moment before the others each time, would
+ * have all of it. */
+static struct hvri_vm *whose_turn(const struct hvri_vm *vm)
+{
+	struct hvrepl_node *node = vm->node;
+	const struct hvri_entry *entry;
+	struct hvri_vm *first = NULL;
+
+	if (!wants(vm) || HVRI_PLANT(rate_without_turns))
+		return NULL;
+	entry = hvri_rights_rate_due(node, vm->session->link.info.peer);
+	if (entry == NULL)
+		return NULL;
+	for (struct hvri_vm *other = node->vms; other != NULL;
+	     other = other->next)
+		if (other->reception.rate_turn != 0 && other->session != NULL &&
+		    (first == NULL || other->reception.rate_turn <
+					      first->reception.rate_turn) &&
+		    hvri_node_entry(node, other->session->link.info.peer) ==
+			    entry)
+			first = other;
+	return first;
+}
+
+void hvri_lend(struct hvri_vm *vm)
+{
+	struct hvri_vm *first = whose_turn(vm);
+
+	if (first != NULL && first != vm)
+		lend(first);
+	lend(vm);
 }
 
 /* Those behind it in the list first, then those before it: with each return the

@@ -121,7 +121,7 @@ struct hvri_link {
 	struct hvri_item receive_item;
 	size_t received;
 	int32_t receive_result;
-	bool receiving, reading_stopped;
+	bool receiving;
 	/* Sending. */
 	struct hvri_control_frame *first, **last;
 	size_t control_bytes;

@@ -36,6 +36,7 @@ struct hvri_peer {
 	void *user;
 	void (*release)(void *user);
 	bool connecting;
+	bool awaited; /* What became of connect() is not known yet. */
 	uint32_t failures;
 	int32_t last_code; /* Of the last attempt. */
 	struct hvri_validity validity; /* As it showed last. */
@@ -53,6 +54,7 @@ struct hvri_session {
 	bool was_up; /* It is, or it was. */
 	bool denied; /* By us, and that was noted. */
 	bool spare;  /* Closed by us before it was up: another one stands. */
+	bool stray;  /* We connected, to somebody else than was looked for. */
 	struct hvri_session_rights rights;
 	uint64_t lent; /* Credit that its VMs have; wraps below zero. */
 	struct hvri_trial_host trial; /* The peer's of this site. */
@@ -95,6 +97,7 @@ struct hvrepl_node {
 	struct hvri_validity own_validity, list_validity;
 	uint64_t credit_left;
 	bool credit_wanted; /* Somebody got less than it asked for. */
+	uint64_t rate_turns; /* Given so far: who waits for the rate of its entry. */
 	uint64_t session_serial;
 	struct hvri_trial *trial; /* This site's of a peer; one at a time. */
 	uint64_t trials;          /* Begun so far. */

@@ -49,7 +49,7 @@ static void retry_later(struct hvri_peer *peer, int32_t code)
 	/* Up to a quarter less, so that two sites do not run in step. */
 	if (hvri_random(&node->env, &jitter, sizeof(jitter)) == HVREPL_OK)
 		pause -= jitter % (pause / 4 + 1);
-	peer->connecting = false;
+	peer->connecting = peer->awaited = false;
 	peer->last_code = code;
 	peer->failures++;
 	if (!node->closing && peer->connect != NULL)
@@ -65,7 +65,7 @@ static void connect_now(struct hvri_peer *peer)
 	    hvri_node_session_named(peer->node, peer->name) != NULL)
 		return;
 	hvri_alarm_set(&peer->node->timers, &peer->retry, HVRI_NEVER);
-	peer->connecting = true;
+	peer->connecting = peer->awaited = true;
 	rc = peer->connect(peer->user);
 	if (rc < 0)
 		retry_later(peer, rc);
@@ -210,6 +210,9 @@ static void tell(struct hvri_session *session, bool up, int32_t code)
 	const struct hvri_link *link = &session->link;
 
 	event.type = HVREPL_EVENT_SESSION;
+	/* One of whom nobody here knows takes no place of its own among what waits. */
+	if (session->was_up)
+		hvri_text(event.actor, sizeof(event.actor), link->info.peer);
 	event.value = up;
 	event.code = code;
 	event.severity = up ? HVREPL_SEVERITY_INFO : HVREPL_SEVERITY_WARNING;
@@ -384,6 +387,8 @@ static void free_session(struct hvri_item *item)
 	hvri_node_settled(node);
 }
 
+static void attempt_lost(struct hvrepl_node *node, int32_t code);
+
 static void link_closed(struct hvri_link *link)
 {
 	struct hvri_session *session = session_of(link);
@@ -398,8 +403,17 @@ static void link_closed(struct hvri_link *link)
 		note_end(session);
 	}
 	if (peer != NULL &&
-	    hvri_node_session_named(node, link->info.peer) == NULL)
-		retry_later(peer, link->close_code);
+	    hvri_node_session_named(node, link->info.peer) == NULL) {
+		/* Ours may be on its way: one attempt at a time. */
+		if (peer->awaited && !HVRI_PLANT(attempts_pile_up))
+			peer->connecting = true;
+		else
+			retry_later(peer, link->close_code);
+	}
+	/* Who was looked for is not there: by a wrong address, or with the certificate of
+	 * another. That may be mended, so it is tried again. */
+	if (session->stray && !HVRI_PLANT(given_up_by_another))
+		attempt_lost(node, link->close_code);
 	session->free_item.run = free_session;
 	hvri_queue_put(&node->home, &session->free_item);
 }
@@ -411,10 +425,12 @@ static const struct hvri_link_calls calls = { link_up, link_frame, link_closed,
 static void attempt_lost(struct hvrepl_node *node, int32_t code)
 {
 	for (struct hvri_peer *peer = node->peers; peer != NULL;
-	     peer = peer->next)
+	     peer = peer->next) {
+		peer->awaited = false;
 		if (peer->connecting &&
 		    hvri_node_session_named(node, peer->name) == NULL)
 			retry_later(peer, code);
+	}
 }
 
 static void lost_arrived(struct hvri_item *item)
@@ -444,6 +460,17 @@ struct arrival {
 	int32_t code;
 	char peer[HVREPL_PEER_NAME_MAX + 1];
 };
+
+/* Is the link what came of our attempt to reach whom it is with? */
+static bool was_awaited(struct hvrepl_node *node, const char *peer)
+{
+	struct hvri_peer *found = find_peer(node, peer);
+
+	if (found == NULL || !found->awaited)
+		return false;
+	found->awaited = false;
+	return true;
+}
 
 static uint32_t links_of(const struct hvrepl_node *node, const char *peer)
 {
@@ -497,6 +524,8 @@ static void take_channel(struct hvrepl_node *node, struct arrival *arrival)
 			attempt_lost(node, rc);
 		return;
 	}
+	session->stray = initiator &&
+			 !was_awaited(node, session->link.info.peer);
 	session->next = node->sessions;
 	node->sessions = session;
 	if (links_of(node, session->link.info.peer) > HVRI_LINKS_MAX) {
@@ -517,6 +546,8 @@ static void arrived(struct hvri_item *item)
 	} else {
 		struct hvri_peer *peer = find_peer(node, arrival->peer);
 
+		if (peer != NULL)
+			peer->awaited = false;
 		if (peer != NULL && peer->connecting)
 			retry_later(peer, arrival->code);
 	}

@@ -237,14 +237,11 @@ void hvri_rights_clip(const struct hvrepl_node *node,
 	*total_inout = HVRI_MIN(*total_inout, entry->bytes_max);
 }
 
-uint64_t hvri_rights_allow(struct hvrepl_node *node, const char *peer,
-			   uint64_t bytes)
+/* What it may send by now. */
+static void refill(const struct hvrepl_node *node, struct hvri_entry *entry)
 {
-	struct hvri_entry *entry = hvri_node_entry(node, peer);
 	uint64_t now = hvri_now(&node->env), most, passed, more = 0;
 
-	if (entry == NULL || entry->rate_max == 0)
-		return bytes;
 	/* One frame always fits, or nothing would ever come. */
 	most = HVRI_MAX(entry->rate_max, HVRI_FRAME_CHUNK_MAX) * BURST_SECONDS;
 	passed = now - entry->filled_ns;
@@ -256,6 +253,27 @@ uint64_t hvri_rights_allow(struct hvrepl_node *node, const char *peer,
 	if (more > 0 || entry->filled_ns == 0 || passed > RATE_MEMORY_NS)
 		entry->filled_ns = now;
 	entry->allowance = HVRI_MIN(entry->allowance + more, most);
+}
+
+const struct hvri_entry *hvri_rights_rate_due(struct hvrepl_node *node,
+					      const char *peer)
+{
+	struct hvri_entry *entry = hvri_node_entry(node, peer);
+
+	if (entry == NULL || entry->rate_max == 0)
+		return NULL;
+	refill(node, entry);
+	return entry->allowance < HVRI_FRAME_CHUNK_MAX ? NULL : entry;
+}
+
+uint64_t hvri_rights_allow(struct hvrepl_node *node, const char *peer,
+			   uint64_t bytes)
+{
+	struct hvri_entry *entry = hvri_node_entry(node, peer);
+
+	if (entry == NULL || entry->rate_max == 0)
+		return bytes;
+	refill(node, entry);
 	bytes = HVRI_MIN(bytes, entry->allowance);
 	if (bytes < HVRI_FRAME_CHUNK_MAX)
 		return 0;

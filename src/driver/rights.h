@@ -91,6 +91,10 @@ HVRI_MUST_CHECK int32_t hvri_rights_fit(const struct hvrepl_node *node,
 void hvri_rights_clip(const struct hvrepl_node *node,
 		      const struct hvri_entry *entry, uint64_t *free_inout,
 		      uint64_t *total_inout);
+/* The peer's entry, where it has a rate and that has room for a frame just now; else
+ * NULL. */
+const struct hvri_entry *hvri_rights_rate_due(struct hvrepl_node *node,
+					      const char *peer);
 /* Of `bytes`, how many the peer may send just now (rate_max); they count. */
 uint64_t hvri_rights_allow(struct hvrepl_node *node, const char *peer,
 			   uint64_t bytes);

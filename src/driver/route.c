@@ -2,11 +2,14 @@
 /* Sessions and their frames to the VMs they are about. */
 #include "driver/vm.h"
 
+#include "base/plant.h"
+
 #include <stdio.h>
 #include <string.h>
 
 static void release_allocated(struct hvri_vm *vm, struct hvri_vm_event *event)
 {
+	vm->heard_bytes -= sizeof(*event) + event->message_length;
 	hvri_free(&vm->node->env, event,
 		  sizeof(*event) + event->message_length);
 }
@@ -77,6 +80,9 @@ static void meet(struct hvri_vm *vm, struct hvri_session *session)
 	hvri_vm_bind_late(vm, session->link.info.peer);
 	if (vm->session == session)
 		return;
+	/* What a VM before it had to say as it came was its end. */
+	if (!session->up && !HVRI_PLANT(meets_what_ended))
+		return;
 	if (!is_its_node(vm, session))
 		return;
 	if (!is_peer(vm, session))
@@ -112,6 +118,7 @@ void hvri_vm_meet_sessions(struct hvri_vm *vm)
 static void leave(struct hvri_vm *vm)
 {
 	vm->session = NULL;
+	hvri_vm_unhear(vm);
 	hvri_ship_stop(vm);
 	hvri_receive_session_down(vm);
 	hvri_compare_session_down(vm);
@@ -312,11 +319,15 @@ static int32_t not_of_its_session(struct hvrepl_node *node,
 static int32_t queue_message(struct hvri_vm *vm, struct hvri_session *session,
 			     const uint8_t *payload, size_t length, bool credit)
 {
-	struct hvri_vm_event *event =
-		hvri_alloc(&vm->node->env, sizeof(*event) + length);
+	struct hvri_vm_event *event;
 
+	if (vm->heard_bytes + sizeof(*event) + length > HVRI_VM_HEARD_MAX &&
+	    !HVRI_PLANT(hears_without_end))
+		return HVREPL_E_LIMIT;
+	event = hvri_alloc(&vm->node->env, sizeof(*event) + length);
 	if (event == NULL)
 		return HVREPL_E_NOMEM;
+	vm->heard_bytes += sizeof(*event) + length;
 	event->event.type = HVRI_EVENT_MESSAGE;
 	event->message = (uint8_t *)(event + 1);
 	event->message_length = length;

@@ -312,6 +312,23 @@ static void put_first(struct hvri_vm *vm, struct hvri_vm_event *event)
 	vm->first = event;
 }
 
+void hvri_vm_unhear(struct hvri_vm *vm)
+{
+	struct hvri_vm_event **at = &vm->first;
+
+	while (*at != NULL) {
+		struct hvri_vm_event *event = *at;
+
+		if (event->session == 0) {
+			at = &event->next;
+			continue;
+		}
+		*at = event->next;
+		event->release(vm, event);
+	}
+	vm->last = at;
+}
+
 void hvri_vm_session_changed(struct hvri_vm *vm)
 {
 	/* In front: what is queued behind it is of the new session, or void. Nothing

@@ -21,6 +21,10 @@
 /* The replica reports what is durable after so much, or so long (T4). */
 #define HVRI_REPORT_BYTES (64ull << 20)
 #define HVRI_REPORT_NS 1000000000ull
+/* Messages of its session that wait for a VM's turn, as what they take: a record that is
+ * being put holds them up, or a storage that cannot be opened. A peer of ours has a
+ * handful on the way, or ranges of a map, that are taken as they come. */
+#define HVRI_VM_HEARD_MAX (64u << 20)
 
 /* An event waiting for its turn. */
 struct hvri_vm_event {
@@ -95,6 +99,7 @@ struct hvri_reception {
 	uint32_t broken; /* The lane's: generation whose frames come too late. */
 	uint64_t granted, arrived, consumed;
 	struct hvri_session *lender; /* Whose credit that is; NULL: none's. */
+	uint64_t rate_turn; /* Since when it waits for its peer's rate; 0: not. */
 	uint32_t next_disk;  /* Disks before it are complete. */
 	bool failed;
 	bool completing;
@@ -118,6 +123,7 @@ struct hvri_vm {
 	struct hvri_relationship relationship;
 	struct hvri_update update; /* Being performed. */
 	struct hvri_vm_event *first, **last;
+	size_t heard_bytes; /* Of `first`, what came in a session. */
 	bool opened;     /* Disks, trackers, store are; START was fed. */
 	bool inside;     /* Performing or deciding is on the stack. */
 	bool performing;
@@ -243,6 +249,8 @@ void hvri_vm_session_changed(struct hvri_vm *vm);
 void hvri_vm_feed(struct hvri_vm *vm, struct hvri_vm_event *event);
 /* One to feed that frees itself after its turn; NULL: no memory. */
 struct hvri_vm_event *hvri_vm_event_new(struct hvri_vm *vm, uint32_t type);
+/* Its session is gone, and with it what waits of what that said. */
+void hvri_vm_unhear(struct hvri_vm *vm);
 /* Go on with performing, or with the next event. */
 void hvri_vm_go_on(struct hvri_vm *vm);
 /* Nothing of it is under way, on whatever thread. */

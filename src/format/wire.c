@@ -3,6 +3,7 @@
 #include "format/wire.h"
 
 #include "base/cursor.h"
+#include "base/name.h"
 #include "base/plant.h"
 
 #include <openssl/evp.h>
@@ -100,12 +101,15 @@ int32_t hvri_frame_check(const uint8_t header[HVRI_FRAME_HEADER_SIZE],
 		       HVREPL_E_PROTOCOL;
 }
 
-/* Printable, or replaced. */
+/* Printable UTF-8, or replaced; it gets its end. */
 static void clean(char *text, size_t length)
 {
 	for (size_t i = 0; i < length; i++)
-		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+		if (text[i] == 0)
 			text[i] = '?';
+	text[length] = 0;
+	if (!HVRI_PLANT(text_as_it_came))
+		hvri_text_clean(text);
 }
 
 void hvri_read_sentence(struct hvri_reader *reader, char *out, size_t max)
@@ -117,7 +121,6 @@ void hvri_read_sentence(struct hvri_reader *reader, char *out, size_t max)
 		length = 0;
 	hvri_read_bytes(reader, out, length);
 	clean(out, length);
-	out[length] = 0;
 }
 
 /* A label from outside: cut at the first zero. */

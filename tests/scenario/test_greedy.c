@@ -3,6 +3,7 @@
  * site-b; site-c, which may do the same, takes all it can get. */
 #include "driver/compare.h"
 #include "driver/node.h"
+#include "driver/vm.h"
 #include "format/wire.h"
 #include "guestshadow.h"
 
@@ -296,6 +297,73 @@ START_TEST(a_peer_that_floods_frames_delays_nobody)
 }
 END_TEST
 
+static int32_t (*put)(void *, hvrepl_op *, const char *, const void *, uint32_t,
+		      uint64_t);
+static hvrepl_op *held; /* A put of a VM of site-c's. */
+
+static int32_t holds_put(void *user, hvrepl_op *op, const char *key,
+			 const void *blob, uint32_t length, uint64_t expected)
+{
+	int32_t rc = put(user, op, key, blob, length, expected);
+
+	if (held != NULL || rc != HVREPL_OK || strncmp(key, "vm/cc01", 7) != 0)
+		return rc;
+	held = op;
+	return HVREPL_PENDING;
+}
+
+static void more_messages(size_t bytes)
+{
+	static uint8_t payload[HVRI_MESSAGE_ENCODED_MAX];
+	struct hvri_frame frame = { .type = HVRI_FRAME_MESSAGE,
+				    .vm = first_vm(),
+				    .length = sizeof(payload) };
+
+	for (size_t at = 0; at < bytes; at += sizeof(payload))
+		one_more(ear, &frame, payload);
+	pair_run(&pair, SECOND / 10);
+}
+
+/* While the record of a VM of its is being put. */
+START_TEST(messages_that_wait_for_a_vm_have_a_limit)
+{
+	size_t one = sizeof(struct hvri_vm_event) + HVRI_MESSAGE_ENCODED_MAX;
+	struct hvri_vm *vm;
+	long live;
+
+	shadow_protect();
+	pair_add_vm(pair.c, 1);
+	ck_assert_int_eq(pair_operate_more(&pair, pair.c, 1,
+					   HVREPL_OPERATION_ENABLE),
+			 HVREPL_OK);
+	put = pair.b.node->state.put;
+	pair.b.node->state.put = holds_put;
+	held = NULL;
+	ck_assert_int_eq(pair_ask_more(pair.c, 1,
+				       HVREPL_OPERATION_START_INITIAL),
+			 HVREPL_OK);
+	pair_run(&pair, 5 * SECOND);
+	ck_assert_ptr_nonnull(held);
+	vm = hvri_node_find_vm(pair.b.node, &(struct hvrepl_uuid){ { 0xcc, 1 } });
+	live = pair.b.env.alloc_live;
+	more_messages((HVRI_VM_HEARD_MAX - vm->heard_bytes) / one *
+		      HVRI_MESSAGE_ENCODED_MAX);
+	ck_assert_uint_eq(ended_by_limit, 0);
+	ck_assert_uint_gt(vm->heard_bytes, HVRI_VM_HEARD_MAX - one);
+	site_a_is_served(10);
+	more_messages(1);
+	ck_assert_uint_eq(ended_by_limit, 1);
+	/* They are gone with their session. */
+	ck_assert_uint_lt(vm->heard_bytes, one);
+	ck_assert_int_lt(pair.b.env.alloc_live, live + 50);
+	pair.b.node->state.put = put;
+	hvrepl_op_complete(held, HVREPL_OK);
+	pair_run(&pair, 60 * SECOND);
+	ck_assert_uint_gt(vm->relationship.record.position.number, 0);
+	site_a_is_served(11);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("greedy");
@@ -314,6 +382,7 @@ int main(void)
 	tcase_add_test(tc, a_peer_has_sixteen_links);
 	tcase_add_test(tc, the_seventeenth_link_of_a_peer_is_closed_at_once);
 	tcase_add_test(tc, a_peer_that_floods_frames_delays_nobody);
+	tcase_add_test(tc, messages_that_wait_for_a_vm_have_a_limit);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }

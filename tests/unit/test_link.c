@@ -409,6 +409,18 @@ START_TEST(a_goodbye_brings_its_sentence)
 }
 END_TEST
 
+/* It goes into events, logs and what a program of another language reads. */
+START_TEST(what_a_peer_says_is_well_formed_when_it_is_here)
+{
+	both_up();
+	hvri_link_close(&a.link, HVREPL_E_DENIED,
+			"\xff\xfe no\r\nentry \xc3\xb6 \xc2\x9b \xe2\x82");
+	run();
+	ck_assert(strcmp(b.link.close_sentence,
+			 "\?\? no\?\?entry \xc3\xb6 \?\? \?\?") == 0);
+}
+END_TEST
+
 START_TEST(a_frame_that_is_refused_ends_the_link_with_its_code)
 {
 	both_up();
@@ -488,6 +500,7 @@ int main(void)
 	tcase_add_test(tc, a_frame_that_is_begun_has_a_minute);
 	tcase_add_loop_test(tc, harmless_frames_have_a_limit_too, 0, 2);
 	tcase_add_test(tc, a_goodbye_brings_its_sentence);
+	tcase_add_test(tc, what_a_peer_says_is_well_formed_when_it_is_here);
 	tcase_add_test(tc, a_frame_that_is_refused_ends_the_link_with_its_code);
 	tcase_add_test(tc, a_second_hello_is_refused);
 	tcase_add_test(tc, a_peer_that_does_not_read_has_a_limit);

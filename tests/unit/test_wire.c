@@ -391,6 +391,34 @@ START_TEST(versions_must_overlap)
 }
 END_TEST
 
+/* Labels and sentences: whatever a peer put there, or cut in the midst of a character. */
+START_TEST(texts_are_well_formed)
+{
+	static const char said[] = "\xff\xfe no\r\nentry \xc3\xb6 \xc2\x9b \xe2\x82";
+	struct hvri_hello hello = { .version_min = HVRI_WIRE_VERSION,
+				    .version_max = HVRI_WIRE_VERSION },
+			  hello_back;
+	struct hvri_bye bye = { .code = HVREPL_E_DENIED }, bye_back;
+	uint8_t bytes[HVRI_HELLO_SIZE], bye_bytes[HVRI_BYE_SIZE_MAX];
+	uint32_t length;
+
+	memcpy(bye.sentence, said, sizeof(said));
+	length = hvri_bye_encode(&bye, bye_bytes);
+	ck_assert_int_eq(hvri_bye_decode(bye_bytes, length, &bye_back),
+			 HVREPL_OK);
+	/* Not shown where it is not so: who reads that wants UTF-8. */
+	ck_assert(strcmp(bye_back.sentence,
+			 "\?\? no\?\?entry \xc3\xb6 \?\? \?\?") == 0);
+	memset(hello.site, 'x', sizeof(hello.site));
+	memcpy(hello.site + sizeof(hello.site) - 3, "\xe2\x82\xac", 3);
+	hvri_hello_encode(&hello, bytes);
+	ck_assert_int_eq(hvri_hello_decode(bytes, sizeof(bytes), &hello_back),
+			 HVREPL_OK);
+	ck_assert(strcmp(hello_back.site + sizeof(hello.site) - 4,
+			 "x\?\?") == 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("wire");
@@ -402,6 +430,7 @@ int main(void)
 	tcase_add_test(tc, what_is_encoded_decodes_to_the_same);
 	tcase_add_test(tc, every_type_has_its_limit);
 	tcase_add_test(tc, digests_have_limits);
+	tcase_add_test(tc, texts_are_well_formed);
 	tcase_add_test(tc, any_flipped_bit_of_a_frame_is_found);
 	tcase_add_loop_test(tc, payloads_of_another_length_are_refused, 0, 5);
 	tcase_add_test(tc, labels_and_sentences_from_outside_are_made_printable);
