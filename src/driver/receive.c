@@ -182,6 +182,7 @@ static void free_arrival(struct arrival *arrival)
 {
 	const struct hvri_env *env = &arrival->vm->node->env;
 
+	arrival->vm->reception.segments -= arrival->type == HVRI_FRAME_SEGMENT;
 	hvri_slab_drop(arrival->slab);
 	hvri_free(env, arrival, sizeof(*arrival));
 }
@@ -346,6 +347,10 @@ static int32_t parse(struct hvri_vm *vm, const struct hvri_frame *frame,
 	if (frame->type == HVRI_FRAME_SEGMENT &&
 	    reader.left != HVRI_SEGMENT_HEADER_SIZE)
 		return HVREPL_E_PROTOCOL;
+	/* Credit is of bytes, and what waits costs more than its bytes: none has so few. */
+	if (frame->type == HVRI_FRAME_CHUNK &&
+	    reader.left < HVRI_CHUNK_HEADER_SIZE && !HVRI_PLANT(crumbs_for_chunks))
+		return HVREPL_E_PROTOCOL;
 	arrival->bytes = reader.at;
 	arrival->length = reader.left;
 	return HVREPL_OK;
@@ -372,6 +377,10 @@ int32_t hvri_receive_frame(struct hvri_vm *vm, const struct hvri_frame *frame,
 			return HVREPL_E_PROTOCOL; /* Beyond its credit. */
 		vm->received_bytes += frame->length;
 	}
+	if (frame->type == HVRI_FRAME_SEGMENT &&
+	    reception->segments == HVRI_VM_SEGMENTS_MAX &&
+	    !HVRI_PLANT(segments_without_end))
+		return HVREPL_E_LIMIT;
 	if (frame->type == HVRI_FRAME_SEGMENT_END)
 		reception->next_disk++;
 	arrival = hvri_alloc(&vm->node->env, sizeof(*arrival));
@@ -381,6 +390,7 @@ int32_t hvri_receive_frame(struct hvri_vm *vm, const struct hvri_frame *frame,
 	arrival->type = frame->type;
 	arrival->generation = reception->generation;
 	arrival->slab = slab;
+	reception->segments += frame->type == HVRI_FRAME_SEGMENT;
 	hvri_slab_hold(slab);
 	arrival->job.work = arrival_work;
 	arrival->job.done = arrival_done;

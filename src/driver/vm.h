@@ -25,6 +25,9 @@
  * being put holds them up, or a storage that cannot be opened. A peer of ours has a
  * handful on the way, or ranges of a map, that are taken as they come. */
 #define HVRI_VM_HEARD_MAX (64u << 20)
+/* Headers of segments that wait for the lane: credit does not count them. A peer of ours
+ * has one a disk on the way. */
+#define HVRI_VM_SEGMENTS_MAX 256u
 
 /* An event waiting for its turn. */
 struct hvri_vm_event {
@@ -98,6 +101,7 @@ struct hvri_reception {
 	uint32_t generation; /* Jobs of an older one are void. */
 	uint32_t broken; /* The lane's: generation whose frames come too late. */
 	uint64_t granted, arrived, consumed;
+	uint32_t segments; /* HVRI_VM_SEGMENTS_MAX */
 	struct hvri_session *lender; /* Whose credit that is; NULL: none's. */
 	uint64_t rate_turn; /* Since when it waits for its peer's rate; 0: not. */
 	uint32_t next_disk;  /* Disks before it are complete. */

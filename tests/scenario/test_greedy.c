@@ -162,10 +162,51 @@ START_TEST(content_may_come_as_far_as_its_credit_and_no_further)
 	pair.b.holds_jobs = true;
 	more_content(HVRI_CREDIT_VM + HVRI_FRAME_CHUNK_MAX);
 	ck_assert(site_c_is_up());
-	more_content(9);
+	more_content(HVRI_CHUNK_PREFIX_SIZE + HVRI_CHUNK_HEADER_SIZE);
 	ck_assert(!site_c_is_up());
 	pair.b.holds_jobs = false;
 	pair_do_jobs(&pair.b);
+}
+END_TEST
+
+static void headers(unsigned count)
+{
+	static const uint8_t payload[HVRI_SEGMENT_FRAME_SIZE];
+	const struct hvri_frame frame = { .type = HVRI_FRAME_SEGMENT,
+					  .vm = first_vm(),
+					  .length = sizeof(payload) };
+
+	for (unsigned i = 0; i < count; i++)
+		one_more(ear, &frame, payload);
+}
+
+/* Neither is kept short by credit, and each that waits takes memory. */
+START_TEST(headers_that_wait_have_a_limit_and_chunks_are_no_crumbs)
+{
+	withholds = true;
+	site_c_takes_credit(1);
+	pair.b.holds_jobs = true;
+	ck_assert(site_c_is_up());
+	if (_i == 0) {
+		const struct hvri_vm *vm = hvri_node_find_vm(
+			pair.b.node, &(struct hvrepl_uuid){ { 0xcc, 1 } });
+
+		headers(HVRI_VM_SEGMENTS_MAX - vm->reception.segments);
+		ck_assert(site_c_is_up());
+		headers(1);
+	} else {
+		more_content(HVRI_CHUNK_PREFIX_SIZE + HVRI_CHUNK_HEADER_SIZE);
+		ck_assert(site_c_is_up());
+		more_content(HVRI_CHUNK_PREFIX_SIZE + HVRI_CHUNK_HEADER_SIZE -
+			     1);
+	}
+	ck_assert(!site_c_is_up());
+	ck_assert_uint_eq(ended_by_limit, _i == 0);
+	pair.b.holds_jobs = false;
+	pair_do_jobs(&pair.b);
+	withholds = false;
+	pair_run(&pair, 60 * SECOND);
+	ck_assert(site_c_is_up());
 }
 END_TEST
 
@@ -376,6 +417,9 @@ int main(void)
 	tcase_add_test(tc, one_vm_has_its_window_and_no_more);
 	tcase_add_test(tc,
 		       content_may_come_as_far_as_its_credit_and_no_further);
+	tcase_add_loop_test(
+		tc, headers_that_wait_have_a_limit_and_chunks_are_no_crumbs, 0,
+		2);
 	tcase_add_test(tc,
 		       sixteen_asks_may_wait_for_digests_and_not_one_more);
 	tcase_add_test(tc, a_peer_with_many_vms_and_one_with_few_both_get_on);
