@@ -12,9 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CYCLE_MIN 100000000ull
-#define CYCLE_MAX 86400000000000ull
-
 void hvri_node_status(const struct hvrepl_node *node,
 		      struct hvrepl_node_status *status)
 {
@@ -547,7 +544,7 @@ int32_t hvri_vm_set_cycle(struct hvrepl_node *node,
 	if (vm == NULL)
 		return hvri_fail(error, HVREPL_E_NOT_FOUND,
 				 "this site has no such VM");
-	if (cycle_ns < CYCLE_MIN || cycle_ns > CYCLE_MAX)
+	if (cycle_ns < HVRI_CYCLE_MIN_NS || cycle_ns > HVRI_CYCLE_MAX_NS)
 		return hvri_fail(error, HVREPL_E_INVALID,
 				 "the interval of VM %s is 100 ms to 24 hours",
 				 vm->name);

@@ -194,8 +194,11 @@ static void get_cut(struct hvri_reader *r, struct hvri_cut_begin *cut)
 	hvri_get_frontier(r, &cut->frontier);
 	cut->bytes = hvri_read_u64(r);
 	hvri_read_bytes(r, cut->set_digest, sizeof(cut->set_digest));
-	/* Number 0 would mean "none". */
-	if (cut->kind == 0 || cut->point.number == 0)
+	/* Number 0 would mean "none", and so would those ids. Numbers only grow: an
+	 * operator chooses points by them. */
+	if (cut->kind == 0 || cut->point.number <= cut->from.number ||
+	    hvri_uuid_is_none(&cut->point.epoch) ||
+	    hvri_uuid_is_none(&cut->point.cut))
 		r->bad = true;
 }
 

@@ -159,6 +159,31 @@ static bool related(const struct hvri_lineage *a, const struct hvri_lineage *b)
 	return false;
 }
 
+/*
+ * Would nothing be left of this site's path that it could go on from, or would it, that
+ * has failed over and whose guest writes, have to throw that away? No honest peer says
+ * so: it has who follows do that in what is committed, where nobody gives it up any
+ * more. Whoever handed the VM over and was forced goes back to an epoch of its own.
+ */
+static bool takes_the_ground(const struct hvri_record *rec,
+			     const struct hvri_claim *claim, bool rolled)
+{
+	static const struct hvrepl_uuid none;
+	struct hvrepl_uuid left;
+	const struct hvri_epoch *before;
+
+	if (!hvri_lineage_overturns(&rec->lineage, &claim->lineage,
+				    rolled ? &none : &rec->site, &rec->current,
+				    &left) ||
+	    HVRI_PLANT(ground_taken))
+		return false;
+	before = hvri_lineage_look(&rec->lineage, &left);
+	if (before == NULL)
+		return true;
+	return !rolled && hvri_is_claimant(rec) && hvri_owns_current(rec) &&
+	       !hvri_uuid_equal(&before->owner, &rec->site);
+}
+
 static void meet(struct hvri_step *s, const struct hvri_claim *claim)
 {
 	struct hvri_record *rec = s->rec;
@@ -182,8 +207,10 @@ static void meet(struct hvri_step *s, const struct hvri_claim *claim)
 		return;
 	}
 	/* One that was rolled back learns its own epochs from the peer. */
-	rc = hvri_lineage_merge(&rec->lineage, &claim->lineage,
-				rolled ? &none : &rec->site, &changed);
+	rc = takes_the_ground(rec, claim, rolled) ?
+		     HVREPL_E_PROTOCOL :
+		     hvri_lineage_merge(&rec->lineage, &claim->lineage,
+					rolled ? &none : &rec->site, &changed);
 	if (rc != HVREPL_OK) {
 		s->r->greeted = false;
 		hvri_notice(s, HVREPL_EVENT_AUDIT, HVREPL_SEVERITY_CRITICAL, rc,

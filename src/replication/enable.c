@@ -4,6 +4,8 @@
 
 #include "base/plant.h"
 
+#include <hvrepl/store.h>
+
 #include <string.h>
 
 #define START_WAIT_DEFAULT (10 * HVRI_SECOND)
@@ -17,6 +19,17 @@ static void take_setup(struct hvri_record *rec, const struct hvri_setup *setup)
 		rec->policy.cycle_ns = CYCLE_DEFAULT;
 	rec->disk_count = setup->disk_count;
 	memcpy(rec->disks, setup->disks, sizeof(rec->disks));
+}
+
+/* Of a peer's policy no more than an operator here could say. That it fences who
+ * writes where both do is for the site itself to say. */
+static void bound_policy(struct hvri_policy *policy)
+{
+	policy->cycle_ns = HVRI_MIN(HVRI_MAX(policy->cycle_ns, HVRI_CYCLE_MIN_NS),
+				    HVRI_CYCLE_MAX_NS);
+	policy->start_wait_ns = HVRI_MIN(policy->start_wait_ns, HVRI_CYCLE_MAX_NS);
+	policy->points_max = HVRI_MIN(policy->points_max, HVREPL_POINTS_MAX);
+	policy->fence_diverged = false;
 }
 
 /* ---- The primary. ---- */
@@ -160,6 +173,9 @@ void hvri_on_enable(struct hvri_step *s, const struct hvri_message *m)
 		code = HVREPL_E_EXISTS;
 	} else if (current == NULL ||
 		   !hvri_uuid_equal(&current->owner, &claim->site) ||
+		   /* Nobody could fail over from it. */
+		   (hvri_lineage_dead(&claim->lineage, &claim->current) &&
+		    !HVRI_PLANT(enabled_on_a_dead_path)) ||
 		   !hvri_uuid_equal(&m->setup->vm, &rec->vm) ||
 		   hvri_uuid_equal(&claim->site, &rec->site)) {
 		why = "the request makes no sense";
@@ -177,6 +193,8 @@ void hvri_on_enable(struct hvri_step *s, const struct hvri_message *m)
 		return;
 	/* In memory only: the record counts once its storage is there. */
 	take_setup(rec, m->setup);
+	if (!HVRI_PLANT(policy_of_the_peer))
+		bound_policy(&rec->policy);
 	rec->id = hvri_fresh(s);
 	rec->peer = claim->site;
 	rec->lineage = claim->lineage;

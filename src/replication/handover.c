@@ -270,8 +270,11 @@ static void on_request(struct hvri_step *s, const struct hvri_handover *h)
 			hvri_job_begin(s, HVREPL_OPERATION_PLANNED,
 				       HVRI_JOB_OF_PEER, true);
 			rc = begin(s, h);
-			if (rc != HVREPL_OK)
+			if (rc != HVREPL_OK) {
 				memset(&rec->job, 0, sizeof(rec->job));
+				hvri_sentence(sentence, "%s",
+					      hvrepl_strerror(rc));
+			}
 		}
 	}
 	if (rc != HVREPL_OK)
@@ -359,7 +362,8 @@ bool hvri_handover_learn(struct hvri_step *s, const struct hvri_handover *h,
 	    h->ordinal <= parent->ordinal)
 		return false;
 	epoch.fork_point = fork;
-	if (hvri_lineage_add(&rec->lineage, &epoch) != HVREPL_OK)
+	if (rec->lineage.count >= HVRI_EPOCHS_OF_PEER ||
+	    hvri_lineage_add(&rec->lineage, &epoch) != HVREPL_OK)
 		return false;
 	hvri_touch(s);
 	return true;

@@ -3,6 +3,8 @@
  * when bytes come in and when lineages are merged), so every walk ends. */
 #include "replication/lineage.h"
 
+#include "base/plant.h"
+
 #include <string.h>
 
 /* Pruning starts when this many epochs are held. */
@@ -95,11 +97,31 @@ uint64_t hvri_lineage_next_ordinal(const struct hvri_lineage *lineage)
 	return ordinal + 1;
 }
 
+/* Older than its children and younger than its parent, if those are known: what is
+ * known may have a parent that is not, and a peer may say that it is this one. */
+static bool fits(const struct hvri_lineage *lineage,
+		 const struct hvri_epoch *epoch)
+{
+	const struct hvri_epoch *parent =
+		hvri_lineage_look(lineage, &epoch->parent);
+
+	if (hvri_uuid_is_none(&epoch->id) || epoch->ordinal == 0 ||
+	    (parent && parent->ordinal >= epoch->ordinal))
+		return false;
+	for (uint32_t i = 0; i < lineage->count; i++)
+		if (hvri_uuid_equal(&lineage->epochs[i].parent, &epoch->id) &&
+		    lineage->epochs[i].ordinal <= epoch->ordinal)
+			return false;
+	return true;
+}
+
 int32_t hvri_lineage_add(struct hvri_lineage *lineage,
 			 const struct hvri_epoch *epoch)
 {
 	if (hvri_lineage_look(lineage, &epoch->id))
 		return HVREPL_OK;
+	if (!fits(lineage, epoch) && !HVRI_PLANT(its_own_ancestor))
+		return HVREPL_E_PROTOCOL;
 	if (lineage->count >= HVRI_EPOCHS_MAX)
 		return HVREPL_E_LIMIT;
 	lineage->epochs[lineage->count++] = *epoch;
@@ -234,8 +256,41 @@ static int32_t mergeable(const struct hvri_lineage *mine,
 		if (parent && parent->ordinal >= mine->epochs[i].ordinal)
 			return HVREPL_E_PROTOCOL;
 	}
-	return added > HVRI_EPOCHS_MAX - mine->count ? HVREPL_E_LIMIT :
-						       HVREPL_OK;
+	return added > 0 && mine->count + added > HVRI_EPOCHS_OF_PEER ?
+		       HVREPL_E_LIMIT :
+		       HVREPL_OK;
+}
+
+bool hvri_lineage_overturns(const struct hvri_lineage *mine,
+			    const struct hvri_lineage *theirs,
+			    const struct hvrepl_uuid *site,
+			    const struct hvrepl_uuid *id,
+			    struct hvrepl_uuid *left_out)
+{
+	const struct hvri_epoch *epoch = hvri_lineage_look(mine, id);
+	bool overturned = false;
+
+	if (hvri_lineage_dead(mine, id))
+		return false;
+	while (epoch) {
+		const struct hvri_epoch *said =
+			hvri_lineage_look(theirs, &epoch->id);
+		bool dead = epoch == said ?
+				    hvri_outcome_dead(news(said, site).outcome) :
+				    said && hvri_outcome_dead(said->outcome) &&
+					    counts(said, epoch, site);
+
+		if (dead) {
+			overturned = true;
+			*left_out = epoch->parent;
+		}
+		id = &epoch->parent;
+		epoch = hvri_lineage_look(mine, id);
+		/* It would become known by them. */
+		if (epoch == NULL)
+			epoch = hvri_lineage_look(theirs, id);
+	}
+	return overturned;
 }
 
 int32_t hvri_lineage_merge(struct hvri_lineage *mine,

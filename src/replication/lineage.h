@@ -33,8 +33,13 @@ uint64_t hvri_lineage_fork(const struct hvri_lineage *lineage,
 			   const struct hvrepl_uuid *ancestor,
 			   const struct hvrepl_uuid *id);
 
+/* What a peer makes known takes no more places than so many: an operator here has the
+ * others to go on alone. */
+#define HVRI_EPOCHS_OF_PEER (HVRI_EPOCHS_MAX - 4u)
+
 uint64_t hvri_lineage_next_ordinal(const struct hvri_lineage *lineage);
-/* LIMIT: full; contact with the peer lets old ones be pruned. Known: OK. */
+/* LIMIT: full; contact with the peer lets old ones be pruned. Known: OK. PROTOCOL:
+ * older than its parent, or younger than a child of its. */
 HVRI_MUST_CHECK int32_t hvri_lineage_add(struct hvri_lineage *lineage,
 					 const struct hvri_epoch *epoch);
 /* Only from OPEN: an outcome is final. */
@@ -47,6 +52,13 @@ void hvri_lineage_decide(struct hvri_lineage *lineage,
 bool hvri_lineage_knows_more(const struct hvri_lineage *theirs,
 			     const struct hvri_lineage *mine,
 			     const struct hvrepl_uuid *site);
+/* Merged so, would an epoch on the path of `id` count as given up, and none does now?
+ * *left_out: the one before all that would, which may not be known. */
+bool hvri_lineage_overturns(const struct hvri_lineage *mine,
+			    const struct hvri_lineage *theirs,
+			    const struct hvrepl_uuid *site,
+			    const struct hvrepl_uuid *id,
+			    struct hvrepl_uuid *left_out);
 /* Take over what `theirs` knows; what came of an epoch that `site` (ours) has
  * entered is ours to say, a commit is final, and what hvri_lineage_forget() let go
  * comes back as given up, if at all. `site` none: we were restored, and the peer's

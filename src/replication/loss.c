@@ -52,7 +52,7 @@ void hvri_loss_arrived(struct hvri_relationship *r,
 		return;
 	r->said.last_bytes = bytes;
 	r->said.last_ns = point->utc_ns - before->utc_ns;
-	r->said.rate_ns += r->said.last_ns;
+	r->said.rate_ns = add(r->said.rate_ns, r->said.last_ns);
 	r->said.rate_bytes = add(r->said.rate_bytes, bytes);
 	limit = limit > UINT64_MAX / RATE_CYCLES ? UINT64_MAX :
 						   limit * RATE_CYCLES;

@@ -39,7 +39,8 @@ static const char *refusal(const struct hvri_relationship *r,
 		return "this site's disk does not receive now";
 	if (r->pending.drop != 0 || r->drop_again || r->pending.adopt != 0)
 		return "this site is getting ready to receive";
-	if (hvri_uuid_equal(&rec->joining, &cut->point.epoch))
+	if (!hvri_uuid_is_none(&rec->joining) &&
+	    hvri_uuid_equal(&rec->joining, &cut->point.epoch))
 		return hvri_point_equal(&cut->from, hvri_stands_at(rec)) ?
 			       NULL :
 			       "the cut does not follow what this site holds";

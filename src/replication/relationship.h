@@ -39,6 +39,10 @@
 #include <hvrepl/authorisation.h>
 #include <hvrepl/event.h>
 
+/* Between recovery points, whoever says so. */
+#define HVRI_CYCLE_MIN_NS UINT64_C(100000000)
+#define HVRI_CYCLE_MAX_NS UINT64_C(86400000000000)
+
 /* ---- What happened. ---- */
 
 enum hvri_event_type {

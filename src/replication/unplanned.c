@@ -10,13 +10,27 @@
 
 static const struct hvrepl_uuid none;
 
+/* Some are spared for the answers to handovers, but where it is the other site that
+ * has used the others up, an operator here gets those, too. */
+static bool has_place(const struct hvri_record *rec)
+{
+	const struct hvri_lineage *lineage = &rec->lineage;
+	uint32_t own = 0;
+
+	for (uint32_t i = 0; i < lineage->count; i++)
+		own += lineage->epochs[i].entered &&
+		       hvri_uuid_equal(&lineage->epochs[i].owner, &rec->site);
+	return lineage->count + HVRI_EPOCHS_SPARE <= HVRI_EPOCHS_MAX ||
+	       (own < lineage->count / 2 && !HVRI_PLANT(filled_by_the_peer));
+}
+
 int32_t hvri_new_epoch(struct hvri_step *s, const struct hvrepl_uuid *parent,
 		       uint64_t fork, struct hvrepl_uuid *id_out)
 {
 	struct hvri_record *rec = s->rec;
 	struct hvri_epoch epoch;
 
-	if (rec->lineage.count + HVRI_EPOCHS_SPARE > HVRI_EPOCHS_MAX)
+	if (!has_place(rec))
 		return HVREPL_E_LIMIT;
 	memset(&epoch, 0, sizeof(epoch));
 	epoch.id = hvri_fresh(s);

@@ -130,10 +130,13 @@ void hvri_send_answer(struct hvri_step *s, uint8_t about,
 void hvri_timer(struct hvri_step *s, uint32_t timer, uint64_t delay_ns)
 {
 	struct hvri_update *u = s->u;
+	uint64_t now = s->e->now_ns;
+	/* Beyond the end of the clock is never, and not at once. */
+	uint64_t at = delay_ns > UINT64_MAX - now ? UINT64_MAX : now + delay_ns;
 
 	for (uint32_t i = 0; i < u->timer_count; i++)
 		if (u->timers[i].timer == timer) {
-			u->timers[i].at_ns = s->e->now_ns + delay_ns;
+			u->timers[i].at_ns = at;
 			return;
 		}
 	if (u->timer_count >= HVRI_UPDATE_TIMERS) {
@@ -141,7 +144,7 @@ void hvri_timer(struct hvri_step *s, uint32_t timer, uint64_t delay_ns)
 		return;
 	}
 	u->timers[u->timer_count].timer = timer;
-	u->timers[u->timer_count++].at_ns = s->e->now_ns + delay_ns;
+	u->timers[u->timer_count++].at_ns = at;
 }
 
 void hvri_notice(struct hvri_step *s, uint32_t type, uint32_t severity,

@@ -11,6 +11,8 @@
 
 #include "base/env.h"
 #include "format/message.h"
+#include "replication/internal.h"
+#include "replication/lineage.h"
 #include "reference.h"
 #include "sites.h"
 
@@ -21,6 +23,7 @@
 #define SECOND UINT64_C(1000000000)
 
 static struct sites w;
+static struct hvri_update after;
 
 static void whole(void)
 {
@@ -107,18 +110,61 @@ static void happen(struct fuzz_in *in)
 	whole();
 }
 
+/* A step that what a peer says has led to: whatever it was. */
+static void step(struct hvri_relationship *r, const struct hvri_event *event,
+		 struct hvri_update *update)
+{
+	static uint8_t encoded[HVRI_RECORD_ENCODED_MAX];
+	static struct hvri_record again;
+	const struct hvri_record *rec = &r->record;
+	/* Its guest writes onto a point of its store, in an epoch of its own. */
+	bool writes = r->armed && rec->form == HVRI_FORM_OVERLAY;
+	bool asked = hvri_uuid_is_none(&rec->job.epoch) && rec->job.id != 0;
+	bool stood = hvri_lineage_look(&rec->lineage, &rec->current) != NULL &&
+		     !hvri_lineage_dead(&rec->lineage, &rec->current);
+	size_t written = 0;
+
+	hvri_relationship_step(r, event, update);
+	fuzz_must(!update->overflow &&
+			  update->action_count <= HVRI_UPDATE_ACTIONS &&
+			  update->send_count <= HVRI_UPDATE_SENDS,
+		  "an update overflows");
+	for (uint32_t i = 0; i < update->action_count; i++) {
+		uint32_t type = update->actions[i].type;
+
+		fuzz_must(type > 0 && type < HVRI_ACTION_TYPE_COUNT,
+			  "an action that there is not");
+		fuzz_must(!writes || type != HVRI_ACTION_DROP_OVERLAY || asked,
+			  "what a guest wrote is thrown away by a peer's word");
+	}
+	for (uint32_t i = 0; i < update->timer_count; i++)
+		fuzz_must(update->timers[i].at_ns >=
+				  event->now_ns + SECOND / 10,
+			  "a timer that is due at once");
+	/* Whatever was decided can be kept, and read again; and an operator can go
+	 * on from it. */
+	fuzz_must(hvri_record_encode(rec, encoded, sizeof(encoded), &written) ==
+				  HVREPL_OK &&
+			  hvri_record_decode(encoded, written, &again) ==
+				  HVREPL_OK,
+		  "a record that cannot be kept");
+	fuzz_must(!stood || hvri_lineage_look(&rec->lineage, &rec->current) != NULL,
+		  "a site in an epoch that it does not know");
+	fuzz_must(!stood || rec->rolled_back ||
+			  !hvri_lineage_dead(&rec->lineage, &rec->current),
+		  "a site in an epoch that was given up");
+}
+
 /* A message that the decoder takes, at a site that has greeted its peer. */
 static void forged(struct fuzz_in *in)
 {
 	static struct hvri_message_storage storage;
-	static uint8_t encoded[HVRI_RECORD_ENCODED_MAX];
-	static struct hvri_record again;
 	uint32_t at = fuzz_u8(in) % 2;
 	struct hvri_relationship *r = &w.site[at].r;
 	struct hvri_event event;
 	struct hvri_update update;
 	struct hvri_message message;
-	size_t length = fuzz_u16(in), written = 0;
+	size_t length = fuzz_u16(in);
 	uint8_t ids = fuzz_u8(in);
 	const uint8_t *bytes = fuzz_take(in, &length);
 
@@ -143,22 +189,237 @@ static void forged(struct fuzz_in *in)
 		event.fresh[i] = sites_fresh(&w);
 	event.u.message.message = &message;
 	event.u.message.authorised = ids >> 4;
-	hvri_relationship_step(r, &event, &update);
-	fuzz_must(!update.overflow &&
-			  update.action_count <= HVRI_UPDATE_ACTIONS &&
-			  update.send_count <= HVRI_UPDATE_SENDS,
-		  "an update overflows");
-	for (uint32_t i = 0; i < update.action_count; i++)
-		fuzz_must(update.actions[i].type > 0 &&
-				  update.actions[i].type <
-					  HVRI_ACTION_TYPE_COUNT,
-			  "an action that there is not");
-	/* Whatever was decided can be kept, and read again. */
-	fuzz_must(hvri_record_encode(&r->record, encoded, sizeof(encoded),
-				     &written) == HVREPL_OK &&
-			  hvri_record_decode(encoded, written, &again) ==
-				  HVREPL_OK,
-		  "a record that cannot be kept");
+	step(r, &event, &update);
+}
+
+/* An id that the site may know something by, or one that it does not. */
+static struct hvrepl_uuid known_id(struct fuzz_in *in,
+				   const struct hvri_record *rec)
+{
+	const struct hvri_lineage *lineage = &rec->lineage;
+	uint8_t which = fuzz_u8(in);
+	uint32_t k = lineage->count == 0 ? 0 : which / 8 % lineage->count;
+	struct hvrepl_uuid id = { { (uint8_t)(1 + which / 32) } };
+
+	switch (which % 8) {
+	case 0:
+	case 1:
+		return rec->current;
+	case 2:
+		return which / 8 % 2 ? rec->relinquished : rec->joining;
+	case 3:
+		return which / 8 % 2 ? rec->position.epoch : rec->peer;
+	case 4:
+		return lineage->epochs[k].id;
+	case 5:
+		return lineage->epochs[k].parent;
+	case 6:
+		return which / 8 % 2 ? rec->site : rec->job.epoch;
+	default:
+		return id; /* One of a few: they come again. */
+	}
+}
+
+static uint64_t number(struct fuzz_in *in, const struct hvri_record *rec)
+{
+	uint8_t which = fuzz_u8(in);
+
+	switch (which % 4) {
+	case 0:
+		return rec->position.number + which / 64;
+	case 1:
+		return hvri_lineage_next_ordinal(&rec->lineage);
+	case 2:
+		return which / 4;
+	default:
+		return HVRI_COUNTER_MAX - which / 32;
+	}
+}
+
+static void tell_point(struct fuzz_in *in, const struct hvri_record *rec,
+		       struct hvri_point *point)
+{
+	*point = fuzz_u8(in) % 2 ? rec->position : rec->last_cut;
+	if (fuzz_u8(in) % 2)
+		point->epoch = known_id(in, rec);
+	if (fuzz_u8(in) % 2)
+		point->number = number(in, rec);
+	if (fuzz_u8(in) % 2)
+		point->cut = known_id(in, rec);
+	if (fuzz_u8(in) % 4 == 0)
+		point->utc_ns = fuzz_u64(in);
+}
+
+/* What it knows, what its peer knows, and what nobody does. */
+static void tell_claim(struct fuzz_in *in, const struct hvri_record *rec,
+		       const struct hvri_record *peer, struct hvri_claim *claim)
+{
+	uint8_t more = fuzz_u8(in) % 4;
+
+	memset(claim, 0, sizeof(*claim));
+	claim->site = rec->peer;
+	claim->record_id = peer->id;
+	claim->generation = number(in, rec);
+	claim->seen_id = fuzz_u8(in) % 2 ? rec->id : peer->peer_id;
+	claim->seen_generation = fuzz_u8(in) % 2 ? 0 : number(in, rec);
+	claim->mode = fuzz_u8(in) % HVREPL_MODE_COUNT;
+	claim->phase = fuzz_u8(in) % HVRI_PHASE_COUNT;
+	claim->ownership = fuzz_u8(in) % HVREPL_OWNERSHIP_COUNT;
+	claim->pause = fuzz_u8(in) % 4;
+	claim->armed = fuzz_u8(in) % 2;
+	claim->untrusted = fuzz_u8(in) % 4 == 0;
+	claim->rolled_back = fuzz_u8(in) % 4 == 0;
+	claim->current = known_id(in, rec);
+	claim->verdict_peer = known_id(in, rec);
+	claim->joining = known_id(in, rec);
+	tell_point(in, rec, &claim->position);
+	claim->frontier.disk = fuzz_u8(in) % 3;
+	claim->frontier.offset = number(in, rec);
+	claim->lineage = fuzz_u8(in) % 2 ? rec->lineage : peer->lineage;
+	for (uint8_t i = 0; i < more && claim->lineage.count < HVRI_EPOCHS_MAX;
+	     i++)
+		claim->lineage.epochs[claim->lineage.count++] =
+			(struct hvri_epoch){
+				.id = known_id(in, rec),
+				.parent = known_id(in, rec),
+				.owner = fuzz_u8(in) % 2 ? rec->peer : rec->site,
+				.ordinal = number(in, rec),
+				.fork_point = number(in, rec),
+				.planned = fuzz_u8(in) % 2,
+				.entered = fuzz_u8(in) % 2,
+			};
+	for (uint32_t i = 0; i < claim->lineage.count; i++)
+		if (fuzz_u8(in) % 4 == 0)
+			claim->lineage.epochs[i].outcome =
+				fuzz_u8(in) % (HVREPL_OUTCOME_REFUSED + 1);
+	if (claim->lineage.count > 0)
+		claim->current = claim->lineage.epochs[claim->lineage.count - 1].id;
+}
+
+/* A message made of what the site knows; and what it began ends well. */
+static void lie(struct fuzz_in *in)
+{
+	static struct hvri_claim claim;
+	static struct hvri_setup setup;
+	static struct hvri_message_storage storage;
+	static uint8_t bytes[HVRI_MESSAGE_ENCODED_MAX];
+	uint32_t at = fuzz_u8(in) % 2;
+	struct hvri_relationship *r = &w.site[at].r;
+	const struct hvri_record *rec = &r->record;
+	struct hvri_message message, heard;
+	struct hvri_update update;
+	struct hvri_event event;
+	size_t length = 0;
+
+	memset(&message, 0, sizeof(message));
+	message.type = 1 + fuzz_u8(in) % (HVRI_MESSAGE_TYPE_COUNT - 1);
+	message.from_incarnation = r->peer_incarnation;
+	message.to_incarnation = r->incarnation;
+	switch (message.type) {
+	case HVRI_MESSAGE_ENABLE:
+	case HVRI_MESSAGE_HELLO:
+		if (message.type == HVRI_MESSAGE_HELLO)
+			message.number = r->hello_seen + 1;
+		tell_claim(in, rec, &w.site[!at].r.record, &claim);
+		hvri_build_setup(rec, &setup);
+		setup.policy.cycle_ns = number(in, rec);
+		setup.policy.start_wait_ns = number(in, rec);
+		message.claim = &claim;
+		message.setup = &setup;
+		break;
+	case HVRI_MESSAGE_CUT_BEGIN:
+		tell_point(in, rec, &message.u.cut.point);
+		tell_point(in, rec, &message.u.cut.from);
+		message.u.cut.handover = known_id(in, rec);
+		message.u.cut.kind = 1 + fuzz_u8(in) % 3;
+		message.u.cut.closed = fuzz_u8(in) % 2;
+		break;
+	case HVRI_MESSAGE_DURABLE:
+		tell_point(in, rec, &message.u.durable.point);
+		break;
+	case HVRI_MESSAGE_JOIN:
+	case HVRI_MESSAGE_JOIN_READY:
+		message.u.join.epoch = known_id(in, rec);
+		tell_point(in, rec, &message.u.join.from);
+		message.u.join.exact = fuzz_u8(in) % 2;
+		message.u.join.untrusted = fuzz_u8(in) % 2;
+		break;
+	case HVRI_MESSAGE_CUT_ACCEPT:
+	case HVRI_MESSAGE_CUT_DECLINE:
+	case HVRI_MESSAGE_CUT_GONE:
+	case HVRI_MESSAGE_PROGRESS:
+		message.u.progress.cut = fuzz_u8(in) % 4 ?
+						 r->cut.begin.point.cut :
+						 r->receiving.point.cut;
+		message.u.progress.chunk = number(in, rec);
+		message.answer.code = -(int32_t)(fuzz_u16(in) % 600);
+		break;
+	case HVRI_MESSAGE_DISCARD:
+	case HVRI_MESSAGE_DISCARDED:
+		message.u.discard.loser = known_id(in, rec);
+		message.u.discard.winner = known_id(in, rec);
+		break;
+	case HVRI_MESSAGE_OPERATION:
+		message.u.operation.job = number(in, rec);
+		message.u.operation.operation =
+			fuzz_u8(in) % HVREPL_OPERATION_COUNT;
+		message.u.operation.epoch = known_id(in, rec);
+		break;
+	case HVRI_MESSAGE_ANSWER:
+		message.answer.about = 1 + fuzz_u8(in) %
+						   (HVRI_MESSAGE_TYPE_COUNT - 1);
+		message.answer.job = rec->job.id;
+		message.answer.epoch = known_id(in, rec);
+		message.answer.code = -(int32_t)(fuzz_u16(in) % 600);
+		break;
+	case HVRI_MESSAGE_REMOVE:
+		message.u.remove.epoch = known_id(in, rec);
+		break;
+	case HVRI_MESSAGE_STATUS:
+	case HVRI_MESSAGE_RANGES:
+		break;
+	default:
+		message.u.handover.epoch = known_id(in, rec);
+		message.u.handover.parent = known_id(in, rec);
+		message.u.handover.ordinal = number(in, rec);
+		message.u.handover.point = number(in, rec);
+		break;
+	}
+	memset(&event, 0, sizeof(event));
+	event.now_ns = w.env.now_ns;
+	event.utc_ns = w.utc_ns;
+	for (unsigned i = 0; i < 3; i++)
+		event.fresh[i] = sites_fresh(&w);
+	event.type = HVRI_EVENT_MESSAGE;
+	event.u.message.message = &heard;
+	event.u.message.authorised = fuzz_u8(in);
+	if (hvri_message_encode(&message, bytes, sizeof(bytes), &length) < 0 ||
+	    hvri_message_decode(bytes, length, &storage, &heard) < 0)
+		return;
+	step(r, &event, &update);
+	for (uint32_t i = 0, count = update.action_count; i < count; i++) {
+		uint64_t token = update.actions[i].token;
+
+		if (token == 0 || fuzz_u8(in) % 4 == 0)
+			continue;
+		memset(&event.u, 0, sizeof(event.u));
+		event.type = HVRI_EVENT_DONE;
+		event.u.done.token = token;
+		event.u.done.cut = sites_fresh(&w);
+		event.u.done.utc_ns = w.utc_ns;
+		for (unsigned k = 0; k < 3; k++)
+			event.fresh[k] = sites_fresh(&w);
+		step(r, &event, &after);
+	}
+	/* All of what it was sent is there. */
+	if (r->receiving.point.number != 0 && fuzz_u8(in) % 2) {
+		memset(&event.u, 0, sizeof(event.u));
+		event.type = HVRI_EVENT_POINT_COMPLETE;
+		event.u.data.cut = r->receiving.point.cut;
+		for (unsigned k = 0; k < 3; k++)
+			event.fresh[k] = sites_fresh(&w);
+		step(r, &event, &after);
+	}
 }
 
 static void one(const uint8_t *bytes, size_t length)
@@ -184,8 +445,11 @@ static void one(const uint8_t *bytes, size_t length)
 	for (unsigned i = 0; mine.left > 0 && i < STEPS_MAX; i++)
 		happen(&mine);
 	test_random_feed(NULL, NULL, 0);
-	for (unsigned i = 0; in.left > 0 && i < 32; i++)
-		forged(&in);
+	for (unsigned i = 0; in.left > 0 && i < 64; i++)
+		if ((flags & 4) != 0)
+			lie(&in);
+		else
+			forged(&in);
 	sites_free(&w);
 }
 
@@ -216,6 +480,9 @@ static void seeds(void)
 		if (type == HVRI_MESSAGE_CUT_BEGIN) {
 			message.u.cut.kind = HVRI_CUT_DELTA;
 			message.u.cut.closed = true;
+			message.u.cut.point.number = 1;
+			message.u.cut.point.epoch.bytes[0] = 1;
+			message.u.cut.point.cut.bytes[0] = 1;
 		}
 		memset(bytes, 0, 7);
 		if (hvri_message_encode(&message, bytes + 7, 32768, &length) <

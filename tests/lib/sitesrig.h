@@ -21,12 +21,12 @@ static inline void set_up(void)
 {
 	sites_init(&w, SITES_SEED);
 	SITES_BEGIN(&w);
-	ck_assert_ptr_null(w.broken);
+	ck_assert_msg(w.broken == NULL, "%s", w.broken);
 }
 
 static inline void tear_down(void)
 {
-	ck_assert_ptr_null(w.broken);
+	ck_assert_msg(w.broken == NULL, "%s", w.broken);
 	sites_free(&w);
 }
 
@@ -34,6 +34,6 @@ static inline void tear_down(void)
 static inline void begin(uint32_t site, uint32_t operation)
 {
 	ck_assert_int_eq(sites_operate(&w, site, operation, 0, NULL), HVREPL_OK);
-	ck_assert_ptr_null(w.broken);
+	ck_assert_msg(w.broken == NULL, "%s", w.broken);
 }
 #endif

@@ -331,7 +331,6 @@ START_TEST(numbers_that_are_counted_on_from_have_a_limit)
 		{ HVRI_MESSAGE_HELLO, &claim.lineage.epochs[1].ordinal },
 		{ HVRI_MESSAGE_HELLO, &claim.lineage.epochs[1].fork_point },
 		{ HVRI_MESSAGE_CUT_BEGIN, &m.u.cut.point.number },
-		{ HVRI_MESSAGE_CUT_BEGIN, &m.u.cut.from.number },
 		{ HVRI_MESSAGE_DURABLE, &m.u.durable.point.number },
 		{ HVRI_MESSAGE_HANDOVER_REQUEST, &m.u.handover.ordinal },
 		{ HVRI_MESSAGE_GRANT, &m.u.handover.point },
@@ -351,6 +350,17 @@ START_TEST(numbers_that_are_counted_on_from_have_a_limit)
 							     &storage, &back),
 					 over ? HVREPL_E_PROTOCOL : HVREPL_OK);
 		}
+	/* A cut follows a point of a lower number. */
+	for (uint32_t more = 0; more < 2; more++) {
+		make(&m, HVRI_MESSAGE_CUT_BEGIN, 1);
+		m.u.cut.from.number = m.u.cut.point.number - more;
+		ck_assert_int_eq(hvri_message_encode(&m, bytes, sizeof(bytes),
+						     &length),
+				 HVREPL_OK);
+		ck_assert_int_eq(hvri_message_decode(bytes, length, &storage,
+						     &back),
+				 more ? HVREPL_OK : HVREPL_E_PROTOCOL);
+	}
 	/* Nor is an epoch none. */
 	make(&m, HVRI_MESSAGE_HANDOVER_REQUEST, 1);
 	memset(&m.u.handover.epoch, 0, sizeof(m.u.handover.epoch));
