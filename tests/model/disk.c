@@ -193,10 +193,8 @@ static void do_overlay(struct model_world *w, uint32_t i,
 	struct model_point *point = model_find(site, &a->point);
 	const struct hvri_epoch *epoch;
 
-	if (site->overlay && hvri_uuid_equal(&site->overlay_name, &a->epoch))
-		return;
-	/* Folded in already, and we died before we knew. */
-	if (!site->overlay && site->r.record.form == HVRI_FORM_FOLDING)
+	/* Open for it already; or folded in, and we died before we knew. */
+	if (hvri_uuid_equal(&site->overlay_name, &a->epoch))
 		return;
 	if (point == NULL) {
 		end->code = HVREPL_E_NOT_FOUND;
@@ -221,6 +219,7 @@ static void adopt(struct model_site *site, const struct hvri_action *a)
 {
 	if (site->gate)
 		model_break("a disk that is written to became a replica");
+	memset(&site->overlay_name, 0, sizeof(site->overlay_name));
 	if (site->point_count == 0 ||
 	    !same_point(&model_newest(site)->id, &a->point)) {
 		drop_points(site);
@@ -301,10 +300,10 @@ void model_perform(struct model_world *w, uint32_t i,
 			site->live = site->over;
 		site->overlay = false;
 		site->over = 0;
-		memset(&site->overlay_name, 0, sizeof(site->overlay_name));
 		drop_points(site);
 		break;
 	case HVRI_ACTION_CREATE_REPLICA:
+		memset(&site->overlay_name, 0, sizeof(site->overlay_name));
 		drop_points(site);
 		break;
 	default: /* RECEIVE, STOP_RECEIVE, RELEASE, UNPIN, CHECK, VERIFY. */

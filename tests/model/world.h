@@ -70,7 +70,7 @@ struct model_site {
 	/* Disk, tracker, store: survive a crash. */
 	uint8_t live, dirty, over, base;
 	bool overlay;
-	struct hvrepl_uuid overlay_name;
+	struct hvrepl_uuid overlay_name; /* Kept when folded, until a store receives. */
 	uint32_t point_count;
 	struct model_point points[MODEL_POINTS];
 	uint64_t stamp;
