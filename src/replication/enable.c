@@ -10,6 +10,7 @@
 
 #define START_WAIT_DEFAULT (10 * HVRI_SECOND)
 #define CYCLE_DEFAULT (30 * HVRI_SECOND)
+#define BLOCK_MAX (UINT32_C(1) << 20)
 
 static void take_setup(struct hvri_record *rec, const struct hvri_setup *setup)
 {
@@ -19,6 +20,23 @@ static void take_setup(struct hvri_record *rec, const struct hvri_setup *setup)
 		rec->policy.cycle_ns = CYCLE_DEFAULT;
 	rec->disk_count = setup->disk_count;
 	memcpy(rec->disks, setup->disks, sizeof(rec->disks));
+}
+
+/* Disks that are told apart, and whose blocks windows can end between. */
+static bool has_sound_disks(const struct hvri_setup *setup)
+{
+	for (uint32_t i = 0; i < setup->disk_count; i++) {
+		uint32_t block = setup->disks[i].block_size;
+
+		if (hvri_uuid_is_none(&setup->disks[i].id) || block == 0 ||
+		    block > BLOCK_MAX || (block & (block - 1)) != 0)
+			return false;
+		for (uint32_t k = 0; k < i; k++)
+			if (hvri_uuid_equal(&setup->disks[k].id,
+					    &setup->disks[i].id))
+				return false;
+	}
+	return true;
 }
 
 /* Of a peer's policy no more than an operator here could say. That it fences who
@@ -177,6 +195,8 @@ void hvri_on_enable(struct hvri_step *s, const struct hvri_message *m)
 		   (hvri_lineage_dead(&claim->lineage, &claim->current) &&
 		    !HVRI_PLANT(enabled_on_a_dead_path)) ||
 		   !hvri_uuid_equal(&m->setup->vm, &rec->vm) ||
+		   (!has_sound_disks(m->setup) &&
+		    !HVRI_PLANT(blocks_of_the_peer)) ||
 		   hvri_uuid_equal(&claim->site, &rec->site)) {
 		why = "the request makes no sense";
 		code = HVREPL_E_PROTOCOL;

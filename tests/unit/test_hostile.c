@@ -271,6 +271,8 @@ static void set_up_unmet(void)
 }
 
 /* ENABLE of a peer, with its policy, in an epoch that this has become of. */
+static uint32_t disks = 1, block = 4096;
+
 static void enable(const struct hvri_policy *policy, uint8_t outcome)
 {
 	static struct hvri_claim claim;
@@ -282,10 +284,11 @@ static void enable(const struct hvri_policy *policy, uint8_t outcome)
 	memset(&setup, 0, sizeof(setup));
 	setup.vm = b->record.vm;
 	setup.policy = *policy;
-	setup.disk_count = 1;
+	setup.disk_count = disks;
 	setup.disks[0].id = sites_fresh(&w);
 	setup.disks[0].size = 1 << 20;
-	setup.disks[0].block_size = 4096;
+	setup.disks[0].block_size = block;
+	setup.disks[1] = setup.disks[0];
 	claim.site = w.site[0].r.record.site;
 	claim.current = sites_fresh(&w);
 	claim.lineage.count = 1;
@@ -309,6 +312,27 @@ static const struct hvri_policy *enabled_with(const struct hvri_policy *policy)
 	b->pending.create = 0;
 	return &b->record.policy;
 }
+
+START_TEST(no_replica_is_made_of_disks_that_cannot_be)
+{
+	const struct hvri_policy usual = { .cycle_ns = HVRI_CYCLE_MIN_NS };
+	static const uint32_t blocks[] = { 0, 4095, UINT32_C(1) << 21,
+					   UINT32_MAX };
+
+	for (uint32_t i = 0; i < HVRI_ARRAY_LEN(blocks); i++) {
+		block = blocks[i];
+		enable(&usual, HVREPL_OUTCOME_COMMITTED);
+		ck_assert_uint_eq(u.action_count, 0);
+	}
+	block = 4096;
+	disks = 2; /* By one id. */
+	enable(&usual, HVREPL_OUTCOME_COMMITTED);
+	ck_assert_uint_eq(u.action_count, 0);
+	disks = 1;
+	enable(&usual, HVREPL_OUTCOME_COMMITTED);
+	ck_assert_uint_eq(u.action_count, 1);
+}
+END_TEST
 
 START_TEST(no_replica_is_made_in_an_epoch_that_was_given_up)
 {
@@ -376,6 +400,7 @@ int main(void)
 	tcase_add_checked_fixture(unmet, set_up_unmet, tear_down);
 	tcase_add_test(unmet,
 		       a_peers_policy_is_no_other_than_an_operator_here_could_set);
+	tcase_add_test(unmet, no_replica_is_made_of_disks_that_cannot_be);
 	tcase_add_test(unmet, no_replica_is_made_in_an_epoch_that_was_given_up);
 	suite_add_tcase(suite, unmet);
 	return test_run(suite);
