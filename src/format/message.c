@@ -222,6 +222,15 @@ static void get_answer(struct hvri_reader *r, struct hvri_answer *answer)
 		r->bad = true;
 }
 
+/* What ends a job is no refusal without a reason: its operator would hear that it is
+ * done. */
+static void get_refusal(struct hvri_reader *r, struct hvri_answer *answer)
+{
+	get_answer(r, answer);
+	if (answer->code == HVREPL_OK)
+		r->bad = true;
+}
+
 static void put_body(struct hvri_writer *w, const struct hvri_message *m)
 {
 	switch (m->type) {
@@ -368,7 +377,7 @@ static void get_body(struct hvri_reader *r,
 		get_cut(r, &m->u.cut);
 		break;
 	case HVRI_MESSAGE_CUT_DECLINE:
-		get_answer(r, &m->answer);
+		get_refusal(r, &m->answer);
 		/* fall through */
 	case HVRI_MESSAGE_CUT_ACCEPT:
 	case HVRI_MESSAGE_CUT_GONE:
@@ -418,6 +427,12 @@ static void get_body(struct hvri_reader *r,
 		break;
 	case HVRI_MESSAGE_ANSWER:
 		get_answer(r, &m->answer);
+		/* Of the others, what was asked for says that it is done. */
+		if (m->answer.about != HVRI_MESSAGE_OPERATION &&
+		    m->answer.about != HVRI_MESSAGE_HANDOVER_REQUEST &&
+		    m->answer.about != HVRI_MESSAGE_REMOVE &&
+		    m->answer.code == HVREPL_OK)
+			r->bad = true;
 		break;
 	case HVRI_MESSAGE_REMOVE:
 		if (r->left == 0)

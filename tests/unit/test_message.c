@@ -371,6 +371,40 @@ START_TEST(numbers_that_are_counted_on_from_have_a_limit)
 }
 END_TEST
 
+/* It would end a job as done that is not. */
+START_TEST(a_refusal_has_a_reason)
+{
+	static const uint8_t about[] = {
+		HVRI_MESSAGE_HELLO, HVRI_MESSAGE_ENABLE,
+		HVRI_MESSAGE_HANDOVER_CHECK, HVRI_MESSAGE_JOIN,
+		HVRI_MESSAGE_DISCARD,
+		/* These are answered when they are done, too. */
+		HVRI_MESSAGE_HANDOVER_REQUEST, HVRI_MESSAGE_OPERATION,
+		HVRI_MESSAGE_REMOVE,
+	};
+	struct hvri_message m, back;
+	size_t length = 0;
+
+	for (uint32_t k = 0; k < HVRI_ARRAY_LEN(about); k++) {
+		make(&m, HVRI_MESSAGE_ANSWER, 1);
+		m.answer.about = about[k];
+		m.answer.code = HVREPL_OK;
+		ck_assert_int_eq(hvri_message_encode(&m, bytes, sizeof(bytes),
+						     &length),
+				 HVREPL_OK);
+		ck_assert_int_eq(hvri_message_decode(bytes, length, &storage,
+						     &back),
+				 k < 5 ? HVREPL_E_PROTOCOL : HVREPL_OK);
+	}
+	make(&m, HVRI_MESSAGE_CUT_DECLINE, 1);
+	m.answer.code = HVREPL_OK;
+	ck_assert_int_eq(hvri_message_encode(&m, bytes, sizeof(bytes), &length),
+			 HVREPL_OK);
+	ck_assert_int_eq(hvri_message_decode(bytes, length, &storage, &back),
+			 HVREPL_E_PROTOCOL);
+}
+END_TEST
+
 START_TEST(a_message_has_1024_ranges_at_most)
 {
 	static uint8_t many[(HVRI_RANGES_MAX + 1) * 16];
@@ -432,6 +466,7 @@ int main(void)
 		tc, random_damage_is_refused_or_means_something_else_in_bounds);
 	tcase_add_test(tc, limits_and_versions_are_checked_before_use);
 	tcase_add_test(tc, numbers_that_are_counted_on_from_have_a_limit);
+	tcase_add_test(tc, a_refusal_has_a_reason);
 	tcase_add_test(tc, a_message_has_1024_ranges_at_most);
 	tcase_add_test(tc, the_digest_of_ranges_sees_order_and_place);
 	suite_add_tcase(suite, tc);
