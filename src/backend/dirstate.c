@@ -207,13 +207,23 @@ static size_t build(struct dir_state *state, const char *key, const void *bytes,
 	return size;
 }
 
+/* Always a file of our own: one that is there is somebody else's (another name of a
+ * file elsewhere, with rights that are not ours), or could not be removed. */
+static int make_temp(const struct dir_state *state)
+{
+	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
+	int fd = openat(state->dir_fd, TEMP_NAME, flags, 0600);
+
+	if (fd >= 0 || errno != EEXIST ||
+	    unlinkat(state->dir_fd, TEMP_NAME, 0) < 0)
+		return fd;
+	return openat(state->dir_fd, TEMP_NAME, flags, 0600);
+}
+
 static int32_t write_temp(struct dir_state *state, size_t size)
 {
 	struct hvrepl_iovec iov = { state->file, size };
-	int fd = openat(state->dir_fd, TEMP_NAME,
-			O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC |
-				O_NONBLOCK,
-			0600);
+	int fd = make_temp(state);
 	int32_t rc;
 
 	if (fd < 0)

@@ -123,11 +123,16 @@ static int32_t storage_read(void *user, hvrepl_op *op, void *object_user,
 	return hvri_fd_read(object->fd, offset, &iov, 1, HVREPL_E_STORAGE_IO);
 }
 
-static int32_t may_change(const struct dir_object *object)
+/* Which names there are is unknown once a flush of the directory failed, and no
+ * later flush could make anything in it durable. */
+static int32_t may_change(const struct dir_storage *storage,
+			  const struct dir_object *object)
 {
 	if (object->read_only)
 		return HVREPL_E_READ_ONLY;
-	return atomic_load(&object->poisoned) ? HVREPL_E_POISONED : HVREPL_OK;
+	return atomic_load(&object->poisoned) ||
+			       atomic_load(&storage->poisoned) ?
+		       HVREPL_E_POISONED : HVREPL_OK;
 }
 
 static int32_t storage_write(void *user, hvrepl_op *op, void *object_user,
@@ -135,9 +140,9 @@ static int32_t storage_write(void *user, hvrepl_op *op, void *object_user,
 			     uint32_t iov_count)
 {
 	struct dir_object *object = object_user;
-	int32_t rc = may_change(object);
+	int32_t rc = may_change(user, object);
 
-	(void)user, (void)op;
+	(void)op;
 	if (rc == HVREPL_OK)
 		rc = hvri_fd_write(object->fd, offset, iov, iov_count,
 				   HVREPL_E_STORAGE_IO);
@@ -211,9 +216,8 @@ static int32_t storage_flush(void *user, hvrepl_op *op, void *object_user)
 static int32_t storage_resize(void *user, void *object_user, uint64_t size)
 {
 	struct dir_object *object = object_user;
-	int32_t rc = may_change(object);
+	int32_t rc = may_change(user, object);
 
-	(void)user;
 	if (rc < 0)
 		return rc;
 	if (size > INT64_MAX)
@@ -226,7 +230,7 @@ static int32_t storage_punch(void *user, void *object_user, uint64_t offset,
 			     uint64_t length)
 {
 	struct dir_object *object = object_user;
-	int32_t rc = may_change(object);
+	int32_t rc = may_change(user, object);
 	uint64_t size = 0;
 	int failed;
 
@@ -257,6 +261,8 @@ static int32_t storage_remove(void *user, const char *id)
 		return HVREPL_E_INVALID;
 	if (storage->read_only)
 		return HVREPL_E_READ_ONLY;
+	if (atomic_load(&storage->poisoned))
+		return HVREPL_E_POISONED;
 	return unlinkat(storage->dir_fd, id, 0) == 0 ? HVREPL_OK :
 						       io_code(errno);
 }

@@ -81,7 +81,9 @@ int32_t hvrepl_file_token_check(void *user, const uint8_t *saved,
 		return 0;
 	if (__builtin_add_overflow(saved_utc_ns, *slack_ns, &latest))
 		return 0;
-	return token_time(now + 8) <= latest && token_time(now + 24) <= latest;
+	/* Nobody can set a ctime; one that went back is of a clock that did. */
+	return token_time(now + 8) >= token_time(saved + 8) &&
+	       token_time(now + 8) <= latest && token_time(now + 24) <= latest;
 }
 
 static int32_t disk_info(void *user, struct hvrepl_disk_info *out)
@@ -206,6 +208,15 @@ static int32_t disk_discard(void *user, hvrepl_op *op, uint64_t offset,
 	return failed == 0 ? HVREPL_OK : HVREPL_E_UNSUPPORTED;
 }
 
+/* Behind the end of a file that was cut short is no hole: a hole is zeroes, and what
+ * was there is lost. */
+static bool is_as_long(const struct file_disk *disk, uint64_t end)
+{
+	struct stat st;
+
+	return fstat(disk->fd, &st) == 0 && (uint64_t)st.st_size >= end;
+}
+
 static int32_t disk_allocated(void *user, uint64_t offset, uint64_t length,
 			      struct hvrepl_extent *extents_out,
 			      uint32_t *count_inout, uint64_t *end_out)
@@ -220,6 +231,8 @@ static int32_t disk_allocated(void *user, uint64_t offset, uint64_t length,
 		off_t data = lseek(disk->fd, (off_t)at, SEEK_DATA), hole;
 
 		if (data < 0 && errno == ENXIO) {
+			if (!is_as_long(disk, end))
+				return HVREPL_E_DISK_IO;
 			at = end; /* Only a hole up to the end of the file. */
 			break;
 		}

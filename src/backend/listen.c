@@ -60,8 +60,13 @@ static void watch_again(hvrepl_listener *listener)
 	bool wanted = !listener->paused &&
 		      listener->handshakes < listener->options.handshakes_max;
 
-	(void)hvrepl_loop_watch_change(listener->watch,
-				       wanted ? HVREPL_LOOP_READ : 0);
+	if (hvrepl_loop_watch_change(listener->watch,
+				     wanted ? HVREPL_LOOP_READ : 0) == HVREPL_OK ||
+	    !wanted)
+		return;
+	/* There may be no handshake whose end would have us look again. */
+	listener->paused = true;
+	hvrepl_loop_timer_set(listener->pause, hvrepl_loop_now() + PAUSE_NS);
 }
 
 static void leave_callback(hvrepl_listener *listener)

@@ -67,6 +67,11 @@ uint64_t hvrepl_loop_now(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+bool hvri_loop_runs(const hvrepl_loop *loop)
+{
+	return atomic_load(&loop->running);
+}
+
 bool hvri_loop_is_current(const hvrepl_loop *loop)
 {
 	return atomic_load(&loop->running) &&
@@ -304,6 +309,20 @@ void hvrepl_loop_detach(hvrepl_loop_attachment *attachment)
 /* What was removed while lists were walked goes here, between the rounds. */
 static void sweep(hvrepl_loop *loop)
 {
+	/* First: whoever is released lets go of timers and watches there. */
+	for (hvrepl_loop_attachment **at = &loop->attachments; *at != NULL;) {
+		hvrepl_loop_attachment *attachment = *at;
+
+		if (attachment->removed) {
+			*at = attachment->next;
+			if (attachment->door.release != NULL)
+				attachment->door.release(
+					attachment->door.user);
+			free(attachment);
+		} else {
+			at = &attachment->next;
+		}
+	}
 	while (loop->gone != NULL) {
 		hvrepl_loop_watch *watch = loop->gone;
 
@@ -318,19 +337,6 @@ static void sweep(hvrepl_loop *loop)
 			free(timer);
 		} else {
 			at = &timer->next;
-		}
-	}
-	for (hvrepl_loop_attachment **at = &loop->attachments; *at != NULL;) {
-		hvrepl_loop_attachment *attachment = *at;
-
-		if (attachment->removed) {
-			*at = attachment->next;
-			if (attachment->door.release != NULL)
-				attachment->door.release(
-					attachment->door.user);
-			free(attachment);
-		} else {
-			at = &attachment->next;
 		}
 	}
 }

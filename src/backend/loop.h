@@ -8,6 +8,8 @@
 
 /* Does the loop run, and on this thread? */
 bool hvri_loop_is_current(const hvrepl_loop *loop);
+/* Does it, on any thread? */
+bool hvri_loop_runs(const hvrepl_loop *loop);
 
 /* A posted function whose memory is the poster's: posting cannot fail. In use
  * until its function begins. */

@@ -160,7 +160,7 @@ int32_t hvrepl_runner_wait_job(hvrepl_runner *runner, uint64_t job,
 
 	if (runner == NULL || job == 0)
 		return HVREPL_E_INVALID;
-	if (hvri_loop_is_current(runner->loop))
+	if (hvri_loop_runs(runner->loop))
 		return HVREPL_E_STATE;
 	done = find_done(runner, job);
 	if (done == NULL) {
@@ -188,7 +188,7 @@ int32_t hvrepl_runner_close_node(hvrepl_runner *runner, uint64_t timeout_ns)
 
 	if (runner == NULL)
 		return HVREPL_E_INVALID;
-	if (hvri_loop_is_current(runner->loop))
+	if (hvri_loop_runs(runner->loop))
 		return HVREPL_E_STATE;
 	if (runner->closed)
 		return HVREPL_OK;

@@ -174,6 +174,7 @@ struct hvri_tls_session {
 	const struct hvri_mechanism *mechanism;
 	int fd;
 	uint32_t want;       /* HVREPL_LOOP_*: what the last call waits for. */
+	size_t barren;       /* Bytes read that brought nothing, in this call. */
 	uint32_t step;       /* HVREPL_STEP_* */
 	bool greeting_done;
 	uint32_t greeting_at;
@@ -203,7 +204,7 @@ struct hvri_tls_session {
  * One look at a peer's certificate, in a handshake or later: chain, usages,
  * name, revocation, pin. What it found is in `session` (verify_*, peer*), of
  * which it needs server, expected, known and context. `living`: names are
- * settled, and that time has passed does not count.
+ * settled, and what time it is does not count.
  */
 void hvri_tls_verify_with(SSL_CTX *ctx);
 bool hvri_tls_verify(struct hvri_tls_session *session, X509_STORE_CTX *store,

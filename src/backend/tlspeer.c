@@ -31,14 +31,15 @@ static void done(void *user, const struct hvrepl_channel *channel,
 {
 	struct peer *peer = user;
 
+	if (peer->node != NULL && peer->options.attempted != NULL)
+		peer->options.attempted(peer->options.user, result);
+	/* It may have gone meanwhile, also in that call. */
 	if (peer->node == NULL) {
 		if (channel != NULL)
 			channel->release(channel->user);
 		drop(peer);
 		return;
 	}
-	if (peer->options.attempted != NULL)
-		peer->options.attempted(peer->options.user, result);
 	if (channel != NULL)
 		(void)hvrepl_node_connected(peer->node, channel,
 					    HVREPL_CHANNEL_INITIATOR);

@@ -10,6 +10,9 @@
 #include <sys/socket.h>
 
 #define SOCKET_KIND 0x7d
+/* Bytes from the socket that may bring nothing before others have their turn; a
+ * record is whole within so many. */
+#define BARREN_MAX (2u * HVRI_TLS_RECORD)
 
 /*
  * OpenSSL reads and writes the socket through this, not through its own socket
@@ -40,6 +43,13 @@ static int socket_read(BIO *bio, char *bytes, size_t length, size_t *read_out)
 	ssize_t done;
 
 	BIO_clear_retry_flags(bio);
+	/* Changes of keys bring no byte, and OpenSSL goes on reading as long as there
+	 * are any: on the loop's thread, past every time limit. What is left makes the
+	 * socket ready again, and others have their turn. */
+	if (session->barren >= BARREN_MAX) {
+		BIO_set_retry_read(bio);
+		return 0;
+	}
 	do
 		done = recv(session->fd, bytes, length, 0);
 	while (done < 0 && errno == EINTR);
@@ -50,6 +60,7 @@ static int socket_read(BIO *bio, char *bytes, size_t length, size_t *read_out)
 			BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
 		return 0;
 	}
+	session->barren += (size_t)done;
 	*read_out = (size_t)done;
 	return 1;
 }
@@ -212,6 +223,7 @@ int32_t hvri_tls_handshake(struct hvri_tls_session *session,
 {
 	int32_t rc;
 
+	session->barren = 0;
 	if (!SSL_is_init_finished(session->ssl)) {
 		int result;
 
@@ -330,6 +342,7 @@ int32_t hvri_tls_send(struct hvri_tls_session *session,
 		}
 		ERR_clear_error();
 		errno = 0;
+		session->barren = 0;
 		result = SSL_write_ex(session->ssl, bytes, length, &written);
 		if (result != 1)
 			return wait_or_fail(session, result, NULL);
@@ -361,6 +374,7 @@ int32_t hvri_tls_receive(struct hvri_tls_session *session, void *buffer,
 
 		ERR_clear_error();
 		errno = 0;
+		session->barren = 0;
 		result = SSL_read_ex(session->ssl, (uint8_t *)buffer + got,
 				     length - got, &piece);
 		got += piece;
@@ -387,6 +401,7 @@ int32_t hvri_tls_shutdown(struct hvri_tls_session *session)
 
 	ERR_clear_error();
 	errno = 0;
+	session->barren = 0;
 	result = SSL_shutdown(session->ssl);
 	return result >= 0 ? HVREPL_OK : wait_or_fail(session, result, NULL);
 }

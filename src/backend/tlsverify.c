@@ -108,6 +108,10 @@ static bool forgiven(const struct look *look, X509_STORE_CTX *store)
 		/* What it lists is still looked at. */
 		return look->living || (flags & HVREPL_TLS_ALLOW_STALE) != 0;
 	case X509_V_ERR_CERT_HAS_EXPIRED:
+	/* It was valid when the peer was let in: our clock was set back since. And
+	 * what a list names that a clock ahead of ours made is revoked. */
+	case X509_V_ERR_CERT_NOT_YET_VALID:
+	case X509_V_ERR_CRL_NOT_YET_VALID:
 		return look->living;
 	default:
 		return false;

@@ -56,6 +56,46 @@ static int32_t get(const char *key, char *text, uint32_t room,
 	return rc;
 }
 
+/* Where others may write, too: no file that somebody put in the way is written to,
+ * nor made ours with the rights that it has. */
+START_TEST(a_put_writes_to_a_file_of_its_own)
+{
+	static const char *const planted[] = { "victim", "link", "pipe" };
+	char victim[TEMPDIR_PATH_MAX], way[TEMPDIR_PATH_MAX],
+		file[TEMPDIR_PATH_MAX], text[16] = "";
+	struct stat st;
+
+	tempdir_join(&dir, "victim", victim);
+	tempdir_join(&dir, ".put", way);
+	tempdir_join(&dir, "=k", file);
+	for (uint64_t i = 0; i < 3; i++) {
+		int fd = open(victim, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
+			      0644);
+
+		ck_assert_int_eq(write(fd, "theirs", 6), 6);
+		close(fd);
+		if (i == 0)
+			ck_assert_int_eq(link(victim, way), 0);
+		else if (i == 1)
+			ck_assert_int_eq(symlink(victim, way), 0);
+		else
+			ck_assert_int_eq(mkfifo(way, 0666), 0);
+		ck_assert_msg(put("k", "ours", i) == HVREPL_OK, "%s",
+			      planted[i]);
+		ck_assert_int_eq(lstat(file, &st), 0);
+		ck_assert(S_ISREG(st.st_mode));
+		ck_assert_uint_eq(st.st_mode & 0777, 0600);
+		ck_assert_uint_eq(st.st_nlink, 1);
+		ck_assert_int_eq(stat(victim, &st), 0);
+		ck_assert_int_eq(st.st_size, 6);
+		ck_assert_int_eq(unlink(victim), 0);
+	}
+	ck_assert_int_eq(get("k", text, sizeof(text), &(uint64_t){ 0 }),
+			 HVREPL_OK);
+	ck_assert_str_eq(text, "ours");
+}
+END_TEST
+
 START_TEST(only_the_expected_version_is_replaced)
 {
 	char text[64];
@@ -290,6 +330,7 @@ int main(void)
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, only_the_expected_version_is_replaced);
+	tcase_add_test(tc, a_put_writes_to_a_file_of_its_own);
 	tcase_add_test(tc, bad_keys_and_long_blobs_are_refused);
 	tcase_add_test(tc, keys_are_listed_by_prefix_in_order);
 	tcase_add_test(tc, damage_is_found_and_never_overwritten);

@@ -323,6 +323,14 @@ START_TEST(after_a_failed_flush_an_object_takes_nothing_more)
 			 HVREPL_E_STORAGE_IO);
 	ck_assert_int_eq(flush(&storage, b), HVREPL_E_POISONED);
 	ck_assert_int_eq(storage.ops->sync(storage.user), HVREPL_E_POISONED);
+	ck_assert_int_eq(storage.ops->write(storage.user, NULL, b, 0, &iov, 1),
+			 HVREPL_E_POISONED);
+	ck_assert_int_eq(storage.ops->resize(storage.user, b, 5),
+			 HVREPL_E_POISONED);
+	ck_assert_int_eq(storage.ops->punch(storage.user, b, 0, 5),
+			 HVREPL_E_POISONED);
+	ck_assert_int_eq(storage.ops->remove(storage.user, "b"),
+			 HVREPL_E_POISONED);
 	storage.ops->close(storage.user, a);
 	ck_assert_int_eq(storage.ops->open(storage.user, "n",
 					   HVREPL_OBJECT_CREATE, &a),

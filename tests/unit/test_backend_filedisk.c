@@ -270,6 +270,71 @@ START_TEST(a_token_is_believed_only_for_the_same_file_in_time)
 }
 END_TEST
 
+/* Nobody can set a ctime: one before the saved one is of a change by a clock that was
+ * set back. */
+START_TEST(a_change_by_a_clock_that_was_set_back_is_a_change)
+{
+	struct hvrepl_disk_info saved = { sizeof(saved), 0, 0, 0, 0, { 0 } };
+	const uint64_t second = 1000000000u;
+	uint64_t slack = 5 * second, utc;
+	struct hvrepl_disk disk;
+	struct timespec clock;
+	uint8_t now[48];
+
+	ck_assert_int_eq(hvrepl_file_disk_create(path, MIB, NULL), HVREPL_OK);
+	ck_assert_int_eq(hvrepl_file_disk_open(path, 0, &disk, NULL), HVREPL_OK);
+	ck_assert_int_eq(disk.ops->info(disk.user, &saved), HVREPL_OK);
+	disk.release(disk.user);
+	clock_gettime(CLOCK_REALTIME, &clock);
+	utc = (uint64_t)clock.tv_sec * second;
+	memcpy(now, saved.token, sizeof(now));
+	ck_assert_int_eq(hvrepl_file_token_check(&slack, saved.token, 48, utc,
+						 now, 48), 1);
+	/* Seconds of ctime, little-endian: 256 s earlier. */
+	for (unsigned i = 9; now[i]-- == 0; i++)
+		;
+	ck_assert_int_eq(hvrepl_file_token_check(&slack, saved.token, 48, utc,
+						 now, 48), 0);
+}
+END_TEST
+
+/* What is gone from a file was no hole: whoever copies holes as zeroes would give the
+ * other side zeroes for it, and be told nothing. */
+START_TEST(a_file_that_was_cut_short_is_not_allocated_as_zeroes)
+{
+	struct hvrepl_extent extents[4];
+	struct hvrepl_disk disk;
+	uint8_t byte[512] = { 1 };
+	struct hvrepl_iovec iov = { byte, sizeof(byte) };
+	uint64_t end = 0;
+	uint32_t count = 4;
+
+	ck_assert_int_eq(hvrepl_file_disk_create(path, MIB, NULL), HVREPL_OK);
+	ck_assert_int_eq(hvrepl_file_disk_open(path, 0, &disk, NULL), HVREPL_OK);
+	ck_assert_int_eq(disk.ops->writev(disk.user, NULL, 0, &iov, 1),
+			 HVREPL_OK);
+	ck_assert_int_eq(disk.ops->allocated(disk.user, 0, MIB, extents, &count,
+					     &end), HVREPL_OK);
+	ck_assert_uint_eq(end, MIB);
+	ck_assert_int_eq(truncate(path, MIB / 2), 0);
+	ck_assert_int_eq(disk.ops->readv(disk.user, NULL, MIB - 512, &iov, 1),
+			 HVREPL_E_DISK_IO);
+	for (uint64_t from = 0; from < MIB; from += MIB / 4) {
+		count = 4;
+		ck_assert_int_eq(disk.ops->allocated(disk.user, from,
+						     MIB - from, extents,
+						     &count, &end),
+				 HVREPL_E_DISK_IO);
+	}
+	/* Of what is there it tells as ever. */
+	count = 4;
+	ck_assert_int_eq(disk.ops->allocated(disk.user, 0, MIB / 2, extents,
+					     &count, &end), HVREPL_OK);
+	ck_assert_uint_eq(end, MIB / 2);
+	disk.release(disk.user);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("file disk");
@@ -282,6 +347,8 @@ int main(void)
 	tcase_add_test(tc, only_written_ranges_are_allocated);
 	tcase_add_test(tc, a_write_from_outside_moves_the_identity_token);
 	tcase_add_test(tc, a_token_is_believed_only_for_the_same_file_in_time);
+	tcase_add_test(tc, a_change_by_a_clock_that_was_set_back_is_a_change);
+	tcase_add_test(tc, a_file_that_was_cut_short_is_not_allocated_as_zeroes);
 	tcase_add_test(tc, a_second_opener_is_refused);
 	tcase_add_test(tc, what_is_no_disk_is_refused_with_a_sentence);
 	suite_add_tcase(suite, tc);

@@ -228,6 +228,78 @@ START_TEST(a_door_is_driven_by_wakes_deadlines_and_its_own_word)
 }
 END_TEST
 
+/* A door with a timer and a watch of its own, which go with it. */
+struct owner {
+	hvrepl_loop_attachment *attachment;
+	hvrepl_loop_timer *timer;
+	hvrepl_loop_watch *watch;
+	unsigned released;
+};
+
+static int32_t owner_process(void *user, uint32_t budget)
+{
+	(void)user, (void)budget;
+	hvrepl_loop_stop(loop);
+	return 0;
+}
+
+static uint64_t owner_deadline(void *user)
+{
+	(void)user;
+	return UINT64_MAX;
+}
+
+static void owner_release(void *user)
+{
+	struct owner *owner = user;
+
+	owner->released++;
+	hvrepl_loop_timer_set(owner->timer, 0);
+	hvrepl_loop_timer_free(owner->timer);
+	hvrepl_loop_watch_remove(owner->watch);
+}
+
+/* Both ways: as it is detached, and with the loop. */
+START_TEST(a_door_lets_go_of_its_timer_and_watch_as_it_is_released)
+{
+	int ends[2];
+
+	ck_assert_int_eq(pipe(ends), 0);
+	for (unsigned with_the_loop = 0; with_the_loop < 2; with_the_loop++) {
+		struct hvrepl_loop_door door = HVREPL_LOOP_DOOR_INIT;
+		struct owner owner = { .released = 0 };
+
+		ck_assert_int_eq(hvrepl_loop_timer_create(loop, fire, NULL,
+							  &owner.timer),
+				 HVREPL_OK);
+		ck_assert_int_eq(hvrepl_loop_watch_fd(loop, ends[0],
+						      HVREPL_LOOP_READ,
+						      read_one, &ends[0],
+						      &owner.watch),
+				 HVREPL_OK);
+		door.user = &owner;
+		door.process = owner_process;
+		door.deadline = owner_deadline;
+		door.release = owner_release;
+		ck_assert_int_eq(hvrepl_loop_attach(loop, &door,
+						    &owner.attachment),
+				 HVREPL_OK);
+		ck_assert_int_eq(hvrepl_loop_run(loop), HVREPL_OK);
+		if (with_the_loop == 0) {
+			hvrepl_loop_detach(owner.attachment);
+			hvrepl_loop_stop(loop);
+			hvrepl_loop_wake(loop);
+			ck_assert_int_eq(hvrepl_loop_run(loop), HVREPL_OK);
+		}
+		hvrepl_loop_destroy(loop);
+		ck_assert_uint_eq(owner.released, 1);
+		setup();
+	}
+	close(ends[0]);
+	close(ends[1]);
+}
+END_TEST
+
 static atomic_bool went;
 
 static void *run_elsewhere(void *argument)
@@ -261,6 +333,7 @@ int main(void)
 	tcase_add_test(tc, timers_fire_once_in_order_and_not_when_taken_back);
 	tcase_add_test(tc, functions_posted_by_many_threads_all_run);
 	tcase_add_test(tc, a_door_is_driven_by_wakes_deadlines_and_its_own_word);
+	tcase_add_test(tc, a_door_lets_go_of_its_timer_and_watch_as_it_is_released);
 	tcase_add_test(tc, a_loop_is_stopped_from_another_thread);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);

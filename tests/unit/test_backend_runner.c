@@ -4,6 +4,9 @@
 #include "tlsrig.h"
 
 #include <hvrepl/backends/node.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 
 /*
  * A node that does what the test says, in place of libhvrepl's: the runner
@@ -12,7 +15,7 @@
 struct hvrepl_node {
 	struct hvrepl_event events[80];
 	unsigned event_count, event_at;
-	unsigned processed, closings;
+	unsigned processed, closings, close_calls;
 	uint64_t due_ns;
 	struct hvrepl_peer_config peer;
 	unsigned connected, failed;
@@ -67,6 +70,7 @@ int32_t hvrepl_node_next_event(hvrepl_node *self, struct hvrepl_event *event)
 int32_t hvrepl_node_close(hvrepl_node *self)
 {
 	self->closings++;
+	self->close_calls++;
 	return HVREPL_OK;
 }
 
@@ -200,12 +204,18 @@ END_TEST
 
 static unsigned attempts;
 static uint32_t attempt_step;
+static bool let_go_within; /* The node goes in the call that tells of an attempt. */
 
 static void note_attempt(void *user, const struct hvrepl_connect_result *result)
 {
 	(void)user;
 	attempts++;
 	attempt_step = result->step;
+	if (!let_go_within)
+		return;
+	node.peer.release(node.peer.user);
+	node.peer.release = NULL;
+	hvrepl_loop_stop(loop);
 }
 
 static void add_peer(uint32_t port, const char *name)
@@ -274,6 +284,94 @@ START_TEST(a_peer_that_was_let_go_in_mid_attempt_is_not_told)
 }
 END_TEST
 
+static void receive_ended(struct hvrepl_op *op, int32_t result)
+{
+	(void)op;
+	ck_assert_int_eq(result, HVREPL_OK);
+	hvrepl_loop_stop(loop);
+}
+
+/* Its peer has closed. */
+static void check_end_of_server(void)
+{
+	struct hvrepl_op op = { .complete = receive_ended };
+	uint8_t byte;
+	size_t got = 1;
+	int32_t rc = server.channel.ops->receive(server.channel.user, &op,
+						 &byte, 1, &got);
+
+	if (rc == HVREPL_PENDING)
+		rc = hvrepl_loop_run(loop);
+	ck_assert_int_eq(rc, HVREPL_OK);
+	ck_assert_uint_eq(got, 0);
+	server.channel.release(server.channel.user);
+	server.channel.ops = NULL;
+}
+
+/* A good one and one that failed: the channel goes too, and the node is not called. */
+START_TEST(a_peer_that_is_let_go_as_its_attempt_is_told_hears_nothing_more)
+{
+	static const char *const names[] = { "replica.test", "other.test" };
+
+	start_listening("127.0.0.1", 0);
+	let_go_within = true;
+	for (unsigned i = 0; i < 2; i++) {
+		memset(&server, 0, sizeof(server));
+		add_peer(hvrepl_listener_port(listener), names[i]);
+		ck_assert_int_eq(node.peer.connect(node.peer.user), HVREPL_OK);
+		while (attempts == 0 || server.settled == 0) {
+			awaited = 1;
+			ck_assert_int_eq(hvrepl_loop_run(loop), HVREPL_OK);
+		}
+		awaited = 0;
+		ck_assert_uint_eq(attempts, 1);
+		ck_assert_uint_eq(node.connected + node.failed, 0);
+		/* What had come up is closed. */
+		if (i == 0)
+			check_end_of_server();
+	}
+	let_go_within = false;
+}
+END_TEST
+
+static atomic_bool runs_now;
+
+static void note_running(void *argument)
+{
+	(void)argument;
+	atomic_store(&runs_now, true);
+}
+
+static void *run_the_loop(void *argument)
+{
+	(void)argument;
+	(void)hvrepl_loop_run(loop);
+	return NULL;
+}
+
+/* Refused as it says, and with nothing begun: neither the node's end, nor a timer that
+ * would stop the loop of whoever runs it. */
+START_TEST(waiting_beside_a_loop_that_runs_elsewhere_changes_nothing)
+{
+	pthread_t thread;
+
+	atomic_store(&runs_now, false);
+	ck_assert_int_eq(hvrepl_loop_post(loop, note_running, NULL), HVREPL_OK);
+	pthread_create(&thread, NULL, run_the_loop, NULL);
+	while (!atomic_load(&runs_now))
+		sched_yield();
+	ck_assert_int_eq(hvrepl_runner_wait_job(runner, 7, 1, NULL),
+			 HVREPL_E_STATE);
+	ck_assert_int_eq(hvrepl_runner_close_node(runner, 1), HVREPL_E_STATE);
+	hvrepl_loop_stop(loop);
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(node.close_calls, 0);
+	ck_assert_int_eq(hvrepl_runner_close_node(runner, 30 * SECOND),
+			 HVREPL_OK);
+	ck_assert_uint_eq(node.close_calls, 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("runner");
@@ -288,6 +386,11 @@ int main(void)
 	tcase_add_test(tc, a_peer_is_dialled_and_both_nodes_get_channels);
 	tcase_add_test(tc, a_failed_attempt_is_told_with_its_step);
 	tcase_add_test(tc, a_peer_that_was_let_go_in_mid_attempt_is_not_told);
+	tcase_add_test(
+		tc,
+		a_peer_that_is_let_go_as_its_attempt_is_told_hears_nothing_more);
+	tcase_add_test(
+		tc, waiting_beside_a_loop_that_runs_elsewhere_changes_nothing);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }

@@ -6,9 +6,11 @@
 #include "tlsrig.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stddef.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -494,6 +496,48 @@ START_TEST(an_attempt_ends_when_its_loop_does)
 }
 END_TEST
 
+/* Linked with --wrap: whoever is taken out of epoll first is not let in again, once. */
+int __real_epoll_ctl(int epoll, int operation, int fd,
+		     struct epoll_event *event);
+int __wrap_epoll_ctl(int epoll, int operation, int fd,
+		     struct epoll_event *event);
+static bool shut_out;
+static int shut_out_fd;
+
+int __wrap_epoll_ctl(int epoll, int operation, int fd,
+		     struct epoll_event *event)
+{
+	if (shut_out && operation == EPOLL_CTL_DEL && shut_out_fd < 0)
+		shut_out_fd = fd;
+	if (shut_out && operation == EPOLL_CTL_ADD && fd == shut_out_fd) {
+		shut_out = false;
+		errno = ENOMEM;
+		return -1;
+	}
+	return __real_epoll_ctl(epoll, operation, fd, event);
+}
+
+/* Nothing else would bring it back: no handshake is under way. */
+START_TEST(a_listener_that_found_no_memory_to_listen_on_listens_again)
+{
+	start_listening("127.0.0.1", 1);
+	shut_out = true;
+	shut_out_fd = -1;
+	knock(1, 1);
+	hang_up();
+	await(1);
+	ck_assert_uint_eq(server.settled, 1);
+	ck_assert(!shut_out);
+	loop_clock_forward(SECOND);
+	call();
+	while (client.settled == 0 || server.settled == 1) {
+		await(1);
+		ck_assert_int_eq(client.code, HVREPL_OK);
+	}
+	ck_assert_int_eq(server.code, HVREPL_OK);
+}
+END_TEST
+
 START_TEST(bad_arguments_and_taken_ports_are_refused)
 {
 	struct hvrepl_tls_listen listen = HVREPL_TLS_LISTEN_INIT;
@@ -554,6 +598,9 @@ int main(void)
 	tcase_add_test(tc, an_attempt_says_how_long_a_round_trip_takes);
 	tcase_add_test(tc, an_unanswered_connect_ends_at_its_deadline);
 	tcase_add_test(tc, an_attempt_ends_when_its_loop_does);
+	tcase_add_test(
+		tc,
+		a_listener_that_found_no_memory_to_listen_on_listens_again);
 	tcase_add_test(tc, bad_arguments_and_taken_ports_are_refused);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);

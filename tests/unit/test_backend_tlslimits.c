@@ -5,6 +5,7 @@
 #include "tlspair.h"
 
 #include <openssl/err.h>
+#include <sys/ioctl.h>
 
 /* One plain client against one of our servers; NULL: our default. */
 struct raw {
@@ -334,6 +335,74 @@ START_TEST(keys_change_by_each_limit_alone)
 }
 END_TEST
 
+/* So many changes of keys as one end would send them, taken before they are. */
+static size_t updates_of_keys(struct hvri_tls_session *session, unsigned count,
+			      uint8_t *bytes, size_t room)
+{
+	int real = session->fd, aside[2];
+	size_t length = 0;
+
+	make_pair(aside);
+	session->fd = aside[0];
+	for (unsigned i = 0; i < count; i++) {
+		ssize_t got;
+
+		ck_assert_int_eq(SSL_key_update(session->ssl,
+						SSL_KEY_UPDATE_NOT_REQUESTED),
+				 1);
+		ck_assert_int_eq(SSL_do_handshake(session->ssl), 1);
+		got = read(aside[1], bytes + length, room - length);
+		ck_assert_int_gt(got, 0);
+		length += (size_t)got;
+	}
+	session->fd = real;
+	close(aside[0]);
+	close(aside[1]);
+	return length;
+}
+
+/* Each is work and brings no byte: who sends nothing else would have the loop's
+ * thread for itself, and no time limit would be looked at. */
+START_TEST(keys_that_change_without_end_hold_nobody_else_up)
+{
+	static uint8_t bytes[256 * 1024];
+	hvrepl_tls *client = credentials("primary.test", "ca");
+	hvrepl_tls *server = credentials("replica.test", "ca");
+	struct hvrepl_iovec iov = { "x", 1 };
+	struct hvri_tls_out out = { &iov, 1, 0 };
+	int left = 0, before;
+	struct link link;
+	size_t length, got = 0;
+	uint8_t byte = 0;
+	int32_t rc;
+
+	open_link(&link, client, server, "replica.test", NULL, 0);
+	shake(&link);
+	ck_assert_int_eq(link.client_rc, HVREPL_OK);
+	length = updates_of_keys(&link.client, 5000, bytes, sizeof(bytes));
+	ck_assert_int_eq(write(link.fds[0], bytes, length), (ssize_t)length);
+	ck_assert_int_eq(hvri_tls_send(&link.client, &out, 1u << 20),
+			 HVREPL_OK);
+	before = (int)length;
+	do {
+		rc = hvri_tls_receive(&link.server, &byte, 1, &got);
+		ck_assert_int_eq(ioctl(link.fds[1], FIONREAD, &left), 0);
+		/* A piece, then others have their turn. */
+		ck_assert_int_lt(before - left, 80000);
+		ck_assert_int_lt(left, before);
+		before = left;
+		if (rc == HVREPL_PENDING)
+			ck_assert_uint_eq(link.server.want, HVREPL_LOOP_READ);
+	} while (rc == HVREPL_PENDING);
+	ck_assert_int_eq(rc, HVREPL_OK);
+	ck_assert_uint_eq(got, 1);
+	ck_assert_int_eq(byte, 'x');
+	close_link(&link);
+	hvrepl_tls_destroy(client);
+	hvrepl_tls_destroy(server);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("TLS limits");
@@ -345,6 +414,7 @@ int main(void)
 	tcase_add_test(tc, a_session_of_another_identity_is_worth_nothing);
 	tcase_add_test(tc, early_data_is_never_taken);
 	tcase_add_test(tc, keys_change_by_each_limit_alone);
+	tcase_add_test(tc, keys_that_change_without_end_hold_nobody_else_up);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }

@@ -471,6 +471,47 @@ START_TEST(the_end_of_a_certificate_or_list_ends_no_connection)
 }
 END_TEST
 
+/* Who is set back in time can let nobody in; what lives need not go for it, nor for a
+ * list by a clock that is a little ahead of ours. */
+START_TEST(a_clock_that_is_set_back_ends_no_connection)
+{
+	static const char *const revoked[] = { "other.test" };
+	static struct hvri_tls_session scratch;
+	struct hvrepl_tls_options options = replica_options();
+	hvrepl_tls *other = other_site();
+	struct hvri_tls_context *context;
+	struct connection made, bad;
+	char list[TEMPDIR_PATH_MAX];
+
+	start_listening("127.0.0.1", 0);
+	made = join_from(primary);
+	bad = join_from(other);
+	pki_list(ca, &dir, "list.crl", revoked, 1, 3600, 7200);
+	options.crl = tempdir_join(&dir, "list.crl", list);
+	ck_assert_int_eq(hvrepl_tls_replace(replica, &options, NULL),
+			 HVREPL_OK);
+	/* What it lists is revoked all the same. */
+	ck_assert_uint_eq(told.count, 1);
+	ck_assert_str_eq(told.peer, "other.test");
+	check_closed(&bad.server, &bad.client);
+	use(&made);
+	/* By a clock at which no certificate has begun. */
+	context = hvri_tls_current(replica);
+	X509_VERIFY_PARAM_set_time(X509_STORE_get0_param(context->store),
+				   time(NULL) - 10 * 365 * 86400L);
+	hvri_tls_living_recheck(replica, context, &scratch);
+	hvri_tls_context_drop(context);
+	ck_assert_uint_eq(told.count, 1);
+	use(&made);
+	/* The new one has to be valid now, by a list that is. */
+	attempt(primary);
+	ck_assert_int_eq(server.code, HVREPL_E_UNAUTHENTICATED);
+	part(&made);
+	part(&bad);
+	hvrepl_tls_destroy(other);
+}
+END_TEST
+
 START_TEST(files_that_are_bad_leave_all_as_it_was)
 {
 	struct hvrepl_tls_options options = replica_options();
@@ -516,6 +557,7 @@ int main(void)
 	tcase_add_test(tc, a_revocation_counts_also_past_the_end_of_ones_own_certificate);
 	tcase_add_test(tc, the_applications_word_and_new_pins_count_for_what_lives);
 	tcase_add_test(tc, the_end_of_a_certificate_or_list_ends_no_connection);
+	tcase_add_test(tc, a_clock_that_is_set_back_ends_no_connection);
 	tcase_add_test(tc, files_that_are_bad_leave_all_as_it_was);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);

@@ -34,7 +34,8 @@ HVREPL_API void hvrepl_loop_stop(hvrepl_loop *loop);
 /**
  * Free a loop that does not run. Functions still posted run here first, then
  * its connections break, attempts end with CANCELLED and listeners close;
- * channels that nodes still hold work no more (CLOSED). NULL is fine.
+ * channels that nodes still hold work no more (CLOSED). Doors are released and
+ * timers freed; watches are to be removed by then. NULL is fine.
  */
 HVREPL_API void hvrepl_loop_destroy(hvrepl_loop *loop);
 
@@ -58,7 +59,8 @@ struct hvrepl_loop_door {
 	int32_t (*process)(void *user, uint32_t budget);
 	/** When it is next due, CLOCK_MONOTONIC ns; UINT64_MAX: never. */
 	uint64_t (*deadline)(void *user);
-	/** Optional: once, when neither is called any more; on failure too. */
+	/** Optional: once, when neither is called any more; on failure too. It may
+	 * free timers and remove watches of the loop, also while that is destroyed. */
 	void (*release)(void *user);
 };
 #define HVREPL_LOOP_DOOR_INIT \

@@ -54,7 +54,8 @@ HVREPL_API int32_t hvrepl_runner_wait_job(hvrepl_runner *runner, uint64_t job,
 
 /**
  * Close the node and run the loop on this thread until that is over
- * (HVREPL_EVENT_CLOSED); then hvrepl_node_destroy() works. As wait_job.
+ * (HVREPL_EVENT_CLOSED); then hvrepl_node_destroy() works. As wait_job; with
+ * STATE the node is not closed.
  */
 HVREPL_API int32_t hvrepl_runner_close_node(hvrepl_runner *runner,
 					    uint64_t timeout_ns);
@@ -69,7 +70,8 @@ struct hvrepl_tls_peer {
 	const char *name;     /* Whom its certificate must name. Copied. */
 	const char *host;     /* NULL: `name`. Copied. */
 	uint64_t connect_timeout_ns; /* As in hvrepl_tls_connect. */
-	/** Optional: each attempt's end, on the loop's thread. */
+	/** Optional: each attempt's end, on the loop's thread. It may destroy
+	 * the node, which then gets no channel. */
 	void (*attempted)(void *user,
 			  const struct hvrepl_connect_result *result);
 	void *user; /* Borrowed as long as the peer. */

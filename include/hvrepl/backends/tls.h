@@ -121,9 +121,10 @@ HVREPL_API int32_t hvrepl_tls_create(const struct hvrepl_tls_options *options,
 /**
  * Read the files again. Connections made from now on use the new ones; if it
  * fails, the old ones stay in use. Connections that live go on, also past the
- * end of a certificate or list, unless their peer would be refused now for
- * another reason: revoked, of no known CA, another key than its pins, no word
- * on its revocation. Those are closed (UNAUTHENTICATED) after `distrusted`.
+ * end of a certificate or list, or before its begin where the clock was set
+ * back, unless their peer would be refused now for another reason: revoked, of
+ * no known CA, another key than its pins, no word on its revocation. Those are
+ * closed (UNAUTHENTICATED) after `distrusted`.
  * Any thread; blocks on the files.
  */
 HVREPL_API int32_t hvrepl_tls_reload(hvrepl_tls *tls,
