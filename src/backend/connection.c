@@ -538,9 +538,8 @@ int32_t hvri_connection_start(const struct hvri_connection_setup *setup,
 	hvri_loop_join(setup->loop, &c->member);
 	hvri_tcp_tune(setup->fd);
 	hvrepl_loop_timer_set(c->timer,
-			      hvrepl_loop_now() +
-				      hvri_tls_options(setup->tls)
-					      ->handshake_timeout_ns);
+			      hvri_loop_in(hvri_tls_options(setup->tls)
+						   ->handshake_timeout_ns));
 	*connection_out = c;
 	return HVREPL_OK;
 }

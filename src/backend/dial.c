@@ -243,8 +243,7 @@ static void next_address(struct dial *dial)
 		failed = begin_connect(dial, address);
 		if (failed == 0) {
 			hvrepl_loop_timer_set(dial->timer,
-					      hvrepl_loop_now() +
-						      patience(dial));
+					      hvri_loop_in(patience(dial)));
 			return;
 		}
 		address_failed(dial, failed);
@@ -407,10 +406,9 @@ static int32_t fill(struct dial *dial, hvrepl_loop *loop, hvrepl_tls *tls,
 	dial->options.peer = strdup(connect->peer != NULL ? connect->peer :
 							    connect->host);
 	dial->started_ns = hvrepl_loop_now();
-	dial->deadline_ns = dial->started_ns +
-			    (connect->connect_timeout_ns != 0 ?
-				     connect->connect_timeout_ns :
-				     CONNECT_TIMEOUT_NS);
+	dial->deadline_ns = hvri_loop_in(connect->connect_timeout_ns != 0 ?
+						 connect->connect_timeout_ns :
+						 CONNECT_TIMEOUT_NS);
 	dial->member.loop_gone = loop_gone;
 	dial->error = (struct hvrepl_error)HVREPL_ERROR_INIT;
 	dial->start.function = start;

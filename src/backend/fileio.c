@@ -123,8 +123,11 @@ int32_t hvri_fd_lock(int fd, bool shared, int32_t other)
 			     .l_whence = SEEK_SET };
 	int rc = fcntl(fd, F_OFD_SETLK, &all);
 
-	/* File systems without byte locks may still have whole-file ones. */
-	if (rc < 0 && errno != EAGAIN && errno != EACCES)
+	/* File systems without byte locks may still have whole-file ones. Where there
+	 * are both kinds they do not see each other: one that fails for want of
+	 * something is no reason to take the other. */
+	if (rc < 0 &&
+	    (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL))
 		rc = flock(fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB);
 	if (rc == 0)
 		return HVREPL_OK;

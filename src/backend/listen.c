@@ -381,6 +381,11 @@ static int32_t take_options(const struct hvrepl_tls_listen *from,
 				 error);
 	if (rc < 0)
 		return rc;
+	if (out->peers == NULL && out->peer_count > 0)
+		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
+				     "%u peers are meant and none is given: "
+				     "without any, everybody the CA vouches for "
+				     "would be let in", out->peer_count);
 	if (out->reserved != 0)
 		return hvri_sys_fail(error, HVREPL_E_INVALID, 0,
 				     "what is reserved must be zero");

@@ -67,6 +67,13 @@ uint64_t hvrepl_loop_now(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+uint64_t hvri_loop_in(uint64_t ns)
+{
+	uint64_t now = hvrepl_loop_now();
+
+	return ns < UINT64_MAX - now ? now + ns : UINT64_MAX;
+}
+
 bool hvri_loop_runs(const hvrepl_loop *loop)
 {
 	return atomic_load(&loop->running);

@@ -8,6 +8,8 @@
 
 /* Does the loop run, and on this thread? */
 bool hvri_loop_is_current(const hvrepl_loop *loop);
+/* So long from now; UINT64_MAX where that is beyond all time. */
+uint64_t hvri_loop_in(uint64_t ns);
 /* Does it, on any thread? */
 bool hvri_loop_runs(const hvrepl_loop *loop);
 

@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A proof of a moment may be followed so late, if a handshake may take as long. */
+#define LATE_NS (10 * SECOND_NS)
+
 int32_t hvri_proof_create(struct hvri_tls_session *session, hvrepl_tls *tls,
 			  hvrepl_loop *loop, void (*wake)(void *user),
 			  void *user, struct hvri_proof **out)
@@ -99,10 +102,12 @@ void hvri_proof_take_result(struct hvri_proof *proof)
 {
 	const struct hvrepl_proof_step *step = &proof->job->step;
 	const struct hvri_mechanism *mechanism = proof->mechanism;
-	uint64_t now = hvrepl_loop_now(), life = step->lifetime_ns;
-	/* The client's next proof may come so much late. */
+	uint64_t now = hvrepl_loop_now(), life = step->lifetime_ns, end;
+	/* The client's next proof may come so much late: as a handshake may take, but
+	 * where that is for ever the proof ends all the same. */
 	uint64_t late = hvri_tls_options(proof->tls)->handshake_timeout_ns;
-	bool ends = life < UINT64_MAX - now && late < UINT64_MAX - now - life;
+	uint64_t late_max = life > LATE_NS ? life : LATE_NS;
+	bool ends = life < UINT64_MAX - now;
 
 	if (proof->count++ == 0)
 		strcpy(proof->session->peer, step->peer);
@@ -113,7 +118,9 @@ void hvri_proof_take_result(struct hvri_proof *proof)
 	if (!ends)
 		return;
 	if (proof->session->server) {
-		proof->ends_ns = now + life + late;
+		late = late < late_max ? late : late_max;
+		proof->ends_ns = __builtin_add_overflow(now + life, late, &end) ?
+					 UINT64_MAX : end;
 	} else {
 		proof->ends_ns = now + life;
 		proof->next_ns = now + (life > 2 * SECOND_NS ? life / 2 :

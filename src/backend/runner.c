@@ -132,13 +132,12 @@ int32_t hvrepl_runner_create(hvrepl_loop *loop, hvrepl_node *node,
 /* Run the loop until the event that is awaited has come. */
 static int32_t run(hvrepl_runner *runner, uint64_t timeout_ns)
 {
-	uint64_t now = hvrepl_loop_now();
 	int32_t rc;
 
 	runner->timed_out = false;
 	hvrepl_loop_timer_set(runner->timer,
-			      timeout_ns == 0 || timeout_ns > UINT64_MAX - now ?
-				      UINT64_MAX : now + timeout_ns);
+			      timeout_ns == 0 ? UINT64_MAX :
+						hvri_loop_in(timeout_ns));
 	rc = hvrepl_loop_run(runner->loop);
 	hvrepl_loop_timer_set(runner->timer, UINT64_MAX);
 	return rc;

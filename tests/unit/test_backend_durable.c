@@ -11,6 +11,7 @@
 #include <hvrepl/backends.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -92,6 +93,34 @@ int __wrap_posix_fadvise(int fd, off_t offset, off_t length, int advice)
 	ck_assert_int_eq(length, 0);
 	(void)fails('c');
 	return __real_posix_fadvise(fd, offset, length, advice);
+}
+
+/* Locks of a byte range fail with this errno; 0: they do not. */
+static int no_byte_locks;
+int __real_fcntl(int fd, int command, ...);
+int __wrap_fcntl(int fd, int command, ...);
+int __real_flock(int fd, int operation);
+int __wrap_flock(int fd, int operation);
+
+int __wrap_fcntl(int fd, int command, ...)
+{
+	va_list rest;
+	void *argument;
+
+	va_start(rest, command);
+	argument = va_arg(rest, void *);
+	va_end(rest);
+	if (command != F_OFD_SETLK || no_byte_locks == 0)
+		return __real_fcntl(fd, command, argument);
+	errno = no_byte_locks;
+	return -1;
+}
+
+/* 'l': the file as a whole is locked. */
+int __wrap_flock(int fd, int operation)
+{
+	(void)fails('l');
+	return __real_flock(fd, operation);
 }
 
 static struct tempdir dir;
@@ -340,6 +369,41 @@ START_TEST(after_a_failed_flush_an_object_takes_nothing_more)
 }
 END_TEST
 
+/* The two kinds of locks do not see each other: who had one of the other kind because
+ * the kernel was short of something would share the directory with the next. */
+START_TEST(a_lock_that_fails_for_a_moment_is_not_taken_in_another_way)
+{
+	static const struct {
+		int error;
+		const char *calls;
+	} cases[] = {
+		{ ENOLCK, "" },	      { ENOMEM, "" },	 { EIO, "" },
+		{ EOPNOTSUPP, "l" }, { ENOSYS, "l" }, { EINVAL, "l" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		bool whole = cases[i].calls[0] != 0;
+		struct hvrepl_storage storage;
+		struct hvrepl_state state;
+
+		forget();
+		no_byte_locks = cases[i].error;
+		if (hvrepl_dir_storage_open(dir.path, 0, &storage, NULL) ==
+		    HVREPL_OK) {
+			ck_assert(whole);
+			ck_assert_int_eq(hvrepl_dir_state_open(dir.path, 0,
+							       &state, NULL),
+					 HVREPL_E_BUSY);
+			storage.release(storage.user);
+		} else {
+			ck_assert(!whole);
+			ck_assert_str_eq(calls, "");
+		}
+		no_byte_locks = 0;
+	}
+}
+END_TEST
+
 /* It may have met a failed flush and died before it could say so. */
 START_TEST(what_an_earlier_process_left_in_a_cache_is_written_or_gone)
 {
@@ -493,6 +557,9 @@ int main(void)
 		a_directory_that_is_opened_for_creation_has_a_durable_name);
 	tcase_add_test(tc, the_first_flush_makes_the_name_durable_too);
 	tcase_add_test(tc, after_a_failed_flush_an_object_takes_nothing_more);
+	tcase_add_test(
+		tc,
+		a_lock_that_fails_for_a_moment_is_not_taken_in_another_way);
 	tcase_add_test(tc, what_an_earlier_process_left_in_a_cache_is_written_or_gone);
 	tcase_add_test(tc, after_a_failed_flush_a_disk_takes_nothing_more);
 	tcase_add_loop_test(tc, a_flush_beside_one_that_fails_does_not_end_well,

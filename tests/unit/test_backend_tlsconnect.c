@@ -538,6 +538,25 @@ START_TEST(a_listener_that_found_no_memory_to_listen_on_listens_again)
 }
 END_TEST
 
+/* Time limits have no end of their own, such as where a sum would wrap. */
+START_TEST(whoever_waits_for_ever_is_not_late_at_once)
+{
+	tear_down();
+	set_up(UINT64_MAX);
+	hvrepl_tls_destroy(primary);
+	primary_options.handshake_timeout_ns = UINT64_MAX;
+	primary = credentials("primary.test", &primary_options);
+	start_listening("127.0.0.1", 0);
+	dial("127.0.0.1", hvrepl_listener_port(listener), "replica.test",
+	     UINT64_MAX);
+	while (client.settled == 0 || server.settled == 0) {
+		await(1);
+		ck_assert_msg(client.code == HVREPL_OK, "%s", client.sentence);
+		ck_assert_msg(server.code == HVREPL_OK, "%s", server.sentence);
+	}
+}
+END_TEST
+
 START_TEST(bad_arguments_and_taken_ports_are_refused)
 {
 	struct hvrepl_tls_listen listen = HVREPL_TLS_LISTEN_INIT;
@@ -554,6 +573,13 @@ START_TEST(bad_arguments_and_taken_ports_are_refused)
 			 HVREPL_E_BUSY);
 	ck_assert_ptr_nonnull(strstr(error.sentence, "in use"));
 	listen.address = "localhost";
+	ck_assert_int_eq(hvrepl_tls_listen(loop, replica, &listen, &second,
+					   &error),
+			 HVREPL_E_INVALID);
+	/* Whoever names peers and gives none does not mean everybody. */
+	listen.address = "127.0.0.1";
+	listen.port = 0;
+	listen.peer_count = 1;
 	ck_assert_int_eq(hvrepl_tls_listen(loop, replica, &listen, &second,
 					   &error),
 			 HVREPL_E_INVALID);
@@ -601,6 +627,7 @@ int main(void)
 	tcase_add_test(
 		tc,
 		a_listener_that_found_no_memory_to_listen_on_listens_again);
+	tcase_add_test(tc, whoever_waits_for_ever_is_not_late_at_once);
 	tcase_add_test(tc, bad_arguments_and_taken_ports_are_refused);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);

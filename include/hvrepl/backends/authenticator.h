@@ -34,7 +34,8 @@ struct hvrepl_authenticator_options {
 	const char *self;
 	/** Taken, also on failure; released when the last connection is gone. */
 	struct hvrepl_authenticator authenticator;
-	/** From the first byte to the last of TLS and the proof. 0: 10 s. */
+	/** From the first byte to the last of TLS and the proof. 0: 10 s. So much
+	 * late may a new proof come, but at most a lifetime or 10 s. */
 	uint64_t handshake_timeout_ns;
 	/* As in hvrepl_tls_options. */
 	uint64_t rekey_bytes, rekey_records, rekey_ns;

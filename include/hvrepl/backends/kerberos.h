@@ -60,7 +60,8 @@ struct hvrepl_kerberos_options {
 	const char *principal;
 	/** First part of principals that are named by host. NULL: "hvrepl". */
 	const char *service;
-	/** From the first byte to the last of TLS and Kerberos. 0: 10 s. */
+	/** From the first byte to the last of TLS and Kerberos. 0: 10 s. So much
+	 * late may a new proof come, but at most a lifetime or 10 s. */
 	uint64_t handshake_timeout_ns;
 	/* As in hvrepl_tls_options. */
 	uint64_t rekey_bytes, rekey_records, rekey_ns;

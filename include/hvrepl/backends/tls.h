@@ -311,7 +311,7 @@ struct hvrepl_tls_listen {
 	 * over under the certificate's own name that it matches.
 	 * NULL: every peer the CA vouches for, under the first name of its
 	 * certificate. With Kerberos: principals, and NULL is whoever has
-	 * a ticket for us. Copied.
+	 * a ticket for us. Copied. NULL with a peer_count is refused.
 	 */
 	const char *const *peers;
 	uint32_t peer_count;
