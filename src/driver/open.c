@@ -379,8 +379,9 @@ static int32_t open_live(struct hvri_vm *vm, struct hvrepl_error *error)
 
 /* The file of an adopted disk, for EXPORT: it says what differs, until the first
  * point of the epoch that is followed. After that nobody asks for it, and what is
- * left of it is in nobody's way. Before, nothing else says it: one that is damaged
- * costs a compare, one that cannot be read just now is tried again. */
+ * left of it is in nobody's way. Before, nothing else says it: one that is damaged or
+ * gone (a record of before the disk was forced) costs a compare, one that cannot be read
+ * just now is tried again. */
 static int32_t attach_tail(struct hvri_vm *vm, struct hvrepl_error *error)
 {
 	const struct hvri_point *newest = &vm->start.newest;
@@ -390,7 +391,9 @@ static int32_t attach_tail(struct hvri_vm *vm, struct hvrepl_error *error)
 		       hvri_uuid_equal(&newest->epoch, &tail->epoch));
 	int32_t rc = hvri_vm_attach_trackers(vm, 0, error);
 
-	if (wanted && (rc == HVREPL_E_CORRUPT || rc == HVREPL_E_TRUNCATED)) {
+	if (wanted && (rc == HVREPL_E_CORRUPT || rc == HVREPL_E_TRUNCATED ||
+		       (rc == HVREPL_E_NOT_FOUND &&
+			!HVRI_PLANT(tail_without_a_file)))) {
 		HVRI_TRY(hvri_vm_detach_trackers(vm, 0));
 		rc = hvri_vm_attach_trackers(vm, HVREPL_TRACKER_REBUILD, error);
 	}

@@ -141,6 +141,11 @@ void pair_restore(struct pair_site *site)
 	copy_blobs(site->blobs, site->saved);
 }
 
+void pair_restore_records(struct pair_site *site)
+{
+	copy_blobs(site->blobs, site->saved);
+}
+
 /* ---- Sites. ---- */
 
 static void fill_specs(struct pair *pair,

@@ -201,6 +201,8 @@ uint64_t pair_link_next(const struct pair *pair);
 /* All that a site keeps: disks, storage, state. Bring back while it is down. */
 void pair_backup(struct pair_site *site);
 void pair_restore(struct pair_site *site);
+/* The records alone: its disks and storages stay as they are. */
+void pair_restore_records(struct pair_site *site);
 /* Run until nothing is due before `ns` from now have passed. */
 void pair_run(struct pair *pair, uint64_t ns);
 /* Run until done() or `ns` have passed; whether it is done. */

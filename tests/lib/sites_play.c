@@ -59,8 +59,16 @@ static bool tracking_known(struct one_site *site)
 {
 	const struct hvri_record *rec = &site->durable;
 
-	if (!site->has_record || rec->form == HVRI_FORM_STORE)
+	if (!site->has_record)
 		return true;
+	if (rec->form == HVRI_FORM_STORE) {
+		if (!rec->adopted || !site->overlay)
+			return true;
+		/* Forced since: what its end had changed is not known any more. */
+		site->overlay = false;
+		site->dirty = SITES_ALL;
+		return false;
+	}
 	if (site->untracked) {
 		site->dirty = SITES_ALL;
 		site->untracked = false;

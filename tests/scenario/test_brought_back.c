@@ -144,6 +144,56 @@ START_TEST(a_disk_forced_while_it_became_a_replica_keeps_no_end_of_before)
 }
 END_TEST
 
+/* The same, and its records alone are brought back to before that: its store stands in
+ * a failover that they do not know, or nothing says any more what its end had changed. */
+static void force_and_bring_the_record_back(unsigned step, unsigned then)
+{
+	shadow_setup();
+	shadow_scatter(&pair.a, 1, 20);
+	shadow_protect();
+	shadow_scatter(&pair.a, 2, 10);
+	pair_kill(&pair, &pair.a, false);
+	shadow_ok(&pair.b, HVREPL_OPERATION_UNPLANNED);
+	shadow_ok(&pair.b, HVREPL_OPERATION_COMMIT);
+	shadow_reload(&pair.b);
+	shadow_scatter(&pair.b, 3, 10);
+	pair_start(&pair, &pair.a);
+	pair_run(&pair, 3 * SECOND);
+	pair.a.sim.crash_at = pair.a.sim.io_count + step;
+	ck_assert_int_eq(pair_ask(&pair.b, HVREPL_OPERATION_REVERSE, 0, NULL),
+			 HVREPL_OK);
+	pair_run(&pair, SECOND);
+	pair_kill(&pair, &pair.a, false);
+	pair_link(&pair, false);
+	pair_backup(&pair.a);
+	pair_start(&pair, &pair.a);
+	pair_run(&pair, SECOND);
+	pair.a.sim.crash_at = pair.a.sim.io_count + then;
+	(void)pair_ask(&pair.a, HVREPL_OPERATION_FORCE, 0, NULL);
+	pair_run(&pair, SECOND);
+	pair_kill(&pair, &pair.a, false);
+	pair_restore_records(&pair.a);
+	pair_start(&pair, &pair.a);
+	pair_link(&pair, true);
+	pair_run(&pair, 30 * SECOND);
+	/* Not believed, or it could not become a replica as it died. */
+	if (shadow_status(&pair.b).state == HVREPL_STATE_FAILED_OVER)
+		(void)pair_ask(&pair.b, HVREPL_OPERATION_REVERSE, 0, NULL);
+}
+
+START_TEST(a_record_brought_back_to_before_a_force_is_followed_by_a_compare)
+{
+	for (unsigned then = 0; then < 40; then += 3) {
+		force_and_bring_the_record_back(3 * (unsigned)_i, then);
+		shadow_await(&pair.a, HVREPL_STATE_REPLICATING,
+			     HVREPL_OWNERSHIP_STANDBY);
+		shadow_scatter(&pair.b, 4, 10);
+		shadow_expect_point(&pair.a, shadow_next_point(&pair.b, &pair.a));
+		shadow_teardown();
+	}
+}
+END_TEST
+
 /* Both failed over; then b is brought back from before its epoch, in which nobody
  * stands any more: the divergence has ended, and a goes on as owner. */
 START_TEST(a_divergence_ends_when_the_other_site_is_brought_back_from_before_it)
@@ -326,6 +376,9 @@ int main(void)
 		tc, a_replica_brought_back_from_before_its_first_point_can_follow);
 	tcase_add_test(
 		tc, a_disk_forced_while_it_became_a_replica_keeps_no_end_of_before);
+	tcase_add_loop_test(
+		tc, a_record_brought_back_to_before_a_force_is_followed_by_a_compare,
+		0, 14);
 	tcase_add_test(
 		tc,
 		a_divergence_ends_when_the_other_site_is_brought_back_from_before_it);
