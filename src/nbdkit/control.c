@@ -2,6 +2,8 @@
 /* The control interface's server: libmicrohttpd under a table of routes. */
 #include "control.h"
 
+#include "text.h"
+
 #include <errno.h>
 #include <microhttpd.h>
 #include <pthread.h>
@@ -16,6 +18,9 @@
 
 #define BODY_MAX 65536u
 #define PATH_MAX_LENGTH 1024u
+#define CONNECTIONS_MAX 256u
+
+unsigned control_idle_s = 30;
 
 struct control {
 	struct MHD_Daemon *daemon;
@@ -37,11 +42,12 @@ struct control_request {
 	size_t body_length;
 	json_t *object;
 	bool started; /* The handler has been called. */
+	bool too_long; /* Its path. */
 
 	pthread_mutex_t lock; /* Guards what follows. */
 	bool suspended;
 	unsigned status; /* 0 until answered. */
-	char *answer;    /* NULL: out of memory. */
+	char *answer;    /* NULL: there was no memory for it. */
 };
 
 json_t *control_error_json(int32_t code, const char *sentence)
@@ -51,10 +57,10 @@ json_t *control_error_json(int32_t code, const char *sentence)
 					       "unavailable" };
 	uint32_t class_number = hvrepl_error_class(code);
 
-	return json_pack("{s:{s:i,s:s,s:s,s:s}}", "error", "code", (int)code,
+	return json_pack("{s:{s:i,s:s,s:s,s:o}}", "error", "code", (int)code,
 			 "name", hvrepl_error_name(code), "class",
 			 class_number < 7 ? classes[class_number] : "unknown",
-			 "sentence", sentence);
+			 "sentence", text_json(sentence));
 }
 
 static unsigned http_status(int32_t code)
@@ -145,6 +151,86 @@ void *control_user(const struct control_request *request)
 const json_t *control_body(const struct control_request *request)
 {
 	return request->object;
+}
+
+/* The members there may be, as a sentence has them. */
+static void list_fields(const struct control_field *fields, char *out,
+			size_t size)
+{
+	size_t used = 0;
+
+	out[0] = 0;
+	for (; fields->name != NULL && used < size; fields++)
+		used += (size_t)snprintf(out + used, size - used, "%s'%s'",
+					 used == 0 ? "" : ", ", fields->name);
+}
+
+bool control_check_body(struct control_request *request,
+			const struct control_field *fields)
+{
+	char names[256];
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(request->object, key, value) {
+		const struct control_field *field = fields;
+
+		while (field->name != NULL && strcmp(field->name, key) != 0)
+			field++;
+		if (field->name == NULL) {
+			list_fields(fields, names, sizeof(names));
+			control_fail(request, HVREPL_E_INVALID,
+				     "The request's body has '%.64s', and may have %s.",
+				     key, names);
+			return false;
+		}
+		if (json_typeof(value) != field->type && !json_is_null(value)) {
+			control_fail(request, HVREPL_E_INVALID,
+				     "'%s' of the request's body is not a %s.", key,
+				     field->type == JSON_STRING ? "string" :
+								  "whole number");
+			return false;
+		}
+	}
+	return true;
+}
+
+struct queried {
+	const char *const *names;
+	const char *wrong;
+	bool empty; /* The name is right, but there is no value. */
+};
+
+static enum MHD_Result look_at_query(void *user, enum MHD_ValueKind kind,
+				     const char *key, const char *value)
+{
+	struct queried *queried = user;
+	size_t i = 0;
+
+	(void)kind;
+	while (queried->names[i] != NULL && strcmp(queried->names[i], key) != 0)
+		i++;
+	queried->empty = queried->names[i] != NULL;
+	if (queried->empty && value != NULL)
+		return MHD_YES;
+	queried->wrong = key;
+	return MHD_NO;
+}
+
+bool control_check_query(struct control_request *request,
+			 const char *const *names)
+{
+	struct queried queried = { .names = names };
+
+	MHD_get_connection_values(request->connection, MHD_GET_ARGUMENT_KIND,
+				  look_at_query, &queried);
+	if (queried.wrong == NULL)
+		return true;
+	control_fail(request, HVREPL_E_INVALID,
+		     queried.empty ? "'%.64s' of the request has no value." :
+				     "The request asks for '%.64s', which there is not.",
+		     queried.wrong);
+	return false;
 }
 
 /* Length of the piece of `url` for the braces at `pattern`: up to the next
@@ -247,6 +333,12 @@ static void start(struct control_request *request, const char *method,
 			     "Only root and the daemon's own user may control it.");
 		return;
 	}
+	if (request->too_long) {
+		control_fail(request, HVREPL_E_INVALID,
+			     "The request's path is longer than %u bytes.",
+			     PATH_MAX_LENGTH);
+		return;
+	}
 	rc = find_route(request, method, url);
 	if (rc < 0) {
 		control_fail(request, rc,
@@ -273,7 +365,10 @@ static void start(struct control_request *request, const char *method,
 
 static enum MHD_Result send_answer(struct control_request *request)
 {
-	static char nothing[] = "{}";
+	/* An answer that could not be made is an error, and says which. */
+	static char nothing[] =
+		"{\"error\":{\"code\":-200,\"name\":\"HVREPL_E_NOMEM\","
+		"\"class\":\"resource\",\"sentence\":\"Not enough memory.\"}}";
 	struct MHD_Response *response;
 	enum MHD_Result result;
 	char *text = request->answer == NULL ? nothing : request->answer;
@@ -321,14 +416,13 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
 
 	(void)version;
 	if (request == NULL) {
-		if (strlen(url) > PATH_MAX_LENGTH)
-			return MHD_NO;
 		request = calloc(1, sizeof(*request));
 		if (request == NULL)
 			return MHD_NO;
 		pthread_mutex_init(&request->lock, NULL);
 		request->control = user;
 		request->connection = connection;
+		request->too_long = strlen(url) > PATH_MAX_LENGTH;
 		*state = request;
 		return MHD_YES;
 	}
@@ -392,9 +486,11 @@ static int32_t fail_socket(struct hvrepl_error *error, int32_t code,
 /* Somebody answers: leave it alone. Nobody: it is left over from a crash. */
 static bool in_use(const struct sockaddr_un *address)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool used = fd >= 0 && connect(fd, (const struct sockaddr *)address,
-				       sizeof(*address)) == 0;
+	/* One that hangs, with as many waiting as can, must not hang this one. */
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool used = fd >= 0 && (connect(fd, (const struct sockaddr *)address,
+					sizeof(*address)) == 0 ||
+				errno == EAGAIN);
 
 	if (fd >= 0)
 		close(fd);
@@ -461,7 +557,8 @@ int32_t control_start(const char *path, const struct control_route *routes,
 			MHD_ALLOW_SUSPEND_RESUME,
 		0, NULL, NULL, on_request, control, MHD_OPTION_LISTEN_SOCKET,
 		fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
-		MHD_OPTION_CONNECTION_LIMIT, 256u,
+		MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
+		MHD_OPTION_CONNECTION_TIMEOUT, control_idle_s,
 		MHD_OPTION_END);
 	if (control->daemon == NULL) {
 		close(fd);

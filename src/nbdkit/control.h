@@ -9,6 +9,11 @@
 
 #define CONTROL_PARAMETERS_MAX 3
 
+/* A connection that brings nothing and takes nothing for so long is closed, so that those
+ * which somebody forgot do not keep others out. Not while its request is answered. Tests
+ * say less before control_start(). */
+extern unsigned control_idle_s;
+
 struct control;
 /* One request; answered exactly once, from any thread, now or later. */
 struct control_request;
@@ -40,6 +45,19 @@ const char *control_query(const struct control_request *request,
 			  const char *name);
 /* The body as a JSON object; empty when there was none. Borrowed. */
 const json_t *control_body(const struct control_request *request);
+
+/* A member that a body may have. */
+struct control_field {
+	const char *name; /* NULL ends a list. */
+	json_type type;   /* JSON_STRING or JSON_INTEGER; null is as if absent. */
+};
+/* False after refusing a body with other members, or of another type: what somebody
+ * asked for is not to be taken for what he did not say. */
+bool control_check_body(struct control_request *request,
+			const struct control_field *fields);
+/* The same of ?name=value; `names` ends with NULL. */
+bool control_check_query(struct control_request *request,
+			 const char *const *names);
 
 /* As given to control_start(). */
 void *control_user(const struct control_request *request);

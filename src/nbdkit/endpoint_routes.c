@@ -3,6 +3,7 @@
 #include "endpoint_routes.h"
 
 #include "names.h"
+#include "text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,13 +140,13 @@ static json_t *vm_json(struct endpoint *endpoint,
 		       const struct hvrepl_vm_status *vm)
 {
 	json_t *json = json_pack(
-		"{s:s,s:o,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:s}", "name", vm->name,
+		"{s:s,s:o,s:s,s:s,s:s,s:s,s:s,s:b,s:b,s:o}", "name", vm->name,
 		"id", uuid_json(&vm->id), "mode", name_of_mode(vm->mode),
 		"state", name_of_state(vm->state), "ownership",
 		name_of_ownership(vm->ownership), "health",
 		name_of_health(vm->health), "peer", vm->peer_name, "writable",
 		(int)vm->writable, "connected", (int)vm->connected, "sentence",
-		vm->sentence);
+		text_json(vm->sentence));
 	json_t *more = json_pack(
 		"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:i}",
 		"interval_ns", (json_int_t)vm->cycle_ns, "last_point",
@@ -359,20 +360,56 @@ static void start_operation(struct endpoint *endpoint,
 					 name_of_operation(operation.type)));
 }
 
+/* What an operation does not look at is not said to it: who names a point to a
+ * planned failover would find out afterwards that it was not taken. */
+static bool says_what_counts(struct control_request *request, uint32_t type)
+{
+	bool point = type == HVREPL_OPERATION_UNPLANNED ||
+		     type == HVREPL_OPERATION_CHANGE_POINT ||
+		     type == HVREPL_OPERATION_VERIFY;
+	const char *extra =
+		body_text(request, "peer") != NULL &&
+				type != HVREPL_OPERATION_ENABLE ?
+			"peer" :
+		body_text(request, "epoch") != NULL &&
+				type != HVREPL_OPERATION_DISCARD ?
+			"epoch" :
+		json_is_integer(json_object_get(control_body(request),
+						"point")) &&
+				!point ?
+			"point" :
+			NULL;
+
+	if (extra == NULL)
+		return true;
+	control_fail(request, HVREPL_E_INVALID,
+		     "The operation '%s' takes no '%s'. Leave it away.",
+		     name_of_operation(type), extra);
+	return false;
+}
+
 void endpoint_post_operation(struct endpoint *endpoint,
 			     struct control_request *request)
 {
+	static const struct control_field fields[] = {
+		{ "operation", JSON_STRING },
+		{ "peer", JSON_STRING },
+		{ "point", JSON_INTEGER },
+		{ "epoch", JSON_STRING },
+		{ NULL, JSON_NULL },
+	};
 	struct hvrepl_vm_status vm = HVREPL_VM_STATUS_INIT;
 	const char *name = body_text(request, "operation");
 	uint32_t type;
 
-	if (!vm_of(endpoint, request, &vm))
+	if (!control_check_body(request, fields) ||
+	    !vm_of(endpoint, request, &vm))
 		return;
 	if (name == NULL || !operation_of_name(name, &type))
 		control_fail(request, HVREPL_E_INVALID,
 			     "There is no operation '%s'.",
 			     name == NULL ? "" : name);
-	else
+	else if (says_what_counts(request, type))
 		start_operation(endpoint, request, type, &vm);
 }
 
@@ -407,10 +444,10 @@ static json_t *job_json(struct endpoint *endpoint,
 		done = vm.progress;
 		total = vm.total;
 	}
-	return json_pack("{s:o,s:s,s:s,s:b,s:i,s:s,s:I,s:I}", "job",
+	return json_pack("{s:o,s:s,s:s,s:b,s:i,s:o,s:I,s:I}", "job",
 			 job_id(job->id), "vm", vm.name, "operation",
 			 name_of_operation(job->type), "done", (int)job->done,
-			 "code", (int)job->code, "sentence", job->sentence,
+			 "code", (int)job->code, "sentence", text_json(job->sentence),
 			 "bytes", (json_int_t)done, "total_bytes",
 			 (json_int_t)total);
 }
@@ -500,6 +537,7 @@ static void wait_for(struct control_request *request, uint64_t limit_ms,
 void endpoint_get_job(struct endpoint *endpoint,
 		      struct control_request *request)
 {
+	static const char *const names[] = { "wait_ms", NULL };
 	struct waiting waiting = { .endpoint = endpoint };
 	uint64_t limit_ms = 0;
 	char *end;
@@ -507,20 +545,24 @@ void endpoint_get_job(struct endpoint *endpoint,
 	waiting.job = strtoull(control_parameter(request, 0), &end, 10);
 	if (*end != 0)
 		waiting.job = 0;
-	if (query_number(request, "wait_ms", WAIT_MAX_MS, &limit_ms))
+	if (control_check_query(request, names) &&
+	    query_number(request, "wait_ms", WAIT_MAX_MS, &limit_ms))
 		wait_for(request, limit_ms, look_job, &waiting);
 }
 
 void endpoint_get_wait(struct endpoint *endpoint,
 		       struct control_request *request)
 {
+	static const char *const names[] = { "state", "ownership", "point",
+					     "timeout_ms", NULL };
 	struct waiting waiting = { .endpoint = endpoint };
 	struct hvrepl_vm_status vm = HVREPL_VM_STATUS_INIT;
 	const char *state = control_query(request, "state");
 	const char *ownership = control_query(request, "ownership");
 	uint64_t limit_ms = WAIT_MAX_MS;
 
-	if (!vm_of(endpoint, request, &vm))
+	if (!control_check_query(request, names) ||
+	    !vm_of(endpoint, request, &vm))
 		return;
 	waiting.vm = vm.id;
 	waiting.any_state = state == NULL;

@@ -2,6 +2,7 @@
 /* `test-connection`: which step to a peer fails, who may do what, what the other
  * site's storage has left, and how fast bytes get there. */
 #include "endpoint_routes.h"
+#include "text.h"
 
 #include <hvrepl/backends.h>
 #include <stdio.h>
@@ -41,8 +42,8 @@ static json_t *rights_json(struct test *test)
 		if ((status.verbs >> i & 1) != 0)
 			json_array_append_new(
 				verbs, json_string(hvrepl_verb_name(i)));
-	return json_pack("{s:s,s:o,s:s}", "entry", status.entry, "verbs", verbs,
-			 "sentence", status.sentence);
+	return json_pack("{s:s,s:o,s:o}", "entry", status.entry, "verbs", verbs,
+			 "sentence", text_json(status.sentence));
 }
 
 /* The connection is good and there is no session all the same: whose doing? */
@@ -70,7 +71,7 @@ static void say_refused(struct test *test, int32_t code)
 	json_object_set_new(test->answer, "step", json_string(step));
 	json_object_set_new(test->answer, "name",
 			    json_string(hvrepl_error_name(code)));
-	json_object_set_new(test->answer, "sentence", json_string(sentence));
+	json_object_set_new(test->answer, "sentence", text_json(sentence));
 }
 
 static void wait_for_session(void *argument);
@@ -123,22 +124,23 @@ static void trial_done(void *user, const struct hvrepl_trial_result *result)
 			    json_integer((json_int_t)result->round_trip_ns));
 	json_object_set_new(
 		test->answer, "storage",
-		json_pack("{s:s,s:o,s:o,s:s}", "name",
+		json_pack("{s:s,s:o,s:o,s:o}", "name",
 			  hvrepl_error_name(told ? result->storage_code :
 						   result->code),
 			  "free_bytes", bytes_json(result->free_bytes),
 			  "total_bytes", bytes_json(result->total_bytes),
-			  "sentence", told ? result->storage_sentence :
-					     result->sentence));
+			  "sentence",
+			  text_json(told ? result->storage_sentence :
+					   result->sentence)));
 	json_object_set_new(
 		test->answer, "bandwidth",
-		json_pack("{s:s,s:I,s:I,s:s}", "name",
+		json_pack("{s:s,s:I,s:I,s:o}", "name",
 			  hvrepl_error_name(result->code), "bytes",
 			  (json_int_t)result->bytes, "duration_ns",
 			  (json_int_t)result->duration_ns, "sentence",
-			  told && result->bytes == 0 ?
+			  text_json(told && result->bytes == 0 ?
 				  "the other site had no credit to spare for it: try again when less is replicated" :
-				  result->sentence));
+				  result->sentence)));
 	if (told && storage_fails(test, result->storage_code)) {
 		json_object_set_new(test->answer, "step",
 				    json_string("storage"));
@@ -146,7 +148,7 @@ static void trial_done(void *user, const struct hvrepl_trial_result *result)
 			test->answer, "name",
 			json_string(hvrepl_error_name(result->storage_code)));
 		json_object_set_new(test->answer, "sentence",
-				    json_string(result->storage_sentence));
+				    text_json(result->storage_sentence));
 	} else if (result->code == HVREPL_E_TIMEOUT ||
 		   result->code == HVREPL_E_DISCONNECTED) {
 		json_object_set_new(test->answer, "step",
@@ -155,7 +157,7 @@ static void trial_done(void *user, const struct hvrepl_trial_result *result)
 				    json_string(hvrepl_error_name(
 					    result->code)));
 		json_object_set_new(test->answer, "sentence",
-				    json_string(result->sentence));
+				    text_json(result->sentence));
 	}
 	reply(test);
 }
@@ -290,7 +292,7 @@ static void test_done(void *user, const struct hvrepl_channel *channel,
 
 	test->connected = result->code == HVREPL_OK;
 	test->answer = json_pack(
-		"{s:b,s:s,s:s,s:s,s:s,s:I,s:I,s:s,s:s}", "connected",
+		"{s:b,s:s,s:s,s:s,s:s,s:I,s:I,s:s,s:o}", "connected",
 		(int)test->connected, "mechanism",
 		test->endpoint->config->keytab != NULL ? "kerberos" :
 							 "certificates",
@@ -301,7 +303,7 @@ static void test_done(void *user, const struct hvrepl_channel *channel,
 		(json_int_t)result->round_trip_ns, "name",
 		result->code < 0 ? hvrepl_error_name(result->code) : "",
 		"sentence",
-		result->error != NULL ? result->error->sentence : "");
+		text_json(result->error != NULL ? result->error->sentence : ""));
 	if (channel != NULL) {
 		channel->ops->close(channel->user);
 		channel->release(channel->user);
@@ -334,6 +336,10 @@ static bool take_vm(struct test *test, const char *name)
 void endpoint_post_test(struct endpoint *endpoint,
 			struct control_request *request)
 {
+	static const struct control_field fields[] = {
+		{ "vm", JSON_STRING },
+		{ NULL, JSON_NULL },
+	};
 	const char *vm = json_string_value(
 		json_object_get(control_body(request), "vm"));
 	struct hvrepl_tls_connect connect = HVREPL_TLS_CONNECT_INIT;
@@ -342,6 +348,8 @@ void endpoint_post_test(struct endpoint *endpoint,
 	const struct site_peer *peer = NULL;
 	struct test *test;
 
+	if (!control_check_body(request, fields))
+		return;
 	for (size_t i = 0; i < endpoint->config->peer_count; i++)
 		if (strcmp(endpoint->config->peers[i].name, name) == 0)
 			peer = &endpoint->config->peers[i];

@@ -4,6 +4,7 @@
 #include "endpoint_routes.h"
 
 #include "trust.h"
+#include "text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -239,9 +240,10 @@ void endpoint_post_reload(struct endpoint *endpoint,
 		control_fail_error(request, &error);
 	} else {
 		control_reply(request,
-			      json_pack("{s:s,s:s,s:o,s:o,s:o}", "site",
+			      json_pack("{s:s,s:o,s:o,s:o,s:o}", "site",
 					endpoint->config->name, "file",
-					endpoint->config->file, "changed",
+					text_json(endpoint->config->file),
+					"changed",
 					changed, "trust",
 					trust_json(endpoint), "needs_restart",
 					needs_restart(endpoint->config,

@@ -4,6 +4,7 @@
 #include "site.h"
 
 #include "trust.h"
+#include "text.h"
 
 #include <stdlib.h>
 
@@ -110,9 +111,10 @@ static void cut_done(void *argument, int32_t rc,
 		control_fail_error(request, error);
 	else
 		control_reply(request,
-			      json_pack("{s:I,s:s,s:I,s:I}", "point",
+			      json_pack("{s:I,s:o,s:I,s:I}", "point",
 					(json_int_t)result->point, "directory",
-					result->directory, "changed_bytes",
+					text_json(result->directory),
+					"changed_bytes",
 					(json_int_t)result->changed_bytes,
 					"stored_bytes",
 					(json_int_t)result->stored_bytes));
@@ -130,17 +132,31 @@ static void post_cut(struct control_request *request, void *user)
 		ask_endpoint(request, user, endpoint_post_cut);
 }
 
-#define ASK(name)                                                         \
+/* Of a job or a peer: a captured VM may have its name. */
+static void ask_node(struct control_request *request, struct site *site,
+		     void (*run)(struct endpoint *endpoint,
+				 struct control_request *request))
+{
+	if (site->endpoint == NULL)
+		control_fail(request, HVREPL_E_NOT_FOUND,
+			     "There is no '%s' at site '%s', which only captures. 'hvrepl status' lists what there is.",
+			     control_parameter(request, 0), site->config->name);
+	else
+		endpoint_request(site->endpoint, request, run);
+}
+
+#define ASK_OF(whom, name)                                                \
 	static void ask_##name(struct control_request *request, void *user) \
 	{                                                                 \
-		ask_endpoint(request, user, endpoint_##name);             \
+		whom(request, user, endpoint_##name);                     \
 	}
+#define ASK(name) ASK_OF(ask_endpoint, name)
 ASK(get_points)
 ASK(get_measure)
 ASK(get_wait)
 ASK(post_operation)
-ASK(get_job)
-ASK(post_test)
+ASK_OF(ask_node, get_job)
+ASK_OF(ask_node, post_test)
 
 static void post_reload(struct control_request *request, void *user)
 {

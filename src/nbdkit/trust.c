@@ -2,6 +2,8 @@
 /* A site's certificates or keytab while it runs: reload, revocation, ends. */
 #include "trust.h"
 
+#include "text.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -308,7 +310,7 @@ json_t *trust_json(struct endpoint *endpoint)
 	if (endpoint->tls == NULL ||
 	    hvrepl_tls_get_info(endpoint->tls, &info) < 0)
 		return json_null();
-	return json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:s,s:s}",
+	return json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:o,s:o}",
 			 "mechanism",
 			 endpoint->config->keytab != NULL ? "kerberos" :
 							    "certificates",
@@ -318,5 +320,6 @@ json_t *trust_json(struct endpoint *endpoint)
 			 (json_int_t)info.lists, "list_from_utc_ns",
 			 (json_int_t)info.list_from_utc_ns, "list_until_utc_ns",
 			 (json_int_t)info.list_until_utc_ns, "list_issuer",
-			 info.list_issuer, "last_error", info.sentence);
+			 text_json(info.list_issuer), "last_error",
+			 text_json(info.sentence));
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `cert init`, `issue` and `revoke`: a CA for sites that have none. */
 #include "cert.h"
+#include "text.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -173,7 +174,8 @@ static int done(const struct tool_run *run, const char *file, const X509 *cert,
 	char ends[TOOL_ENDS_MAX];
 
 	if (run->json)
-		return tool_print_json(json_pack("{s:s}", "file", file));
+		return tool_print_json(json_pack("{s:o}", "file",
+						 text_json(file)));
 	printf("%s: %s. %s\n", file,
 	       tool_ends(cert_seconds(X509_get0_notAfter(cert)), ends), more);
 	return TOOL_OK;
@@ -457,7 +459,8 @@ static int say_list(const struct tool_run *run, const char *path,
 	char ends[TOOL_ENDS_MAX];
 
 	if (run->json)
-		return tool_print_json(json_pack("{s:s,s:i}", "file", path,
+		return tool_print_json(json_pack("{s:o,s:i}", "file",
+						 text_json(path),
 						 "revoked", count));
 	printf("%s: %d revoked; %s. Bring it to every site.\n", path, count,
 	       tool_ends(cert_seconds(X509_CRL_get0_nextUpdate(crl)), ends));

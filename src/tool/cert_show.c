@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `cert show`: what a certificate or a revocation list says, and its pin. */
 #include "cert.h"
+#include "text.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -114,10 +115,11 @@ static json_t *cert_json(X509 *cert)
 		return NULL;
 	serial_text(cert, serial);
 	return json_pack(
-		"{s:s,s:s,s:s,s:o,s:b,s:b,s:b,s:s,s:I,s:I,s:s}", "kind",
+		"{s:s,s:o,s:o,s:o,s:b,s:b,s:b,s:s,s:I,s:I,s:s}", "kind",
 		"certificate", "subject",
-		name_text(X509_get_subject_name(cert), subject), "issuer",
-		name_text(X509_get_issuer_name(cert), issuer), "names",
+		text_json(name_text(X509_get_subject_name(cert), subject)),
+		"issuer",
+		text_json(name_text(X509_get_issuer_name(cert), issuer)), "names",
 		names_json(cert), "ca", X509_check_ca(cert) == 1, "server",
 		usages != UINT32_MAX && (usages & XKU_SSL_SERVER) != 0,
 		"client",
@@ -132,8 +134,9 @@ static json_t *list_json(X509_CRL *crl)
 	STACK_OF(X509_REVOKED) *all = X509_CRL_get_REVOKED(crl);
 	char issuer[TEXT_MAX];
 
-	return json_pack("{s:s,s:s,s:i,s:I,s:I}", "kind", "revocation list",
-			 "issuer", name_text(X509_CRL_get_issuer(crl), issuer),
+	return json_pack("{s:s,s:o,s:i,s:I,s:I}", "kind", "revocation list",
+			 "issuer",
+			 text_json(name_text(X509_CRL_get_issuer(crl), issuer)),
 			 "revoked", all == NULL ? 0 : sk_X509_REVOKED_num(all),
 			 "from_utc_s",
 			 (json_int_t)cert_seconds(X509_CRL_get0_lastUpdate(crl)),

@@ -73,8 +73,10 @@ static int pass_error(const struct tool_run *run, const json_t *answer)
 	int32_t code = (int32_t)json_integer_value(
 		json_object_get(error, "code"));
 
-	return tool_fail(run, tool_exit_code(code < 0 ? code : HVREPL_E_CALLBACK),
-			 code, "%s", sentence == NULL ? "Failed." : sentence);
+	if (code >= 0 || sentence == NULL)
+		return tool_fail(run, TOOL_FAILED, HVREPL_E_PROTOCOL,
+				 "What answers refuses and does not say why: it is not an hvrepl daemon. Check the path of its socket.");
+	return tool_fail(run, tool_exit_code(code), code, "%s", sentence);
 }
 
 static bool is_error(const json_t *answer, int32_t code)
@@ -131,7 +133,14 @@ static int request(const struct tool_run *run, const char *path, json_t *body,
 		free(text);
 		return exit_code;
 	}
-	snprintf(url, sizeof(url), "http://hvrepl%s", path);
+	/* Cut, it would ask for something else. No name is as long as that. */
+	if (snprintf(url, sizeof(url), "http://hvrepl%s", path) >=
+	    (int)sizeof(url)) {
+		free(socket);
+		free(text);
+		return tool_fail(run, TOOL_FAILED, HVREPL_E_NOT_FOUND,
+				 "No VM and no peer has a name as long as that. 'hvrepl status' lists them.");
+	}
 	curl = curl_easy_init();
 	if (curl == NULL || (post && text == NULL)) {
 		exit_code = tool_fail(run, TOOL_FAILED, HVREPL_E_NOMEM,
@@ -139,6 +148,8 @@ static int request(const struct tool_run *run, const char *path, json_t *body,
 		goto out;
 	}
 	curl_easy_setopt(curl, CURLOPT_URL, url);
+	/* A VM may be called "..". */
+	curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L);
 	curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, socket);
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, &answer);

@@ -2,6 +2,7 @@
 /* `help` and `completion`: both are read off the table of verbs. */
 #include "tool.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const groups[] = {
@@ -52,6 +53,29 @@ static void print_options(FILE *to, const struct tool_option *options)
 	}
 }
 
+static json_t *verb_json(const struct tool_verb *verb);
+
+static json_t *verbs_json(void)
+{
+	json_t *verbs = json_array();
+
+	for (size_t i = 0; tool_verbs[i] != NULL; i++)
+		json_array_append_new(verbs, verb_json(tool_verbs[i]));
+	return json_pack("{s:o}", "verbs", verbs);
+}
+
+int tool_help(bool json, const struct tool_verb *verb)
+{
+	if (json)
+		return tool_print_json(verb != NULL ? verb_json(verb) :
+						      verbs_json());
+	if (verb != NULL)
+		tool_print_verb(stdout, verb);
+	else
+		tool_print_overview(stdout);
+	return TOOL_OK;
+}
+
 void tool_print_verb(FILE *to, const struct tool_verb *verb)
 {
 	fprintf(to, "Usage: hvrepl %s [OPTION...]%s%s\n%s.\n", verb->name,
@@ -85,17 +109,8 @@ static int run_help(struct tool_run *run)
 	const struct tool_verb *verb;
 	int words;
 
-	if (run->operand_count == 0) {
-		if (!run->json) {
-			tool_print_overview(stdout);
-			return TOOL_OK;
-		}
-		json_t *verbs = json_array();
-
-		for (size_t i = 0; tool_verbs[i] != NULL; i++)
-			json_array_append_new(verbs, verb_json(tool_verbs[i]));
-		return tool_print_json(json_pack("{s:o}", "verbs", verbs));
-	}
+	if (run->operand_count == 0)
+		return tool_help(run->json, NULL);
 	verb = tool_verb_find(run->operand_count, run->operands, &words);
 	if (verb == NULL || words != run->operand_count)
 		return tool_fail(run, TOOL_USAGE, HVREPL_E_NOT_FOUND,
@@ -103,10 +118,7 @@ static int run_help(struct tool_run *run)
 				 run->operands[0],
 				 run->operand_count > 1 ? " " : "",
 				 run->operand_count > 1 ? run->operands[1] : "");
-	if (run->json)
-		return tool_print_json(verb_json(verb));
-	tool_print_verb(stdout, verb);
-	return TOOL_OK;
+	return tool_help(run->json, verb);
 }
 
 const struct tool_verb tool_verb_help = {
@@ -119,7 +131,7 @@ const struct tool_verb tool_verb_help = {
 };
 
 /* Second words of a two-word verb are offered after its first word. */
-static void print_words(size_t skip_to_second, const char *first)
+static void print_words(FILE *to, size_t skip_to_second, const char *first)
 {
 	const char *last = "";
 	size_t last_length = 0;
@@ -133,27 +145,27 @@ static void print_words(size_t skip_to_second, const char *first)
 		if (skip_to_second) {
 			if (space != NULL && strlen(first) == length &&
 			    memcmp(first, name, length) == 0)
-				printf(" %s", space + 1);
+				fprintf(to, " %s", space + 1);
 		} else if (length != last_length ||
 			   memcmp(name, last, length) != 0) {
-			printf(" %.*s", (int)length, name);
+			fprintf(to, " %.*s", (int)length, name);
 		}
 		last = name;
 		last_length = length;
 	}
 }
 
-static void print_bash(void)
+static void print_bash(FILE *to)
 {
-	printf("# bash completion of hvrepl; made by 'hvrepl completion bash'.\n"
+	fprintf(to, "# bash completion of hvrepl; made by 'hvrepl completion bash'.\n"
 	       "_hvrepl()\n{\n"
 	       "\tlocal word=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]}\n"
 	       "\tlocal options=\n"
 	       "\tCOMPREPLY=()\n"
 	       "\tif [ \"$COMP_CWORD\" -eq 1 ]; then\n"
 	       "\t\tCOMPREPLY=($(compgen -W \"--help --version");
-	print_words(false, NULL);
-	printf("\" -- \"$word\"))\n\t\treturn\n\tfi\n"
+	print_words(to, false, NULL);
+	fprintf(to, "\" -- \"$word\"))\n\t\treturn\n\tfi\n"
 	       "\tif [ \"$COMP_CWORD\" -eq 2 ]; then\n\t\tcase $verb in\n");
 	for (size_t i = 0; tool_verbs[i] != NULL; i++) {
 		const char *name = tool_verbs[i]->name;
@@ -167,11 +179,11 @@ static void print_bash(void)
 		if (i > 0 && strncmp(tool_verbs[i - 1]->name, name,
 				     (size_t)(space - name) + 1) == 0)
 			continue;
-		printf("\t\t%s)\n\t\t\tCOMPREPLY=($(compgen -W \"", first);
-		print_words(true, first);
-		printf("\" -- \"$word\"))\n\t\t\treturn ;;\n");
+		fprintf(to, "\t\t%s)\n\t\t\tCOMPREPLY=($(compgen -W \"", first);
+		print_words(to, true, first);
+		fprintf(to, "\" -- \"$word\"))\n\t\t\treturn ;;\n");
 	}
-	printf("\t\tesac\n\tfi\n\tcase \"$verb ${COMP_WORDS[2]}\" in\n");
+	fprintf(to, "\t\tesac\n\tfi\n\tcase \"$verb ${COMP_WORDS[2]}\" in\n");
 	for (int two = 1; two >= 0; two--) {
 		for (size_t i = 0; tool_verbs[i] != NULL; i++) {
 			const struct tool_option *o = tool_verbs[i]->options;
@@ -179,14 +191,14 @@ static void print_bash(void)
 
 			if (spaced != (two == 1))
 				continue;
-			printf("\t\"%s%s\"*) options=\"--json --help",
+			fprintf(to, "\t\"%s%s\"*) options=\"--json --help",
 			       tool_verbs[i]->name, two ? "" : " ");
 			for (; o != NULL && o->name != NULL; o++)
-				printf(" --%s", o->name);
-			printf("\" ;;\n");
+				fprintf(to, " --%s", o->name);
+			fprintf(to, "\" ;;\n");
 		}
 	}
-	printf("\tesac\n"
+	fprintf(to, "\tesac\n"
 	       "\tcase $word in\n"
 	       "\t-*) COMPREPLY=($(compgen -W \"$options\" -- \"$word\")) ;;\n"
 	       "\t*) COMPREPLY=($(compgen -f -- \"$word\")) ;;\n"
@@ -196,12 +208,26 @@ static void print_bash(void)
 
 static int run_completion(struct tool_run *run)
 {
+	json_t *answer;
+	char *script = NULL;
+	size_t length = 0;
+	FILE *to;
+
 	if (strcmp(run->operands[0], "bash") != 0)
 		return tool_fail(run, TOOL_USAGE, HVREPL_E_UNSUPPORTED,
 				 "Completion is made for 'bash' only, not for '%s'.",
 				 run->operands[0]);
-	print_bash();
-	return TOOL_OK;
+	if (!run->json) {
+		print_bash(stdout);
+		return TOOL_OK;
+	}
+	to = open_memstream(&script, &length);
+	if (to == NULL)
+		return tool_print_json(NULL);
+	print_bash(to);
+	answer = fclose(to) == 0 ? json_pack("{s:s}", "bash", script) : NULL;
+	free(script);
+	return tool_print_json(answer);
 }
 
 const struct tool_verb tool_verb_completion = {

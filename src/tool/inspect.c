@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `inspect`: what a file of hvrepl's says, for people and for scripts. */
 #include "logfile.h"
+#include "text.h"
 
 #include <hvrepl/backends.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct tool_option options[] = {
@@ -66,6 +68,16 @@ static json_t *hex(const uint8_t *bytes, size_t length)
 	return json_string(text);
 }
 
+/* Of a damaged file it may be any bytes. */
+static json_t *text_of(const struct hvrepl_value *value)
+{
+	char *text = strndup((const char *)value->bytes, value->length);
+	json_t *json = text == NULL ? NULL : text_json(text);
+
+	free(text);
+	return json;
+}
+
 static int32_t on_value(void *user, const char *key,
 			const struct hvrepl_value *value)
 {
@@ -85,8 +97,7 @@ static int32_t on_value(void *user, const char *key,
 	case HVREPL_VALUE_BOOL:
 		return put(user, key, json_boolean(value->number != 0));
 	case HVREPL_VALUE_TEXT:
-		return put(user, key,
-			   json_stringn(value->bytes, value->length));
+		return put(user, key, text_of(value));
 	case HVREPL_VALUE_UUID:
 		memcpy(uuid.bytes, value->bytes, sizeof(uuid.bytes));
 		return put(user, key,

@@ -2,6 +2,7 @@
 /* `log apply`: logs onto an image, checked first, repeatable after a crash. */
 #include "logfile.h"
 #include "print.h"
+#include "text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -180,7 +181,7 @@ static int print_result(const struct tool_run *run, const struct work *work,
 
 	if (run->json)
 		return tool_print_json(json_pack(
-			"{s:s,s:s,s:i,s:I}", "disk", disk, "outcome",
+			"{s:o,s:s,s:i,s:I}", "disk", text_json(disk), "outcome",
 			names[how], "logs", (int)work->count, "written",
 			(json_int_t)work->progress.written));
 	tool_bytes(work->progress.written, written);

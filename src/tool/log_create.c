@@ -2,6 +2,7 @@
 /* `log create`: what turns one image into another, as a log. */
 #include "logfile.h"
 #include "print.h"
+#include "text.h"
 
 #include <hvrepl/backends.h>
 #include <string.h>
@@ -104,8 +105,8 @@ static int print_result(const struct tool_run *run, const struct work *work)
 	log_digest_text(summary->root, root);
 	if (run->json)
 		return tool_print_json(json_pack(
-			"{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I}", "file",
-			run->operands[0], "cut", cut, "root", root, "length",
+			"{s:o,s:s,s:s,s:I,s:I,s:I,s:I,s:I}", "file",
+			text_json(run->operands[0]), "cut", cut, "root", root, "length",
 			(json_int_t)summary->length, "chunks",
 			(json_int_t)summary->chunk_count, "data_bytes",
 			(json_int_t)summary->data_bytes, "zero_bytes",

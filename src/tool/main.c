@@ -42,10 +42,8 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "--version") == 0)
 		return print_version(run.json);
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-		tool_print_overview(stdout);
-		return TOOL_OK;
-	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+		return tool_help(run.json, NULL);
 	run.verb = tool_verb_find(argc - 1, argv + 1, &words);
 	if (run.verb == NULL)
 		return unknown_verb(&run, argc - 1, argv + 1);
@@ -54,7 +52,7 @@ int main(int argc, char **argv)
 		return status;
 	status = run.verb->run(&run);
 	/* A full disk behind '> file' must not look like success. */
-	if (fflush(stdout) != 0 && status == TOOL_OK)
+	if ((fflush(stdout) != 0 || ferror(stdout)) && status == TOOL_OK)
 		return tool_fail(NULL, TOOL_FAILED, HVREPL_E_STORAGE_IO,
 				 "The answer could not be written to standard output.");
 	return status;

@@ -193,10 +193,11 @@ static const struct tool_option enable_options[] = {
 static int run_enable(struct tool_run *run)
 {
 	json_t *body = json_object();
-	const char *peer = tool_option(run, "peer");
 
-	if (peer != NULL)
-		json_object_set_new(body, "peer", json_string(peer));
+	if (!tool_option_text(run, "peer", body)) {
+		json_decref(body);
+		return TOOL_USAGE;
+	}
 	return operate(run, "enable", body);
 }
 
@@ -317,13 +318,18 @@ static const struct tool_option discard_options[] = {
 
 static int run_discard(struct tool_run *run)
 {
-	const char *epoch = tool_option(run, "epoch");
+	json_t *body;
 
-	if (epoch == NULL)
+	if (tool_option(run, "epoch") == NULL)
 		return tool_fail(run, TOOL_USAGE, HVREPL_E_INVALID,
 				 "'discard' needs --epoch ID, the history that is to lose. 'hvrepl status %s' shows both.",
 				 run->operands[0]);
-	return operate(run, "discard", json_pack("{s:s}", "epoch", epoch));
+	body = json_object();
+	if (!tool_option_text(run, "epoch", body)) {
+		json_decref(body);
+		return TOOL_USAGE;
+	}
+	return operate(run, "discard", body);
 }
 
 const struct tool_verb tool_verb_discard = {

@@ -52,7 +52,7 @@ int tool_parse(struct tool_run *run, int argc, char **argv)
 			run->json = true;
 			break;
 		case 'h':
-			tool_print_verb(stdout, run->verb);
+			tool_help(run->json, run->verb);
 			run->verb = NULL;
 			return TOOL_OK;
 		case ':':
@@ -89,6 +89,19 @@ const char *tool_option(const struct tool_run *run, const char *name)
 		if (strcmp(options[i].name, name) == 0)
 			return run->values[i];
 	return NULL;
+}
+
+bool tool_option_text(const struct tool_run *run, const char *name,
+		      json_t *body)
+{
+	const char *value = tool_option(run, name);
+
+	if (value == NULL ||
+	    json_object_set_new(body, name, json_string(value)) == 0)
+		return true;
+	tool_fail(run, TOOL_USAGE, HVREPL_E_INVALID,
+		  "--%s takes text in UTF-8, and '%s' is none.", name, value);
+	return false;
 }
 
 /* A number without sign, and what follows it. */

@@ -2,6 +2,8 @@
 /* How a failure is said: a sentence for people, an object for scripts. */
 #include "tool.h"
 
+#include "text.h"
+
 #include <stdarg.h>
 #include <string.h>
 
@@ -33,6 +35,9 @@ int tool_exit_code(int32_t code)
 
 int tool_print_json(json_t *value)
 {
+	if (value == NULL)
+		return tool_fail(&(struct tool_run){ .json = true }, TOOL_FAILED,
+				 HVREPL_E_NOMEM, "Not enough memory.");
 	json_dumpf(value, stdout, JSON_COMPACT);
 	fputc('\n', stdout);
 	json_decref(value);
@@ -42,11 +47,19 @@ int tool_print_json(json_t *value)
 static void say(const struct tool_run *run, int32_t code, const char *sentence)
 {
 	if (run != NULL && run->json) {
-		tool_print_json(json_pack(
-			"{s:{s:i,s:s,s:s,s:s}}", "error", "code", (int)code,
+		json_t *value = json_pack(
+			"{s:{s:i,s:s,s:s,s:o}}", "error", "code", (int)code,
 			"name", hvrepl_error_name(code), "class",
 			tool_class_name(hvrepl_error_class(code)), "sentence",
-			sentence));
+			text_json(sentence));
+
+		if (value != NULL)
+			json_dumpf(value, stdout, JSON_COMPACT);
+		else
+			fputs("{\"error\":{\"code\":-200,\"name\":\"HVREPL_E_NOMEM\",\"class\":\"resource\",\"sentence\":\"Not enough memory.\"}}",
+			      stdout);
+		fputc('\n', stdout);
+		json_decref(value);
 		return;
 	}
 	fflush(stdout);

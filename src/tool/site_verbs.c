@@ -4,6 +4,7 @@
 #include "print.h"
 
 #include "config.h"
+#include "text.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -45,8 +46,9 @@ static int run_check(struct tool_run *run)
 		disks += config->vms[i].disk_count;
 	if (run->json)
 		tool_print_json(json_pack(
-			"{s:s,s:s,s:s,s:I,s:I,s:I}", "site", config->name,
-			"control", config->control, "nbd", config->nbd, "vms",
+			"{s:s,s:o,s:o,s:I,s:I,s:I}", "site", config->name,
+			"control", text_json(config->control), "nbd",
+			text_json(config->nbd), "vms",
 			(json_int_t)config->vm_count, "disks", (json_int_t)disks,
 			"peers", (json_int_t)config->peer_count));
 	else
@@ -171,7 +173,8 @@ static void remove_stale(const char *path)
 	    lstat(path, &seen) != 0 || !S_ISSOCK(seen.st_mode))
 		return;
 	strcpy(address.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	/* One that hangs, with as many waiting as can, is not stale. */
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return;
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0 &&

@@ -67,6 +67,10 @@ const struct tool_verb *tool_verb_suggest(int argc, char **argv);
 /* options.c */
 /* Parse what follows the verb; TOOL_OK, or TOOL_USAGE after saying why. */
 int tool_parse(struct tool_run *run, int argc, char **argv);
+/* --name as a member of a request's body, when it was given. False after saying that it
+ * is no UTF-8: left away, it would be as if it had not been named. */
+bool tool_option_text(const struct tool_run *run, const char *name,
+		      json_t *body);
 /* Value of --name; NULL when absent, "" for one that takes no argument. */
 const char *tool_option(const struct tool_run *run, const char *name);
 /* --name as a number with optional K, M, G or T; false after saying why. */
@@ -94,7 +98,8 @@ void tool_error_reason(struct hvrepl_error *error, int sys_errno);
 int tool_exit_code(int32_t code);
 /* "caller", "resource", "callback", "peer", "integrity", "unavailable". */
 const char *tool_class_name(uint32_t error_class);
-/* Print `value` as one line on stdout and release it. Returns TOOL_OK. */
+/* Print `value` as one line on stdout and release it. Returns TOOL_OK; NULL is said to
+ * be for want of memory, and TOOL_FAILED. */
 int tool_print_json(json_t *value);
 
 /* trust.c */
@@ -105,6 +110,8 @@ const char *tool_ends(uint64_t until_s, char out[TOOL_ENDS_MAX]);
 void tool_print_trust(const json_t *trust);
 
 /* help.c */
+/* All verbs, or with `verb` that one; with `json` as a JSON value. On stdout. */
+int tool_help(bool json, const struct tool_verb *verb);
 void tool_print_overview(FILE *to);
 void tool_print_verb(FILE *to, const struct tool_verb *verb);
 

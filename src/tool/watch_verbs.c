@@ -152,21 +152,22 @@ static const struct tool_option wait_options[] = {
 
 #define WAIT_PIECE_MS 500u
 
-/* How far a transfer is that the wait may be for. False: the answer of the
+/* How far a transfer is that the wait may be for. Not TOOL_OK: the answer of the
  * status was an error, and has been printed. */
-static bool show_transfer(const struct tool_run *run,
+static int show_transfer(const struct tool_run *run,
 			  struct tool_progress *progress)
 {
 	char *path = tool_vm_path(run->operands[0], "");
 	json_t *vm;
+	int status = ask(run, path, NULL, &vm);
 
-	if (ask(run, path, NULL, &vm) != TOOL_OK)
-		return false;
+	if (status != TOOL_OK)
+		return status;
 	if (number(vm, "total_bytes") != 0 && !run->json)
 		tool_progress_update(progress, number(vm, "progress_bytes"),
 				     number(vm, "total_bytes"));
 	json_decref(vm);
-	return true;
+	return TOOL_OK;
 }
 
 /* Ask in pieces, so that there is something to see meanwhile. */
@@ -194,10 +195,12 @@ static int wait_for(const struct tool_run *run, const char *query,
 		}
 		status = tool_ask_again(run, path, answer_out);
 		free(path);
-		if (status == TOOL_TIMEOUT && !show_transfer(run, &progress))
-			status = TOOL_FAILED;
-		if (status != TOOL_TIMEOUT)
-			break;
+		if (status == TOOL_TIMEOUT) {
+			status = show_transfer(run, &progress);
+			if (status == TOOL_OK)
+				continue;
+		}
+		break;
 	}
 	tool_progress_end(&progress);
 	return status;
@@ -293,7 +296,6 @@ static void print_trial(const json_t *answer)
 
 static int run_test(struct tool_run *run)
 {
-	const char *vm = tool_option(run, "vm");
 	char *escaped = tool_escape(run->operands[0]);
 	char *path = NULL;
 	char took[TOOL_TEXT_MAX];
@@ -305,8 +307,11 @@ static int run_test(struct tool_run *run)
 	    asprintf(&path, "/v1/peers/%s/test", escaped) < 0)
 		path = NULL;
 	free(escaped);
-	if (vm != NULL)
-		json_object_set_new(body, "vm", json_string(vm));
+	if (!tool_option_text(run, "vm", body)) {
+		free(path);
+		json_decref(body);
+		return TOOL_USAGE;
+	}
 	status = ask(run, path, body, &answer);
 	if (status != TOOL_OK)
 		return status;

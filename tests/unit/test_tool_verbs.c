@@ -171,6 +171,24 @@ START_TEST(wrong_command_lines_are_usage_errors)
 }
 END_TEST
 
+START_TEST(what_is_no_text_is_not_as_if_it_were_not_said)
+{
+	struct tool_run run;
+	json_t *body = json_object();
+
+	ck_assert_int_eq(parse_line(&run, "a", "--to=\xff", NULL), TOOL_OK);
+	ck_assert(!tool_option_text(&run, "to", body));
+	ck_assert_int_eq(parse_line(&run, "a", NULL, NULL), TOOL_OK);
+	ck_assert(tool_option_text(&run, "to", body));
+	ck_assert_uint_eq(json_object_size(body), 0);
+	ck_assert_int_eq(parse_line(&run, "a", "--to=\xc3\xa4", NULL), TOOL_OK);
+	ck_assert(tool_option_text(&run, "to", body));
+	ck_assert_str_eq(json_string_value(json_object_get(body, "to")),
+			 "\xc3\xa4");
+	json_decref(body);
+}
+END_TEST
+
 START_TEST(exit_codes_follow_the_class_of_the_error)
 {
 	ck_assert_int_eq(tool_exit_code(HVREPL_OK), TOOL_OK);
@@ -192,6 +210,7 @@ int main(void)
 	tcase_add_test(tcase, verbs_are_found_by_whole_words_only);
 	tcase_add_test(tcase, options_and_operands_are_told_apart);
 	tcase_add_test(tcase, wrong_command_lines_are_usage_errors);
+	tcase_add_test(tcase, what_is_no_text_is_not_as_if_it_were_not_said);
 	tcase_add_test(tcase, exit_codes_follow_the_class_of_the_error);
 	suite_add_tcase(suite, tcase);
 	return test_run(suite);
