@@ -7,6 +7,11 @@
  * by one thread at a time, except those marked "any thread". Control callbacks
  * run inside hvrepl_node_process() and nowhere else. A function that is not
  * callback-safe returns HVREPL_E_REENTRANT inside one.
+ *
+ * What a function takes (channels, disks, storages, a state, whatever has a
+ * `release`) it takes also when it fails, REENTRANT and TOO_NEW included. Only of a
+ * struct that is NULL or smaller than in its first version nothing can be known, and
+ * nothing is taken.
  */
 #ifndef HVREPL_NODE_H
 #define HVREPL_NODE_H
@@ -161,7 +166,8 @@ struct hvrepl_node_config {
 
 /**
  * Make a node. Nothing runs before the first hvrepl_node_process().
- * On failure config->release has been called and `*out` is untouched.
+ * On failure the state's and config's `release` have been called and `*out` is
+ * untouched.
  * @since 0.1
  */
 HVREPL_API int32_t hvrepl_node_create(const struct hvrepl_node_config *config,
@@ -286,8 +292,9 @@ HVREPL_API int32_t hvrepl_node_add_peer(hvrepl_node *node,
 
 #define HVREPL_CHANNEL_INITIATOR (1u << 0) /* We connected. */
 /**
- * Hand an authenticated channel to the node. Taken, also on failure.
- * Any thread.
+ * Hand an authenticated channel to the node. Taken, also on failure: closed and
+ * released.
+ * @return OK, NOMEM; INVALID: no table; TOO_NEW: a flag is not known. Any thread.
  */
 HVREPL_API int32_t hvrepl_node_connected(hvrepl_node *node,
 					 const struct hvrepl_channel *channel,
@@ -366,7 +373,12 @@ struct hvrepl_vm_config {
 #define HVREPL_VM_CONFIG_INIT                                          \
 	{ sizeof(struct hvrepl_vm_config), 0, { { 0 } }, 0, 0, 0, 0, 0, \
 	  { 0, 0, 0 }, 0, 0, 0, 0 }
-/** Disks are tracked from here on and writable as the record says. */
+/**
+ * Disks are tracked from here on and writable as the record says. Disks and storage
+ * are let go when it fails.
+ * @return OK, INVALID, TOO_NEW, NOMEM, CLOSED; EXISTS: the node has it, or it was
+ * replicated to here; WRONG_DISK, READ_ONLY: of a disk; why its record cannot be read.
+ */
 HVREPL_API int32_t hvrepl_node_add_vm(hvrepl_node *node,
 				      const struct hvrepl_vm_config *config,
 				      struct hvrepl_error *error);
@@ -438,7 +450,7 @@ struct hvrepl_operation {
  *
  * @return BUSY: another change of the VM is just being written, or cannot be (the
  * sentence says why): nothing was decided, ask again. STATE: not where the VM is
- * now, or it cannot be opened.
+ * now, or it cannot be opened. CLOSED: hvrepl_node_close() was called.
  */
 HVREPL_API int32_t hvrepl_node_operate(hvrepl_node *node,
 				       const struct hvrepl_operation *operation,
@@ -447,7 +459,10 @@ HVREPL_API int32_t hvrepl_node_operate(hvrepl_node *node,
 
 /* ---- What is shown. All of it from the control plane's thread. ---- */
 
-/** The oldest event not taken yet. @return 1: filled, 0: none. @since 0.1 */
+/**
+ * The oldest event not taken yet; event->struct_size is set by the caller.
+ * @return 1: filled, 0: none, INVALID: no size, and none is taken. @since 0.1
+ */
 HVREPL_API int32_t hvrepl_node_next_event(hvrepl_node *node,
 					  struct hvrepl_event *event);
 

@@ -51,7 +51,7 @@ int32_t hvrepl_node_get_authorisation(hvrepl_node *node, const char *peer,
 	struct hvrepl_authorisation_status full;
 	int32_t rc;
 
-	if (node == NULL || peer == NULL || status == NULL)
+	if (node == NULL || peer == NULL || !hvri_abi_sized(status))
 		return HVREPL_E_INVALID;
 	rc = hvri_node_authorisation(node, peer, &full);
 	hvri_abi_copy_out(status, &full, sizeof(full));
@@ -68,8 +68,9 @@ int32_t hvrepl_vm_set_trust_group(hvrepl_node *node,
 	if (node == NULL || vm == NULL || trust_group == NULL)
 		return hvri_fail(error, HVREPL_E_INVALID,
 				 "node, vm and trust_group must not be NULL");
-	HVRI_TRY(hvri_guard_enter(&node->guard,
-				  HVRI_FN(hvrepl_vm_set_trust_group)));
+	rc = hvri_guard_enter(&node->guard, HVRI_FN(hvrepl_vm_set_trust_group));
+	if (rc < 0)
+		return hvri_fail(error, rc, "%s", hvrepl_strerror(rc));
 	rc = hvri_vm_set_trust_group(node, vm, trust_group, error);
 	hvri_guard_leave(&node->guard, HVRI_FN(hvrepl_vm_set_trust_group));
 	return rc;

@@ -10,7 +10,7 @@ int32_t hvrepl_guest_get_info(hvrepl_guest_disk *disk,
 {
 	struct hvrepl_guest_info full;
 
-	if (disk == NULL || info_out == NULL)
+	if (disk == NULL || !hvri_abi_sized(info_out))
 		return HVREPL_E_INVALID;
 	hvri_guest_info(disk, &full);
 	hvri_abi_copy_out(info_out, &full, sizeof(full));

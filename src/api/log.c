@@ -97,7 +97,7 @@ int32_t hvrepl_log_writer_create(const struct hvrepl_env *env,
 int32_t hvrepl_log_writer_info(const hvrepl_log_writer *writer,
 			       struct hvrepl_log_info *info_out)
 {
-	if (writer == NULL || info_out == NULL)
+	if (writer == NULL || !hvri_abi_sized(info_out))
 		return HVREPL_E_INVALID;
 	info_from(info_out, hvri_log_writer_header(writer));
 	return HVREPL_OK;
@@ -149,7 +149,8 @@ int32_t hvrepl_log_writer_finish(hvrepl_log_writer *writer,
 	struct hvrepl_log_summary summary;
 	int32_t rc;
 
-	if (writer == NULL || result_digest_kind > UINT8_MAX)
+	if (writer == NULL || result_digest_kind > UINT8_MAX ||
+	    (summary_out != NULL && !hvri_abi_sized(summary_out)))
 		return HVREPL_E_INVALID;
 	HVRI_TRY(hvri_log_writer_enter(writer));
 	rc = hvri_log_writer_finish(writer, (uint8_t)result_digest_kind,
@@ -190,7 +191,7 @@ int32_t hvrepl_log_reader_open(const struct hvrepl_env *env,
 int32_t hvrepl_log_reader_info(const hvrepl_log_reader *reader,
 			       struct hvrepl_log_info *info_out)
 {
-	if (reader == NULL || info_out == NULL)
+	if (reader == NULL || !hvri_abi_sized(info_out))
 		return HVREPL_E_INVALID;
 	info_from(info_out, hvri_log_reader_header(reader));
 	return HVREPL_OK;
@@ -202,7 +203,7 @@ int32_t hvrepl_log_reader_next(hvrepl_log_reader *reader,
 	struct hvrepl_log_chunk chunk;
 	int32_t rc;
 
-	if (reader == NULL || chunk_out == NULL)
+	if (reader == NULL || !hvri_abi_sized(chunk_out))
 		return HVREPL_E_INVALID;
 	HVRI_TRY(hvri_log_reader_enter(reader));
 	rc = hvri_log_reader_next(reader, &chunk);
@@ -227,7 +228,7 @@ int32_t hvrepl_log_reader_summary(const hvrepl_log_reader *reader,
 {
 	struct hvrepl_log_summary summary;
 
-	if (reader == NULL || summary_out == NULL)
+	if (reader == NULL || !hvri_abi_sized(summary_out))
 		return HVREPL_E_INVALID;
 	HVRI_TRY(hvri_log_reader_summary(reader, &summary));
 	hvri_abi_copy_out(summary_out, &summary, sizeof(summary));
@@ -278,7 +279,8 @@ int32_t hvrepl_log_compare_advance(hvrepl_log_compare *compare,
 {
 	struct hvrepl_log_progress progress;
 
-	if (compare == NULL)
+	if (compare == NULL ||
+	    (progress_out != NULL && !hvri_abi_sized(progress_out)))
 		return hvri_fail_plain(error, HVREPL_E_INVALID);
 	HVRI_TRY(hvri_log_compare_advance(compare, &progress, error));
 	if (progress_out != NULL)
@@ -293,7 +295,9 @@ int32_t hvrepl_log_compare_summary(const hvrepl_log_compare *compare,
 	const struct hvrepl_log_writer *writer;
 	struct hvrepl_log_summary summary;
 
-	if (compare == NULL)
+	if (compare == NULL ||
+	    (info_out != NULL && !hvri_abi_sized(info_out)) ||
+	    (summary_out != NULL && !hvri_abi_sized(summary_out)))
 		return HVREPL_E_INVALID;
 	writer = hvri_log_compare_writer(compare);
 	if (writer == NULL)
@@ -326,9 +330,10 @@ int32_t hvrepl_log_apply_create(const struct hvrepl_env *env,
 					      record_id),
 			      config);
 	/* Nothing is taken from a table that cannot be read. */
-	if (rc < 0)
+	if (rc == HVREPL_E_INVALID)
 		return hvri_fail_plain(error, rc);
-	rc = hvri_env_copy(&copy, env, error);
+	if (rc == HVREPL_OK)
+		rc = hvri_env_copy(&copy, env, error);
 	if (rc == HVREPL_OK && mine.reserved != 0)
 		rc = HVREPL_E_TOO_NEW;
 	if (rc == HVREPL_OK &&
@@ -349,7 +354,8 @@ int32_t hvrepl_log_apply_advance(hvrepl_log_apply *apply,
 {
 	struct hvrepl_log_progress progress;
 
-	if (apply == NULL)
+	if (apply == NULL ||
+	    (progress_out != NULL && !hvri_abi_sized(progress_out)))
 		return hvri_fail_plain(error, HVREPL_E_INVALID);
 	HVRI_TRY(hvri_log_apply_advance(apply, &progress, error));
 	if (progress_out != NULL)

@@ -8,13 +8,25 @@
 
 #include <hvrepl/node.h>
 
+static int32_t enter(hvrepl_node *node, enum hvri_function function,
+		     struct hvrepl_error *error)
+{
+	int32_t rc;
+
+	if (node == NULL)
+		return hvri_fail(error, HVREPL_E_INVALID,
+				 "node must not be NULL");
+	rc = hvri_guard_enter(&node->guard, function);
+	return rc < 0 ? hvri_fail(error, rc, "%s", hvrepl_strerror(rc)) : rc;
+}
+
 /* Functions that end nothing: enter, do, leave. */
-#define GUARDED(node, name, expression)                                \
+#define GUARDED(node, name, expression) SAID(node, name, expression, NULL)
+/* Those that say why not. */
+#define SAID(node, name, expression, error)                            \
 	do {                                                           \
 		int32_t guarded_rc;                                    \
-		if ((node) == NULL)                                    \
-			return HVREPL_E_INVALID;                       \
-		HVRI_TRY(hvri_guard_enter(&(node)->guard, HVRI_FN(name))); \
+		HVRI_TRY(enter(node, HVRI_FN(name), error));           \
 		guarded_rc = (expression);                             \
 		hvri_guard_leave(&(node)->guard, HVRI_FN(name));       \
 		return guarded_rc;                                     \
@@ -26,15 +38,25 @@ int32_t hvrepl_node_create(const struct hvrepl_node_config *config,
 	struct hvrepl_node_config copy;
 	int32_t rc;
 
-	if (config == NULL || out == NULL)
-		return hvri_fail(error, HVREPL_E_INVALID,
-				 "config and out must not be NULL");
 	rc = hvri_abi_copy_in(&copy, sizeof(copy),
 			      HVRI_SIZE_UP_TO(struct hvrepl_node_config,
 					      retry_max_ns),
 			      config);
-	if (rc < 0)
-		return hvri_fail_plain(error, rc);
+	if (rc == HVREPL_E_INVALID)
+		return hvri_fail(error, rc,
+				 "the node's config is missing or has a wrong "
+				 "struct_size: begin with HVREPL_NODE_CONFIG_INIT");
+	if (rc == HVREPL_OK && out == NULL)
+		rc = hvri_fail(error, HVREPL_E_INVALID,
+			       "out must not be NULL");
+	if (rc < 0) {
+		hvri_node_config_drop(&copy);
+		return rc == HVREPL_E_TOO_NEW ?
+			       hvri_fail(error, rc,
+					 "the node's config has members that "
+					 "this version does not know") :
+			       rc;
+	}
 	return hvri_node_create(&copy, out, error);
 }
 
@@ -100,16 +122,27 @@ int32_t hvrepl_node_add_peer(hvrepl_node *node,
 			     const struct hvrepl_peer_config *peer,
 			     struct hvrepl_error *error)
 {
-	GUARDED(node, hvrepl_node_add_peer,
-		hvri_node_add_peer(node, peer, error));
+	int32_t rc = enter(node, HVRI_FN(hvrepl_node_add_peer), error);
+
+	if (rc < 0) {
+		hvri_peer_config_drop(peer);
+		return rc;
+	}
+	rc = hvri_node_add_peer(node, peer, error);
+	hvri_guard_leave(&node->guard, HVRI_FN(hvrepl_node_add_peer));
+	return rc;
 }
 
 int32_t hvrepl_node_connected(hvrepl_node *node,
 			      const struct hvrepl_channel *channel,
 			      uint32_t flags)
 {
-	if (node == NULL || channel == NULL || channel->ops == NULL)
+	if (channel == NULL)
 		return HVREPL_E_INVALID;
+	if (node == NULL) {
+		hvri_channel_drop(channel);
+		return HVREPL_E_INVALID;
+	}
 	return hvri_node_connected(node, channel, flags);
 }
 
@@ -125,27 +158,32 @@ int32_t hvrepl_node_try_peer(hvrepl_node *node,
 			     const struct hvrepl_trial *trial,
 			     struct hvrepl_error *error)
 {
-	if (trial == NULL)
-		return HVREPL_E_INVALID;
-	GUARDED(node, hvrepl_node_try_peer,
-		hvri_node_try_peer(node, trial, error));
+	SAID(node, hvrepl_node_try_peer, hvri_node_try_peer(node, trial, error),
+	     error);
 }
 
 int32_t hvrepl_node_add_vm(hvrepl_node *node,
 			   const struct hvrepl_vm_config *config,
 			   struct hvrepl_error *error)
 {
-	GUARDED(node, hvrepl_node_add_vm,
-		hvri_node_add_vm(node, config, error));
+	int32_t rc = enter(node, HVRI_FN(hvrepl_node_add_vm), error);
+
+	if (rc < 0) {
+		hvri_vm_config_drop(config);
+		return rc;
+	}
+	rc = hvri_node_add_vm(node, config, error);
+	hvri_guard_leave(&node->guard, HVRI_FN(hvrepl_node_add_vm));
+	return rc;
 }
 
 int32_t hvrepl_vm_set_cycle(hvrepl_node *node, const struct hvrepl_uuid *vm,
 			    uint64_t cycle_ns, struct hvrepl_error *error)
 {
 	if (vm == NULL)
-		return HVREPL_E_INVALID;
-	GUARDED(node, hvrepl_vm_set_cycle,
-		hvri_vm_set_cycle(node, vm, cycle_ns, error));
+		return hvri_fail(error, HVREPL_E_INVALID, "vm must not be NULL");
+	SAID(node, hvrepl_vm_set_cycle,
+	     hvri_vm_set_cycle(node, vm, cycle_ns, error), error);
 }
 
 int32_t hvrepl_vm_set_quota(hvrepl_node *node, const struct hvrepl_uuid *vm,
@@ -153,9 +191,9 @@ int32_t hvrepl_vm_set_quota(hvrepl_node *node, const struct hvrepl_uuid *vm,
 			    struct hvrepl_error *error)
 {
 	if (vm == NULL)
-		return HVREPL_E_INVALID;
-	GUARDED(node, hvrepl_vm_set_quota,
-		hvri_vm_set_quota(node, vm, bytes, points_min, error));
+		return hvri_fail(error, HVREPL_E_INVALID, "vm must not be NULL");
+	SAID(node, hvrepl_vm_set_quota,
+	     hvri_vm_set_quota(node, vm, bytes, points_min, error), error);
 }
 
 int32_t hvrepl_node_operate(hvrepl_node *node,
@@ -164,14 +202,16 @@ int32_t hvrepl_node_operate(hvrepl_node *node,
 {
 	uint64_t job = 0;
 
-	GUARDED(node, hvrepl_node_operate,
-		hvri_node_operate(node, operation,
-				  job_out != NULL ? job_out : &job, error));
+	SAID(node, hvrepl_node_operate,
+	     hvri_node_operate(node, operation,
+			       job_out != NULL ? job_out : &job, error),
+	     error);
 }
 
 int32_t hvrepl_node_next_event(hvrepl_node *node, struct hvrepl_event *event)
 {
-	if (event == NULL)
+	/* Before one is taken. */
+	if (!hvri_abi_sized(event))
 		return HVREPL_E_INVALID;
 	GUARDED(node, hvrepl_node_next_event,
 		hvri_events_take(&node->events, event));
@@ -190,7 +230,7 @@ int32_t hvrepl_node_get_status(hvrepl_node *node,
 {
 	struct hvrepl_node_status full;
 
-	if (node == NULL || status == NULL)
+	if (node == NULL || !hvri_abi_sized(status))
 		return HVREPL_E_INVALID;
 	hvri_node_status(node, &full);
 	hvri_abi_copy_out(status, &full, sizeof(full));
@@ -202,7 +242,7 @@ int32_t hvrepl_node_get_peer(hvrepl_node *node, uint32_t index,
 {
 	struct hvrepl_peer_status full;
 
-	if (node == NULL || status == NULL)
+	if (node == NULL || !hvri_abi_sized(status))
 		return HVREPL_E_INVALID;
 	HVRI_TRY(hvri_peer_status(node, index, &full));
 	hvri_abi_copy_out(status, &full, sizeof(full));
@@ -223,7 +263,7 @@ static int32_t show_vm(struct hvri_vm *vm, struct hvrepl_vm_status *status)
 int32_t hvrepl_node_get_vm(hvrepl_node *node, uint32_t index,
 			   struct hvrepl_vm_status *status)
 {
-	if (node == NULL || status == NULL)
+	if (node == NULL || !hvri_abi_sized(status))
 		return HVREPL_E_INVALID;
 	return show_vm(hvri_node_vm_at(node, index), status);
 }
@@ -231,7 +271,7 @@ int32_t hvrepl_node_get_vm(hvrepl_node *node, uint32_t index,
 int32_t hvrepl_vm_get_status(hvrepl_node *node, const struct hvrepl_uuid *vm,
 			     struct hvrepl_vm_status *status)
 {
-	if (node == NULL || vm == NULL || status == NULL)
+	if (node == NULL || vm == NULL || !hvri_abi_sized(status))
 		return HVREPL_E_INVALID;
 	return show_vm(hvri_node_find_vm(node, vm), status);
 }
@@ -261,6 +301,8 @@ int32_t hvrepl_vm_get_point(hvrepl_node *node, const struct hvrepl_uuid *vm,
 
 	if (found == NULL)
 		return HVREPL_E_NOT_FOUND;
+	if (!hvri_abi_sized(point_out))
+		return HVREPL_E_INVALID;
 	HVRI_TRY(hvri_vm_point(found, index, &full));
 	hvri_abi_copy_out(point_out, &full, sizeof(full));
 	return HVREPL_OK;
@@ -274,6 +316,8 @@ int32_t hvrepl_vm_get_epoch(hvrepl_node *node, const struct hvrepl_uuid *vm,
 
 	if (found == NULL)
 		return HVREPL_E_NOT_FOUND;
+	if (!hvri_abi_sized(epoch_out))
+		return HVREPL_E_INVALID;
 	HVRI_TRY(hvri_vm_epoch(found, index, &full));
 	hvri_abi_copy_out(epoch_out, &full, sizeof(full));
 	return HVREPL_OK;
@@ -298,6 +342,6 @@ int32_t hvrepl_vm_open_view(hvrepl_node *node, const struct hvrepl_uuid *vm,
 	if (found == NULL)
 		return hvri_fail(error, HVREPL_E_NOT_FOUND,
 				 "this site has no such VM");
-	GUARDED(node, hvrepl_vm_open_view,
-		hvri_vm_view(found, point, out, error));
+	SAID(node, hvrepl_vm_open_view, hvri_vm_view(found, point, out, error),
+	     error);
 }

@@ -12,7 +12,7 @@ int32_t hvrepl_group_create(const struct hvrepl_env *env,
 {
 	struct hvrepl_group_options ours = HVREPL_GROUP_OPTIONS_INIT;
 	struct hvri_env copied;
-	int32_t rc;
+	int32_t rc = HVREPL_OK;
 
 	if (options != NULL) {
 		rc = hvri_abi_copy_in(&ours, sizeof(ours),
@@ -21,13 +21,16 @@ int32_t hvrepl_group_create(const struct hvrepl_env *env,
 					      wake_user),
 				      options);
 		if (rc < 0)
-			return hvri_fail(error, rc,
-					 "the group's options have a wrong "
-					 "struct_size");
+			hvri_fail(error, rc,
+				  "the group's options have a wrong "
+				  "struct_size");
+		/* Nothing is taken from what cannot be read. */
+		if (rc == HVREPL_E_INVALID)
+			return rc;
 	}
-	if (group_out == NULL)
+	if (rc == HVREPL_OK && group_out == NULL)
 		rc = hvri_fail_plain(error, HVREPL_E_INVALID);
-	else
+	if (rc == HVREPL_OK)
 		rc = hvri_env_copy(&copied, env, error);
 	if (rc < 0) {
 		/* Taken all the same. */

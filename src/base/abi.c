@@ -15,12 +15,21 @@ int32_t hvri_abi_copy_in(void *dst, size_t dst_size, size_t size_first,
 	memcpy(&src_size, src, sizeof(src_size));
 	if (src_size < size_first)
 		return HVREPL_E_INVALID;
+	memset(dst, 0, dst_size);
+	memcpy(dst, src, HVRI_MIN(src_size, dst_size));
 	for (size_t i = dst_size; i < src_size; i++)
 		if (((const unsigned char *)src)[i] != 0)
 			return HVREPL_E_TOO_NEW;
-	memset(dst, 0, dst_size);
-	memcpy(dst, src, HVRI_MIN(src_size, dst_size));
 	return HVREPL_OK;
+}
+
+bool hvri_abi_sized(const void *dst)
+{
+	uint32_t size = 0;
+
+	if (dst != NULL)
+		memcpy(&size, dst, sizeof(size));
+	return size >= sizeof(size);
 }
 
 void hvri_abi_copy_out(void *dst, const void *src, size_t src_size)

@@ -309,6 +309,14 @@ static void free_node(struct hvrepl_node *node)
 	hvri_free(&env, node, sizeof(*node));
 }
 
+void hvri_node_config_drop(const struct hvrepl_node_config *config)
+{
+	if (config->state.release != NULL)
+		config->state.release(config->state.user);
+	if (config->release != NULL)
+		config->release(config->user);
+}
+
 int32_t hvri_node_create(const struct hvrepl_node_config *config,
 			 hvrepl_node **out, struct hvrepl_error *error)
 {
@@ -324,10 +332,7 @@ int32_t hvri_node_create(const struct hvrepl_node_config *config,
 			rc = hvri_fail_plain(error, HVREPL_E_NOMEM);
 	}
 	if (rc < 0) {
-		if (config->state.release != NULL)
-			config->state.release(config->state.user);
-		if (config->release != NULL)
-			config->release(config->user);
+		hvri_node_config_drop(config);
 		return rc;
 	}
 	node->env = env;

@@ -119,6 +119,8 @@ void hvri_node_settled(struct hvrepl_node *node);
 HVRI_MUST_CHECK int32_t hvri_node_add_peer(struct hvrepl_node *node,
 					   const struct hvrepl_peer_config *peer,
 					   struct hvrepl_error *error);
+void hvri_peer_config_drop(const struct hvrepl_peer_config *config);
+void hvri_channel_drop(const struct hvrepl_channel *channel);
 HVRI_MUST_CHECK int32_t hvri_node_connected(struct hvrepl_node *node,
 					    const struct hvrepl_channel *channel,
 					    uint32_t flags);

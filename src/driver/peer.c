@@ -44,7 +44,7 @@ static void retry_later(struct hvri_peer *peer, int32_t code)
 
 	for (uint32_t i = 0; i < peer->failures && pause < node->retry_max_ns;
 	     i++)
-		pause *= 2;
+		pause = pause > UINT64_MAX / 2 ? UINT64_MAX : pause * 2;
 	pause = HVRI_MIN(pause, node->retry_max_ns);
 	/* Up to a quarter less, so that two sites do not run in step. */
 	if (hvri_random(&node->env, &jitter, sizeof(jitter)) == HVREPL_OK)
@@ -54,7 +54,9 @@ static void retry_later(struct hvri_peer *peer, int32_t code)
 	peer->failures++;
 	if (!node->closing && peer->connect != NULL)
 		hvri_alarm_set(&node->timers, &peer->retry,
-			       hvri_now(&node->env) + pause);
+			       hvri_now(&node->env) +
+				       HVRI_MIN(pause, UINT64_MAX -
+							       hvri_now(&node->env)));
 }
 
 static void connect_now(struct hvri_peer *peer)
@@ -86,6 +88,17 @@ void hvri_node_connect_now(struct hvrepl_node *node)
 	}
 }
 
+void hvri_peer_config_drop(const struct hvrepl_peer_config *config)
+{
+	struct hvrepl_peer_config copy;
+
+	if (hvri_abi_copy_in(&copy, sizeof(copy),
+			     HVRI_SIZE_UP_TO(struct hvrepl_peer_config, release),
+			     config) != HVREPL_E_INVALID &&
+	    copy.release != NULL)
+		copy.release(copy.user);
+}
+
 int32_t hvri_node_add_peer(struct hvrepl_node *node,
 			   const struct hvrepl_peer_config *config,
 			   struct hvrepl_error *error)
@@ -98,6 +111,8 @@ int32_t hvri_node_add_peer(struct hvrepl_node *node,
 			      HVRI_SIZE_UP_TO(struct hvrepl_peer_config,
 					      release),
 			      config);
+	if (rc == HVREPL_E_TOO_NEW && copy.release != NULL)
+		copy.release(copy.user);
 	if (rc < 0)
 		return hvri_fail_plain(error, rc);
 	if (copy.name == NULL || !hvri_name_ok(copy.name))
@@ -105,6 +120,8 @@ int32_t hvri_node_add_peer(struct hvrepl_node *node,
 			       "a peer needs a name of 1 to %u bytes of UTF-8 "
 			       "without control characters and '*'",
 			       HVREPL_PEER_NAME_MAX);
+	else if (node->closing)
+		rc = hvri_fail_plain(error, HVREPL_E_CLOSED);
 	else if (find_peer(node, copy.name) != NULL)
 		rc = hvri_fail(error, HVREPL_E_EXISTS,
 			       "peer %s is there already", copy.name);
@@ -482,6 +499,15 @@ static uint32_t links_of(const struct hvrepl_node *node, const char *peer)
 	return count;
 }
 
+/* Nobody has looked at its table yet. */
+void hvri_channel_drop(const struct hvrepl_channel *channel)
+{
+	if (channel->ops != NULL && channel->ops->close != NULL)
+		channel->ops->close(channel->user);
+	if (channel->release != NULL)
+		channel->release(channel->user);
+}
+
 static void take_channel(struct hvrepl_node *node, struct arrival *arrival)
 {
 	struct hvri_hello hello = {
@@ -500,11 +526,7 @@ static void take_channel(struct hvrepl_node *node, struct arrival *arrival)
 		rc = session == NULL ? HVREPL_E_NOMEM : HVREPL_OK;
 	}
 	if (rc < 0) {
-		if (arrival->channel.ops != NULL &&
-		    arrival->channel.ops->close != NULL)
-			arrival->channel.ops->close(arrival->channel.user);
-		if (arrival->channel.release != NULL)
-			arrival->channel.release(arrival->channel.user);
+		hvri_channel_drop(&arrival->channel);
 		if (initiator && !HVRI_PLANT(connect_given_up))
 			attempt_lost(node, rc);
 		return;
@@ -558,17 +580,21 @@ int32_t hvri_node_connected(struct hvrepl_node *node,
 			    const struct hvrepl_channel *channel,
 			    uint32_t flags)
 {
-	struct arrival *arrival = hvri_alloc(&node->env, sizeof(*arrival));
+	struct arrival *arrival = NULL;
+	int32_t rc = channel->ops == NULL ? HVREPL_E_INVALID :
+		     (flags & ~HVREPL_CHANNEL_INITIATOR) != 0 ?
+						  HVREPL_E_TOO_NEW :
+						  HVREPL_OK;
 
-	if (arrival == NULL) {
-		/* Nobody has looked at the table yet. */
-		if (channel->ops->close != NULL)
-			channel->ops->close(channel->user);
-		if (channel->release != NULL)
-			channel->release(channel->user);
+	if (rc == HVREPL_OK) {
+		arrival = hvri_alloc(&node->env, sizeof(*arrival));
+		rc = arrival == NULL ? HVREPL_E_NOMEM : HVREPL_OK;
+	}
+	if (rc < 0) {
+		hvri_channel_drop(channel);
 		if ((flags & HVREPL_CHANNEL_INITIATOR) != 0)
 			tell_lost(node);
-		return HVREPL_E_NOMEM;
+		return rc;
 	}
 	arrival->item.run = arrived;
 	arrival->node = node;

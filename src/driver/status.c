@@ -423,6 +423,16 @@ static void let_go(const struct hvrepl_vm_config *config)
 		config->storage.release(config->storage.user);
 }
 
+void hvri_vm_config_drop(const struct hvrepl_vm_config *given)
+{
+	struct hvrepl_vm_config config;
+
+	if (hvri_abi_copy_in(&config, sizeof(config),
+			     HVRI_SIZE_UP_TO(struct hvrepl_vm_config, cycle_ns),
+			     given) != HVREPL_E_INVALID)
+		let_go(&config);
+}
+
 static int32_t check_vm(struct hvrepl_node *node,
 			const struct hvrepl_vm_config *config,
 			struct hvrepl_error *error)
@@ -472,6 +482,8 @@ int32_t hvri_node_add_vm(struct hvrepl_node *node,
 			      HVRI_SIZE_UP_TO(struct hvrepl_vm_config,
 					      cycle_ns),
 			      given);
+	if (rc == HVREPL_E_TOO_NEW)
+		let_go(&config);
 	if (rc < 0)
 		return hvri_fail_plain(error, rc);
 	rc = check_vm(node, &config, error);
@@ -602,6 +614,8 @@ int32_t hvri_node_operate(struct hvrepl_node *node,
 	if (operation.flags != 0 || operation.reserved != 0)
 		return hvri_fail(error, HVREPL_E_TOO_NEW,
 				 "a flag of the operation is not known");
+	if (node->closing)
+		return hvri_fail_plain(error, HVREPL_E_CLOSED);
 	if (operation.type == 0 || operation.type >= HVREPL_OPERATION_COUNT)
 		return hvri_fail(error, HVREPL_E_INVALID,
 				 "there is no operation %u", operation.type);

@@ -9,6 +9,10 @@
 HVRI_MUST_CHECK int32_t hvri_node_create(const struct hvrepl_node_config *config,
 					 hvrepl_node **out,
 					 struct hvrepl_error *error);
+/* Lets go of what they hold, for who cannot give them to a node. Of the VM's and the
+ * peer's nothing is known yet. */
+void hvri_node_config_drop(const struct hvrepl_node_config *config);
+void hvri_vm_config_drop(const struct hvrepl_vm_config *given);
 HVRI_MUST_CHECK int32_t hvri_node_close(struct hvrepl_node *node);
 HVRI_MUST_CHECK int32_t hvri_node_destroy(struct hvrepl_node *node);
 int32_t hvri_node_process(struct hvrepl_node *node, uint32_t budget);

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CAPTURE_INTERVAL_MAX_MS (8784ull * 3600000u)
+
 #define FILE_MAX (1u << 20)
 
 /* libconfuse hands its callbacks no pointer of ours. */
@@ -226,6 +228,9 @@ static void take_site(struct loader *loader, cfg_t *cfg)
 		config_fail_at(loader, config_line_of(loader, site, "control"),
 			"The socket path is longer than the system's 107 bytes. Choose a shorter one.");
 	config_duration(loader, site, "start-wait", &config->start_wait_ms);
+	if (config->start_wait_ms < 1 || config->start_wait_ms > 86400000)
+		config_fail_at(loader, config_line_of(loader, site, "start-wait"),
+			"A start-wait is 1ms to 24h. To wait for the peer without an end write start-without-peer = \"refuse\".");
 	take_retry(loader, site);
 	config_size(loader, site, "spool", &config->spool);
 	config->compression = (uint32_t)cfg_getint(site, "compression");
@@ -429,6 +434,10 @@ static void take_vms(struct loader *loader, cfg_t *cfg)
 			config_fail_at(loader,
 				config_line_of(loader, section, "capture-interval"),
 				"capture-interval needs capture = \"DIRECTORY\" too.");
+		if (vm->capture_interval_ms > CAPTURE_INTERVAL_MAX_MS)
+			config_fail_at(loader,
+				config_line_of(loader, section, "capture-interval"),
+				"A capture-interval is at most 8784h, a year.");
 		take_disks(loader, section, vm);
 	}
 	if (!loader->failed)

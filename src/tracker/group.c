@@ -70,6 +70,12 @@ static int32_t take_options(struct hvrepl_group *group,
 				     options->spill_prefix :
 				     "spool";
 
+	/* First: it is taken, also where the rest is wrong. */
+	if (options->spill != NULL) {
+		HVRI_TRY(hvri_storage_take(&group->spill, options->spill,
+					   error));
+		group->has_spill = true;
+	}
 	group->level = options->level == 0 ? 1 :
 		       options->level == HVREPL_LEVEL_STORE ?
 					     0 :
@@ -89,10 +95,8 @@ static int32_t take_options(struct hvrepl_group *group,
 				 "spill_prefix must be 1 to 23 characters and "
 				 "not start with '.'");
 	memcpy(group->spill_prefix, prefix, strlen(prefix) + 1);
-	if (options->spill == NULL)
+	if (!group->has_spill)
 		return HVREPL_OK;
-	HVRI_TRY(hvri_storage_take(&group->spill, options->spill, error));
-	group->has_spill = true;
 	return hvri_fail_plain(error, remove_remains(group));
 }
 
@@ -103,8 +107,12 @@ int32_t hvri_group_create(const struct hvri_env *env,
 	struct hvrepl_group *group = hvri_alloc_io(env, sizeof(*group));
 	int32_t rc;
 
-	if (group == NULL)
+	if (group == NULL) {
+		/* Taken all the same. */
+		if (options->spill != NULL && options->spill->release != NULL)
+			options->spill->release(options->spill->user);
 		return hvri_fail_plain(error, HVREPL_E_NOMEM);
+	}
 	memset(group, 0, sizeof(*group));
 	group->env = *env;
 	hvri_mutex_init(&group->mutex);

@@ -257,8 +257,20 @@ START_TEST(logs)
 }
 END_TEST
 
+static unsigned released;
+
+static void count_release(void *user)
+{
+	(void)user;
+	released++;
+}
+
 START_TEST(applying)
 {
+	struct {
+		struct hvrepl_log_apply_config known;
+		uint64_t member;
+	} newer;
 	struct hvrepl_log_apply_config config = { .struct_size = sizeof(config) };
 	struct hvrepl_log_apply_config small = { .struct_size = 4 };
 	hvrepl_log_apply *apply = NULL;
@@ -272,6 +284,15 @@ START_TEST(applying)
 	ck_assert_int_eq(hvrepl_log_apply_create(&env.env, &config, &apply, NULL),
 			 HVREPL_E_TOO_NEW);
 	config.reserved = 0;
+	newer.known = config;
+	newer.known.struct_size = sizeof(newer);
+	newer.known.disk.release = newer.known.storage.release = count_release;
+	newer.member = 1;
+	released = 0;
+	ck_assert_int_eq(hvrepl_log_apply_create(&env.env, &newer.known, &apply,
+						 NULL),
+			 HVREPL_E_TOO_NEW);
+	ck_assert_uint_eq(released, 2);
 	INVALID(hvrepl_log_apply_create(NULL, &config, &apply, NULL));
 	INVALID(hvrepl_log_apply_advance(NULL, NULL, NULL));
 }
@@ -297,6 +318,17 @@ START_TEST(nodes)
 	INVALID(hvrepl_node_create(NULL, &node, NULL));
 	INVALID(hvrepl_node_create(ANY, NULL, NULL));
 	INVALID(hvrepl_node_create(&config, &node, NULL));
+	/* What is taken is let go also where nobody is there to take it. */
+	config = (struct hvrepl_node_config)HVREPL_NODE_CONFIG_INIT;
+	config.release = config.state.release = count_release;
+	released = 0;
+	INVALID(hvrepl_node_create(&config, NULL, NULL));
+	ck_assert_uint_eq(released, 2);
+	channel.release = count_release;
+	INVALID(hvrepl_node_connected(NULL, &channel, 0));
+	INVALID(hvrepl_node_connected(ANY, &channel, 0));
+	ck_assert_uint_eq(released, 4);
+	channel.release = NULL;
 	ck_assert_int_eq(hvrepl_node_destroy(NULL), HVREPL_OK);
 	INVALID(hvrepl_node_close(NULL));
 	INVALID(hvrepl_node_process(NULL, 1));
@@ -350,14 +382,6 @@ START_TEST(nodes)
 			 HVREPL_E_NOT_FOUND);
 }
 END_TEST
-
-static unsigned released;
-
-static void count_release(void *user)
-{
-	(void)user;
-	released++;
-}
 
 START_TEST(stores)
 {
@@ -451,6 +475,10 @@ START_TEST(trackers)
 	struct hvrepl_disk disk = sim_disk_handle(sim_disk_new(&sim, 4096));
 	static const char long_id[] =
 		"0123456789012345678901234567890123456789012345678901234567890123";
+	struct {
+		struct hvrepl_group_options known;
+		uint64_t member;
+	} newer_group;
 	hvrepl_group *group = NULL;
 	hvrepl_tracker *tracker = NULL;
 
@@ -465,8 +493,29 @@ START_TEST(trackers)
 	storage.release = NULL;
 	INVALID(hvrepl_group_create(NULL, &options, NULL, &group));
 	storage.release = count_release;
+	/* Taken whatever the rest says, or where there is no memory; but not from
+	 * what cannot be read. */
+	released = 0;
+	options.level = 99;
+	INVALID(hvrepl_group_create(&env.env, &options, NULL, &group));
+	options.level = 0;
+	options.spill_prefix = ".";
+	INVALID(hvrepl_group_create(&env.env, &options, NULL, &group));
+	options.spill_prefix = NULL;
+	env.alloc_fail_at = 0;
+	ck_assert_int_eq(hvrepl_group_create(&env.env, &options, NULL, &group),
+			 HVREPL_E_NOMEM);
+	ck_assert_uint_eq(released, 3);
+	newer_group.known = options;
+	newer_group.known.struct_size = sizeof(newer_group);
+	newer_group.member = 1;
+	ck_assert_int_eq(hvrepl_group_create(&env.env, &newer_group.known, NULL,
+					     &group),
+			 HVREPL_E_TOO_NEW);
+	ck_assert_uint_eq(released, 4);
 	options.struct_size = 8;
 	INVALID(hvrepl_group_create(&env.env, &options, NULL, &group));
+	ck_assert_uint_eq(released, 4);
 	INVALID(hvrepl_group_process(NULL));
 	ck_assert_uint_eq(hvrepl_group_deadline(NULL), UINT64_MAX);
 	ck_assert_int_eq(hvrepl_group_destroy(NULL), HVREPL_OK);

@@ -198,6 +198,10 @@ START_TEST(a_state_store_that_is_damaged_or_silent_makes_no_node)
 }
 END_TEST
 
+static const struct hvrepl_channel_ops no_channel = {
+	.struct_size = sizeof(no_channel),
+};
+
 /* ---- a VM's config ---- */
 
 static int32_t add_vm(hvrepl_node *node, const struct hvrepl_vm_config *config,
@@ -274,6 +278,52 @@ START_TEST(a_vm_that_cannot_be_one_is_refused_and_its_disks_let_go)
 }
 END_TEST
 
+/* A program that was built with a newer library finds this one: what it hands over is let
+ * go, and so can be handed over again as this one knows it. */
+START_TEST(what_a_newer_program_hands_over_is_let_go)
+{
+	struct {
+		struct hvrepl_node_config known;
+		uint64_t member;
+	} config = { .member = 1 };
+	struct {
+		struct hvrepl_vm_config known;
+		uint64_t member;
+	} vm = { .member = 1 };
+	struct {
+		struct hvrepl_peer_config known;
+		uint64_t member;
+	} peer = { .member = 1 };
+	struct hvrepl_channel channel = { .ops = &no_channel,
+					  .release = release };
+	struct hvrepl_disk disk = { .release = release };
+	struct hvrepl_error error;
+
+	config.known = good_config(&pair.a.env);
+	config.known.struct_size = sizeof(config);
+	ck_assert_int_eq(create(&config.known, &error), HVREPL_E_TOO_NEW);
+	ck_assert_str_ne(error.sentence, "");
+	vm.known = (struct hvrepl_vm_config)HVREPL_VM_CONFIG_INIT;
+	vm.known.struct_size = sizeof(vm);
+	vm.known.disks = &disk;
+	vm.known.disk_count = 1;
+	vm.known.storage.release = release;
+	ck_assert_int_eq(add_vm(pair.a.node, &vm.known, ""), HVREPL_E_TOO_NEW);
+	ck_assert_uint_eq(let_go, 2);
+	peer.known = (struct hvrepl_peer_config)HVREPL_PEER_CONFIG_INIT;
+	peer.known.struct_size = sizeof(peer);
+	peer.known.name = "newer";
+	peer.known.release = release;
+	ck_assert_int_eq(hvrepl_node_add_peer(pair.a.node, &peer.known, &error),
+			 HVREPL_E_TOO_NEW);
+	ck_assert_uint_eq(let_go, 3);
+	/* A flag of a channel as well: it is not as if it had not been set. */
+	ck_assert_int_eq(hvrepl_node_connected(pair.a.node, &channel, 1u << 31),
+			 HVREPL_E_TOO_NEW);
+	ck_assert_uint_eq(let_go, 4);
+}
+END_TEST
+
 /* ---- operations ---- */
 
 static int32_t operate(const struct hvrepl_operation *operation,
@@ -323,6 +373,94 @@ START_TEST(operations_that_there_are_not_change_nothing)
 }
 END_TEST
 
+START_TEST(a_node_that_closes_says_so_and_not_try_again)
+{
+	struct hvrepl_operation operation = HVREPL_OPERATION_INIT;
+	struct hvrepl_peer_config peer = HVREPL_PEER_CONFIG_INIT;
+	hvrepl_node *node = pair.a.node;
+
+	operation.vm = pair_vm;
+	operation.type = HVREPL_OPERATION_ENABLE;
+	operation.peer = "site-b";
+	peer.name = "late";
+	peer.release = release;
+	let_go = 0;
+	ck_assert_int_eq(hvrepl_node_close(node), HVREPL_OK);
+	ck_assert_int_eq(operate(&operation, "closed"), HVREPL_E_CLOSED);
+	ck_assert_int_eq(hvrepl_node_add_peer(node, &peer, NULL),
+			 HVREPL_E_CLOSED);
+	ck_assert_uint_eq(let_go, 1);
+	pair_stop(&pair, &pair.a);
+}
+END_TEST
+
+START_TEST(what_has_no_size_is_not_as_if_it_had_been_filled)
+{
+	struct hvrepl_event event = { .struct_size = 0 };
+	struct hvrepl_vm_status status = { .struct_size = 0 };
+	struct hvrepl_node_status of_node = { .struct_size = 0 };
+	struct hvrepl_note note = HVREPL_NOTE_INIT;
+	hvrepl_node *node = pair.a.node;
+	int32_t rc;
+
+	ck_assert_int_eq(hvrepl_node_get_status(node, &of_node),
+			 HVREPL_E_INVALID);
+	ck_assert_int_eq(hvrepl_vm_get_status(node, &pair_vm, &status),
+			 HVREPL_E_INVALID);
+	ck_assert_int_eq(hvrepl_node_get_vm(node, 0, &status),
+			 HVREPL_E_INVALID);
+	do {
+		event = (struct hvrepl_event)HVREPL_EVENT_INIT;
+		rc = hvrepl_node_next_event(node, &event);
+	} while (rc == 1);
+	/* One is told; who has no room for it does not lose it. */
+	note.kind = HVREPL_AUDIT_AUTHENTICATION;
+	note.source = "somewhere";
+	note.sentence = "somebody was refused";
+	ck_assert_int_eq(hvrepl_node_note(node, &note), HVREPL_OK);
+	ck_assert_int_ge(hvrepl_node_process(node, 0), 0);
+	event.struct_size = 0;
+	ck_assert_int_eq(hvrepl_node_next_event(node, &event),
+			 HVREPL_E_INVALID);
+	event = (struct hvrepl_event)HVREPL_EVENT_INIT;
+	ck_assert_int_eq(hvrepl_node_next_event(node, &event), 1);
+}
+END_TEST
+
+static unsigned attempts;
+
+static int32_t connect_in_vain(void *user)
+{
+	(void)user;
+	attempts++;
+	return HVREPL_E_UNAVAILABLE;
+}
+
+START_TEST(a_pause_beyond_the_clock_is_no_pause_of_nothing)
+{
+	struct hvrepl_node_config config = good_config(&pair.a.env);
+	struct hvrepl_peer_config peer = HVREPL_PEER_CONFIG_INIT;
+	hvrepl_node *node;
+	uint64_t now = pair.a.env.now_ns;
+
+	/* Less than a quarter is taken from a pause: it goes beyond. */
+	pair.a.env.now_ns = UINT64_MAX / 2;
+	config.retry_min_ns = config.retry_max_ns = UINT64_MAX;
+	ck_assert_int_eq(hvrepl_node_create(&config, &node, NULL), HVREPL_OK);
+	peer.name = "far";
+	peer.connect = connect_in_vain;
+	ck_assert_int_eq(hvrepl_node_add_peer(node, &peer, NULL), HVREPL_OK);
+	attempts = 0;
+	for (int i = 0; i < 10; i++)
+		ck_assert_int_eq(hvrepl_node_process(node, 10), 0);
+	ck_assert_uint_eq(attempts, 1);
+	ck_assert_int_eq(hvrepl_node_close(node), HVREPL_OK);
+	ck_assert_int_ge(hvrepl_node_process(node, 0), 0);
+	ck_assert_int_eq(hvrepl_node_destroy(node), HVREPL_OK);
+	pair.a.env.now_ns = now;
+}
+END_TEST
+
 /* ---- from inside ---- */
 
 static bool armed;
@@ -339,18 +477,30 @@ static void call_everything(hvrepl_node *node)
 	struct hvrepl_peer_config peer = { .struct_size = sizeof(peer) };
 	struct hvrepl_event event = HVREPL_EVENT_INIT;
 	struct hvrepl_trust trust = HVREPL_TRUST_INIT;
+	struct hvrepl_error error = HVREPL_ERROR_INIT;
+	struct hvrepl_disk disk = { .release = release };
 	hvrepl_view *view;
 
 	REENTRANT(hvrepl_node_close(node));
 	REENTRANT(hvrepl_node_destroy(node));
 	REENTRANT(hvrepl_node_process(node, 0));
-	REENTRANT(hvrepl_node_add_peer(node, &peer, NULL));
+	let_go = 0;
+	peer.release = release;
+	REENTRANT(hvrepl_node_add_peer(node, &peer, &error));
+	ck_assert_uint_eq(let_go, 1);
+	ck_assert_str_ne(error.sentence, "");
 	REENTRANT(hvrepl_node_authorise(node, &entry));
+	vm.storage.release = release;
+	vm.disks = &disk;
+	vm.disk_count = 1;
 	REENTRANT(hvrepl_node_add_vm(node, &vm, NULL));
+	ck_assert_uint_eq(let_go, 3);
 	REENTRANT(hvrepl_vm_set_trust_group(node, &pair_vm, "pair", NULL));
 	REENTRANT(hvrepl_vm_set_cycle(node, &pair_vm, SECOND, NULL));
 	REENTRANT(hvrepl_vm_set_quota(node, &pair_vm, 0, 0, NULL));
-	REENTRANT(hvrepl_node_operate(node, &operation, NULL, NULL));
+	error = (struct hvrepl_error)HVREPL_ERROR_INIT;
+	REENTRANT(hvrepl_node_operate(node, &operation, NULL, &error));
+	ck_assert_str_ne(error.sentence, "");
 	REENTRANT(hvrepl_node_next_event(node, &event));
 	REENTRANT(hvrepl_node_connect_now(node));
 	REENTRANT(hvrepl_vm_open_view(node, &pair_vm, 0, &view, NULL));
@@ -488,7 +638,11 @@ int main(void)
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase,
 		       a_vm_that_cannot_be_one_is_refused_and_its_disks_let_go);
+	tcase_add_test(tcase, what_a_newer_program_hands_over_is_let_go);
 	tcase_add_test(tcase, operations_that_there_are_not_change_nothing);
+	tcase_add_test(tcase, a_node_that_closes_says_so_and_not_try_again);
+	tcase_add_test(tcase, what_has_no_size_is_not_as_if_it_had_been_filled);
+	tcase_add_test(tcase, a_pause_beyond_the_clock_is_no_pause_of_nothing);
 	tcase_add_test(tcase,
 		       what_is_not_callback_safe_is_refused_inside_a_callback);
 	tcase_add_test(tcase,

@@ -136,6 +136,11 @@ static const struct mistake {
 } mistakes[] = {
 	{ "start-wait", "start-weight", 7, "Known here: state, storage" },
 	{ "\"500ms\"", "\"soon\"", 7, "not a time" },
+	/* More than the clock's nanoseconds hold: it would be any time, and a former
+	 * owner must not write early. */
+	{ "\"500ms\"", "\"5124096h\"", 7, "1ms to 24h" },
+	{ "\"500ms\"", "\"0\"", 7, "1ms to 24h" },
+	{ "\"2s\"", "\"5124096h\"", 25, "a year" },
 	{ "\"50ms\"", "\"9ms\"", 9, "A retry is 10ms to 1h" },
 	{ "\"50ms\"", "\"3m\"", 9, "retry-max is at least retry" },
 	{ "\"2m\"", "\"61m\"", 9, "at most 1h" },
