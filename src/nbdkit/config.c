@@ -15,6 +15,14 @@
 /* libconfuse hands its callbacks no pointer of ours. */
 static struct loader *loading;
 
+static bool was_seen(const struct loader *loader, const cfg_opt_t *option)
+{
+	for (size_t i = 0; i < loader->line_count; i++)
+		if (loader->lines[i].option == option)
+			return true;
+	return false;
+}
+
 /* Runs for every value as it is parsed: remembers the line, checks text. */
 static int remember(cfg_t *cfg, cfg_opt_t *option)
 {
@@ -23,6 +31,14 @@ static int remember(cfg_t *cfg, cfg_opt_t *option)
 	if (loader->line_count == CONFIG_LINES_MAX) {
 		config_fail_at(loader, cfg->line, "More than %d settings in one file.",
 			CONFIG_LINES_MAX);
+		return -1;
+	}
+	/* The parser would take the last one, and say nothing. A list is remembered for
+	 * each of its values. */
+	if ((option->flags & CFGF_LIST) == 0 && was_seen(loader, option)) {
+		config_fail_at(loader, cfg->line,
+			"'%s' is given twice. Take one of the two away.",
+			option->name);
 		return -1;
 	}
 	loader->lines[loader->line_count].option = option;

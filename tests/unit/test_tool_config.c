@@ -141,6 +141,8 @@ static const struct mistake {
 	{ "\"500ms\"", "\"5124096h\"", 7, "1ms to 24h" },
 	{ "\"500ms\"", "\"0\"", 7, "1ms to 24h" },
 	{ "\"2s\"", "\"5124096h\"", 25, "a year" },
+	{ "\"state\"", "\"state\" state = \"other\"", 2, "given twice" },
+	{ "\"root.img\"", "\"root.img\" path = \"r.img\"", 26, "given twice" },
 	{ "\"50ms\"", "\"9ms\"", 9, "A retry is 10ms to 1h" },
 	{ "\"50ms\"", "\"3m\"", 9, "retry-max is at least retry" },
 	{ "\"2m\"", "\"61m\"", 9, "at most 1h" },
