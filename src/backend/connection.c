@@ -104,6 +104,13 @@ static int32_t complete(struct ended *ended, hvrepl_op *mine)
 	return result;
 }
 
+/* Once, of one that failed: it was told and has no socket any more. */
+static void tell_gone(struct hvri_connection *c)
+{
+	if (c->setup.gone != NULL && c->phase == DEAD && c->setup.settled == NULL)
+		c->setup.gone(c->setup.user, c);
+}
+
 /* No more of the socket. `failure` is what operations get from now on. */
 static void fail(struct hvri_connection *c, int32_t failure,
 		 struct ended *ended)
@@ -126,6 +133,7 @@ static void fail(struct hvri_connection *c, int32_t failure,
 	pthread_mutex_unlock(&c->mutex);
 	end_op(c, ended, &c->send_op, failure);
 	end_op(c, ended, &c->receive_op, failure);
+	tell_gone(c);
 	drop(c); /* The loop's reference; our caller holds another. */
 }
 
@@ -337,6 +345,7 @@ static void settle(struct hvri_connection *c, int32_t code,
 	if (code == HVREPL_OK)
 		hold(c);
 	settled(c->setup.user, c, code == HVREPL_OK ? &channel : NULL, &result);
+	tell_gone(c);
 }
 
 static void handshake_failed(struct hvri_connection *c, int32_t code,
@@ -393,6 +402,7 @@ static void drive_handshake(struct hvri_connection *c, struct ended *ended)
 				       hvri_proof_deadline(c->proof);
 	hvrepl_loop_timer_set(c->timer, c->proof_deadline_ns);
 	watch(c, 0, ended);
+	c->setup.gone = NULL;
 	settle(c, HVREPL_OK, NULL);
 }
 
@@ -510,8 +520,7 @@ int32_t hvri_connection_start(const struct hvri_connection_setup *setup,
 	c->loop = setup->loop;
 	c->member.loop_gone = loop_gone;
 	c->living.distrusted = on_distrusted;
-	c->kick.function = kicked;
-	c->kick.argument = c;
+	c->kick = (struct hvri_loop_post){ .function = kicked, .argument = c };
 	rc = hvri_tls_session_init(&c->session, setup->tls, setup->fd,
 				   setup->expected, setup->known,
 				   setup->known_count);
@@ -549,6 +558,7 @@ void hvri_connection_abort(struct hvri_connection *c)
 	struct ended ended = { .count = 0 };
 
 	c->setup.settled = NULL;
+	c->setup.gone = NULL;
 	fail(c, HVREPL_E_CANCELLED, &ended);
 }
 

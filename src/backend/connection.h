@@ -32,12 +32,15 @@ struct hvri_connection_setup {
 	char address[HVRI_ADDRESS_TEXT];
 	char source[HVRI_ADDRESS_TEXT]; /* Of an incoming one; or "". */
 	hvri_settled settled;
+	/* Optional: after settled() told of a failure, when the socket is closed:
+	 * until then the peer is told why. Loop thread. */
+	void (*gone)(void *user, struct hvri_connection *connection);
 	void *user;
 };
 
 /* Loop thread. settled() is not called from inside it. */
 int32_t hvri_connection_start(const struct hvri_connection_setup *setup,
 			      struct hvri_connection **connection_out);
-/* Before settled(): break it; settled() is not called. */
+/* Before settled() or gone(): break it; neither is called. */
 void hvri_connection_abort(struct hvri_connection *connection);
 #endif

@@ -75,9 +75,8 @@ static void leave_callback(hvrepl_listener *listener)
 		free_listener(listener);
 }
 
-static void settled(void *user, struct hvri_connection *connection,
-		    const struct hvrepl_channel *channel,
-		    const struct hvrepl_connect_result *result)
+/* Its place is free. */
+static void gone(void *user, struct hvri_connection *connection)
 {
 	hvrepl_listener *listener = user;
 
@@ -86,6 +85,18 @@ static void settled(void *user, struct hvri_connection *connection,
 			listener->places[i].connection = NULL;
 	listener->handshakes--;
 	watch_again(listener);
+}
+
+static void settled(void *user, struct hvri_connection *connection,
+		    const struct hvrepl_channel *channel,
+		    const struct hvrepl_connect_result *result)
+{
+	hvrepl_listener *listener = user;
+
+	/* Who failed keeps the place for as long as it has a socket: somebody who
+	 * only fails, and does not hang up, has no more of them than places. */
+	if (channel != NULL)
+		gone(listener, connection);
 	listener->in_callback++;
 	if (channel != NULL)
 		listener->options.accepted(listener->options.user, channel,
@@ -145,6 +156,7 @@ static void begin(hvrepl_listener *listener, int fd,
 		.known_count = listener->options.peer_count,
 		.started_ns = hvrepl_loop_now(),
 		.settled = settled,
+		.gone = gone,
 		.user = listener,
 	};
 	uint32_t at = 0;

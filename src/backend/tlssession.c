@@ -12,7 +12,7 @@
 #define SOCKET_KIND 0x7d
 /* Bytes from the socket that may bring nothing before others have their turn; a
  * record is whole within so many. */
-#define BARREN_MAX (2u * HVRI_TLS_RECORD)
+#define BARREN_MAX 32768u
 
 /*
  * OpenSSL reads and writes the socket through this, not through its own socket

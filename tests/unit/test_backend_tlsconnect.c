@@ -6,6 +6,7 @@
 #include "tlsrig.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -538,6 +539,68 @@ START_TEST(a_listener_that_found_no_memory_to_listen_on_listens_again)
 }
 END_TEST
 
+static unsigned open_files(void)
+{
+	DIR *open_now = opendir("/proc/self/fd");
+	unsigned count = 0;
+
+	while (readdir(open_now) != NULL)
+		count++;
+	closedir(open_now);
+	return count;
+}
+
+static unsigned refusals, most_files;
+
+static void count_refusal(void *user, const struct hvrepl_connect_result *result)
+{
+	(void)user, (void)result;
+	if (open_files() > most_files)
+		most_files = open_files();
+	if (++refusals == 12)
+		hvrepl_loop_stop(loop);
+}
+
+/* Nobody hangs up: in the end their time to read why is over. */
+static void pass_time(void *user)
+{
+	loop_clock_forward(SECOND / 2);
+	hvrepl_loop_timer_set(*(hvrepl_loop_timer **)user,
+			      hvrepl_loop_now() + SECOND / 50);
+}
+
+/* Whoever fails at once could have all descriptors of the process otherwise. */
+START_TEST(who_fails_and_stays_takes_no_more_sockets_than_places)
+{
+	struct hvrepl_tls_listen listen = HVREPL_TLS_LISTEN_INIT;
+	hvrepl_loop_timer *timer;
+	unsigned before;
+
+	tear_down();
+	set_up(600 * SECOND);
+	listen.address = "127.0.0.1";
+	listen.handshakes_max = 2;
+	listen.accepted = on_accepted;
+	listen.refused = count_refusal;
+	ck_assert_int_eq(hvrepl_tls_listen(loop, replica, &listen, &listener,
+					   NULL), HVREPL_OK);
+	refusals = most_files = 0;
+	knock(12, 1);
+	for (int i = 0; i < 12; i++)
+		ck_assert_int_eq(write(silent_ones[i], "GET / HTTP/1.1\r\n\r\n",
+				       18), 18);
+	before = open_files();
+	ck_assert_int_eq(hvrepl_loop_timer_create(loop, pass_time, &timer,
+						  &timer), HVREPL_OK);
+	hvrepl_loop_timer_set(timer, hvrepl_loop_now() + SECOND / 50);
+	ck_assert_int_eq(hvrepl_loop_run(loop), HVREPL_OK);
+	hvrepl_loop_timer_free(timer);
+	ck_assert_uint_eq(refusals, 12);
+	ck_assert_uint_le(most_files, before + 2);
+	hang_up();
+}
+END_TEST
+
 /* Time limits have no end of their own, such as where a sum would wrap. */
 START_TEST(whoever_waits_for_ever_is_not_late_at_once)
 {
@@ -627,6 +690,8 @@ int main(void)
 	tcase_add_test(
 		tc,
 		a_listener_that_found_no_memory_to_listen_on_listens_again);
+	tcase_add_test(
+		tc, who_fails_and_stays_takes_no_more_sockets_than_places);
 	tcase_add_test(tc, whoever_waits_for_ever_is_not_late_at_once);
 	tcase_add_test(tc, bad_arguments_and_taken_ports_are_refused);
 	suite_add_tcase(suite, tc);

@@ -315,7 +315,8 @@ struct hvrepl_tls_listen {
 	 */
 	const char *const *peers;
 	uint32_t peer_count;
-	/** Handshakes at once; more wait in the backlog. 0: 64. */
+	/** Handshakes at once; more wait in the backlog. One that failed counts
+	 * until its peer has hung up, at most a second. 0: 64. */
 	uint32_t handshakes_max;
 	/** A peer has proved itself. `channel` is the callee's. Loop thread. */
 	void (*accepted)(void *user, const struct hvrepl_channel *channel,
