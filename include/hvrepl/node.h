@@ -39,7 +39,7 @@ typedef struct hvrepl_node hvrepl_node;
 
 /** A disk of a VM, as asked for or announced. */
 struct hvrepl_disk_spec {
-	struct hvrepl_uuid id;
+	struct hvrepl_uuid id; /* Not zero, and no other disk's of the VM. */
 	uint64_t size; /* Bytes. */
 	char name[HVREPL_NAME_MAX + 1]; /* A label, never a path. */
 };
@@ -450,7 +450,8 @@ struct hvrepl_operation {
  *
  * @return BUSY: another change of the VM is just being written, or cannot be (the
  * sentence says why): nothing was decided, ask again. STATE: not where the VM is
- * now, or it cannot be opened. CLOSED: hvrepl_node_close() was called.
+ * now, or it cannot be opened. CLOSED: hvrepl_node_close() was called. INVALID: no such
+ * operation; ENABLE without a peer, or of disks whose ids do not tell them apart.
  */
 HVREPL_API int32_t hvrepl_node_operate(hvrepl_node *node,
 				       const struct hvrepl_operation *operation,

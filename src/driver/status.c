@@ -593,6 +593,25 @@ static void fill_setup(const struct hvri_vm *vm, struct hvri_setup *setup)
 	}
 }
 
+/* The other site tells them apart by their ids, and makes no replica of others. */
+static int32_t check_disk_ids(const struct hvri_vm *vm,
+			      struct hvrepl_error *error)
+{
+	for (uint32_t i = 0; i < vm->disk_count; i++) {
+		const struct hvrepl_uuid *id = &vm->disks[i].spec.id;
+		bool own = !hvri_uuid_is_none(id);
+
+		for (uint32_t k = 0; k < i && own; k++)
+			own = !hvri_uuid_equal(&vm->disks[k].spec.id, id);
+		if (!own)
+			return hvri_fail(error, HVREPL_E_INVALID,
+					 "disk %s of VM %s needs an id that no "
+					 "other disk of it has",
+					 vm->disks[i].spec.name, vm->name);
+	}
+	return HVREPL_OK;
+}
+
 int32_t hvri_node_operate(struct hvrepl_node *node,
 			  const struct hvrepl_operation *given,
 			  uint64_t *job_out, struct hvrepl_error *error)
@@ -633,6 +652,8 @@ int32_t hvri_node_operate(struct hvrepl_node *node,
 	if (operation.peer == NULL)
 		return hvri_fail(error, HVREPL_E_INVALID,
 				 "enable needs the peer's name");
+	if (vm->relationship.record.mode == HVREPL_MODE_NONE)
+		HVRI_TRY(check_disk_ids(vm, error));
 	session = hvri_node_session_named(node, operation.peer);
 	if (session == NULL)
 		return hvri_fail(error, HVREPL_E_UNAVAILABLE,

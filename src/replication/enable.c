@@ -195,11 +195,15 @@ void hvri_on_enable(struct hvri_step *s, const struct hvri_message *m)
 		   (hvri_lineage_dead(&claim->lineage, &claim->current) &&
 		    !HVRI_PLANT(enabled_on_a_dead_path)) ||
 		   !hvri_uuid_equal(&m->setup->vm, &rec->vm) ||
-		   (!has_sound_disks(m->setup) &&
-		    !HVRI_PLANT(blocks_of_the_peer)) ||
 		   hvri_uuid_equal(&claim->site, &rec->site)) {
 		why = "the request makes no sense";
 		code = HVREPL_E_PROTOCOL;
+	} else if (!has_sound_disks(m->setup) &&
+		   !HVRI_PLANT(blocks_of_the_peer)) {
+		why = "each disk of the VM needs an id that no other disk of it "
+		      "has, and blocks of a power of two up to 1 MiB: give them "
+		      "those at this site";
+		code = HVREPL_E_INVALID;
 	} else if (s->e->u.message.quota != NULL) {
 		why = s->e->u.message.quota;
 		code = HVREPL_E_LIMIT;

@@ -373,6 +373,39 @@ START_TEST(operations_that_there_are_not_change_nothing)
 }
 END_TEST
 
+/* The other site would refuse it: better here, and by its name. */
+START_TEST(a_vm_whose_disks_cannot_be_told_apart_is_not_enabled)
+{
+	for (uint8_t i = 0; i < 3; i++) {
+		struct hvrepl_disk_spec specs[2] = {
+			{ .id = { { 7 } }, .size = SIZE, .name = "first" },
+			{ .id = { { 8 } }, .size = SIZE, .name = "second" },
+		};
+		struct hvrepl_disk disks[2] = {
+			sim_disk_handle(sim_disk_new(&pair.a.sim, SIZE)),
+			sim_disk_handle(sim_disk_new(&pair.a.sim, SIZE)),
+		};
+		struct hvrepl_vm_config vm = { .struct_size = sizeof(vm) };
+		struct hvrepl_operation op = HVREPL_OPERATION_INIT;
+
+		if (i < 2)
+			specs[1].id.bytes[0] = i == 0 ? 0 : 7;
+		vm.id.bytes[0] = op.vm.bytes[0] = (uint8_t)(i + 1);
+		vm.name = "apart";
+		vm.specs = specs;
+		vm.disks = disks;
+		vm.disk_count = 2;
+		vm.storage = sim_storage_handle(sim_storage_new(&pair.a.sim));
+		ck_assert_int_eq(add_vm(pair.a.node, &vm, ""), HVREPL_OK);
+		pair_run(&pair, SECOND);
+		op.type = HVREPL_OPERATION_ENABLE;
+		op.peer = "site-b";
+		ck_assert_int_eq(operate(&op, i < 2 ? "disk second of VM apart" : ""),
+				 i < 2 ? HVREPL_E_INVALID : HVREPL_OK);
+	}
+}
+END_TEST
+
 START_TEST(a_node_that_closes_says_so_and_not_try_again)
 {
 	struct hvrepl_operation operation = HVREPL_OPERATION_INIT;
@@ -640,6 +673,8 @@ int main(void)
 		       a_vm_that_cannot_be_one_is_refused_and_its_disks_let_go);
 	tcase_add_test(tcase, what_a_newer_program_hands_over_is_let_go);
 	tcase_add_test(tcase, operations_that_there_are_not_change_nothing);
+	tcase_add_test(tcase,
+		       a_vm_whose_disks_cannot_be_told_apart_is_not_enabled);
 	tcase_add_test(tcase, a_node_that_closes_says_so_and_not_try_again);
 	tcase_add_test(tcase, what_has_no_size_is_not_as_if_it_had_been_filled);
 	tcase_add_test(tcase, a_pause_beyond_the_clock_is_no_pause_of_nothing);
