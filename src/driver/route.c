@@ -321,6 +321,12 @@ static int32_t queue_message(struct hvri_vm *vm, struct hvri_session *session,
 {
 	struct hvri_vm_event *event;
 
+	/* A map may have more of them than may wait: those that come too soon are
+	 * missing in its sums, and it is asked for again. */
+	if (!credit &&
+	    vm->heard_bytes + sizeof(*event) + length > HVRI_VM_RANGES_MAX &&
+	    hvri_message_type(payload, length) == HVRI_MESSAGE_RANGES)
+		return HVREPL_OK;
 	if (vm->heard_bytes + sizeof(*event) + length > HVRI_VM_HEARD_MAX &&
 	    !HVRI_PLANT(hears_without_end))
 		return HVREPL_E_LIMIT;

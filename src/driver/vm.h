@@ -23,8 +23,9 @@
 #define HVRI_REPORT_NS 1000000000ull
 /* Messages of its session that wait for a VM's turn, as what they take: a record that is
  * being put holds them up, or a storage that cannot be opened. A peer of ours has a
- * handful on the way, or ranges of a map, that are taken as they come. */
+ * handful on the way, beside the ranges of a map, which get half of it. */
 #define HVRI_VM_HEARD_MAX (64u << 20)
+#define HVRI_VM_RANGES_MAX (32u << 20)
 /* Headers of segments that wait for the lane: credit does not count them. A peer of ours
  * has one a disk on the way. */
 #define HVRI_VM_SEGMENTS_MAX 256u

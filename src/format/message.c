@@ -504,6 +504,16 @@ int32_t hvri_message_encode(const struct hvri_message *message, void *out,
 	return HVREPL_OK;
 }
 
+uint32_t hvri_message_type(const void *bytes, size_t length)
+{
+	struct hvri_reader r = hvri_reader_over(bytes, length);
+	uint16_t type;
+
+	(void)hvri_read_u16(&r); /* Version. */
+	type = hvri_read_u16(&r);
+	return r.bad ? 0 : type;
+}
+
 int32_t hvri_message_decode(const void *bytes, size_t length,
 			    struct hvri_message_storage *storage,
 			    struct hvri_message *message_out)

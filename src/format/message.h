@@ -210,6 +210,8 @@ struct hvri_message_storage {
 const struct hvri_message *hvri_message_for(const struct hvri_message *message,
 					    uint64_t features,
 					    struct hvri_message *older_out);
+/* What it says that it is, unlooked at; 0: too short to say. */
+uint32_t hvri_message_type(const void *bytes, size_t length);
 HVRI_MUST_CHECK int32_t hvri_message_encode(const struct hvri_message *message,
 					    void *out, size_t size,
 					    size_t *length_out);

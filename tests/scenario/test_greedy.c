@@ -365,13 +365,9 @@ static void more_messages(size_t bytes)
 	pair_run(&pair, SECOND / 10);
 }
 
-/* While the record of a VM of its is being put. */
-START_TEST(messages_that_wait_for_a_vm_have_a_limit)
+/* The record of a VM of its is being put, and is not done with it. */
+static struct hvri_vm *a_vm_that_puts(void)
 {
-	size_t one = sizeof(struct hvri_vm_event) + HVRI_MESSAGE_ENCODED_MAX;
-	struct hvri_vm *vm;
-	long live;
-
 	shadow_protect();
 	pair_add_vm(pair.c, 1);
 	ck_assert_int_eq(pair_operate_more(&pair, pair.c, 1,
@@ -385,7 +381,70 @@ START_TEST(messages_that_wait_for_a_vm_have_a_limit)
 			 HVREPL_OK);
 	pair_run(&pair, 5 * SECOND);
 	ck_assert_ptr_nonnull(held);
-	vm = hvri_node_find_vm(pair.b.node, &(struct hvrepl_uuid){ { 0xcc, 1 } });
+	return hvri_node_find_vm(pair.b.node,
+				 &(struct hvrepl_uuid){ { 0xcc, 1 } });
+}
+
+static void the_put_is_done(void)
+{
+	pair.b.node->state.put = put;
+	hvrepl_op_complete(held, HVREPL_OK);
+}
+
+/* The map of a large disk that was written all over has more ranges than may wait. */
+START_TEST(a_map_that_comes_during_a_put_ends_no_session)
+{
+	static uint8_t payload[HVRI_MESSAGE_ENCODED_MAX];
+	static uint8_t extents[HVRI_RANGES_MAX * 16];
+	struct hvri_message message = { .type = HVRI_MESSAGE_RANGES };
+	struct hvri_frame frame = { .type = HVRI_FRAME_MESSAGE };
+	struct hvri_vm *vm = a_vm_that_puts();
+	const struct hvri_session *session = vm->session;
+	size_t length, waiting;
+
+	for (uint32_t i = 0; i < HVRI_RANGES_MAX; i++)
+		hvri_ranges_put(extents, i,
+				(struct hvrepl_extent){ i * 8192u, 4096 });
+	message.u.ranges.count = HVRI_RANGES_MAX;
+	message.u.ranges.extents = extents;
+	frame.vm = first_vm();
+	for (size_t at = 0; at < 2 * HVRI_VM_HEARD_MAX; at += length) {
+		ck_assert_int_eq(hvri_message_encode(&message, payload,
+						     sizeof(payload), &length),
+				 HVREPL_OK);
+		frame.length = (uint32_t)length;
+		one_more(ear, &frame, payload);
+		message.u.ranges.sequence++;
+	}
+	pair_run(&pair, SECOND / 10);
+	ck_assert_uint_eq(ended_by_limit, 0);
+	ck_assert_uint_gt(vm->heard_bytes, HVRI_VM_RANGES_MAX / 2);
+	ck_assert_uint_le(vm->heard_bytes, HVRI_VM_RANGES_MAX);
+	/* What says that it was the last of them still has its place. */
+	waiting = vm->heard_bytes;
+	message.type = HVRI_MESSAGE_CUT_GONE;
+	ck_assert_int_eq(hvri_message_encode(&message, payload,
+					     sizeof(payload), &length),
+			 HVREPL_OK);
+	frame.length = (uint32_t)length;
+	one_more(ear, &frame, payload);
+	pair_run(&pair, SECOND / 10);
+	ck_assert_uint_gt(vm->heard_bytes, waiting);
+	the_put_is_done();
+	pair_run(&pair, 60 * SECOND);
+	ck_assert_uint_gt(vm->relationship.record.position.number, 0);
+	ck_assert_ptr_eq(vm->session, session);
+	site_a_is_served(12);
+}
+END_TEST
+
+/* While the record of a VM of its is being put. */
+START_TEST(messages_that_wait_for_a_vm_have_a_limit)
+{
+	size_t one = sizeof(struct hvri_vm_event) + HVRI_MESSAGE_ENCODED_MAX;
+	struct hvri_vm *vm = a_vm_that_puts();
+	long live;
+
 	live = pair.b.env.alloc_live;
 	more_messages((HVRI_VM_HEARD_MAX - vm->heard_bytes) / one *
 		      HVRI_MESSAGE_ENCODED_MAX);
@@ -397,8 +456,7 @@ START_TEST(messages_that_wait_for_a_vm_have_a_limit)
 	/* They are gone with their session. */
 	ck_assert_uint_lt(vm->heard_bytes, one);
 	ck_assert_int_lt(pair.b.env.alloc_live, live + 50);
-	pair.b.node->state.put = put;
-	hvrepl_op_complete(held, HVREPL_OK);
+	the_put_is_done();
 	pair_run(&pair, 60 * SECOND);
 	ck_assert_uint_gt(vm->relationship.record.position.number, 0);
 	site_a_is_served(11);
@@ -427,6 +485,7 @@ int main(void)
 	tcase_add_test(tc, the_seventeenth_link_of_a_peer_is_closed_at_once);
 	tcase_add_test(tc, a_peer_that_floods_frames_delays_nobody);
 	tcase_add_test(tc, messages_that_wait_for_a_vm_have_a_limit);
+	tcase_add_test(tc, a_map_that_comes_during_a_put_ends_no_session);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }
