@@ -557,9 +557,9 @@ void hvri_connection_abort(struct hvri_connection *c)
 {
 	struct ended ended = { .count = 0 };
 
-	c->setup.settled = NULL;
-	c->setup.gone = NULL;
-	fail(c, HVREPL_E_CANCELLED, &ended);
+	c->setup.settled = NULL, c->setup.gone = NULL;
+	if (c->phase != DRAINING)
+		fail(c, HVREPL_E_CANCELLED, &ended);
 }
 
 /* Have the loop look at it. Called with the mutex, and a loop. */

@@ -41,6 +41,7 @@ struct hvri_connection_setup {
 /* Loop thread. settled() is not called from inside it. */
 int32_t hvri_connection_start(const struct hvri_connection_setup *setup,
 			      struct hvri_connection **connection_out);
-/* Before settled() or gone(): break it; neither is called. */
+/* Before settled() or gone(): break it; neither is called. One whose peer is being told
+ * why it failed is nobody's from then on, and ends as its timer says. */
 void hvri_connection_abort(struct hvri_connection *connection);
 #endif

@@ -4,7 +4,11 @@
 #include "tlsrig.h"
 #include "tlsstream.h"
 
+#include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 START_TEST(large_transfers_run_both_ways_at_once)
 {
@@ -308,6 +312,52 @@ START_TEST(destroying_the_loop_breaks_its_connections)
 }
 END_TEST
 
+static void close_listener(void *user, const struct hvrepl_connect_result *result)
+{
+	hvrepl_listener_close(listener);
+	listener = NULL;
+	on_refused(user, result);
+}
+
+/* In good order, not by a reset, which may overtake what was said. */
+START_TEST(who_was_refused_hears_why_also_where_the_listener_is_closed)
+{
+	struct hvrepl_tls_listen listen = HVREPL_TLS_LISTEN_INIT;
+	/* A handshake of a kind that there is not, and more than is read at once. */
+	static const uint8_t nonsense[100000] = { 22, 3, 1, 0, 16, 99, 0, 0, 12 };
+	struct sockaddr_in to = { .sin_family = AF_INET };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), broken = -1;
+	socklen_t size = sizeof(broken);
+	uint8_t said[256];
+	size_t length = 0;
+	ssize_t got;
+
+	listen.address = "127.0.0.1";
+	listen.accepted = on_accepted;
+	listen.refused = close_listener;
+	ck_assert_int_eq(hvrepl_tls_listen(loop, replica, &listen, &listener,
+					   NULL), HVREPL_OK);
+	to.sin_port = htons((uint16_t)hvrepl_listener_port(listener));
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	ck_assert_int_eq(write(fd, nonsense, sizeof(nonsense)),
+			 sizeof(nonsense));
+	await(1);
+	ck_assert_int_lt(server.code, 0);
+	ck_assert_ptr_null(listener);
+	while ((got = read(fd, said + length, sizeof(said) - length)) > 0)
+		length += (size_t)got;
+	ck_assert_msg(got == 0, "%s", strerror(errno));
+	/* An alert of TLS. */
+	ck_assert_uint_ge(length, 7);
+	ck_assert_int_eq(said[0], 21);
+	ck_assert_int_eq(getsockopt(fd, SOL_SOCKET, SO_ERROR,
+				    &broken, &size), 0);
+	ck_assert_msg(broken == 0, "%s", strerror(broken));
+	close(fd);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("TLS channel");
@@ -322,6 +372,9 @@ int main(void)
 	tcase_add_test(tc, closing_delivers_what_was_sent_and_then_the_end);
 	tcase_add_test(tc, closing_in_mid_stream_ends_the_operations_of_both_sides);
 	tcase_add_test(tc, destroying_the_loop_breaks_its_connections);
+	tcase_add_test(
+		tc,
+		who_was_refused_hears_why_also_where_the_listener_is_closed);
 	suite_add_tcase(suite, tc);
 	return test_run(suite);
 }

@@ -60,6 +60,8 @@ HVREPL_API int32_t hvrepl_file_disk_create(const char *path, uint64_t size,
  * unclean end the file counts as unchanged by others if it is the same file of
  * the same size and was not modified later than `saved_utc_ns` plus a slack, nor
  * by a clock that was set back: its ctime is none before the saved one.
+ * The owner's own writes by such a clock, since it last saved, cost a compare
+ * where there was no need of one.
  * The owner itself wrote up to its end, so save (hvrepl_tracker_save) more
  * often than the slack.
  *
