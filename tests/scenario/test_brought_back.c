@@ -183,8 +183,8 @@ static void force_and_bring_the_record_back(unsigned step, unsigned then)
 
 START_TEST(a_record_brought_back_to_before_a_force_is_followed_by_a_compare)
 {
-	for (unsigned then = 0; then < 40; then += 3) {
-		force_and_bring_the_record_back(3 * (unsigned)_i, then);
+	for (unsigned then = 0; then < 40; then += 6) {
+		force_and_bring_the_record_back(6 * (unsigned)_i, then);
 		shadow_await(&pair.a, HVREPL_STATE_REPLICATING,
 			     HVREPL_OWNERSHIP_STANDBY);
 		shadow_scatter(&pair.b, 4, 10);
@@ -378,7 +378,7 @@ int main(void)
 		tc, a_disk_forced_while_it_became_a_replica_keeps_no_end_of_before);
 	tcase_add_loop_test(
 		tc, a_record_brought_back_to_before_a_force_is_followed_by_a_compare,
-		0, 14);
+		0, 7);
 	tcase_add_test(
 		tc,
 		a_divergence_ends_when_the_other_site_is_brought_back_from_before_it);
