@@ -157,6 +157,8 @@ void pair_add_vm(struct pair_site *site, unsigned number);
 /* What that one is asked for; its job's code as it ends. */
 int32_t pair_operate_more(struct pair *pair, struct pair_site *site,
 			  unsigned number, uint32_t type);
+/* Both sites up and connected, and so many more VMs enabled from a to b. */
+void pair_enable_more(struct pair *pair, unsigned count);
 /* Ask only. */
 int32_t pair_ask_more(struct pair_site *site, unsigned number, uint32_t type);
 /* Both directions, from now on. */

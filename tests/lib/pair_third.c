@@ -105,3 +105,21 @@ int32_t pair_ask_more(struct pair_site *site, unsigned number, uint32_t type)
 
 	return pair_ask_vm(site, &id, type, 0, NULL);
 }
+
+void pair_enable_more(struct pair *pair, unsigned count)
+{
+	pair_init(pair, 3, 16384);
+	pair_more_vms(&pair->a);
+	pair_more_vms(&pair->b);
+	pair_start(pair, &pair->b);
+	pair_start(pair, &pair->a);
+	pair_link(pair, true);
+	pair_run(pair, 5000000000ull);
+	for (unsigned i = 0; i < count; i++) {
+		pair_add_vm(&pair->a, i);
+		pair_run(pair, 1000000000ull);
+		ck_assert_int_eq(pair_operate_more(pair, &pair->a, i,
+						   HVREPL_OPERATION_ENABLE),
+				 HVREPL_OK);
+	}
+}

@@ -481,11 +481,10 @@ START_TEST(a_handover_that_was_granted_is_not_cancelled_behind_its_back)
 }
 END_TEST
 
-/* O6: the conflict is shown, nobody loses by it, and one word ends it. */
-START_TEST(two_discards_at_the_same_time_are_both_refused_and_say_what_to_do)
+/* Both have written, and each discards what the other wrote; neither has heard of the
+ * other's. In at[]: the epochs of a and b. */
+static void both_discard(struct hvrepl_uuid at[2])
 {
-	struct hvrepl_uuid at_a, at_b;
-
 	story_begin(&world);
 	world.tracing = false;
 	sites_cut_link(&world);
@@ -496,15 +495,22 @@ START_TEST(two_discards_at_the_same_time_are_both_refused_and_say_what_to_do)
 	sites_connect(&world);
 	sites_settle(&world, 4000);
 	operate(&world, 1, HVREPL_OPERATION_COMMIT);
-	at_a = world.site[0].r.record.current;
-	at_b = world.site[1].r.record.current;
-	/* Neither has heard of the other's. */
-	ck_assert_int_eq(sites_operate(&world, 0, HVREPL_OPERATION_DISCARD, 0,
-				       &at_b),
-			 HVREPL_OK);
-	ck_assert_int_eq(sites_operate(&world, 1, HVREPL_OPERATION_DISCARD, 0,
-				       &at_a),
-			 HVREPL_OK);
+	sites_settle(&world, 4000);
+	for (uint32_t i = 0; i < 2; i++)
+		at[i] = world.site[i].r.record.current;
+	for (uint32_t i = 0; i < 2; i++)
+		ck_assert_int_eq(sites_operate(&world, i,
+					       HVREPL_OPERATION_DISCARD, 0,
+					       &at[!i]),
+				 HVREPL_OK);
+}
+
+/* O6: the conflict is shown, nobody loses by it, and one word ends it. */
+START_TEST(two_discards_at_the_same_time_are_both_refused_and_say_what_to_do)
+{
+	struct hvrepl_uuid at[2];
+
+	both_discard(at);
 	sites_settle(&world, 4000);
 	for (uint32_t i = 0; i < 2; i++) {
 		struct one_site *site = &world.site[i];
@@ -518,7 +524,7 @@ START_TEST(two_discards_at_the_same_time_are_both_refused_and_say_what_to_do)
 	}
 	/* At one site only. */
 	ck_assert_int_eq(sites_operate(&world, 1, HVREPL_OPERATION_DISCARD, 0,
-				       &at_a),
+				       &at[0]),
 			 HVREPL_OK);
 	sites_settle(&world, 4000);
 	ck_assert_int_eq(world.site[1].last_code, HVREPL_OK);
@@ -538,24 +544,7 @@ START_TEST(a_discard_that_was_refused_is_not_done_when_it_comes_again)
 	struct hvrepl_uuid at[2];
 	uint32_t asked;
 
-	story_begin(&world);
-	world.tracing = false;
-	sites_cut_link(&world);
-	sites_write(&world, 0);
-	operate(&world, 1, HVREPL_OPERATION_UNPLANNED);
-	sites_write(&world, 1);
-	sites_write(&world, 0);
-	sites_connect(&world);
-	sites_settle(&world, 4000);
-	operate(&world, 1, HVREPL_OPERATION_COMMIT);
-	sites_settle(&world, 4000);
-	for (uint32_t i = 0; i < 2; i++)
-		at[i] = world.site[i].r.record.current;
-	for (uint32_t i = 0; i < 2; i++)
-		ck_assert_int_eq(sites_operate(&world, i,
-					       HVREPL_OPERATION_DISCARD, 0,
-					       &at[!i]),
-				 HVREPL_OK);
+	both_discard(at);
 	asked = world.wire_count;
 	for (uint32_t k = 0; k < asked; k++)
 		sites_deliver(&world, k, true);

@@ -14,20 +14,7 @@ static struct pair pair;
 
 static void setup(void)
 {
-	pair_init(&pair, 3, 16384);
-	pair_more_vms(&pair.a);
-	pair_more_vms(&pair.b);
-	pair_start(&pair, &pair.b);
-	pair_start(&pair, &pair.a);
-	pair_link(&pair, true);
-	pair_run(&pair, 5 * SECOND);
-	for (unsigned i = 0; i < VMS; i++) {
-		pair_add_vm(&pair.a, i);
-		pair_run(&pair, SECOND);
-		ck_assert_int_eq(pair_operate_more(&pair, &pair.a, i,
-						   HVREPL_OPERATION_ENABLE),
-				 HVREPL_OK);
-	}
+	pair_enable_more(&pair, VMS);
 }
 
 static void teardown(void)
