@@ -506,6 +506,7 @@ static void on_distrusted(struct hvri_tls_living *living);
 int32_t hvri_connection_start(const struct hvri_connection_setup *setup,
 			      struct hvri_connection **connection_out)
 {
+	const uint64_t limit_ns = hvri_tls_options(setup->tls)->handshake_timeout_ns;
 	struct hvri_connection *c = calloc(1, sizeof(*c));
 	int32_t rc;
 
@@ -546,9 +547,7 @@ int32_t hvri_connection_start(const struct hvri_connection_setup *setup,
 	}
 	hvri_loop_join(setup->loop, &c->member);
 	hvri_tcp_tune(setup->fd);
-	hvrepl_loop_timer_set(c->timer,
-			      hvri_loop_in(hvri_tls_options(setup->tls)
-						   ->handshake_timeout_ns));
+	hvrepl_loop_timer_set(c->timer, hvri_loop_in(limit_ns));
 	*connection_out = c;
 	return HVREPL_OK;
 }
@@ -557,7 +556,8 @@ void hvri_connection_abort(struct hvri_connection *c)
 {
 	struct ended ended = { .count = 0 };
 
-	c->setup.settled = NULL, c->setup.gone = NULL;
+	c->setup.settled = NULL;
+	c->setup.gone = NULL;
 	if (c->phase != DRAINING)
 		fail(c, HVREPL_E_CANCELLED, &ended);
 }

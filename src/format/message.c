@@ -222,8 +222,7 @@ static void get_answer(struct hvri_reader *r, struct hvri_answer *answer)
 		r->bad = true;
 }
 
-/* What ends a job is no refusal without a reason: its operator would hear that it is
- * done. */
+/* An answer that can only refuse: with OK it would end a job as done that is not. */
 static void get_refusal(struct hvri_reader *r, struct hvri_answer *answer)
 {
 	get_answer(r, answer);
@@ -427,7 +426,7 @@ static void get_body(struct hvri_reader *r,
 		break;
 	case HVRI_MESSAGE_ANSWER:
 		get_answer(r, &m->answer);
-		/* Of the others, what was asked for says that it is done. */
+		/* All others are refusals: that those are done is said in another way. */
 		if (m->answer.about != HVRI_MESSAGE_OPERATION &&
 		    m->answer.about != HVRI_MESSAGE_HANDOVER_REQUEST &&
 		    m->answer.about != HVRI_MESSAGE_REMOVE &&
@@ -446,37 +445,43 @@ static void get_body(struct hvri_reader *r,
 	}
 }
 
+/* The feature by which a node reads the whole of it; 0: every node does. */
+static uint64_t feature_of(uint32_t type)
+{
+	switch (type) {
+	case HVRI_MESSAGE_STATUS:
+		return HVRI_FEATURE_UNSHIPPED;
+	case HVRI_MESSAGE_HELLO:
+		return HVRI_FEATURE_HELLO_NUMBER;
+	case HVRI_MESSAGE_REMOVE:
+		return HVRI_FEATURE_REMOVE_EPOCH;
+	case HVRI_MESSAGE_DISCARD:
+	case HVRI_MESSAGE_DISCARDED:
+		return HVRI_FEATURE_DISCARD_JOB;
+	default:
+		return 0;
+	}
+}
+
 const struct hvri_message *hvri_message_for(const struct hvri_message *message,
 					    uint64_t features,
 					    struct hvri_message *older_out)
 {
+	uint64_t feature = feature_of(message->type);
+
+	if ((features & feature) == feature)
+		return message;
 	*older_out = *message;
-	switch (message->type) {
-	case HVRI_MESSAGE_STATUS:
-		if (features & HVRI_FEATURE_UNSHIPPED)
-			return message;
+	if (feature == HVRI_FEATURE_UNSHIPPED)
 		older_out->u.status.unshipped_bytes = HVREPL_BYTES_UNKNOWN;
-		return older_out;
-	case HVRI_MESSAGE_HELLO:
-		if (features & HVRI_FEATURE_HELLO_NUMBER)
-			return message;
+	else if (feature == HVRI_FEATURE_HELLO_NUMBER)
 		older_out->number = 0;
-		return older_out;
-	case HVRI_MESSAGE_REMOVE:
-		if (features & HVRI_FEATURE_REMOVE_EPOCH)
-			return message;
+	else if (feature == HVRI_FEATURE_REMOVE_EPOCH)
 		memset(&older_out->u.remove.epoch, 0,
 		       sizeof(older_out->u.remove.epoch));
-		return older_out;
-	case HVRI_MESSAGE_DISCARD:
-	case HVRI_MESSAGE_DISCARDED:
-		if (features & HVRI_FEATURE_DISCARD_JOB)
-			return message;
+	else
 		older_out->u.discard.job = 0;
-		return older_out;
-	default:
-		return message;
-	}
+	return older_out;
 }
 
 int32_t hvri_message_encode(const struct hvri_message *message, void *out,

@@ -358,8 +358,7 @@ bool hvri_handover_learn(struct hvri_step *s, const struct hvri_handover *h,
 
 	if (hvri_lineage_look(&rec->lineage, &h->epoch))
 		return true;
-	if (hvri_uuid_is_none(&h->epoch) || parent == NULL ||
-	    h->ordinal <= parent->ordinal)
+	if (parent == NULL)
 		return false;
 	epoch.fork_point = fork;
 	if (rec->lineage.count >= HVRI_EPOCHS_OF_PEER ||
